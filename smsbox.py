@@ -1,0 +1,6362 @@
+#!/usr/bin/env python3
+# /// script
+# requires-python = ">=3.10"
+# dependencies = [
+#     "pyserial>=3.5",
+#     "gpiozero>=2.0.1",
+#     "lgpio>=0.2.2",
+#     "tomli>=2.0; python_version < '3.11'",
+#     "tzdata",
+# ]
+# ///
+"""smsbox: an opt-in SMS campaign, sent by a Raspberry Pi at the pace of a person.
+
+A CSV goes in on one side; on the other side a GSM modem writes to one recipient after another,
+4-7 minutes apart, in business hours only, over days, through power cuts. The rooms of this
+file stand in the order of the data's journey:
+
+     1 Terms            the words: constants, enums, values, errors, the four edges
+     2 Settings         one table of settings: checks, defaults, the example file
+     3 Campaign         CSV rows -> messages; headers, phone numbers, templates, bubbles
+     4 Pacing           business hours and intervals; the plan, and the plan made anew
+     5 Coding           text -> segments -> SMS-SUBMIT; SMS-DELIVER and reports -> values
+     6 Replies          what an incoming text asks for
+     7 Store            the database: schema, every SQL statement, allowed transitions
+     8 AT               bytes -> lines and prompts; what a line means
+     9 Modem            the conversation: find, attach, submit, read what is stored
+    10 Edges            waiting, serial port, clock trust, sd_notify, lamps, journal
+    11 Service          recover, tick, send: the room that joins the others
+    12 Simulated modem  a modem in software behind port = "sim:"
+    13 Command line     the parser, one cmd_* per command, rendering, exit statuses
+
+One type per station, one function per step, no way back:
+
+    CSV line -3-> Message -4-> ScheduledMessage -7-> row 'scheduled'            smsbox schedule
+    row -7-> StoredRow -3-> bubbles -5-> SMS-SUBMIT -9-> reference -7-> 'sent'  smsbox run
+    TPDU -9-> -5-> reply or report -6-> request -7-> opt-out, cancelled rows, delivered_at
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import re
+import sys
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, fields, replace
+from datetime import date, datetime, time, timedelta, timezone
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, NewType, Protocol, TextIO, cast
+
+# Everything heavier (sqlite3, csv, random, zoneinfo, serial, gpiozero) is imported where it is
+# used: `smsbox --help` answers at once, and a dry run or the demo needs no package at all.
+if TYPE_CHECKING:
+    import random
+    import sqlite3
+    from zoneinfo import ZoneInfo
+
+VERSION = "1.0.0"
+
+# === 1 Terms =====================================================================================
+# The words of the program: constants with their units, enums whose values are the database's words,
+# values that travel between rooms, errors named by what the caller does next, and the Protocols
+# of the four edges (clock, port, lamps, notifier). It knows nothing: no room, no file, no clock.
+
+UTC = timezone.utc
+BUBBLE_MARK = "[BUBBLE]"
+MAX_SEGMENTS = 255  # the total of a concatenated message is one octet, TS 23.040 9.2.3.24.1
+DATABASE_TIME = "%Y-%m-%d %H:%M:%S"  # UTC, the form of SQLite's own datetime()
+
+PhoneNumber = NewType("PhoneNumber", str)  # E.164: '+' and 8 to 15 digits
+MessageId = NewType("MessageId", int)  # scheduled_messages.id
+BubbleId = NewType("BubbleId", int)  # messages.id
+MessageReference = NewType("MessageReference", int)  # TP-MR, 0..255
+
+
+class RowStatus(str, Enum):
+    """scheduled_messages.status: the operator's view of one message."""
+
+    SCHEDULED = "scheduled"
+    SENT = "sent"
+    CANCELLED = "cancelled"
+    FAILED = "failed"
+
+
+class BubbleStatus(str, Enum):
+    """messages.status and segments.status: how far one bubble or segment has come."""
+
+    QUEUED = "queued"
+    SENDING = "sending"  # durable before the modem gets the TPDU
+    SENT = "sent"  # the service centre has accepted it
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    UNCONFIRMED = "unconfirmed"  # handed over, result never seen: nobody knows
+
+
+class Encoding(str, Enum):
+    """The alphabet of a text's user data, TS 23.038 section 4."""
+
+    GSM7 = "gsm7"
+    UCS2 = "ucs2"
+
+
+class Request(str, Enum):
+    """What an incoming text asks for."""
+
+    STOP = "stop"
+    HELP = "help"
+    START = "start"
+    PERHAPS_STOP = "perhaps stop"
+    NOTHING = "nothing"
+
+
+class RefusalClass(str, Enum):
+    """Whom a refusal speaks about, and so what the service does with it."""
+
+    TRANSIENT = "transient"  # try again after retry_minutes
+    NETWORK = "network"  # no network: the queue waits, no attempt is counted
+    RECIPIENT = "recipient"  # this message fails, the next one goes on
+    ACCOUNT = "account"  # SIM, contract or service centre: the box pauses
+    MODEM = "modem"  # the modem is unwell: attach again, then try again
+    OURS = "ours"  # we built something invalid: this message fails
+    UNKNOWN = "unknown"  # may have been sent all the same
+
+
+class Ready(Enum):
+    """What the green lamp says."""
+
+    STARTING = "starting"
+    RESTING = "paused or outside the hours"
+    UNDER_WAY = "a campaign is under way"
+    IDLE = "well and idle"
+
+
+class Fault(Enum):
+    """What the red lamp says; the first that holds, in this order."""
+
+    DISK = "database or disk"
+    NO_MODEM = "no modem"
+    SIM = "SIM"
+    NO_NETWORK = "no network"
+    ACCOUNT = "account or service centre refuses"
+    CLOCK = "clock not trusted"
+    ATTENTION = "something awaits a person"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class LampState:
+    """What the three lamps show at one time."""
+
+    ready: Ready = Ready.STARTING
+    fault: Fault = Fault.NONE
+    sending: bool = False
+
+
+# --- values on the way out
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One row of a campaign: one recipient, one text (still with its [BUBBLE] marks)."""
+
+    row: int  # as the spreadsheet counts, the header being row 1
+    phone_number: PhoneNumber
+    customer_name: str
+    message_content: str
+    campaign_name: str
+    campaign_message_id: str  # the CSV's own id, else its row number
+    bubbles: int
+    segments: int
+    encoding: Encoding  # ucs2 if any bubble needs it
+    timezone: str = ""
+    consent_at: str = ""
+    consent_source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Why a row can't be taken: the spreadsheet row, column, value, and reason with its mend."""
+
+    row: int
+    column: str
+    value: str
+    problem: str
+
+
+class Skipped(NamedTuple):
+    """A good row that is left out on purpose, with the reason."""
+
+    row: int
+    phone_number: PhoneNumber
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduledMessage:
+    """A message with its place in the plan. Gap and skip are what was drawn before it, seconds."""
+
+    message: Message
+    scheduled_for: datetime
+    gap_s: float
+    skip_s: float
+    opens_day: bool  # moved to an opening: nothing of gap and skip carried over
+
+
+@dataclass(frozen=True, slots=True)
+class Segmentation:
+    """How a text is cut: units of each segment (septets or 16-bit units), header not counted."""
+
+    encoding: Encoding
+    units: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Tpdu:
+    """A decoded TPDU; what its kind does not have is None."""
+
+    kind: str  # 'DELIVER', 'SUBMIT' or 'STATUS-REPORT'
+    smsc: str | None
+    number: str
+    text: str | None  # None for 8-bit data and reports
+    sent_at: datetime | None
+    discharged_at: datetime | None
+    reference: int | None  # TP-MR
+    status: int | None  # TP-ST
+    concatenation: tuple[int, int, int] | None  # reference, total, sequence
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRow:
+    """A row of scheduled_messages as the rooms beyond the store see it."""
+
+    id: MessageId
+    phone_number: str
+    customer_name: str
+    message_content: str
+    scheduled_for: datetime
+    status: RowStatus
+    campaign_name: str
+    campaign_message_id: str
+    sent_at: datetime | None
+    error_message: str
+    held_because: str
+    anyway: bool
+    attempts: int
+
+
+@dataclass(frozen=True, slots=True)
+class Bubble:
+    """A row of messages: one bubble of one message."""
+
+    id: BubbleId
+    row_id: MessageId | None
+    number: int  # 1..n
+    phone_number: str
+    body: str
+    status: BubbleStatus
+    error_message: str = ""
+
+
+class StoredTpdu(NamedTuple):
+    """A TPDU in the modem's or SIM's memory."""
+
+    memory: str  # 'SM', 'ME', 'SR', ...
+    place: int  # its <index> there
+    pdu: str
+
+
+# --- settings, one value a section; the defaults stand in the settings table alone
+
+
+@dataclass(frozen=True, slots=True)
+class ModemSettings:
+    """How the modem is reached, and how long it may take."""
+
+    port: str
+    baud: int
+    sim_pin: str
+    smsc: str
+    delivery_reports: bool
+    send_timeout_seconds: float
+    power_key_gpio: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """The pace of a person."""
+
+    first_after_seconds: float
+    interval_minutes: tuple[float, float]
+    skip_chance: tuple[float, float]
+    skip_minutes: tuple[float, float]
+    bubble_gap_seconds: tuple[float, float]
+    max_messages_per_day: int
+    max_segments_per_day: int
+    max_recipients_per_month: int
+    plan_month_starts_on: int
+
+
+@dataclass(frozen=True, slots=True)
+class BusinessHours:
+    """When the sender writes: half-open spans of local days, opens <= local time < closes."""
+
+    timezone: ZoneInfo
+    opens: int  # minutes after local midnight
+    closes: int  # minutes after local midnight, 24:00 being 1440
+    days: frozenset[int]  # Monday is 0
+    closed_on: frozenset[date]
+
+
+@dataclass(frozen=True, slots=True)
+class RecipientHours:
+    """When a recipient may be written to, in the recipient's zone."""
+
+    enabled: bool
+    opens: int
+    closes: int
+    strict: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceSettings:
+    """How the daemon works."""
+
+    database: str
+    poll_seconds: float
+    late_after_minutes: float
+    expire_after_days: float
+    retry_minutes: tuple[float, ...]
+    backup_dir: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClockSettings:
+    """Whose word on the time is taken."""
+
+    require_trust: bool
+    sources: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ReplySettings:
+    """How replies are read and answered."""
+
+    sender_name: str
+    help_contact: str
+    stop_words: tuple[str, ...]
+    help_words: tuple[str, ...]
+    start_words: tuple[str, ...]
+    hold_on_reply: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AlertSettings:
+    """Whom the box tells when it needs a person."""
+
+    operator: str
+
+
+@dataclass(frozen=True, slots=True)
+class CostSettings:
+    """What a segment costs."""
+
+    price_per_segment: float
+    currency: str
+
+
+@dataclass(frozen=True, slots=True)
+class LampSettings:
+    """BCM pin numbers; None: no such lamp."""
+
+    ready: int | None
+    sending: int | None
+    fault: int | None
+    active_high: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Every setting of the box."""
+
+    modem: ModemSettings
+    pacing: Pace
+    business_hours: BusinessHours
+    recipient_hours: RecipientHours
+    service: ServiceSettings
+    clock: ClockSettings
+    replies: ReplySettings
+    alerts: AlertSettings
+    cost: CostSettings
+    lamps: LampSettings
+
+
+# --- errors, named by what the caller does next
+
+
+class SmsboxError(Exception):
+    """Something the operator is told in one sentence; exit_status is the command's."""
+
+    exit_status = 1
+
+
+class UsageError(SmsboxError):
+    """The command was not given right."""
+
+    exit_status = 2
+
+
+class CampaignError(SmsboxError):
+    """The campaign's data can't be taken; all problems at once."""
+
+    exit_status = 65
+
+    def __init__(self, sentence: str, problems: Sequence[Problem] = ()) -> None:
+        super().__init__(sentence)
+        self.problems = tuple(problems)
+
+
+class StoreError(SmsboxError):
+    """The database is busy, missing, damaged or full, or what is asked can't be done now."""
+
+    exit_status = 75
+
+
+class ConfigError(SmsboxError):
+    """The configuration can't be used; the sentence names the key and the mend."""
+
+    exit_status = 78
+
+
+class ModemError(SmsboxError):
+    """The modem could not do it."""
+
+
+class PortLost(ModemError):
+    """The port is gone or can't be opened: reopen with back-off."""
+
+
+class NoAnswer(ModemError):
+    """Nothing, or nothing final, came in time: resynchronise. Nothing was handed over."""
+
+
+class NotReady(ModemError):
+    """SIM, PIN or registration: wait, burn no rows."""
+
+    def __init__(self, fault: Fault, sentence: str) -> None:
+        super().__init__(sentence)
+        self.fault = fault
+
+
+class Refused(ModemError):
+    """The modem or the network said no, with a code where it gave one."""
+
+    def __init__(self, refusal: RefusalClass, words: str) -> None:
+        super().__init__(words)
+        self.refusal = refusal
+
+
+class OutcomeUnknown(ModemError):
+    """The TPDU was written and no result came: it may have been sent."""
+
+
+class StopRequested(BaseException):
+    """A signal asked the program to end; raised at the wait point and nowhere else."""
+
+
+# --- the four edges
+
+
+class Port(Protocol):
+    """A byte stream to a modem. All methods raise PortLost once it is gone."""
+
+    name: str
+
+    def fileno(self) -> int:
+        """Give the descriptor that the wait point selects on."""
+
+    def read(self) -> bytes:
+        """Take what has arrived; b"" when there is nothing. Never blocks."""
+
+    def write(self, data: bytes) -> None:
+        """Hand all of data to the operating system."""
+
+    def close(self) -> None:
+        """Release the port; never raises."""
+
+
+class Clock(Protocol):
+    """The time, and the one place where the program waits."""
+
+    def now(self) -> datetime:
+        """Give the aware UTC time."""
+
+    def monotonic(self) -> float:
+        """Give seconds that never jump."""
+
+    def until(
+        self, deadline: float, port: Port | None = None, *, interruptible: bool = True
+    ) -> bool:
+        """Wait until the monotonic deadline, or until the port has bytes (then True).
+
+        A stop signal raises StopRequested if the wait is interruptible.
+        """
+
+
+class Lamps(Protocol):
+    """The box's face."""
+
+    def show(self, state: LampState) -> None:
+        """Change what the lamps say."""
+
+    def drive(self, monotonic: float) -> float | None:
+        """Set the lamps to their level at this time; the time of the next change, None: never."""
+
+
+class Notifier(Protocol):
+    """The service manager."""
+
+    pet_every_s: float | None  # how often pet() is wanted; None: no watchdog
+
+    def notify(self, message: str) -> None:
+        """Send READY=1, STATUS=..., STOPPING=1."""
+
+    def pet(self) -> None:
+        """Send WATCHDOG=1."""
+
+
+# --- words that several rooms use
+
+
+def to_database_time(at: datetime) -> str:
+    """Write an aware time in the database's form.
+
+    >>> to_database_time(datetime(2025, 11, 9, 18, 0, tzinfo=UTC))
+    '2025-11-09 18:00:00'
+    """
+    return at.astimezone(UTC).strftime(DATABASE_TIME)
+
+
+def from_database_time(text: str) -> datetime:
+    """Read a time in the database's form.
+
+    >>> from_database_time("2025-11-09 18:00:00").isoformat()
+    '2025-11-09T18:00:00+00:00'
+    """
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+
+def mask(number: str) -> str:
+    """Hide a phone number for the journal: the last four digits are left.
+
+    >>> mask("+14085551234")
+    '...1234'
+    """
+    return f"...{number[-4:]}" if len(number) > 4 else number
+
+
+def printable(text: str) -> str:
+    """Show text that came from outside so that it can't steer a terminal or forge a log line.
+
+    >>> printable("a\\x1b[2Jb\\nc")
+    'a\\\\x1b[2Jb\\\\nc'
+    """
+    return _UNPRINTABLE.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+
+
+# Controls, lone surrogates, and the marks that turn the direction of a line around.
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\u2028-\u202e\u2066-\u2069]")
+
+
+def plural(count: int, noun: str) -> str:
+    """Count a noun.
+
+    >>> plural(1, "bubble"), plural(3, "bubble")
+    ('1 bubble', '3 bubbles')
+    """
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+# === 2 Settings ==================================================================================
+# One table says everything about a setting: section, key, default, how it is read, its meaning.
+# The checks, the defaults and config.example.toml all come from it, so they can't drift apart.
+# It does not know files or the command line: a parsed TOML table goes in, a Config comes out.
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One line of the settings table. read() raises ValueError with what is wanted instead."""
+
+    section: str
+    key: str
+    default: object  # in TOML's terms; None: absent
+    read: Callable[[object], object]
+    help: str
+    in_force: bool = True  # False: accepted and checked, but nothing acts on it yet
+    example: object = None  # shown commented out where there is no default
+
+
+def _read_text(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError('a text in quotes, like "abc"')
+    return value
+
+
+def _read_pin(value: object) -> str:
+    if not isinstance(value, str) or not re.fullmatch(r"(\d{4,8})?", value):
+        raise ValueError('4 to 8 digits in quotes, like "1234"')
+    return value
+
+
+def _read_flag(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError("true or false")
+    return value
+
+
+def _number(low: float, high: float, what: str) -> Callable[[object], float]:
+    def read(value: object) -> float:
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise ValueError(what)
+        if not low <= value <= high:
+            raise ValueError(what)
+        return float(value)
+
+    return read
+
+
+def _whole(low: int, high: int) -> Callable[[object], int]:
+    def read(value: object) -> int:
+        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+            raise ValueError(f"a whole number from {low} to {high}")
+        return value
+
+    return read
+
+
+def _pin_number(value: object) -> int | None:
+    return None if value is None else _whole(0, 27)(value)
+
+
+def _span(high: float, what: str) -> Callable[[object], tuple[float, float]]:
+    def read(value: object) -> tuple[float, float]:
+        wanted = f"two {what}, the smaller first, like [4, 7]"
+        if not isinstance(value, (list, tuple)) or len(value) != 2:
+            raise ValueError(wanted)
+        low, top = (_number(0, high, wanted)(each) for each in value)
+        if low > top:
+            raise ValueError(wanted)
+        return low, top
+
+    return read
+
+
+def _numbers(value: object) -> tuple[float, ...]:
+    if not isinstance(value, (list, tuple)):
+        raise ValueError("a list of minutes, like [1, 5, 15]")
+    return tuple(_number(0, 10_000, "a list of minutes, like [1, 5, 15]")(each) for each in value)
+
+
+def _read_texts(value: object) -> tuple[str, ...]:
+    if not isinstance(value, (list, tuple)) or not all(isinstance(each, str) for each in value):
+        raise ValueError('a list of texts, like ["one", "two"]')
+    return tuple(value)
+
+
+def _read_sources(value: object) -> tuple[str, ...]:
+    texts = _read_texts(value)
+    if not texts or not set(texts) <= {"ntp", "rtc", "network"}:
+        raise ValueError('a list of "ntp", "rtc" and "network"')
+    return texts
+
+
+def _read_time_of_day(value: object) -> int:
+    if isinstance(value, time):
+        return value.hour * 60 + value.minute
+    match = (
+        re.fullmatch(r"([01]?\d|2[0-3]):([0-5]\d)|24:00", value) if isinstance(value, str) else None
+    )
+    if not match:
+        raise ValueError('a time of day in quotes, "00:00" to "24:00"')
+    return 1440 if match[1] is None else int(match[1]) * 60 + int(match[2])
+
+
+DAY_NAMES = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+
+
+def _read_days(value: object) -> frozenset[int]:
+    wanted = 'a list of days, like ["mon", "tue"]'
+    texts = _read_texts(value) if isinstance(value, (list, tuple)) else ()
+    if not texts or not all(text[:3].lower() in DAY_NAMES for text in texts):
+        raise ValueError(wanted)
+    return frozenset(DAY_NAMES.index(text[:3].lower()) for text in texts)
+
+
+def _read_dates(value: object) -> frozenset[date]:
+    wanted = 'a list of dates, like ["2026-12-25"]'
+    if not isinstance(value, (list, tuple)):
+        raise ValueError(wanted)
+    try:
+        return frozenset(
+            each if type(each) is date else date.fromisoformat(str(each)) for each in value
+        )
+    except ValueError as error:
+        raise ValueError(wanted) from error
+
+
+def _read_zone(value: object) -> ZoneInfo:
+    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+    try:
+        return ZoneInfo(_read_text(value))
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise ValueError(
+            'a zone name like "America/Los_Angeles" (if the name is right, install tzdata)'
+        ) from error
+
+
+_SECONDS = _number(0, 86_400, "a number of seconds, 0 or more")
+_MINUTES = _number(0, 100_000, "a number of minutes, 0 or more")
+_CAP = _whole(0, 1_000_000)
+_LONG_SEND = _number(1, 600, "a number of seconds from 1 to 600")
+
+# fmt: off
+SETTINGS: tuple[Setting, ...] = (
+    Setting("modem", "port", "auto", _read_text,
+            '"auto", a device like "/dev/ttyUSB2", "sim:" (a modem in software), '
+            'or "socket://host:port"'),
+    Setting("modem", "baud", 115200, _whole(1200, 921_600), "bits a second, on a UART"),
+    Setting("modem", "sim_pin", "", _read_pin, "the SIM's PIN, in quotes; empty: none"),
+    Setting("modem", "smsc", "", _read_text,
+            "service centre, like \"+12063130004\"; empty: the SIM's own"),
+    Setting("modem", "delivery_reports", True, _read_flag, "ask the network for delivery reports"),
+    Setting("modem", "send_timeout_seconds", 120, _LONG_SEND,
+            "how long a segment's result may take; half as long again is listened on"),
+    Setting("modem", "power_key_gpio", None, _pin_number,
+            "BCM pin of a HAT's power key", in_force=False, example=4),
+    Setting("pacing", "first_after_seconds", 60, _SECONDS, "from the start to the first message"),
+    Setting("pacing", "interval_minutes", [4, 7], _span(10_000, "numbers of minutes"),
+            "between two messages, drawn evenly"),
+    Setting("pacing", "skip_chance", [0.15, 0.20], _span(1, "numbers from 0 to 1"),
+            "chance of an extra pause, drawn for each message"),
+    Setting("pacing", "skip_minutes", [10, 15], _span(10_000, "numbers of minutes"),
+            "length of the extra pause"),
+    Setting("pacing", "bubble_gap_seconds", [2, 6], _span(3_600, "numbers of seconds"),
+            "between two bubbles of one message"),
+    Setting("pacing", "max_messages_per_day", 0, _CAP, "0: no limit", in_force=False),
+    Setting("pacing", "max_segments_per_day", 0, _CAP, "0: no limit", in_force=False),
+    Setting("pacing", "max_recipients_per_month", 0, _CAP, "0: no limit", in_force=False),
+    Setting("pacing", "plan_month_starts_on", 1, _whole(1, 28),
+            "day on which the SIM's plan begins anew", in_force=False),
+    Setting("business_hours", "timezone", "America/Los_Angeles", _read_zone, "the sender's zone"),
+    Setting("business_hours", "opens", "09:00", _read_time_of_day, "first minute of the day"),
+    Setting("business_hours", "closes", "20:00", _read_time_of_day,
+            'nothing begins from then on; "24:00" is midnight'),
+    Setting("business_hours", "days", list(DAY_NAMES), _read_days, "days of the week"),
+    Setting("business_hours", "closed_on", [], _read_dates, 'holidays, like ["2026-12-25"]'),
+    Setting("recipient_hours", "enabled", True, _read_flag,
+            "keep to the recipient's hours too", in_force=False),
+    Setting("recipient_hours", "opens", "08:00", _read_time_of_day, "there", in_force=False),
+    Setting("recipient_hours", "closes", "21:00", _read_time_of_day, "there", in_force=False),
+    Setting("recipient_hours", "strict", False, _read_flag,
+            "Monday to Friday, 10 to 17, in every zone", in_force=False),
+    Setting("service", "database", "", _read_text,
+            "empty: /var/lib/smsbox/smsbox.db if that folder exists, else in your home"),
+    Setting("service", "poll_seconds", 10, _number(0.05, 60, "a number of seconds, 0.05 to 60"),
+            "how often the daemon looks for changes made by hand"),
+    Setting("service", "late_after_minutes", 2, _MINUTES,
+            "a row later than this is paced anew, never sent in a burst"),
+    Setting("service", "expire_after_days", 7, _number(0.01, 3650, "a number of days"),
+            "a row later than this is held for you"),
+    Setting("service", "retry_minutes", [1, 5, 15], _numbers,
+            "waits before a passing refusal is tried again"),
+    Setting("service", "backup_dir", "", _read_text,
+            "a folder for daily copies", in_force=False),
+    Setting("clock", "require_trust", True, _read_flag,
+            "send nothing until the time is known to be right"),
+    Setting("clock", "sources", ["ntp"], _read_sources,
+            'who vouches for it: "ntp", "rtc" (a clock with a battery), "network"'),
+    Setting("replies", "sender_name", "", _read_text, "who writes, in confirmations",
+            in_force=False),
+    Setting("replies", "help_contact", "", _read_text, "where help is to be had",
+            in_force=False),
+    Setting("replies", "stop_words", [], _read_texts, "more words that mean stop"),
+    Setting("replies", "help_words", [], _read_texts, "more words that mean help"),
+    Setting("replies", "start_words", [], _read_texts, "more words that mean start"),
+    Setting("replies", "hold_on_reply", False, _read_flag,
+            "hold somebody's rows once they answered", in_force=False),
+    Setting("alerts", "operator", "", _read_text, "your own number, for alerts", in_force=False),
+    Setting("cost", "price_per_segment", 0, _number(0, 1_000, "a price, 0 or more"),
+            "for the preview; 0: not shown"),
+    Setting("cost", "currency", "USD", _read_text, "its currency"),
+    Setting("lamps", "ready", None, _pin_number, "BCM pin of the green lamp", example=17),
+    Setting("lamps", "sending", None, _pin_number, "BCM pin of the sending lamp", example=27),
+    Setting("lamps", "fault", None, _pin_number, "BCM pin of the red lamp", example=22),
+    Setting("lamps", "active_high", True, _read_flag, "false: the lamps light when the pin is low"),
+)
+# fmt: on
+
+_SECTION_TYPES: Mapping[str, Callable[..., Any]] = {
+    "modem": ModemSettings,
+    "pacing": Pace,
+    "business_hours": BusinessHours,
+    "recipient_hours": RecipientHours,
+    "service": ServiceSettings,
+    "clock": ClockSettings,
+    "replies": ReplySettings,
+    "alerts": AlertSettings,
+    "cost": CostSettings,
+    "lamps": LampSettings,
+}
+
+
+def parse_config(tables: Mapping[str, object]) -> Config:
+    """Check a parsed TOML file against the settings table; ConfigError names key and mend."""
+    _refuse_unknown_keys(tables)
+    sections: dict[str, dict[str, object]] = {name: {} for name in _SECTION_TYPES}
+    for setting in SETTINGS:
+        table = cast("Mapping[str, object]", tables.get(setting.section, {}))
+        value = table.get(setting.key, setting.default)
+        try:
+            sections[setting.section][setting.key] = setting.read(value)
+        except ValueError as error:
+            raise ConfigError(
+                f"[{setting.section}] {setting.key} is {_show_toml(value)}: write {error}"
+            ) from error
+    for name in ("business_hours", "recipient_hours"):
+        if cast(int, sections[name]["opens"]) >= cast(int, sections[name]["closes"]):
+            raise ConfigError(f"[{name}] opens must come before closes")
+    return Config(**{name: _SECTION_TYPES[name](**keys) for name, keys in sections.items()})
+
+
+def _refuse_unknown_keys(tables: Mapping[str, object]) -> None:
+    import difflib
+
+    known = {
+        name: [each.key for each in SETTINGS if each.section == name] for name in _SECTION_TYPES
+    }
+    for section, table in tables.items():
+        if section not in known:
+            near = difflib.get_close_matches(section, known, 1, 0)
+            raise ConfigError(f"there is no section [{section}]: did you mean [{near[0]}]?")
+        if not isinstance(table, Mapping):
+            raise ConfigError(f"{section} is a section: write [{section}] on a line of its own")
+        for key in table:
+            if key not in known[section]:
+                near = difflib.get_close_matches(key, known[section], 1, 0)
+                raise ConfigError(f"[{section}] has no setting {key}: did you mean {near[0]}?")
+
+
+def _show_toml(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(_show_toml(each) for each in value) + "]"
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else str(value)
+
+
+def render_example_config() -> str:
+    """Write config.example.toml: every setting with its default, unit and meaning."""
+    lines = [
+        "# smsbox settings. Every line is optional and shows its default.",
+        "# After a change: sudo systemctl restart smsbox",
+    ]
+    section = ""
+    for setting in SETTINGS:
+        if setting.section != section:
+            section = setting.section
+            lines += ["", f"[{section}]"]
+        value = setting.default if setting.default is not None else setting.example
+        absent = "# " if setting.default is None else ""
+        note = setting.help + ("" if setting.in_force else "; not in force yet")
+        lines.append(f"{absent}{setting.key} = {_show_toml(value)}  # {note}")
+    return "\n".join(lines) + "\n"
+
+
+# === 3 Campaign ==================================================================================
+# From the cells of a CSV to Messages: encodings, delimiters, headers, phone numbers, templates,
+# bubbles, duplicates. Every row that can't be taken becomes a Problem that names the spreadsheet
+# row, the column, the value and the mend; nothing is guessed and nothing is dropped in silence.
+# It does not know files, the time, SQL, or how a text is coded: measuring a bubble is passed in.
+
+FIELD_NAMES: Mapping[str, tuple[str, ...]] = {  # field -> other names, as _plain() writes them
+    "phone_number": ("phone", "mobile", "cell", "cellphone", "mobilephone", "mobilenumber",
+                     "cellnumber", "telephone", "telephonenumber", "tel", "number", "phoneno",
+                     "mobileno", "msisdn", "recipient", "recipientphone", "to", "contactnumber"),
+    "customer_name": ("name", "customer", "fullname", "contact", "contactname", "clientname",
+                      "client", "firstname", "givenname", "recipientname"),
+    "message_content": ("message", "text", "body", "content", "sms", "msg", "messagetext",
+                        "messagebody", "smstext", "smsmessage"),
+    "campaign_name": ("campaign",),
+    "status": (),
+    "id": ("campaignmessageid", "messageid", "rowid"),
+    "timezone": ("tz", "timezonename"),
+    "consent_at": ("consentdate", "consentedat", "optinat", "optindate"),
+    "consent_source": ("optinsource",),
+}  # fmt: skip
+_PART_OF_NAME: Mapping[str, re.Pattern[str]] = {  # what makes a header a likely name of a field
+    "phone_number": re.compile("phone|mobile|cell|msisdn"),
+    "customer_name": re.compile(
+        "^(?!.*(last|family|sur|company|business|user|file|campaign|list|store|shop)).*name"
+    ),
+    "message_content": re.compile("message|text"),
+}
+_REQUIRED = ("phone_number", "customer_name", "message_content")
+
+
+@dataclass(frozen=True, slots=True)
+class ReadingOrder:
+    """What the operator said about a CSV."""
+
+    default_campaign: str  # the file's stem
+    campaign: str | None = None  # --campaign
+    template: str | None = None
+    columns: Mapping[str, str] = field(default_factory=dict)  # --map: field -> header
+
+
+@dataclass(slots=True)
+class Reading:
+    """What a CSV gave."""
+
+    messages: list[Message] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    rejected: list[tuple[int, list[str]]] = field(default_factory=list)  # row, its cells
+    skipped: list[Skipped] = field(default_factory=list)
+    header: list[str] = field(default_factory=list)
+    unused: list[str] = field(default_factory=list)  # headers that nothing reads
+    not_taken: Counter[str] = field(default_factory=Counter)  # 'status "sent"' -> rows
+
+
+def detect_encoding(data: bytes) -> str:
+    """Name the encoding of a spreadsheet's CSV; CampaignError for a file that is no CSV.
+
+    'cp1252' is the answer for what is neither UTF-8 nor UTF-16: the caller says so loudly.
+    """
+    if data.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")):
+        raise CampaignError(
+            "this is a workbook (.xlsx, .xls, .ods), not a CSV: open it and save as CSV UTF-8"
+        )
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return "utf-16"
+    head = data[:2000]
+    if head[1::2].count(0) > len(head) // 4:
+        return "utf-16-le"
+    if head[0::2].count(0) > len(head) // 4:
+        return "utf-16-be"
+    if b"\0" in data:
+        raise CampaignError("this file is not text: save the spreadsheet as CSV UTF-8")
+    return "utf-8-sig" if _is_valid(data, "utf-8") else "cp1252"
+
+
+def _is_valid(data: bytes, encoding: str) -> bool:
+    """Decode piecemeal: a large file is never held as text in one piece."""
+    import codecs
+
+    decoder = codecs.getincrementaldecoder(encoding)()
+    try:
+        for start in range(0, len(data), 65536):
+            decoder.decode(data[start : start + 65536])
+        decoder.decode(b"", final=True)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def read_records(lines: Iterable[str]) -> Iterator[tuple[int, list[str]]]:
+    """Cut a CSV's lines into records, each with its spreadsheet row, the header being row 1.
+
+    The delimiter is read off the first line: comma, semicolon or tab. Strict: a quote that is
+    never closed is a CampaignError with its line, never a cell that swallows rows.
+    """
+    import csv
+    from itertools import chain
+
+    source = iter(lines)
+    first = next(source, "")
+    told = re.fullmatch(r"sep=(.)\s*", first)  # Excel's own first line; it does not count as a row
+    skipped_lines = 1 if told else 0
+    if told:
+        first = next(source, "")
+    bare = re.sub(r'"[^"]*"', "", first)
+    delimiter = told[1] if told else max(",;\t", key=bare.count)
+    reader = csv.reader(chain([first], source), delimiter=delimiter, strict=True)
+    row = 0
+    while True:
+        line = reader.line_num + 1 + skipped_lines
+        try:
+            record = next(reader, None)
+        except csv.Error as error:
+            raise CampaignError(
+                f'line {line} (spreadsheet row {row + 1}): a quote (") opens there and is not'
+                f" closed where its cell ends: close it, or write a quote inside a text twice"
+                f" ({error})"
+            ) from error
+        if record is None:
+            return
+        row += 1
+        if any(cell and not cell.isspace() for cell in record):
+            yield row, record
+
+
+def find_columns(header: Sequence[str], said: Mapping[str, str]) -> dict[str, int]:
+    """Find the column of each field: what was said, exact names, other names, likely names.
+
+    A better kind of match beats a weaker one; two columns of the same kind are a CampaignError.
+    """
+    plain = [_plain(name) for name in header]
+    found = {field_name: _find_said(field_name, name, header) for field_name, name in said.items()}
+    exact = {name: (_plain(name),) for name in FIELD_NAMES}
+    for known in (exact, FIELD_NAMES):
+        for field_name, names in known.items():
+            _claim(found, field_name, [i for i, name in enumerate(plain) if name in names], header)
+    for field_name, pattern in _PART_OF_NAME.items():
+        likely = [i for i, name in enumerate(plain) if pattern.search(name)]
+        _claim(found, field_name, likely, header)
+    return found
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\W_]+", "", name.casefold())
+
+
+def _find_said(field_name: str, name: str, header: Sequence[str]) -> int:
+    if field_name not in FIELD_NAMES:
+        raise CampaignError(
+            f"--map {field_name}={name}: there is no field {field_name};"
+            f" fields are {', '.join(FIELD_NAMES)}"
+        )
+    matches = [i for i, each in enumerate(header) if _plain(each) == _plain(name)]
+    if len(matches) != 1:
+        shown = ", ".join(f'"{each}"' for each in header)
+        raise CampaignError(
+            f"--map {field_name}={name}: {len(matches) or 'no'} columns have that name;"
+            f" the columns are {shown}"
+        )
+    return matches[0]
+
+
+def _claim(
+    found: dict[str, int], field_name: str, matches: Sequence[int], header: Sequence[str]
+) -> None:
+    free = [i for i in matches if i not in found.values()]
+    if field_name in found or not free:
+        return
+    if len(free) > 1:
+        both = " and ".join(f'{_column_letter(i)} "{header[i].strip()}"' for i in free[:2])
+        raise CampaignError(
+            f"columns {both} could both be the {field_name.replace('_', ' ')}:"
+            f' say which with --map {field_name}="{header[free[0]].strip()}"'
+        )
+    found[field_name] = free[0]
+
+
+def _column_letter(index: int) -> str:
+    letters = ""
+    while index >= 0:
+        letters = chr(65 + index % 26) + letters
+        index = index // 26 - 1
+    return letters
+
+
+# --- phone numbers
+
+_NANP = re.compile(r"\+?1?([2-9]\d\d)(\d{3})(\d{4})")
+_TOLL_FREE = frozenset(("800", "822", "833", "844", "855", "866", "877", "888"))
+_INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]")
+
+
+def parse_phone_number(text: str) -> PhoneNumber:
+    """Read a phone number as people write it; ValueError gives the reason and the mend.
+
+    Ten digits, or 1 and ten, are North American (NANP); all others must begin with +.
+
+    >>> parse_phone_number("(213) 555-1234"), parse_phone_number("'2135551234.0")
+    ('+12135551234', '+12135551234')
+    """
+    import unicodedata
+
+    number = unicodedata.normalize("NFKC", _INVISIBLE.sub("", text)).strip().lstrip("'").strip()
+    number = re.sub(r"(?i)^tel:\s*", "", number)
+    number = re.sub(r"[‐-―−]", "-", number)
+    number = re.sub(r"^(\+?\d{10,15})\.0+$", r"\1", number)  # Excel's 2135551234.0
+    if not number:
+        raise ValueError("no phone number: fill it in or delete the row")
+    _refuse_odd_forms(number)
+    digits = re.sub(r"[^0-9]", "", number)
+    if number.startswith("+") and not digits.startswith("1"):
+        return _parse_foreign(digits)
+    if number.startswith(("00", "011")):
+        raise ValueError("begins with a dialling prefix: write + and the country code instead")
+    match = _NANP.fullmatch(digits) if len(digits) in (10, 11) else None
+    if not match or (number.startswith("+") and len(digits) != 11):
+        raise ValueError(_explain_length(digits))
+    _check_nanp(match[1], match[2], match[3])
+    return PhoneNumber(f"+1{match[1]}{match[2]}{match[3]}")
+
+
+def _refuse_odd_forms(number: str) -> None:
+    if re.fullmatch(r"[+-]?\d+([.,]\d+)?E\+?\d+", number, re.IGNORECASE):
+        raise ValueError("Excel has rounded this number: format the column as Text, type it again")
+    if re.search(r"(?i)\d\s*[,;]?\s*(ext\.?|extension|x|#)\s*\.?:?\s*\d+$|;ext=", number):
+        raise ValueError("an extension can't get an SMS: write a mobile number without it")
+    if re.search(r"\d.*([,;/|&\n]|\s(or|and|y|ou)\s).*\d", number) and (
+        len(re.findall(r"\d", number)) > 11
+    ):
+        raise ValueError("two numbers in one cell: keep one")
+    if re.search(r"\d\D*\+", number):
+        raise ValueError("two numbers in one cell, or a + inside: keep one number, + first")
+    if re.search(r"\(0\)", number):
+        raise ValueError("(0) is dialled only inside the country: leave it out")
+    if re.search(r"[^\W\d_]", number):
+        raise ValueError("letters are no part of a phone number: write its digits")
+    if not re.fullmatch(r"\+?[0-9()\-. /\u00a0]+", number):
+        raise ValueError("this is not a phone number: write its digits, like +1 213 555 1234")
+    if re.search(r"\d\s*/\s*\d", number) and len(re.findall(r"\d", number)) < 10:
+        raise ValueError("this is not a phone number: write its digits, like +1 213 555 1234")
+
+
+def _parse_foreign(digits: str) -> PhoneNumber:
+    if not 8 <= len(digits) <= 15 or digits.startswith("0"):
+        raise ValueError("after + come a country code and a number, 8 to 15 digits in all")
+    return PhoneNumber("+" + digits)
+
+
+def _explain_length(digits: str) -> str:
+    if len(digits) in (10, 11):
+        return "not a North American number: write + and the country code if it is another's"
+    return (
+        f"{len(digits)} digits: a North American number has 10;"
+        " write any other with + and its country code"
+    )
+
+
+def _check_nanp(area: str, exchange: str, line: str) -> None:
+    if area in _TOLL_FREE:
+        raise ValueError("a toll-free number is no person's phone: write a mobile number")
+    if area == "900":
+        raise ValueError("a premium-rate number is no person's phone: write a mobile number")
+    if area[1:] == "11" or area[1] == "9":
+        raise ValueError(f"there is no area code {area}: check the number")
+    if exchange[0] in "01" or exchange[1:] == "11":
+        raise ValueError(f"{exchange} after the area code is not possible: check the number")
+    if exchange == "555" and line.startswith("01"):
+        raise ValueError("555-01xx is kept for films: write the real number")
+
+
+# --- texts
+
+_LOST = re.compile(
+    r"(?P<question>(?<=[^\W\d_])\?(?=[^\W\d_])|\?\?)"
+    r"|(?P<replacement>\ufffd)"
+    "|(?P<mojibake>[ÃÂ][\u0080-\u00bf€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ]|â€|ðŸ|ï»¿)"
+)
+_MAY_BE_LOST = re.compile("[?\ufffdÃÂâðï]")
+_WEB_ADDRESS = re.compile(r"\b(?:https?://|www\.|[\w-]+\.[a-z]{2,}/)\S*", re.IGNORECASE)
+_CONTROL = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+_NEAR_MARK = re.compile(r"[\[({<]\s*/?\s*bubbles?\s*[\])}>]", re.IGNORECASE)
+_PLACE = re.compile(r"\{\{|\}\}|\{([^{}\n]*)\}|[{}]")
+
+
+def split_bubbles(message_content: str) -> tuple[str, ...]:
+    """Cut a text at its [BUBBLE] marks; white space around a bubble goes, empty ones drop.
+
+    >>> split_bubbles("Hi Ana [BUBBLE][BUBBLE] see you at 5 ")
+    ('Hi Ana', 'see you at 5')
+    """
+    stripped = (bubble.strip() for bubble in message_content.split(BUBBLE_MARK))
+    return tuple(bubble for bubble in stripped if bubble)
+
+
+def unify_line_breaks(text: str) -> str:
+    """Write CR LF and CR as LF."""
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def find_text_problem(text: str) -> str | None:
+    """Say what is wrong with a text or a name, with its mend; None: nothing."""
+    if control := _CONTROL.search(text):
+        return (
+            f"holds the control character U+{ord(control[0]):04X}: delete it (a line break is fine)"
+        )
+    if not _MAY_BE_LOST.search(text):
+        return None
+    lost = _LOST.search(_WEB_ADDRESS.sub("", text))
+    if not lost:
+        return None
+    around = lost.string[max(0, lost.start() - 8) : lost.end() + 8].strip()
+    what = "letters were lost" if lost["mojibake"] is None else "letters were garbled"
+    return f'{what} at "{around}": type them again and save as CSV UTF-8'
+
+
+def fill_template(template: str, lookup: Callable[[str], str]) -> str:
+    """Put values in for {field}; {{ and }} are braces. lookup raises ValueError."""
+
+    def put(match: re.Match[str]) -> str:
+        if match[0] in ("{{", "}}"):
+            return match[0][0]
+        if match[1] is None:
+            raise ValueError(f"a lone {match[0]} in the template: write it twice")
+        return lookup(match[1])
+
+    return _PLACE.sub(put, template)
+
+
+# --- the reading itself
+
+
+def read_campaign(
+    lines: Iterable[str], order: ReadingOrder, measure: Callable[[str], Segmentation]
+) -> Reading:
+    """Turn a CSV's lines into Messages and Problems, in file order.
+
+    measure() cuts one bubble into segments. CampaignError is for the file as a whole: no header,
+    no such column, a broken quote, no row taken.
+    """
+    records = read_records(lines)
+    header = next(records, (0, []))[1]
+    columns = find_columns(header, order.columns)
+    wanted = [name for name in _REQUIRED if name != "message_content" or order.template is None]
+    missing = [name for name in wanted if name not in columns]
+    if missing:
+        shown = ", ".join(f'"{name.strip()}"' for name in header) or "none: the file is empty"
+        raise CampaignError(
+            f"no column is the {' or the '.join(missing)}; the columns are {shown}:"
+            f" rename one, or say which with --map {missing[0]}=COLUMN"
+        )
+    reader = _RowReader(header, columns, order, measure)
+    reading = Reading(header=header, unused=reader.unused())
+    for row, cells in records:
+        reader.read(row, cells, reading)
+    if not reading.messages and not reading.problems and not reading.skipped:
+        found = "; ".join(
+            f"{plural(n, 'row')} with {what}" for what, n in reading.not_taken.items()
+        )
+        raise CampaignError(f"no row was taken: {found or 'there is none below the header'}")
+    return reading
+
+
+class _RowReader:
+    """Reads one row after another; remembers what it has seen, to find duplicates."""
+
+    def __init__(
+        self,
+        header: Sequence[str],
+        columns: Mapping[str, int],
+        order: ReadingOrder,
+        measure: Callable[[str], Segmentation],
+    ) -> None:
+        self._header = header
+        self._columns = columns
+        self._order = order
+        self._measure = measure
+        self._seen: dict[tuple[str, str, str], int] = {}
+        self._places = self._find_places()
+
+    def unused(self) -> list[str]:
+        """Name the columns that neither a field nor the template reads."""
+        used = {*self._columns.values(), *self._places.values()}
+        if self._order.template is not None:
+            used.discard(self._columns.get("message_content", -1))
+        return [
+            name.strip() for i, name in enumerate(self._header) if i not in used and name.strip()
+        ]
+
+    def read(self, row: int, cells: list[str], into: Reading) -> None:
+        """Read one record into messages, problems or skipped."""
+        if reason := self._not_taken(cells):
+            into.not_taken[reason] += 1
+            return
+        problems: list[Problem] = []
+        message = self._read_message(row, cells, problems)
+        if problems or message is None:
+            into.problems += problems
+            into.rejected.append((row, cells))
+            return
+        key = (message.campaign_name, message.phone_number, message.message_content)
+        first = self._seen.setdefault(key, row)
+        if first != row:
+            reason = f"same number and text as row {first}"
+            into.skipped.append(Skipped(row, message.phone_number, reason))
+        else:
+            into.messages.append(message)
+
+    def _cell(self, cells: Sequence[str], field_name: str) -> str:
+        index = self._columns.get(field_name, len(cells))
+        return cells[index].strip() if index < len(cells) else ""
+
+    def _not_taken(self, cells: Sequence[str]) -> str | None:
+        status = self._cell(cells, "status")
+        if "status" in self._columns and status != "SUG":
+            return f'status "{printable(status)}" (only SUG is taken)'
+        campaign = self._cell(cells, "campaign_name")
+        wanted = self._order.campaign
+        if "campaign_name" in self._columns and wanted not in (None, campaign):
+            return f'campaign_name "{printable(campaign)}"'
+        return None
+
+    def _read_message(self, row: int, cells: list[str], problems: list[Problem]) -> Message | None:
+        def complain(field_name: str, value: str, problem: str) -> None:
+            index = self._columns.get(field_name)
+            column = field_name if index is None else self._header[index].strip()
+            problems.append(Problem(row, column, value, problem))
+
+        if len(cells) > len(self._header) and any(cells[len(self._header) :]):
+            extra = next(cell for cell in cells[len(self._header) :] if cell)
+            complain("message_content", extra, "more cells than the header has: quote the text")
+            return None
+        name = " ".join(self._cell(cells, "customer_name").split())
+        if wrong := find_text_problem(name):
+            complain("customer_name", name, wrong)
+        campaign = self._campaign(cells)
+        if wrong := find_text_problem(campaign):
+            complain("campaign_name", campaign, wrong)
+        number_cell = self._cell(cells, "phone_number")
+        number = PhoneNumber("")
+        try:
+            number = parse_phone_number(number_cell)
+        except ValueError as error:
+            complain("phone_number", number_cell, str(error))
+        text = self._read_text(cells, complain)
+        if problems:
+            return None
+        return self._measured(row, cells, number, name, text, campaign, complain)
+
+    def _campaign(self, cells: Sequence[str]) -> str:
+        said = self._cell(cells, "campaign_name") or self._order.campaign
+        return said or self._order.default_campaign
+
+    def _read_text(self, cells: Sequence[str], complain: Callable[[str, str, str], None]) -> str:
+        text = self._cell(cells, "message_content")
+        if self._order.template is not None:
+            try:
+                text = fill_template(self._order.template, lambda name: self._fill(cells, name))
+            except ValueError as error:
+                complain("template", "", str(error))
+                return ""
+        text = unify_line_breaks(text).strip()
+        wrong = find_text_problem(text) or self._find_bubble_problem(text)
+        if wrong:
+            complain("message_content", text, wrong)
+        return text
+
+    def _find_bubble_problem(self, text: str) -> str | None:
+        if "\n" in text and self._swallows_a_row(text):
+            return "a quote opened here swallows the next row: close it in its own cell"
+        if not text.replace(BUBBLE_MARK, "").strip():
+            return "no text: fill it in or delete the row"
+        if "bubble" in text.casefold():
+            near = _NEAR_MARK.search(text.replace(BUBBLE_MARK, ""))
+            if near:
+                return f"{near[0]} is not the mark between bubbles: write {BUBBLE_MARK}"
+        return None
+
+    def _swallows_a_row(self, text: str) -> bool:
+        """Tell whether a line inside a quoted cell looks like a row with its own phone number."""
+        index = self._columns["phone_number"]
+        for line in text.split("\n")[1:]:
+            cells = re.split("[,;\t]", line)
+            if len(cells) < len(self._header) - 1 or index >= len(cells):
+                continue
+            with suppress(ValueError):
+                parse_phone_number(cells[index].strip('" '))
+                return True
+        return False
+
+    def _measured(
+        self, row: int, cells: Sequence[str], number: PhoneNumber, name: str, text: str,
+        campaign: str, complain: Callable[[str, str, str], None],
+    ) -> Message | None:  # fmt: skip
+        parts = [self._measure(bubble) for bubble in split_bubbles(text)]
+        for place, part in enumerate(parts, 1):
+            if len(part.units) > MAX_SEGMENTS:
+                complain(
+                    "message_content", text[:40],
+                    f"bubble {place} needs {len(part.units)} segments, {MAX_SEGMENTS} is the"
+                    f" most: put a {BUBBLE_MARK} into it",
+                )  # fmt: skip
+                return None
+        ucs2 = any(part.encoding is Encoding.UCS2 for part in parts)
+        return Message(
+            row=row,
+            phone_number=number,
+            customer_name=name,
+            message_content=text,
+            campaign_name=campaign,
+            campaign_message_id=self._cell(cells, "id") or str(row),
+            bubbles=len(parts),
+            segments=sum(len(part.units) for part in parts),
+            encoding=Encoding.UCS2 if ucs2 else Encoding.GSM7,
+            timezone=self._cell(cells, "timezone"),
+            consent_at=self._cell(cells, "consent_at"),
+            consent_source=self._cell(cells, "consent_source"),
+        )
+
+    def _find_places(self) -> dict[str, int]:
+        """Find the column of each {field} of the template; CampaignError if there is none."""
+        places: dict[str, int] = {}
+        plain = [_plain(name) for name in self._header]
+
+        def find(name: str) -> str:
+            wanted = _plain(name)
+            fields_named = [
+                each
+                for each, others in FIELD_NAMES.items()
+                if wanted == _plain(each) or wanted in others
+            ]
+            if plain.count(wanted) == 1:
+                places[name] = plain.index(wanted)
+            elif fields_named and fields_named[0] in self._columns:
+                places[name] = self._columns[fields_named[0]]
+            else:
+                shown = ", ".join(each.strip() for each in self._header)
+                raise ValueError(f"{{{name}}} in the template is no column: they are {shown}")
+            return ""
+
+        try:
+            fill_template(self._order.template or "", find)
+        except ValueError as error:
+            raise CampaignError(str(error)) from error
+        return places
+
+    def _fill(self, cells: Sequence[str], name: str) -> str:
+        index = self._places[name]
+        value = cells[index].strip() if index < len(cells) else ""
+        if not value:
+            raise ValueError(f'the cell "{self._header[index].strip()}" for {{{name}}} is empty')
+        return value
+
+
+def leave_out_known(
+    messages: Iterable[Message], known: frozenset[tuple[str, str, str]]
+) -> tuple[list[Message], list[Skipped]]:
+    """Part messages from those whose (campaign, number, text) is live or sent already."""
+    kept: list[Message] = []
+    skipped: list[Skipped] = []
+    for message in messages:
+        if (message.campaign_name, message.phone_number, message.message_content) in known:
+            reason = f"already scheduled or sent in {message.campaign_name}"
+            skipped.append(Skipped(message.row, message.phone_number, reason))
+        else:
+            kept.append(message)
+    return kept, skipped
+
+
+def spreadsheet_cell(text: str) -> str:
+    """Write a cell so that a spreadsheet takes it for text, never for a formula."""
+    return "'" + text if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
+
+
+# === 4 Pacing ====================================================================================
+# When each message goes: business hours on local dates (so both nights of the clock change are
+# right), an interval drawn evenly, now and then a skip. plan() places a new campaign, replan()
+# moves what is late without a burst. It does not know the clock or the database: times and the
+# random source are arguments, and the same arguments give the same plan to the second.
+
+
+class Gap(NamedTuple):
+    """What was drawn before one message, in seconds."""
+
+    gap_s: float
+    skip_s: float
+
+
+def opening_window(day: date, hours: BusinessHours) -> tuple[datetime, datetime] | None:
+    """Give the open span [opens, closes) of a local date in UTC; None on a closed day."""
+    if day.weekday() not in hours.days or day in hours.closed_on:
+        return None
+    return _local_instant(day, hours.opens, hours), _local_instant(day, hours.closes, hours)
+
+
+def _local_instant(day: date, minutes: int, hours: BusinessHours) -> datetime:
+    midnight = datetime.combine(day + timedelta(days=minutes // 1440), time())
+    wall = midnight + timedelta(minutes=minutes % 1440)
+    return wall.replace(tzinfo=hours.timezone).astimezone(UTC)
+
+
+def window_at_or_after(at: datetime, hours: BusinessHours) -> tuple[datetime, datetime]:
+    """Give the open span that holds the instant, else the next one; ConfigError if none comes."""
+    day = at.astimezone(hours.timezone).date()
+    for ahead in range(3700):
+        window = opening_window(day + timedelta(days=ahead), hours)
+        if window and at < window[1]:
+            return window
+    raise ConfigError("[business_hours] leaves no open day in the next ten years")
+
+
+def is_open(at: datetime, hours: BusinessHours) -> bool:
+    """Tell whether a message may begin at this instant."""
+    return window_at_or_after(at, hours)[0] <= at
+
+
+def next_open(at: datetime, hours: BusinessHours) -> datetime:
+    """Give the first instant from at on when a message may begin."""
+    return max(at, window_at_or_after(at, hours)[0])
+
+
+def draw_gap(rng: random.Random, pace: Pace) -> Gap:
+    """Draw the interval before a message, and perhaps a skip on top of it."""
+    gap_s = _draw_seconds(rng, pace.interval_minutes)
+    chance = rng.uniform(*pace.skip_chance)
+    skips = rng.random() < chance
+    return Gap(gap_s, _draw_seconds(rng, pace.skip_minutes) if skips else 0)
+
+
+def _draw_seconds(rng: random.Random, minutes: tuple[float, float]) -> float:
+    """Draw evenly; in whole seconds, as the database keeps them, where the span has room."""
+    low, high = minutes[0] * 60, minutes[1] * 60
+    seconds = rng.uniform(low, high)
+    whole = round(seconds)
+    return whole if low <= whole <= high else seconds
+
+
+def plan(
+    messages: Sequence[Message],
+    start: datetime,
+    rng: random.Random,
+    pace: Pace,
+    hours: BusinessHours,
+    after: datetime | None = None,
+) -> list[ScheduledMessage]:
+    """Place messages in their order from start on.
+
+    The first goes first_after_seconds after the start, or a drawn interval after `after` (the last
+    message of the queue before it). What would fall outside the hours goes to the next opening,
+    and nothing of its gap carries over.
+    """
+    planned: list[ScheduledMessage] = []
+    at = start if after is None else after
+    window = window_at_or_after(at, hours)
+    for place, message in enumerate(messages):
+        opens_plan = place == 0 and after is None
+        gap = Gap(pace.first_after_seconds, 0) if opens_plan else draw_gap(rng, pace)
+        at = at + timedelta(seconds=gap.gap_s + gap.skip_s)
+        if at >= window[1]:
+            window = window_at_or_after(at, hours)
+        moved = at < window[0]
+        if moved:
+            at = window[0]
+        planned.append(
+            ScheduledMessage(message, at.replace(microsecond=0), gap.gap_s, gap.skip_s, moved)
+        )
+    return planned
+
+
+def replan(
+    times: Sequence[datetime],
+    earliest: datetime,
+    rng: random.Random,
+    pace: Pace,
+    hours: BusinessHours,
+) -> list[datetime]:
+    """Pace a late queue anew: same order, fresh intervals, in the hours.
+
+    times are the planned times in order; the first goes at `earliest` or at the next opening. A row
+    is pushed only as far as needed: from the first that can keep its time on, all keep theirs.
+    """
+    moved: list[datetime] = []
+    at = next_open(_whole_second(earliest), hours)
+    for place, planned in enumerate(times):
+        if planned >= at and is_open(planned, hours):
+            return moved + list(times[place:])
+        moved.append(at)
+        gap = draw_gap(rng, pace)
+        at = next_open(_whole_second(at + timedelta(seconds=gap.gap_s + gap.skip_s)), hours)
+    return moved
+
+
+def _whole_second(at: datetime) -> datetime:
+    return at if not at.microsecond else at.replace(microsecond=0) + timedelta(seconds=1)
+
+
+def parse_local_time(text: str, zone: ZoneInfo) -> datetime:
+    """Read "YYYY-MM-DD HH:MM" as wall time of a zone; ValueError for what is no time there.
+
+    In the hour that the clock repeats in autumn the first one is meant.
+    """
+    match = re.fullmatch(r"(\d{4}-\d\d-\d\d)[ T](\d{1,2})(:\d\d(?::\d\d)?)", text.strip())
+    try:
+        wall = datetime.fromisoformat(f"{match[1]}T{match[2]:0>2}{match[3]}" if match else "")
+    except ValueError as error:
+        raise ValueError(f'"{text}" is not a time: write "YYYY-MM-DD HH:MM"') from error
+    at = wall.replace(tzinfo=zone).astimezone(UTC)
+    if at.astimezone(zone).replace(tzinfo=None) != wall:
+        raise ValueError(f'"{text}" does not exist: the clock is put forward over it that night')
+    return at
+
+
+# === 5 Coding ====================================================================================
+# Text -> alphabet -> segments -> SMS-SUBMIT, and SMS-DELIVER and SMS-STATUS-REPORT -> values, octet
+# by octet after 3GPP TS 23.038 (alphabets) and TS 23.040 (TPDUs). What is written is exactly what
+# arrives: a character outside the GSM alphabet makes the bubble UCS-2, none is ever replaced.
+# It does not know the modem or the wire; a broken TPDU is a ValueError and nothing else.
+
+# TS 23.038 6.2.1: the place of a character is its code; 0x1B escapes to the extension table.
+_DEFAULT_ALPHABET = (
+    "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞ\x1bÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?"
+    "¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿abcdefghijklmnopqrstuvwxyzäöñüà"
+)
+_ESCAPE = 0x1B
+_EXTENSION = {  # TS 23.038 6.2.1.1
+    0x0A: "\f", 0x14: "^", 0x28: "{", 0x29: "}", 0x2F: "\\",
+    0x3C: "[", 0x3D: "~", 0x3E: "]", 0x40: "|", 0x65: "€",
+}  # fmt: skip
+_TO_SEPTETS = {ord(char): chr(code) for code, char in enumerate(_DEFAULT_ALPHABET)}
+_TO_SEPTETS.pop(_ESCAPE)
+_TO_SEPTETS |= {ord(char): f"\x1b{chr(code)}" for code, char in _EXTENSION.items()}
+_IS_GSM7 = re.compile("[" + re.escape("".join(map(chr, _TO_SEPTETS))) + "]*").fullmatch
+_EXTENDED = re.compile("[" + re.escape("".join(_EXTENSION.values())) + "]")
+
+_GSM7_SINGLE, _GSM7_CONCATENATED = 160, 153  # septets
+_UCS2_SINGLE, _UCS2_CONCATENATED = 70, 67  # 16-bit units
+_CONCATENATION_8_BIT, _CONCATENATION_16_BIT = 0x00, 0x08  # information elements, 9.2.3.24
+_DCS_UCS2 = 0x08
+_INTERNATIONAL, _UNKNOWN_TYPE, _ALPHANUMERIC = 0x91, 0x81, 0x50  # type of address, 9.1.2.5
+_ADDRESS_DIGITS = "0123456789*#abc"
+
+# Typed on phones and by word processors, outside the GSM alphabet, with a plain equal inside it.
+GSM_REPLACEMENTS: Mapping[str, str] = {
+    "\u2018": "'", "\u2019": "'", "\u201a": "'", "\u2032": "'", "`": "'", "\u00b4": "'",
+    "\u201c": '"', "\u201d": '"', "\u201e": '"', "\u2033": '"', "\u00ab": '"', "\u00bb": '"',
+    "\u2010": "-", "\u2011": "-", "\u2012": "-", "\u2013": "-", "\u2014": "-", "\u2212": "-",
+    "\u2026": "...", "\u00a0": " ", "\u2007": " ", "\u2009": " ", "\u202f": " ", "\u2022": "*",
+}  # fmt: skip
+
+
+def find_ucs2_characters(text: str) -> list[str]:
+    """Give the characters, once each, that force a text into UCS-2.
+
+    >>> find_ucs2_characters("It\\u2019s 5 €")
+    ['’']
+    """
+    return [char for char in dict.fromkeys(text) if ord(char) not in _TO_SEPTETS]
+
+
+def segment_text(text: str) -> Segmentation:
+    """Cut a text greedily into segments: 160 or 153 septets, 70 or 67 16-bit units.
+
+    An escape pair and a surrogate pair are never cut. The number of segments is not limited here.
+    """
+    if _IS_GSM7(text):
+        septets = len(text) + len(_EXTENDED.findall(text))
+        if septets <= _GSM7_SINGLE:
+            return Segmentation(Encoding.GSM7, (septets,))
+        return Segmentation(Encoding.GSM7, tuple(map(len, _cut_septets(text))))
+    return Segmentation(Encoding.UCS2, tuple(len(octets) // 2 for octets in _cut_ucs2(text)))
+
+
+def _cut_septets(text: str) -> list[bytes]:
+    septets = text.translate(_TO_SEPTETS).encode("latin-1")
+    if len(septets) <= _GSM7_SINGLE:
+        return [septets]
+    segments = []
+    start = 0
+    while start < len(septets):
+        end = min(start + _GSM7_CONCATENATED, len(septets))
+        if end < len(septets) and septets[end - 1] == _ESCAPE:
+            end -= 1
+        segments.append(septets[start:end])
+        start = end
+    return segments
+
+
+def _cut_ucs2(text: str) -> list[bytes]:
+    octets = text.encode("utf-16-be", "surrogatepass")
+    if len(octets) <= 2 * _UCS2_SINGLE:
+        return [octets]
+    segments = []
+    start = 0
+    while start < len(octets):
+        end = min(start + 2 * _UCS2_CONCATENATED, len(octets))
+        if end < len(octets) and 0xDC <= octets[end] <= 0xDF:  # the second half of a pair
+            end -= 2
+        segments.append(octets[start:end])
+        start = end
+    return segments
+
+
+def encode_submit(
+    text: str,
+    to: str,
+    *,
+    smsc: str | None = None,
+    status_report: bool = False,
+    validity_minutes: float | None = None,
+    reference: int = 0,
+) -> list[tuple[str, int]]:
+    """Build the SMS-SUBMITs of a text, TS 23.040 9.2.2.2: one (hex, octets) a segment.
+
+    hex begins with the service-centre part, octets counts the TPDU without it, as AT+CMGS wants.
+    reference (0..255) is TP-MR and the concatenation reference. validity_minutes is rounded up to
+    the next step of TP-VP; None: no TP-VP. ValueError past 255 segments or for what can't be sent.
+    """
+    segmentation = segment_text(text)
+    total = len(segmentation.units)
+    if total > MAX_SEGMENTS:
+        raise ValueError(f"the text needs {total} segments, {MAX_SEGMENTS} is the most")
+    if not 0 <= reference <= 255:
+        raise ValueError(f"reference {reference} is outside 0..255")
+    if any("\ud800" <= char <= "\udfff" for char in text):
+        raise ValueError("the text holds half a surrogate pair")
+    ucs2 = segmentation.encoding is Encoding.UCS2
+    validity = b"" if validity_minutes is None else bytes([_encode_validity(validity_minutes)])
+    first_octet = 0x01 | (0x10 if validity else 0) | (0x20 if status_report else 0)
+    first_octet |= 0x40 if total > 1 else 0
+    head = bytes([first_octet, reference]) + _encode_address(to)
+    head += bytes([0x00, _DCS_UCS2 if ucs2 else 0x00]) + validity
+    centre = _encode_service_centre(smsc)
+    pdus = []
+    for sequence, part in enumerate(_cut_ucs2(text) if ucs2 else _cut_septets(text), 1):
+        header = b"" if total == 1 else bytes([5, 0, 3, reference, total, sequence])
+        data, length = _encode_user_data(part, header, ucs2)
+        tpdu = head + bytes([length]) + data
+        pdus.append(((centre + tpdu).hex().upper(), len(tpdu)))
+    return pdus
+
+
+def _encode_user_data(part: bytes, header: bytes, ucs2: bool) -> tuple[bytes, int]:
+    """Join header and text; the length counts octets for UCS-2, septets for GSM 7-bit."""
+    if ucs2:
+        return header + part, len(header) + len(part)
+    filled = -(-len(header) * 8 // 7)  # septets the header takes, with its fill bits
+    packed = _pack_septets(part, shift=filled * 7 - len(header) * 8)
+    return header + packed, filled + len(part)
+
+
+def _pack_septets(septets: bytes, shift: int = 0) -> bytes:
+    """Pack septets, TS 23.038 6.1.2.1.1, after `shift` fill bits."""
+    number = 0
+    for place, septet in enumerate(septets):
+        number |= septet << (7 * place)
+    return (number << shift).to_bytes((7 * len(septets) + shift + 7) // 8, "little")
+
+
+def _unpack_septets(octets: bytes, count: int, shift: int = 0) -> bytes:
+    if count < 0 or (count * 7 + shift + 7) // 8 > len(octets):
+        raise ValueError("user data ends before its length")
+    number = int.from_bytes(octets, "little") >> shift
+    return bytes(number >> (7 * place) & 0x7F for place in range(count))
+
+
+def _encode_validity(minutes: float) -> int:
+    """Round up to a step of the relative TP-VP, TS 23.040 9.2.3.12.1."""
+    if minutes <= 0:
+        raise ValueError("the validity period must be more than 0 minutes")
+    steps = ((143, 5, 0), (167, 30, 720), (196, 1440, 0), (255, 10080, 0))
+    offsets = (-1, 143, 166, 192)  # value = offset + what is counted
+    for (highest, step, base), offset in zip(steps, offsets, strict=True):
+        value = offset + max(1, -int(-(minutes - base) // step))
+        if value <= highest:
+            return value
+    raise ValueError("the validity period can't exceed 63 weeks")
+
+
+def _encode_address(number: str) -> bytes:
+    """Write a destination address, TS 23.040 9.1.2.5: its length counts semi-octets."""
+    digits = number.removeprefix("+")
+    if not re.fullmatch(r"[0-9*#]{1,20}", digits):
+        raise ValueError(f'"{printable(number)}" is not a phone number')
+    return bytes([len(digits)]) + _encode_digits(number, digits)
+
+
+def _encode_service_centre(smsc: str | None) -> bytes:
+    """Write the service-centre part: its length counts octets; 00: the SIM's own."""
+    if not smsc:
+        return b"\x00"
+    digits = smsc.removeprefix("+")
+    if not re.fullmatch(r"[0-9]{1,20}", digits):
+        raise ValueError(f'"{printable(smsc)}" is not the number of a service centre')
+    address = _encode_digits(smsc, digits)
+    return bytes([len(address)]) + address
+
+
+def _encode_digits(number: str, digits: str) -> bytes:
+    kind = _INTERNATIONAL if number.startswith("+") else _UNKNOWN_TYPE
+    codes = [_ADDRESS_DIGITS.index(digit) for digit in digits] + [0xF] * (len(digits) % 2)
+    pairs = zip(codes[0::2], codes[1::2], strict=True)
+    return bytes([kind, *(low | high << 4 for low, high in pairs)])
+
+
+# --- decoding
+
+
+class _Octets:
+    """A cursor over a TPDU that turns every overrun into a ValueError."""
+
+    def __init__(self, octets: bytes) -> None:
+        self._octets = octets
+        self._at = 0
+
+    def take(self, count: int) -> bytes:
+        if self._at + count > len(self._octets):
+            raise ValueError("the TPDU is cut short")
+        self._at += count
+        return self._octets[self._at - count : self._at]
+
+    def one(self) -> int:
+        return self.take(1)[0]
+
+    def rest(self) -> bytes:
+        return self._octets[self._at :]
+
+
+def decode_tpdu(hex: str, direction: str) -> Tpdu:
+    """Read a TPDU with its service-centre part, TS 23.040 9.2.2; ValueError if it is broken.
+
+    direction "in": SMS-DELIVER and SMS-STATUS-REPORT; "out": SMS-SUBMIT.
+    """
+    if direction not in ("in", "out"):
+        raise ValueError('direction is "in" or "out"')
+    octets = _Octets(bytes.fromhex(hex))
+    centre = octets.take(octets.one())
+    smsc = _decode_digits(centre[0], centre[1:], None) if centre else None
+    first_octet = octets.one()
+    kind = first_octet & 0x03
+    if direction == "out":
+        if kind != 0x01:
+            raise ValueError("this is not an SMS-SUBMIT")
+        return _decode_submit(first_octet, smsc, octets)
+    if kind == 0x02:
+        return _decode_status_report(smsc, octets)
+    if kind == 0x01:
+        raise ValueError("this is neither an SMS-DELIVER nor an SMS-STATUS-REPORT")
+    return _decode_deliver(first_octet, smsc, octets)  # 0x03 is received as 0x00, 9.2.3.1
+
+
+def _decode_deliver(first_octet: int, smsc: str | None, octets: _Octets) -> Tpdu:
+    number = _decode_address(octets)
+    octets.one()  # TP-PID
+    coding = octets.one()
+    sent_at = _decode_timestamp(octets.take(7))
+    text, concatenation = _decode_user_data(octets, coding, bool(first_octet & 0x40))
+    return Tpdu("DELIVER", smsc, number, text, sent_at, None, None, None, concatenation)
+
+
+def _decode_status_report(smsc: str | None, octets: _Octets) -> Tpdu:
+    reference = octets.one()
+    number = _decode_address(octets)
+    sent_at = _decode_timestamp(octets.take(7))
+    discharged_at = _decode_timestamp(octets.take(7))
+    status = octets.one()
+    return Tpdu(
+        "STATUS-REPORT", smsc, number, None, sent_at, discharged_at, reference, status, None
+    )
+
+
+def _decode_submit(first_octet: int, smsc: str | None, octets: _Octets) -> Tpdu:
+    reference = octets.one()
+    number = _decode_address(octets)
+    octets.one()  # TP-PID
+    coding = octets.one()
+    octets.take((0, 7, 1, 7)[first_octet >> 3 & 0x03])  # TP-VP by its format, 9.2.3.3
+    text, concatenation = _decode_user_data(octets, coding, bool(first_octet & 0x40))
+    return Tpdu("SUBMIT", smsc, number, text, None, None, reference, None, concatenation)
+
+
+def _decode_address(octets: _Octets) -> str:
+    length = octets.one()
+    if length > 20:
+        raise ValueError("an address has at most 20 digits")
+    kind = octets.one()
+    return _decode_digits(kind, octets.take((length + 1) // 2), length)
+
+
+def _decode_digits(kind: int, octets: bytes, length: int | None) -> str:
+    """Read an address's value; length in semi-octets, None: as many as there are."""
+    if kind & 0x70 == _ALPHANUMERIC:
+        return _decode_septets(_unpack_septets(octets, len(octets) * 8 // 7 if length is None
+                                               else length * 4 // 7))  # fmt: skip
+    codes = [code for octet in octets for code in (octet & 0x0F, octet >> 4)]
+    if length is None and codes and codes[-1] == 0xF:
+        codes.pop()
+    digits = codes[:length]
+    if 0xF in digits:
+        raise ValueError("an address ends before its length")
+    return ("+" if kind & 0x70 == 0x10 else "") + "".join(_ADDRESS_DIGITS[d] for d in digits)
+
+
+def _decode_timestamp(octets: bytes) -> datetime:
+    """Read TP-SCTS or TP-DT, 9.2.3.11: swapped digits; the zone in signed quarters of an hour."""
+    sign = -1 if octets[6] & 0x08 else 1
+    swapped = [*octets[:6], octets[6] & ~0x08]
+    if any(octet & 0x0F > 9 or octet >> 4 > 9 for octet in swapped):
+        raise ValueError("a time stamp holds something else than digits")
+    year, month, day, hour, minute, second, quarters = (
+        (octet & 0x0F) * 10 + (octet >> 4) for octet in swapped
+    )
+    offset = timezone(timedelta(minutes=15 * sign * quarters))
+    return datetime(2000 + year, month, day, hour, minute, second, tzinfo=offset)
+
+
+def _decode_user_data(
+    octets: _Octets, coding: int, has_header: bool
+) -> tuple[str | None, tuple[int, int, int] | None]:
+    length = octets.one()
+    data = octets.rest()
+    alphabet = _find_alphabet(coding)
+    if alphabet != "gsm7" and length > len(data):
+        raise ValueError("user data ends before its length")
+    header_octets = 0
+    concatenation = None
+    if has_header:
+        header_octets = 1 + (data[0] if data else 0)
+        if header_octets > len(data) or not data:
+            raise ValueError("the user data header is cut short")
+        concatenation = _find_concatenation(data[1:header_octets])
+    if alphabet == "gsm7":
+        filled = -(-header_octets * 8 // 7)
+        shift = filled * 7 - header_octets * 8
+        septets = _unpack_septets(data[header_octets:], length - filled, shift)
+        return _decode_septets(septets), concatenation
+    if header_octets > length:
+        raise ValueError("the user data header is longer than the user data")
+    if alphabet != "ucs2":
+        return None, concatenation
+    # Phones cut a surrogate pair between two segments: the halves meet again when joined.
+    return data[header_octets:length].decode("utf-16-be", "surrogatepass"), concatenation
+
+
+def _find_alphabet(coding: int) -> str:
+    """Name the alphabet of a data coding scheme, TS 23.038 section 4: gsm7, ucs2, 8bit."""
+    group = coding >> 4
+    if group <= 0x7:
+        if coding & 0x20:
+            return "8bit"  # compressed: nobody can read it
+        return ("gsm7", "8bit", "ucs2", "gsm7")[coding >> 2 & 0x03]
+    if group == 0xE:
+        return "ucs2"
+    return "8bit" if group == 0xF and coding & 0x04 else "gsm7"
+
+
+def _find_concatenation(header: bytes) -> tuple[int, int, int] | None:
+    """Find a concatenation element, 9.2.3.24.1 and .8; one that says nonsense is ignored."""
+    elements = _Octets(header)
+    found = None
+    while elements.rest():
+        identifier = elements.one()
+        value = elements.take(elements.one())
+        if (identifier, len(value)) in ((_CONCATENATION_8_BIT, 3), (_CONCATENATION_16_BIT, 4)):
+            reference, total, sequence = int.from_bytes(value[:-2], "big"), value[-2], value[-1]
+            if 1 <= sequence <= total:
+                found = (reference, total, sequence)
+    return found
+
+
+def _decode_septets(septets: bytes) -> str:
+    """Read septets. An unknown extension shows the default alphabet's character, 6.2.1.1."""
+    text = []
+    codes = iter(septets)
+    for code in codes:
+        if code != _ESCAPE:
+            text.append(_DEFAULT_ALPHABET[code])
+            continue
+        extended = next(codes, _ESCAPE)
+        if extended == _ESCAPE:
+            text.append(" ")
+        else:
+            text.append(_EXTENSION.get(extended, _DEFAULT_ALPHABET[extended]))
+    return "".join(text)
+
+
+def encode_deliver(text: str, sender: str, sent_at: datetime) -> str:
+    """Build an SMS-DELIVER of one segment, for the simulated modem: hex with an empty centre."""
+    quarters = int((sent_at.utcoffset() or timedelta()).total_seconds()) // 900
+    values = [sent_at.year % 100, sent_at.month, sent_at.day]
+    values += [sent_at.hour, sent_at.minute, sent_at.second, abs(quarters)]
+    stamp = bytearray((value % 10) << 4 | value // 10 for value in values)
+    stamp[6] |= 0x08 if quarters < 0 else 0
+    ucs2 = segment_text(text).encoding is Encoding.UCS2
+    part = (_cut_ucs2 if ucs2 else _cut_septets)(text)[0]
+    data, length = _encode_user_data(part, b"", ucs2)
+    head = bytes([0x00, 0x04]) + _encode_address(sender)
+    head += bytes([0x00, _DCS_UCS2 if ucs2 else 0x00]) + bytes(stamp)
+    return (head + bytes([length]) + data).hex().upper()
+
+
+# === 6 Replies ===================================================================================
+# What an incoming text asks for, in a person's own words: stop, help, start, perhaps stop, nothing.
+# Case, accents, punctuation, emoji and invisible characters do not matter. When in doubt it says
+# "perhaps stop", which holds that person's messages for the operator. It does not know SQL or the
+# modem: a text goes in, a Request comes out.
+
+STOP_WORDS = frozenset(
+    "stop stopall unsubscribe cancel end quit revoke optout remove arret alto baja parar".split()
+)
+HELP_WORDS = frozenset("help info aide ayuda".split())
+START_WORDS = frozenset("start unstop".split())
+_STOP_PHRASES = re.compile(
+    r"^(please |por favor |svp )?(stop|unsubscribe|opt out)( all| now| please| it| this| texting)*"
+    r"( me| us| these| messages?| texts?| texting| sms)*$"
+    r"|\b(stop|quit) (texting|messaging|contacting|writing|sending)\b|\bunsubscribe me\b"
+    r"|\b(take|remove) (me|my number) (off|from)\b|\bdo ?n.?t (text|message|contact|write to) me\b"
+    r"|\bwrong (number|person)\b|\bno me (escriba|escriban|mande|manden|envie|envien)\b"
+    r"|\bne (m|me) ?(ecrivez|contactez) plus\b|\bdesabonner?\b|\bnumero equivocado\b"
+)
+_DOUBTFUL = re.compile(
+    r"\b(stop|unsubscribe|spam|report(ed|ing)?|lawyer|attorney|harass\w*|block(ed|ing)?|"
+    r"leave me alone|who is this|how did you get|scam|basta|dejen?|denuncia\w*|arretez)\b"
+)
+
+
+def read_reply(
+    text: str,
+    stop_words: Iterable[str] = (),
+    help_words: Iterable[str] = (),
+    start_words: Iterable[str] = (),
+) -> Request:
+    """Read what a text asks for. The extra words add to the built-in ones.
+
+    >>> read_reply("S T O P!!").value, read_reply("please stop texting me").value
+    ('stop', 'stop')
+    >>> read_reply("is this spam?").value, read_reply("stop by at 5").value
+    ('perhaps stop', 'perhaps stop')
+    """
+    plain = simplify_reply(text)
+    joined = plain.replace(" ", "")
+    if joined in STOP_WORDS.union(simplify_reply(word).replace(" ", "") for word in stop_words):
+        return Request.STOP
+    if joined in START_WORDS.union(map(simplify_reply, start_words)):
+        return Request.START
+    if joined in HELP_WORDS.union(map(simplify_reply, help_words)):
+        return Request.HELP
+    if _STOP_PHRASES.search(plain):
+        return Request.STOP
+    return Request.PERHAPS_STOP if _DOUBTFUL.search(plain) else Request.NOTHING
+
+
+def simplify_reply(text: str) -> str:
+    """Fold case and accents; leave words of letters and digits, one space between them.
+
+    >>> simplify_reply("  ¡ARRÊT, s'il vous plaît! 🙏")
+    'arret s il vous plait'
+    """
+    import unicodedata
+
+    folded = unicodedata.normalize("NFKD", text.casefold())
+    letters = "".join(char for char in folded if not unicodedata.combining(char))
+    return " ".join(re.findall(r"[^\W_]+", letters))
+
+
+# === 7 Store =====================================================================================
+# The one SQLite file: schema, migrations, every SQL statement, the allowed transitions. An operator
+# may change it by hand: triggers normalise times, keep the audit, and carry a cancelled or retried
+# row to its bubbles. Every transition is a guarded UPDATE whose row count decides, since command
+# line and daemon are two processes. It does not know the modem, the pace or the clock.
+
+SCHEMA_VERSION = 1
+RETRY_ANYWAY = "--even-if-it-may-repeat"
+
+_SCHEMA = """
+CREATE TABLE campaigns (
+    name TEXT PRIMARY KEY,
+    created_at TEXT NOT NULL,
+    seed INTEGER,
+    paused_because TEXT
+) WITHOUT ROWID;
+
+CREATE TABLE scheduled_messages (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    phone_number TEXT NOT NULL,
+    customer_name TEXT NOT NULL DEFAULT '',
+    message_content TEXT NOT NULL,
+    scheduled_for TEXT NOT NULL,             -- UTC
+    status TEXT NOT NULL DEFAULT 'scheduled'
+        CHECK (status IN ('scheduled', 'sent', 'cancelled', 'failed')),
+    campaign_message_id TEXT,
+    campaign_name TEXT NOT NULL DEFAULT '',
+    sent_at TEXT,
+    error_message TEXT,
+    created_at TEXT NOT NULL DEFAULT (datetime('now')),
+    updated_at TEXT NOT NULL DEFAULT (datetime('now')),
+    held_because TEXT,                       -- NULL: free to go
+    anyway INTEGER NOT NULL DEFAULT 0 CHECK (anyway IN (0, 1)),
+    attempts INTEGER NOT NULL DEFAULT 0,     -- passing refusals so far
+    timezone TEXT NOT NULL DEFAULT '',
+    consent_at TEXT NOT NULL DEFAULT '',
+    consent_source TEXT NOT NULL DEFAULT '',
+    actor TEXT                               -- the writer's signature, moved to events at once
+);
+CREATE INDEX rows_due ON scheduled_messages (scheduled_for, id, campaign_name)
+    WHERE status = 'scheduled' AND held_because IS NULL;
+CREATE INDEX rows_by_status ON scheduled_messages (status, sent_at);
+CREATE INDEX rows_by_number ON scheduled_messages (phone_number);
+CREATE INDEX rows_by_campaign ON scheduled_messages (campaign_name, status);
+CREATE INDEX rows_held ON scheduled_messages (held_because) WHERE held_because IS NOT NULL;
+
+CREATE TABLE messages (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,    -- its last eight bits are the concatenation reference
+    scheduled_message_id INTEGER REFERENCES scheduled_messages (id),
+    kind TEXT,                               -- of a text of the box itself
+    phone_number TEXT NOT NULL,
+    bubble INTEGER NOT NULL DEFAULT 1,
+    body TEXT NOT NULL,
+    status TEXT NOT NULL DEFAULT 'queued' CHECK (status IN
+        ('queued', 'sending', 'sent', 'failed', 'cancelled', 'unconfirmed')),
+    created_at TEXT NOT NULL,
+    sent_at TEXT,
+    delivered_at TEXT,
+    error_message TEXT
+);
+CREATE INDEX bubbles_by_row ON messages (scheduled_message_id);
+CREATE INDEX bubbles_open ON messages (status)
+    WHERE status IN ('queued', 'sending', 'unconfirmed');
+
+CREATE TABLE segments (
+    id INTEGER PRIMARY KEY,
+    message_id INTEGER NOT NULL REFERENCES messages (id),
+    sequence INTEGER NOT NULL,
+    total INTEGER NOT NULL,
+    status TEXT NOT NULL CHECK (status IN ('sending', 'sent', 'failed', 'unconfirmed')),
+    message_reference INTEGER,               -- TP-MR as the modem gave it
+    submitted_at TEXT NOT NULL,
+    answered_at TEXT,
+    delivered_at TEXT,
+    error_message TEXT,
+    UNIQUE (message_id, sequence)
+);
+CREATE INDEX segments_by_reference ON segments (message_reference, submitted_at);
+
+CREATE TABLE inbound (
+    id INTEGER PRIMARY KEY,
+    received_at TEXT NOT NULL,
+    sent_at TEXT,
+    sender TEXT NOT NULL,
+    body TEXT,                               -- NULL: not readable
+    tpdu TEXT NOT NULL,
+    request TEXT NOT NULL,
+    read_at TEXT,
+    UNIQUE (sender, sent_at, tpdu)
+);
+CREATE INDEX inbound_unread ON inbound (id) WHERE read_at IS NULL;
+
+CREATE TABLE opt_outs (
+    phone_number TEXT PRIMARY KEY,
+    at TEXT NOT NULL,
+    words TEXT NOT NULL DEFAULT '',
+    reason TEXT NOT NULL DEFAULT ''
+) WITHOUT ROWID;
+
+CREATE TABLE events (                        -- append-only
+    id INTEGER PRIMARY KEY,
+    at TEXT NOT NULL,
+    actor TEXT NOT NULL,
+    scheduled_message_id INTEGER,
+    event TEXT NOT NULL,
+    detail TEXT NOT NULL DEFAULT ''
+);
+CREATE INDEX events_by_row ON events (scheduled_message_id);
+
+CREATE TABLE state (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+
+CREATE TRIGGER events_keep BEFORE UPDATE ON events
+BEGIN SELECT raise(ABORT, 'events is the audit: it is only added to'); END;
+CREATE TRIGGER events_stay BEFORE DELETE ON events
+BEGIN SELECT raise(ABORT, 'events is the audit: it is only added to'); END;
+
+CREATE TRIGGER time_checked_insert BEFORE INSERT ON scheduled_messages
+WHEN coalesce(datetime(NEW.scheduled_for), '') < '2020'
+BEGIN SELECT raise(ABORT, 'scheduled_for is not a time: write UTC as YYYY-MM-DD HH:MM:SS'); END;
+CREATE TRIGGER time_checked_update BEFORE UPDATE OF scheduled_for ON scheduled_messages
+WHEN coalesce(datetime(NEW.scheduled_for), '') < '2020'
+BEGIN SELECT raise(ABORT, 'scheduled_for is not a time: write UTC as YYYY-MM-DD HH:MM:SS'); END;
+CREATE TRIGGER time_normal_insert AFTER INSERT ON scheduled_messages
+WHEN NEW.scheduled_for IS NOT datetime(NEW.scheduled_for)
+BEGIN
+    UPDATE scheduled_messages SET scheduled_for = datetime(NEW.scheduled_for) WHERE id = NEW.id;
+END;
+CREATE TRIGGER time_normal_update AFTER UPDATE OF scheduled_for ON scheduled_messages
+WHEN NEW.scheduled_for IS NOT datetime(NEW.scheduled_for)
+BEGIN
+    UPDATE scheduled_messages SET scheduled_for = datetime(NEW.scheduled_for) WHERE id = NEW.id;
+END;
+
+CREATE TRIGGER touched AFTER UPDATE OF phone_number, customer_name, message_content, scheduled_for,
+    status, campaign_name, sent_at, error_message, held_because, anyway ON scheduled_messages
+WHEN NEW.updated_at IS OLD.updated_at
+BEGIN UPDATE scheduled_messages SET updated_at = datetime('now') WHERE id = NEW.id; END;
+
+-- Our own statements sign with `actor`; what comes unsigned was written by hand.
+CREATE TRIGGER audited_insert AFTER INSERT ON scheduled_messages
+BEGIN
+    INSERT INTO events (at, actor, scheduled_message_id, event, detail)
+    VALUES (NEW.created_at, coalesce(NEW.actor, 'sql'), NEW.id, 'added',
+            NEW.status || ' for ' || datetime(NEW.scheduled_for));
+    UPDATE scheduled_messages SET actor = NULL WHERE id = NEW.id AND actor IS NOT NULL;
+END;
+CREATE TRIGGER audited_update AFTER UPDATE OF status, scheduled_for, message_content, held_because,
+    phone_number, anyway ON scheduled_messages
+WHEN NEW.status IS NOT OLD.status OR datetime(NEW.scheduled_for) IS NOT datetime(OLD.scheduled_for)
+    OR NEW.message_content IS NOT OLD.message_content OR NEW.anyway IS NOT OLD.anyway
+    OR NEW.held_because IS NOT OLD.held_because OR NEW.phone_number IS NOT OLD.phone_number
+BEGIN
+    INSERT INTO events (at, actor, scheduled_message_id, event, detail)
+    SELECT CASE WHEN NEW.updated_at IS OLD.updated_at THEN datetime('now') ELSE NEW.updated_at END,
+           coalesce(NEW.actor, 'sql'), NEW.id,
+           CASE WHEN NEW.status IS NOT OLD.status THEN NEW.status
+                WHEN NEW.held_because IS NOT OLD.held_because
+                    THEN CASE WHEN NEW.held_because IS NULL THEN 'released' ELSE 'held' END
+                WHEN datetime(NEW.scheduled_for) IS NOT datetime(OLD.scheduled_for) THEN 'moved'
+                ELSE 'edited' END,
+           trim(CASE WHEN NEW.status IS NOT OLD.status THEN 'was ' || OLD.status || ' ' ELSE '' END
+                || CASE WHEN datetime(NEW.scheduled_for) IS NOT datetime(OLD.scheduled_for)
+                        THEN 'from ' || datetime(OLD.scheduled_for)
+                             || ' to ' || datetime(NEW.scheduled_for) || ' ' ELSE '' END
+                || CASE WHEN NEW.message_content IS NOT OLD.message_content
+                        THEN 'new text ' || CASE WHEN EXISTS (SELECT 1 FROM messages
+                             WHERE scheduled_message_id = NEW.id AND status <> 'queued')
+                             THEN '(too late: it was under way) ' ELSE '' END ELSE '' END
+                || iif(NEW.phone_number IS NOT OLD.phone_number, 'new number ', '')
+                || iif(NEW.anyway IS NOT OLD.anyway, 'anyway ', '')
+                || coalesce(NEW.held_because, '')
+                || CASE WHEN NEW.status IN ('failed', 'cancelled')
+                        THEN coalesce(NEW.error_message, '') ELSE '' END);
+END;
+CREATE TRIGGER signature_moved AFTER UPDATE OF actor ON scheduled_messages
+WHEN NEW.actor IS NOT NULL
+BEGIN UPDATE scheduled_messages SET actor = NULL WHERE id = NEW.id; END;
+CREATE TRIGGER audited_delete AFTER DELETE ON scheduled_messages
+BEGIN
+    INSERT INTO events (at, actor, scheduled_message_id, event)
+    VALUES (datetime('now'), 'sql', OLD.id, 'deleted');
+END;
+
+CREATE TRIGGER cancelled_bubbles AFTER UPDATE OF status ON scheduled_messages
+WHEN NEW.status = 'cancelled' AND OLD.status <> 'cancelled'
+BEGIN
+    UPDATE messages SET status = 'cancelled'
+    WHERE scheduled_message_id = NEW.id AND (status = 'queued' OR status = 'sending' AND NOT EXISTS
+        (SELECT 1 FROM segments WHERE message_id = messages.id AND status = 'sending'));
+    UPDATE scheduled_messages SET error_message = (
+        SELECT sum(status IN ('sent', 'sending')) || ' of ' || count(*) || ' bubbles were sent'
+        FROM messages WHERE scheduled_message_id = NEW.id)
+    WHERE id = NEW.id AND EXISTS (SELECT 1 FROM messages
+        WHERE scheduled_message_id = NEW.id AND status IN ('sent', 'sending'));
+END;
+CREATE TRIGGER retried_bubbles AFTER UPDATE OF status ON scheduled_messages
+WHEN NEW.status = 'scheduled' AND OLD.status <> 'scheduled'
+BEGIN
+    UPDATE messages SET status = 'queued', error_message = NULL
+    WHERE scheduled_message_id = NEW.id AND status IN ('failed', 'cancelled');
+    UPDATE scheduled_messages SET attempts = 0 WHERE id = NEW.id;
+END;
+"""
+
+_ROW_COLUMNS = """s.id, s.phone_number, s.customer_name, s.message_content, s.scheduled_for,
+    s.status, s.campaign_name, coalesce(s.campaign_message_id, ''), s.sent_at,
+    coalesce(s.error_message, ''), coalesce(s.held_because, ''), s.anyway, s.attempts"""
+_BUBBLE_COLUMNS = """id, scheduled_message_id, bubble, phone_number, body, status,
+    coalesce(error_message, '')"""
+_FREE = """s.status = 'scheduled' AND s.held_because IS NULL
+    AND s.campaign_name NOT IN (SELECT name FROM campaigns WHERE paused_because IS NOT NULL)"""
+# Begun: at least one segment may have reached its recipient.
+_BEGUN = """EXISTS (SELECT 1 FROM messages m JOIN segments g ON g.message_id = m.id
+    WHERE m.scheduled_message_id = s.id AND g.status <> 'failed')"""
+
+
+def _to_row(record: Sequence[Any]) -> StoredRow:
+    return StoredRow(
+        id=MessageId(record[0]),
+        phone_number=str(record[1]),
+        customer_name=str(record[2]),
+        message_content=str(record[3]),
+        scheduled_for=from_database_time(record[4]),
+        status=RowStatus(record[5]),
+        campaign_name=str(record[6]),
+        campaign_message_id=str(record[7]),
+        sent_at=from_database_time(record[8]) if record[8] else None,
+        error_message=str(record[9]),
+        held_because=str(record[10]),
+        anyway=bool(record[11]),
+        attempts=int(record[12]),
+    )
+
+
+def _to_bubble(record: Sequence[Any]) -> Bubble:
+    return Bubble(
+        BubbleId(record[0]), record[1], record[2], record[3], record[4],
+        BubbleStatus(record[5]), record[6],
+    )  # fmt: skip
+
+
+class RowFilter(NamedTuple):
+    """Which rows a command speaks of; None: any."""
+
+    ids: tuple[int, ...] | None = None
+    status: str | None = None
+    campaign: str | None = None
+    number: str | None = None
+    held: bool = False
+    find: str | None = None
+    unconfirmed: bool = False
+
+    def where(self) -> tuple[str, list[object]]:
+        """Give the SQL condition and its parameters."""
+        terms: list[str] = ["1"]
+        given: list[object] = []
+        for column in ("status", "campaign_name", "phone_number"):
+            value = {"status": self.status, "campaign_name": self.campaign}.get(column, self.number)
+            if value is not None:
+                terms.append(f"s.{column} = ?")
+                given.append(value)
+        if self.ids is not None:
+            terms.append(f"s.id IN ({', '.join('?' * len(self.ids))})")
+            given += self.ids
+        if self.held:
+            terms.append("s.held_because IS NOT NULL AND s.status = 'scheduled'")
+        if self.find is not None:
+            columns = "s.customer_name || ' ' || s.phone_number || ' ' || s.message_content"
+            terms.append(f"instr(lower({columns}), lower(?)) > 0")
+            given.append(self.find)
+        if self.unconfirmed:
+            terms.append("""EXISTS (SELECT 1 FROM messages
+                WHERE scheduled_message_id = s.id AND status = 'unconfirmed')""")
+        return " AND ".join(terms), given
+
+
+class Database:
+    """A connection: opening, transactions, one place where SQLite's errors get words."""
+
+    def __init__(self, connection: sqlite3.Connection, path: str) -> None:
+        self._connection = connection
+        self.path = path
+
+    @classmethod
+    def create_or_open(cls, path: str) -> Database:
+        """Open for reading and writing; lay down or migrate the schema. Folders are made."""
+        folder = Path(path).absolute().parent
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(f"can't make the folder {folder}: {error.strerror}") from error
+        new = not Path(path).exists()
+        database = cls(_connect(f"{Path(path).absolute().as_uri()}?mode=rwc", path), path)
+        try:
+            if new:
+                with suppress(OSError):  # group members share it; SQLite itself never gives them w
+                    Path(path).chmod(0o660)
+                database.all("PRAGMA page_size = 1024")
+            database.all("PRAGMA journal_mode = WAL")
+            database.all("PRAGMA synchronous = FULL")
+            database.all("PRAGMA foreign_keys = ON")
+            database.all("PRAGMA journal_size_limit = 1048576")
+            database._migrate()
+            if new:
+                _sync_folder(folder)
+        except BaseException:
+            database.close()
+            raise
+        return database
+
+    @classmethod
+    def open_to_read(cls, path: str) -> Database:
+        """Open without writing a byte; StoreError if there is no such file."""
+        # Without its write-ahead log nobody has the file open: immutable keeps SQLite from
+        # laying one down for the sake of reading.
+        mode = "mode=ro" if Path(path + "-wal").exists() else "mode=ro&immutable=1"
+        database = cls(_connect(f"{Path(path).absolute().as_uri()}?{mode}", path), path)
+        try:
+            database._check_version()
+        except BaseException:
+            database.close()
+            raise
+        return database
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+    def all(self, sql: str, given: Sequence[object] = ()) -> list[Any]:
+        """Run one statement and give all its rows."""
+        with _sqlite_words(self.path):
+            return self._connection.execute(sql, given).fetchall()
+
+    def one(self, sql: str, given: Sequence[object] = ()) -> Any:
+        """Run one statement and give its first row, or None."""
+        with _sqlite_words(self.path):
+            return self._connection.execute(sql, given).fetchone()
+
+    def change(self, sql: str, given: Sequence[object] = ()) -> int:
+        """Run one statement and give the number of rows it changed."""
+        with _sqlite_words(self.path):
+            return self._connection.execute(sql, given).rowcount
+
+    def change_many(self, sql: str, given: Iterable[Sequence[object]]) -> None:
+        """Run one statement for each set of values."""
+        with _sqlite_words(self.path):
+            self._connection.executemany(sql, given)
+
+    def insert(self, sql: str, given: Sequence[object]) -> int:
+        """Run one INSERT and give the new row's id."""
+        with _sqlite_words(self.path):
+            return self._connection.execute(sql, given).lastrowid or 0
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Take the write lock at once; commit at the end, roll back on any exception."""
+        self.change("BEGIN IMMEDIATE")
+        try:
+            yield
+            self.change("COMMIT")
+        except BaseException:
+            with suppress(StoreError):
+                if self._connection.in_transaction:
+                    self.change("ROLLBACK")
+            raise
+
+    def _check_version(self) -> int:
+        version = int(self.one("PRAGMA user_version")[0])
+        if version > SCHEMA_VERSION:
+            raise StoreError(
+                f"{self.path} was written by a newer smsbox (schema {version}, this one knows"
+                f" {SCHEMA_VERSION}): install that version again"
+            )
+        return version
+
+    def _migrate(self) -> None:
+        if self._check_version() == SCHEMA_VERSION:
+            return
+        with self.transaction():
+            if self._check_version() == 0:  # nobody else was faster
+                for statement in _split_statements(_SCHEMA):
+                    self.change(statement)
+                self.change(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+
+def _connect(uri: str, path: str) -> sqlite3.Connection:
+    import sqlite3
+
+    with _sqlite_words(path):
+        # Below the watchdog's time: a stuck writer elsewhere must not look like a hang of ours.
+        return sqlite3.connect(uri, uri=True, timeout=30, isolation_level=None)
+
+
+def _split_statements(script: str) -> Iterator[str]:
+    import sqlite3
+
+    statement = ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a new file's name as durable as its content."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _sqlite_words(path: str) -> Iterator[None]:
+    import sqlite3
+
+    try:
+        yield
+    except sqlite3.IntegrityError as error:
+        raise StoreError(f"the database refuses: {error}") from error
+    except sqlite3.Error as error:
+        said = str(error)
+        mends = {
+            "locked": "it is busy: try again in a moment",
+            "unable to open": "it can't be opened: use sudo, or join the group smsbox",
+            "readonly": "it can't be written: use sudo, or join the group smsbox",
+            "full": "the disk is full: make room, nothing is lost",
+            "malformed": "it is damaged: keep the file, and restore a copy",
+            "not a database": "it is no smsbox database: name another with --database",
+            "no such table": "it is no smsbox database: name another with --database",
+        }
+        mend = next((mend for word, mend in mends.items() if word in said), said)
+        raise StoreError(f"{path}: {mend}") from error
+
+
+class Store:
+    """The transitions of rows, bubbles and segments, and what the daemon asks between them."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    # --- a campaign arrives
+
+    def add_campaign(
+        self, planned: Sequence[ScheduledMessage], seed: int, now: datetime, actor: str
+    ) -> None:
+        """Store a plan's rows and their campaigns; inside the caller's transaction."""
+        at = to_database_time(now)
+        names = {each.message.campaign_name for each in planned}
+        self.database.change_many(
+            "INSERT INTO campaigns (name, created_at, seed) VALUES (?, ?, ?)"
+            " ON CONFLICT DO NOTHING",
+            [(name, at, seed) for name in sorted(names)],
+        )
+        self.database.change_many(
+            "INSERT INTO scheduled_messages (phone_number, customer_name, message_content,"
+            " scheduled_for, campaign_message_id, campaign_name, created_at, updated_at,"
+            " timezone, consent_at, consent_source, actor)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                (
+                    each.message.phone_number, each.message.customer_name,
+                    each.message.message_content, to_database_time(each.scheduled_for),
+                    each.message.campaign_message_id, each.message.campaign_name, at, at,
+                    each.message.timezone, each.message.consent_at,
+                    each.message.consent_source, actor,
+                )
+                for each in planned
+            ),
+        )  # fmt: skip
+
+    def add_row(self, number: str, text: str, anyway: bool, now: datetime, actor: str) -> MessageId:
+        """Store one message that is due now."""
+        at = to_database_time(now)
+        return MessageId(
+            self.database.insert(
+                "INSERT INTO scheduled_messages (phone_number, message_content, scheduled_for,"
+                " created_at, updated_at, anyway, actor) VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (number, text, at, at, at, int(anyway), actor),
+            )
+        )
+
+    # --- the daemon's questions
+
+    def next_row(self) -> StoredRow | None:
+        """Give the free row that comes first, due or not."""
+        record = self.database.one(
+            f"SELECT {_ROW_COLUMNS} FROM scheduled_messages s INDEXED BY rows_due"
+            f" WHERE {_FREE} ORDER BY s.scheduled_for, s.id LIMIT 1"
+        )
+        return _to_row(record) if record else None
+
+    def row(self, row_id: MessageId) -> StoredRow | None:
+        """Give one row."""
+        record = self.database.one(
+            f"SELECT {_ROW_COLUMNS} FROM scheduled_messages s WHERE s.id = ?", (row_id,)
+        )
+        return _to_row(record) if record else None
+
+    def next_bubble(self, row_id: MessageId) -> Bubble | None:
+        """Give the first bubble of a row that is still to be sent."""
+        record = self.database.one(
+            f"SELECT {_BUBBLE_COLUMNS} FROM messages WHERE scheduled_message_id = ?"
+            " AND status IN ('queued', 'sending') ORDER BY bubble LIMIT 1",
+            (row_id,),
+        )
+        return _to_bubble(record) if record else None
+
+    def is_begun(self, row_id: MessageId) -> bool:
+        """Tell whether some segment of a row may have reached its recipient."""
+        return bool(
+            self.database.one(
+                f"SELECT 1 FROM scheduled_messages s WHERE s.id = ? AND {_BEGUN}", (row_id,)
+            )
+        )
+
+    def sent_sequences(self, bubble: BubbleId) -> frozenset[int]:
+        """Give the segments of a bubble that the service centre has."""
+        found = self.database.all(
+            "SELECT sequence FROM segments WHERE message_id = ? AND status = 'sent'", (bubble,)
+        )
+        return frozenset(record[0] for record in found)
+
+    def is_drained(self) -> bool:
+        """Tell whether no row that is not held is scheduled any more."""
+        return not self.database.one(
+            "SELECT 1 FROM scheduled_messages WHERE status = 'scheduled'"
+            " AND held_because IS NULL LIMIT 1"
+        )
+
+    def last_sent_at(self) -> datetime | None:
+        """Give the time of the last message sent."""
+        found = self.database.one(
+            "SELECT max(sent_at) FROM scheduled_messages WHERE status = 'sent'"
+        )[0]
+        return from_database_time(found) if found else None
+
+    def awaits_person(self) -> bool:
+        """Tell whether something held, unconfirmed, failed or unread waits for the operator."""
+        return any(
+            self.database.one(f"SELECT 1 FROM {where} LIMIT 1")
+            for where in (
+                "messages WHERE status = 'unconfirmed'",
+                "scheduled_messages WHERE status = 'failed'",
+                "scheduled_messages WHERE held_because IS NOT NULL AND status = 'scheduled'",
+                "inbound WHERE read_at IS NULL",
+            )
+        )
+
+    def opted_out_at(self, number: str) -> str | None:
+        """Give the time at which a number said stop."""
+        found = self.database.one("SELECT at FROM opt_outs WHERE phone_number = ?", (number,))
+        return found[0] if found else None
+
+    # --- a message's way
+
+    def claim(
+        self, row: StoredRow, number: PhoneNumber, bubbles: Sequence[str], now: datetime
+    ) -> bool:
+        """Split a due row into queued bubbles, if it is still what was read.
+
+        A row that goes on after a crash or a retry keeps its bubbles. False: it changed meanwhile,
+        its recipient said stop, or a segment of it may have been sent already.
+        """
+        at = to_database_time(now)
+        with self.database.transaction():
+            if self.row(row.id) != row:
+                return False
+            if self.opted_out_at(number):
+                self._end(row.id, RowStatus.CANCELLED, "the recipient said stop", at)
+                return False
+            states = self._bubble_states(row.id)
+            if BubbleStatus.UNCONFIRMED.value in states:
+                words = f"{self._unconfirmed_words(row.id)}; only retry {RETRY_ANYWAY} repeats it"
+                self._end(row.id, RowStatus.FAILED, words, at)
+                return False
+            begun = bool(states) and self.is_begun(row.id)
+            if states and not begun:
+                self._drop_bubbles(row.id)  # the text may have been mended since
+            if not begun:
+                self.database.change_many(
+                    "INSERT INTO messages (scheduled_message_id, phone_number, bubble, body,"
+                    " created_at) VALUES (?, ?, ?, ?, ?)",
+                    [(row.id, number, place, body, at) for place, body in enumerate(bubbles, 1)],
+                )
+            elif self.next_bubble(row.id) is None:  # all went out before somebody reset the row
+                self._end(row.id, RowStatus.SENT, row.error_message, at)
+                return False
+        return True
+
+    def begin_segment(self, bubble: Bubble, sequence: int, total: int, now: datetime) -> bool:
+        """Write down, before the modem acts, that a segment is about to be handed over.
+
+        False: the bubble was cancelled meanwhile.
+        """
+        with self.database.transaction():
+            if not self.database.change(
+                "UPDATE messages SET status = 'sending'"
+                " WHERE id = ? AND status IN ('queued', 'sending')",
+                (bubble.id,),
+            ):
+                return False
+            self.database.change(
+                "INSERT INTO segments (message_id, sequence, total, status, submitted_at)"
+                " VALUES (?, ?, ?, 'sending', ?) ON CONFLICT (message_id, sequence) DO UPDATE"
+                " SET status = 'sending', submitted_at = excluded.submitted_at,"
+                " error_message = NULL",
+                (bubble.id, sequence, total, to_database_time(now)),
+            )
+        return True
+
+    def mark_segment_sent(
+        self, bubble: Bubble, sequence: int, total: int, reference: int, now: datetime
+    ) -> None:
+        """Write down the service centre's answer; with the last segment of the last bubble the
+        row is sent."""
+        at = to_database_time(now)
+        with self.database.transaction():
+            self.database.change(
+                "UPDATE segments SET status = 'sent', message_reference = ?, answered_at = ?"
+                " WHERE message_id = ? AND sequence = ? AND status = 'sending'",
+                (reference, at, bubble.id, sequence),
+            )
+            if sequence < total:
+                return
+            self.database.change(
+                "UPDATE messages SET status = 'sent', sent_at = ? WHERE id = ?", (at, bubble.id)
+            )
+            if bubble.row_id is not None and self.next_bubble(bubble.row_id) is None:
+                self.database.change(
+                    "UPDATE scheduled_messages SET status = 'sent', sent_at = ?, updated_at = ?,"
+                    " error_message = NULL, actor = 'daemon' WHERE id = ? AND status = 'scheduled'",
+                    (at, at, bubble.row_id),
+                )
+
+    def withdraw_segment(self, bubble: Bubble, sequence: int) -> None:
+        """Take back a segment that surely was not handed over."""
+        with self.database.transaction():
+            self.database.change(
+                "DELETE FROM segments WHERE message_id = ? AND sequence = ? AND status = 'sending'",
+                (bubble.id, sequence),
+            )
+            self.database.change(
+                "UPDATE messages SET status = CASE WHEN (SELECT s.status FROM"
+                " scheduled_messages s WHERE s.id = scheduled_message_id) = 'scheduled'"
+                " THEN 'queued' ELSE 'cancelled' END WHERE id = ? AND status = 'sending'",
+                (bubble.id,),
+            )
+
+    def postpone(self, row: StoredRow, until: datetime, words: str, now: datetime) -> None:
+        """Count a passing refusal and try the row again later."""
+        self.database.change(
+            "UPDATE scheduled_messages SET scheduled_for = ?, attempts = attempts + 1,"
+            " error_message = ?, updated_at = ?, actor = 'daemon'"
+            " WHERE id = ? AND status = 'scheduled'",
+            (to_database_time(until), words, to_database_time(now), row.id),
+        )
+
+    def fail(self, row_id: MessageId, words: str, now: datetime) -> None:
+        """End a row as failed, with the reason; its remaining bubbles are cancelled."""
+        with self.database.transaction():
+            self._end(row_id, RowStatus.FAILED, words, to_database_time(now))
+
+    def fail_bubble(self, bubble: Bubble, sequence: int, words: str, now: datetime) -> None:
+        """End a segment, its bubble and its row as refused for good."""
+        self._end_bubble(bubble, sequence, BubbleStatus.FAILED, words, words, now)
+
+    def mark_unconfirmed(self, bubble: Bubble, sequence: int, words: str, now: datetime) -> None:
+        """Write down that nobody knows whether a segment was sent; never sent again by itself."""
+        bubbles = len(self._bubble_states(bubble.row_id)) if bubble.row_id else 1
+        said = f"may have been sent: bubble {bubble.number} of {bubbles}, {words}"
+        self._end_bubble(bubble, sequence, BubbleStatus.UNCONFIRMED, words, said, now)
+
+    def recover(self, now: datetime) -> list[MessageId]:
+        """After a start: call unconfirmed what was with the modem; give the rows concerned."""
+        found = self.database.all(
+            "SELECT m.id, m.scheduled_message_id, m.bubble, m.phone_number, m.body, m.status, '',"
+            " g.sequence, g.total FROM segments g JOIN messages m ON m.id = g.message_id"
+            " WHERE m.status = 'sending' AND g.status = 'sending'"
+        )
+        for record in found:
+            words = f"segment {record[7]} of {record[8]}: smsbox stopped while the modem had it"
+            self.mark_unconfirmed(_to_bubble(record), record[7], words, now)
+        with self.database.transaction():
+            self.database.change("UPDATE messages SET status = 'queued' WHERE status = 'sending'")
+        return [MessageId(record[1]) for record in found if record[1] is not None]
+
+    def reschedule_many(
+        self, moves: Sequence[tuple[MessageId, datetime]], now: datetime, actor: str
+    ) -> None:
+        """Move rows that are still scheduled; inside the caller's transaction."""
+        at = to_database_time(now)
+        self.database.change_many(
+            "UPDATE scheduled_messages SET scheduled_for = ?, updated_at = ?, actor = ?"
+            " WHERE id = ? AND status = 'scheduled'",
+            [(to_database_time(to), at, actor, row_id) for row_id, to in moves],
+        )
+
+    def hold(self, row_id: MessageId, because: str, now: datetime) -> None:
+        """Keep a row back until a person releases or cancels it."""
+        self.database.change(
+            "UPDATE scheduled_messages SET held_because = ?, updated_at = ?, actor = 'daemon'"
+            " WHERE id = ? AND status = 'scheduled'",
+            (because, to_database_time(now), row_id),
+        )
+
+    def add_event(self, event: str, detail: str, now: datetime, actor: str) -> None:
+        """Write into the audit what concerns no single row."""
+        self.database.change(
+            "INSERT INTO events (at, actor, event, detail) VALUES (?, ?, ?, ?)",
+            (to_database_time(now), actor, event, detail),
+        )
+
+    def _bubble_states(self, row_id: MessageId) -> list[str]:
+        found = self.database.all(
+            "SELECT status FROM messages WHERE scheduled_message_id = ?", (row_id,)
+        )
+        return [record[0] for record in found]
+
+    def _drop_bubbles(self, row_id: MessageId) -> None:
+        self.database.change(
+            "DELETE FROM segments WHERE message_id IN"
+            " (SELECT id FROM messages WHERE scheduled_message_id = ?)",
+            (row_id,),
+        )
+        self.database.change("DELETE FROM messages WHERE scheduled_message_id = ?", (row_id,))
+
+    def _unconfirmed_words(self, row_id: MessageId) -> str:
+        found = self.database.one(
+            "SELECT 'may have been sent: bubble ' || bubble || ', ' || coalesce(error_message, '')"
+            " FROM messages WHERE scheduled_message_id = ? AND status = 'unconfirmed'"
+            " ORDER BY bubble LIMIT 1",
+            (row_id,),
+        )
+        return str(found[0])
+
+    def _end(self, row_id: MessageId, status: RowStatus, words: str, at: str) -> None:
+        self.database.change(
+            "UPDATE messages SET status = 'cancelled'"
+            " WHERE scheduled_message_id = ? AND status = 'queued'",
+            (row_id,),
+        )
+        self.database.change(
+            "UPDATE scheduled_messages SET status = ?, error_message = nullif(?, ''),"
+            " updated_at = ?, actor = 'daemon' WHERE id = ? AND status = 'scheduled'",
+            (status.value, words, at, row_id),
+        )
+
+    def _end_bubble(
+        self, bubble: Bubble, sequence: int, status: BubbleStatus, words: str, said: str,
+        now: datetime,
+    ) -> None:  # fmt: skip
+        with self.database.transaction():
+            self.database.change(
+                "UPDATE segments SET status = ?, error_message = ?"
+                " WHERE message_id = ? AND sequence = ? AND status = 'sending'",
+                (status.value, words, bubble.id, sequence),
+            )
+            self.database.change(
+                "UPDATE messages SET status = ?, error_message = ? WHERE id = ?",
+                (status.value, words, bubble.id),
+            )
+            if bubble.row_id is not None:
+                self._end(bubble.row_id, RowStatus.FAILED, said, to_database_time(now))
+
+
+class Inbox:
+    """What comes in: replies, opt-outs, delivery reports."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    def add(
+        self, tpdu: str, sender: str, body: str | None, sent_at: datetime | None,
+        request: Request, now: datetime,
+    ) -> bool:  # fmt: skip
+        """Store an incoming text; False if it is here already. Inside a transaction."""
+        return bool(
+            self.database.change(
+                "INSERT INTO inbound (received_at, sent_at, sender, body, tpdu, request)"
+                " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                (
+                    to_database_time(now), to_database_time(sent_at) if sent_at else "",
+                    sender, body, tpdu, request.value,
+                ),
+            )
+        )  # fmt: skip
+
+    def opt_out(self, number: str, words: str, now: datetime, actor: str, reason: str = "") -> int:
+        """Suppress a number and cancel all its scheduled rows; give how many."""
+        at = to_database_time(now)
+        self.database.change(
+            "INSERT INTO opt_outs (phone_number, at, words, reason) VALUES (?, ?, ?, ?)"
+            " ON CONFLICT DO NOTHING",
+            (number, at, words, reason),
+        )
+        return self.database.change(
+            "UPDATE scheduled_messages SET status = 'cancelled', updated_at = ?, actor = ?,"
+            " error_message = 'the recipient said stop'"
+            " WHERE phone_number = ? AND status = 'scheduled'",
+            (at, actor, number),
+        )
+
+    def opt_in(self, number: str) -> bool:
+        """Lift a suppression; False if there was none."""
+        return bool(self.database.change("DELETE FROM opt_outs WHERE phone_number = ?", (number,)))
+
+    def hold_rows_of(self, number: str, because: str, now: datetime) -> int:
+        """Hold all scheduled rows of a number; give how many."""
+        return self.database.change(
+            "UPDATE scheduled_messages SET held_because = ?, updated_at = ?, actor = 'daemon'"
+            " WHERE phone_number = ? AND status = 'scheduled' AND held_because IS NULL",
+            (because, to_database_time(now), number),
+        )
+
+    def mark_delivered(self, number: str, reference: int, at: datetime) -> BubbleId | None:
+        """Match a report to the latest segment with that recipient and reference."""
+        found = self.database.one(
+            "SELECT g.id, g.message_id FROM segments g JOIN messages m ON m.id = g.message_id"
+            " WHERE g.message_reference = ? AND g.status = 'sent' AND g.delivered_at IS NULL"
+            " AND m.phone_number = ? ORDER BY g.submitted_at DESC LIMIT 1",
+            (reference, number),
+        )
+        if not found:
+            return None
+        with self.database.transaction():
+            self.database.change(
+                "UPDATE segments SET delivered_at = ? WHERE id = ?",
+                (to_database_time(at), found[0]),
+            )
+            self.database.change(
+                "UPDATE messages SET delivered_at = ? WHERE id = ? AND status = 'sent' AND NOT"
+                " EXISTS (SELECT 1 FROM segments WHERE message_id = ? AND delivered_at IS NULL)",
+                (to_database_time(at), found[1], found[1]),
+            )
+        return BubbleId(found[1])
+
+    def texts(self, unread: bool) -> list[Any]:
+        """Give (id, received_at, sender, body, request, read_at), oldest first."""
+        only = "WHERE read_at IS NULL" if unread else ""
+        return self.database.all(
+            f"SELECT id, received_at, sender, body, request, read_at FROM inbound {only}"
+            " ORDER BY id"
+        )
+
+    def mark_read(self, now: datetime) -> None:
+        """Mark all texts as read."""
+        self.database.change(
+            "UPDATE inbound SET read_at = ? WHERE read_at IS NULL", (to_database_time(now),)
+        )
+
+    def opt_outs(self) -> list[Any]:
+        """Give (phone_number, at, words, reason)."""
+        return self.database.all(
+            "SELECT phone_number, at, words, reason FROM opt_outs ORDER BY at, phone_number"
+        )
+
+
+class Desk:
+    """What the command line asks and changes; every change is guarded by the row's status."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    def rows(self, wanted: RowFilter, limit: int = -1, by_time: bool = False) -> list[StoredRow]:
+        """Give the rows that a filter admits."""
+        where, given = wanted.where()
+        order = "s.scheduled_for, s.id" if by_time else "s.id"
+        found = self.database.all(
+            f"SELECT {_ROW_COLUMNS} FROM scheduled_messages s WHERE {where}"
+            f" ORDER BY {order} LIMIT {limit}",
+            given,
+        )
+        return [_to_row(record) for record in found]
+
+    def bubbles(self, row_id: MessageId) -> list[Bubble]:
+        """Give a row's bubbles."""
+        found = self.database.all(
+            f"SELECT {_BUBBLE_COLUMNS} FROM messages WHERE scheduled_message_id = ?"
+            " ORDER BY bubble",
+            (row_id,),
+        )
+        return [_to_bubble(record) for record in found]
+
+    def segments(self, bubble: BubbleId) -> list[Any]:
+        """Give (sequence, total, status, reference, submitted, answered, delivered, error)."""
+        return self.database.all(
+            "SELECT sequence, total, status, message_reference, submitted_at, answered_at,"
+            " delivered_at, coalesce(error_message, '') FROM segments WHERE message_id = ?"
+            " ORDER BY sequence",
+            (bubble,),
+        )
+
+    def events(self, row_id: MessageId) -> list[Any]:
+        """Give (at, actor, event, detail) of a row, oldest first."""
+        return self.database.all(
+            "SELECT at, actor, event, detail FROM events WHERE scheduled_message_id = ?"
+            " ORDER BY id",
+            (row_id,),
+        )
+
+    def count_by_status(self) -> dict[str, int]:
+        """Count rows: each status, and unconfirmed, held, unread."""
+        counts = {status.value: 0 for status in RowStatus}
+        counts.update(
+            self.database.all("SELECT status, count(*) FROM scheduled_messages GROUP BY status")
+        )
+        for key, sql in (
+            ("held", "scheduled_messages WHERE held_because IS NOT NULL AND status = 'scheduled'"),
+            ("unconfirmed", "messages WHERE status = 'unconfirmed'"),
+            ("unread", "inbound WHERE read_at IS NULL"),
+        ):
+            counts[key] = int(self.database.one(f"SELECT count(*) FROM {sql}")[0])
+        return counts
+
+    def count_sent_since(self, at: datetime) -> int:
+        """Count the messages sent since a time."""
+        return int(
+            self.database.one(
+                "SELECT count(*) FROM scheduled_messages WHERE status = 'sent' AND sent_at >= ?",
+                (to_database_time(at),),
+            )[0]
+        )
+
+    def queue_times(self, exclude_anyway: bool = False) -> list[tuple[MessageId, datetime]]:
+        """Give the free rows in sending order, without those that are begun."""
+        anyway = "AND s.anyway = 0" if exclude_anyway else ""
+        found = self.database.all(
+            f"SELECT s.id, s.scheduled_for FROM scheduled_messages s WHERE {_FREE} {anyway}"
+            f" AND NOT (s.id IN (SELECT scheduled_message_id FROM messages"
+            f" WHERE status IN ('queued', 'sending')) AND {_BEGUN})"
+            " ORDER BY s.scheduled_for, s.id"
+        )
+        return [(MessageId(row_id), from_database_time(at)) for row_id, at in found]
+
+    def last_scheduled(self) -> datetime | None:
+        """Give the time of the last message in the queue, paused campaigns included."""
+        found = self.database.one(
+            "SELECT scheduled_for FROM scheduled_messages WHERE status = 'scheduled'"
+            " AND held_because IS NULL ORDER BY scheduled_for DESC LIMIT 1"
+        )
+        return from_database_time(found[0]) if found else None
+
+    def is_busy_between(self, first: datetime, last: datetime) -> bool:
+        """Tell whether the queue has a message in a span of time."""
+        return bool(
+            self.database.one(
+                "SELECT 1 FROM scheduled_messages WHERE status = 'scheduled'"
+                " AND held_because IS NULL AND scheduled_for BETWEEN ? AND ? LIMIT 1",
+                (to_database_time(first), to_database_time(last)),
+            )
+        )
+
+    def known_texts(self, campaigns: Iterable[str]) -> frozenset[tuple[str, str, str]]:
+        """Give (campaign, number, text) of what is live, was sent or may have been sent."""
+        known: set[tuple[str, str, str]] = set()
+        for name in campaigns:
+            known.update(
+                self.database.all(
+                    "SELECT campaign_name, phone_number, message_content FROM scheduled_messages s"
+                    " WHERE campaign_name = ? AND (status IN ('scheduled', 'sent')"
+                    f" OR (status = 'failed' AND {_BEGUN}))",
+                    (name,),
+                )
+            )
+        return frozenset(known)
+
+    def opted_out(self) -> frozenset[str]:
+        """Give all suppressed numbers."""
+        return frozenset(r[0] for r in self.database.all("SELECT phone_number FROM opt_outs"))
+
+    def cancel(self, ids: Sequence[MessageId], now: datetime, actor: str) -> list[MessageId]:
+        """Cancel rows that are scheduled and not with the modem now; give those cancelled."""
+        at = to_database_time(now)
+        done = []
+        with self.database.transaction():
+            for row_id in ids:
+                if self.database.change(
+                    "UPDATE scheduled_messages SET status = 'cancelled', updated_at = ?,"
+                    " actor = ? WHERE id = ? AND status = 'scheduled' AND NOT EXISTS"
+                    " (SELECT 1 FROM messages m JOIN segments g ON g.message_id = m.id"
+                    " WHERE m.scheduled_message_id = ? AND g.status = 'sending')",
+                    (at, actor, row_id, row_id),
+                ):
+                    done.append(row_id)
+        return done
+
+    def retry(
+        self, ids: Sequence[MessageId], even_if_it_may_repeat: bool, now: datetime, actor: str
+    ) -> list[MessageId]:
+        """Set failed rows to scheduled, due now; unconfirmed ones only on the operator's word."""
+        at = to_database_time(now)
+        done = []
+        with self.database.transaction():
+            for row_id in ids:
+                if even_if_it_may_repeat:
+                    self._withdraw_unconfirmed(row_id)
+                if self.database.change(
+                    "UPDATE scheduled_messages SET status = 'scheduled', scheduled_for = ?,"
+                    " error_message = NULL, held_because = NULL, updated_at = ?, actor = ?"
+                    " WHERE id = ? AND status = 'failed' AND NOT EXISTS (SELECT 1 FROM messages"
+                    " WHERE scheduled_message_id = ? AND status = 'unconfirmed')",
+                    (at, at, actor, row_id, row_id),
+                ):
+                    done.append(row_id)
+        return done
+
+    def release(
+        self, moves: Sequence[tuple[MessageId, datetime]], now: datetime, actor: str
+    ) -> int:
+        """Let held rows go, each at its new time; inside the caller's transaction."""
+        at = to_database_time(now)
+        return sum(
+            self.database.change(
+                "UPDATE scheduled_messages SET held_because = NULL, scheduled_for = ?,"
+                " updated_at = ?, actor = ? WHERE id = ? AND status = 'scheduled'"
+                " AND held_because IS NOT NULL",
+                (to_database_time(to), at, actor, row_id),
+            )
+            for row_id, to in moves
+        )
+
+    def pause_campaign(self, name: str, because: str | None, now: datetime) -> None:
+        """Pause a campaign, or let it go on with None."""
+        self.database.change(
+            "INSERT INTO campaigns (name, created_at, paused_because) VALUES (?, ?, ?)"
+            " ON CONFLICT (name) DO UPDATE SET paused_because = excluded.paused_because",
+            (name, to_database_time(now), because),
+        )
+
+    def paused_campaigns(self) -> dict[str, str]:
+        """Give the paused campaigns with the reason."""
+        return dict(
+            self.database.all(
+                "SELECT name, paused_because FROM campaigns WHERE paused_because IS NOT NULL"
+            )
+        )
+
+    def campaign_names(self) -> list[str]:
+        """Give the campaigns that have rows or were ever scheduled."""
+        found = self.database.all(
+            "SELECT name FROM campaigns UNION SELECT DISTINCT campaign_name"
+            " FROM scheduled_messages ORDER BY 1"
+        )
+        return [record[0] for record in found if record[0]]
+
+    def get_state(self, key: str) -> str:
+        """Read a word that the box keeps over a reboot; "" if it has none."""
+        found = self.database.one("SELECT value FROM state WHERE key = ?", (key,))
+        return str(found[0]) if found else ""
+
+    def set_state(self, key: str, value: str) -> None:
+        """Keep a word over a reboot; "" forgets it."""
+        if value:
+            self.database.change("INSERT OR REPLACE INTO state VALUES (?, ?)", (key, value))
+        else:
+            self.database.change("DELETE FROM state WHERE key = ?", (key,))
+
+    def _withdraw_unconfirmed(self, row_id: MessageId) -> None:
+        self.database.change(
+            "UPDATE segments SET status = 'failed', error_message ="
+            " 'may have been sent; sent again on the operator''s word'"
+            " WHERE status = 'unconfirmed' AND message_id IN"
+            " (SELECT id FROM messages WHERE scheduled_message_id = ?)",
+            (row_id,),
+        )
+        self.database.change(
+            "UPDATE messages SET status = 'failed' WHERE scheduled_message_id = ?"
+            " AND status = 'unconfirmed'",
+            (row_id,),
+        )
+
+
+# === 8 AT ========================================================================================
+# What a modem says, byte by byte: lines and prompts, final result codes, unsolicited result codes
+# (URCs), and what a refusal means (+CMS: 3GPP TS 27.005 3.2.5, TS 24.011 annex E; +CME: TS 27.007
+# 9.2). It does not know the serial port, the time, or what was asked; any bytes in any slices are
+# understood or passed over, never an exception.
+
+ESCAPE = b"\x1b"  # leaves a prompt without sending
+CTRL_Z = b"\x1a"  # ends the TPDU: from here on it may be sent
+_MAX_LINE = 2048  # octets; longer is noise
+
+
+class LineParser:
+    """Cuts a byte stream into lines; knows an unfinished line that is a prompt."""
+
+    def __init__(self) -> None:
+        self._rest = bytearray()
+
+    def feed(self, data: bytes) -> list[str]:
+        """Take bytes as they came, give the lines they complete; empty lines are dropped."""
+        self._rest += data
+        *done, rest = re.split(rb"[\r\n]+", bytes(self._rest))
+        self._rest = bytearray(rest[-_MAX_LINE:])
+        lines = (line[:_MAX_LINE].replace(b"\0", b"").decode("latin-1").strip() for line in done)
+        return [line for line in lines if line]
+
+    def take_prompt(self) -> bool:
+        """Tell whether the modem asks for the TPDU ('> ', with or without the space)."""
+        if bytes(self._rest).strip(b"\0 ") != b">":
+            return False
+        self._rest.clear()
+        return True
+
+
+class Final(NamedTuple):
+    """A final result code."""
+
+    ok: bool
+    words: str  # 'CMS 38 network out of order'
+    refusal: RefusalClass
+
+
+_T, _N, _R = RefusalClass.TRANSIENT, RefusalClass.NETWORK, RefusalClass.RECIPIENT
+_A, _M, _O = RefusalClass.ACCOUNT, RefusalClass.MODEM, RefusalClass.OURS
+_U = RefusalClass.UNKNOWN
+
+CMS_ERRORS: Mapping[int, tuple[str, RefusalClass]] = {
+    1: ("unassigned number", _R),
+    8: ("operator determined barring", _A),
+    10: ("call barred", _A),
+    17: ("network failure", _N),
+    21: ("short message transfer rejected", _R),
+    22: ("congestion", _T),
+    27: ("destination out of service", _R),
+    28: ("unidentified subscriber", _R),
+    29: ("facility rejected", _A),
+    30: ("unknown subscriber", _R),
+    38: ("network out of order", _N),
+    41: ("temporary failure", _T),
+    42: ("congestion", _T),
+    47: ("resources unavailable", _T),
+    50: ("requested facility not subscribed", _A),
+    69: ("requested facility not implemented", _A),
+    81: ("invalid short message transfer reference", _O),
+    95: ("semantically incorrect message", _O),
+    96: ("invalid mandatory information", _O),
+    97: ("message type not implemented", _O),
+    98: ("message not compatible with protocol state", _O),
+    99: ("information element not implemented", _O),
+    111: ("protocol error", _R),
+    127: ("interworking", _R),
+    192: ("service centre busy", _T),
+    193: ("no service centre subscription", _A),
+    194: ("service centre system failure", _N),
+    195: ("invalid address of the recipient", _R),
+    196: ("recipient barred", _R),
+    208: ("the SIM's message storage is full", _T),
+    300: ("modem failure", _M),
+    301: ("the modem's message service is reserved", _M),
+    302: ("operation not allowed", _M),
+    303: ("operation not supported", _M),
+    304: ("invalid PDU parameter", _O),
+    305: ("invalid text parameter", _O),
+    310: ("no SIM", _A),
+    311: ("SIM PIN needed", _A),
+    312: ("phone-to-SIM PIN needed", _A),
+    313: ("SIM failure", _A),
+    314: ("SIM busy", _T),
+    315: ("wrong SIM", _A),
+    316: ("SIM PUK needed", _A),
+    317: ("SIM PIN2 needed", _A),
+    318: ("SIM PUK2 needed", _A),
+    320: ("memory failure", _M),
+    322: ("memory full", _M),
+    330: ("service centre address unknown", _A),
+    331: ("no network service", _N),
+    332: ("network time-out", _U),
+    340: ("no acknowledgement expected", _M),
+    500: ("unknown error", _M),
+    512: ("the message could not be set up", _M),
+    513: ("no acknowledgement from the network", _U),
+    514: ("temporary failure", _T),
+    515: ("initialisation in progress", _T),
+}  # fmt: skip
+CME_ERRORS: Mapping[int, tuple[str, RefusalClass]] = {
+    3: ("operation not allowed", _M),
+    4: ("operation not supported", _M),
+    10: ("no SIM", _A),
+    11: ("SIM PIN needed", _A),
+    12: ("SIM PUK needed", _A),
+    13: ("SIM failure", _A),
+    14: ("SIM busy", _T),
+    15: ("wrong SIM", _A),
+    16: ("incorrect password", _A),
+    30: ("no network service", _N),
+    31: ("network time-out", _U),
+    100: ("unknown error", _M),
+    515: ("initialisation in progress", _T),
+}
+_PLAIN_ERRORS = ("ERROR", "ABORTED", "NO CARRIER", "COMMAND NOT SUPPORT", "TOO MANY PARAMETERS")
+
+# Lines that come by themselves, also between a command and its answer.
+_UNSOLICITED = re.compile(
+    r"RDY|RING|Call Ready|SMS Ready|SMS DONE|PB DONE|QCRDY|\*ATREADY|\*PSUTTZ|DST:|NO CARRIER|"
+    r"(NORMAL|UNDER-VOLTAGE|OVER-VOLTAGE) |"
+    r"\^(BOOT|RSSI|HCSQ|MODE|SRVST|SIMST|STIN|NWTIME|DSFLOWRPT)|"
+    r"\+(QIND|CMTI|CMT|CDS|CDSI|CUSD|CLIP|CTZV|CTZE|CGEV|CRING|CIEV|CFUN|CPIN|PBREADY|ZUSIMR)\b"
+)
+_REBOOT = re.compile(r"RDY$|\*ATREADY|NORMAL POWER DOWN|UNDER-VOLTAGE POWER DOWN|QCRDY")
+
+
+def is_unsolicited(line: str) -> bool:
+    """Tell whether a line is one that modems say unasked."""
+    return bool(_UNSOLICITED.match(line))
+
+
+def is_reboot(line: str) -> bool:
+    """Tell whether a line says that the modem has just started or goes off."""
+    return bool(_REBOOT.match(line))
+
+
+def parse_final(line: str) -> Final | None:
+    """Read a final result code; None for any other line.
+
+    >>> parse_final("+CMS ERROR: 38").words
+    'CMS 38 network out of order'
+    """
+    if line == "OK":
+        return Final(True, "OK", RefusalClass.MODEM)
+    match = re.fullmatch(r"\+(CM[SE]) ERROR:?\s*(.*)", line)
+    if match:
+        return _parse_error(match[1], match[2].strip())
+    if line in _PLAIN_ERRORS or line.startswith("COMMAND NOT SUPPORT"):
+        return Final(False, line, RefusalClass.MODEM)
+    return None
+
+
+def _parse_error(kind: str, told: str) -> Final:
+    table = CMS_ERRORS if kind == "CMS" else CME_ERRORS
+    if told.isascii() and told.isdigit():
+        words, refusal = table.get(int(told[:9]), ("unknown code", RefusalClass.MODEM))
+        return Final(False, f"{kind} {told} {words}", refusal)
+    # Some modems keep words whatever +CMEE says ('+CMS ERROR: Unknown error').
+    for words, refusal in table.values():
+        if told.casefold() == words:
+            return Final(False, f"{kind} {words}", refusal)
+    return Final(False, f"{kind} {printable(told) or 'error without a code'}", RefusalClass.MODEM)
+
+
+def parse_fields(line: str) -> list[str]:
+    """Give the fields of an information response, without quotes.
+
+    >>> parse_fields('+CPMS: "SM",3,20')
+    ['SM', '3', '20']
+    """
+    return [each.strip().strip('"') for each in line.partition(":")[2].split(",")]
+
+
+def parse_registration(line: str) -> int | None:
+    """Read <stat> of a +CREG?, +CEREG? or +CGREG? answer, TS 27.007 7.2; None for a URC.
+
+    >>> parse_registration("+CREG: 0,1"), parse_registration("+CREG: 5")
+    (1, None)
+    """
+    given = parse_fields(line)
+    if len(given) < 2 or not given[1].isdigit() or '"' in line.split(",")[1]:
+        return None
+    return int(given[1])
+
+
+# === 9 Modem =====================================================================================
+# The conversation with one modem: find its port, attach, is it ready, submit a segment, read and
+# delete what is stored. One command at a time; a command names the prefix of its answer, and any
+# other line is a notice, so that an answer is never taken from a stray line. It does not know SQL,
+# campaigns or the pace; it waits through the clock it is given.
+
+# USB identity -> the interface with the AT port (udev rules of ModemManager 1.24); None: any.
+_USB_AT_INTERFACE: Mapping[tuple[str, str | None], str] = {
+    ("1e0e", "9001"): "02",  # SimCom SIM7600, SIM7100, SIM7000
+    ("1e0e", "9205"): "02",  # SimCom SIM7070, SIM7080
+    ("1e0e", "9206"): "02",
+    ("1e0e", "9011"): "04",  # SimCom A7600, A7670
+    ("2c7c", None): "02",  # Quectel EC25, EG25, EG91, BG96
+    ("19d2", "0117"): "02",  # ZTE MF190
+    ("1546", "1102"): "00",  # u-blox SARA-U2
+    ("1546", "1107"): "00",  # u-blox TOBY-R2, LARA-R2
+}
+_UARTS = ("/dev/serial0", "/dev/ttyAMA0", "/dev/ttyS0")
+_REGISTERED = frozenset((1, 5, 6, 7, 9, 10))  # 6 and 7: for SMS only, which is all we want
+_PROMPT_S = 10.0
+_ANY_LINE = "*"
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who the modem and its SIM are; "" where it does not tell."""
+
+    model: str = ""
+    imei: str = ""
+    iccid: str = ""
+    operator: str = ""
+
+
+def find_port(wanted: str, sys_tty: Path = Path("/sys/class/tty")) -> str:
+    """Give the device of the modem; PortLost with what to do when there is none, or more than one.
+
+    Only known USB modems are taken: an unknown device is never talked to.
+    """
+    if wanted != "auto":
+        return wanted
+    found = {}
+    for tty in sorted(sys_tty.glob("tty[UA][SC][BM]*")):
+        interface = (tty / "device").resolve()
+        for folder in (interface, *interface.parents[:3]):
+            number = _read_word(folder / "bInterfaceNumber")
+            if not number:
+                continue
+            device = folder.parent
+            identity = (_read_word(device / "idVendor"), _read_word(device / "idProduct"))
+            if number == _USB_AT_INTERFACE.get(
+                identity, _USB_AT_INTERFACE.get((identity[0], None), "")
+            ):
+                found[str(device)] = f"/dev/{tty.name}"
+    if len(found) > 1:
+        lines = " or ".join(f'port = "{path}"' for path in sorted(found.values()))
+        raise PortLost(f"there are {len(found)} modems: put {lines} into [modem] of the config")
+    if found:
+        return next(iter(found.values()))
+    for uart in _UARTS:
+        if Path(uart).exists() and sys_tty == Path("/sys/class/tty"):
+            return uart
+    raise PortLost("no modem is plugged in that is known: plug one in, or name its port in [modem]")
+
+
+def _read_word(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return ""
+
+
+class Notices(NamedTuple):
+    """What a modem said unasked."""
+
+    restarted: bool
+    memories: frozenset[str]  # where texts or reports have come in
+
+
+class Modem:
+    """One conversation over one open port. After PortLost it is thrown away."""
+
+    def __init__(self, port: Port, clock: Clock, settings: ModemSettings) -> None:
+        self.identity = Identity()
+        self.signal_dbm: int | None = None
+        self.pin_was_refused = False
+        self.delivery_reports = False  # whether the modem will tell of them
+        self._port = port
+        self._clock = clock
+        self._settings = settings
+        self._parser = LineParser()
+        self._lines: deque[str] = deque()
+        self._notices: deque[str] = deque(maxlen=1000)
+        self._out_of_step = False  # a late answer may still come
+
+    # --- one command
+
+    def command(self, text: str, prefix: str = "", timeout_s: float = 5.0) -> list[str]:
+        """Send a command and give the lines of its information response.
+
+        prefix: how they begin; "*": any line that is not a known URC; "": there are none. Raises
+        Refused, NoAnswer and PortLost.
+        """
+        if self._out_of_step:
+            self._resynchronise()
+        self.listen()
+        self._write(text)
+        answer: list[str] = []
+        for line in self._read_lines(timeout_s):
+            final = parse_final(line)
+            if final and final.ok:
+                return answer
+            if final:
+                raise Refused(final.refusal, final.words)
+            if line == text:  # echo
+                continue
+            follows = bool(answer) and answer[-1].startswith(prefix) and _is_hex(line)
+            wanted = not is_unsolicited(line) if prefix == _ANY_LINE else line.startswith(prefix)
+            if prefix and (wanted or follows):
+                answer.append(line)
+            else:
+                self._note(line)
+        self._out_of_step = True
+        raise NoAnswer(f"the modem does not answer {_mask_pin(text)}")
+
+    def ask(self, text: str, prefix: str = _ANY_LINE, timeout_s: float = 5.0) -> str:
+        """Send a command that not every modem knows; the first line of its answer, else ""."""
+        with suppress(Refused):
+            answer = self.command(text, prefix, timeout_s)
+            return answer[0] if answer else ""
+        return ""
+
+    def listen(self) -> None:
+        """Take in what the modem said unasked; never waits."""
+        data = self._port.read()
+        while data:
+            self._trace("<", data)
+            self._lines.extend(self._parser.feed(data))
+            data = self._port.read()
+        while self._lines:
+            self._note(self._lines.popleft())
+        self._parser.take_prompt()
+
+    def take_notices(self) -> Notices:
+        """Give, once, what the lines that came unasked mean."""
+        lines = list(self._notices)
+        self._notices.clear()
+        told = (re.match(r'\+C(?:MT|DS)I: *"(\w+)"', line) for line in lines)
+        return Notices(any(map(is_reboot, lines)), frozenset(each[1] for each in told if each))
+
+    def _note(self, line: str) -> None:
+        self._notices.append(line)
+
+    def _write(self, text: str, end: bytes = b"\r") -> None:
+        logging.debug("AT> %s", _mask_pin(text))
+        self._port.write(text.encode("ascii") + end)
+
+    def _trace(self, way: str, data: bytes) -> None:
+        if logging.root.isEnabledFor(logging.DEBUG):
+            logging.debug("AT%s %s", way, printable(data.decode("latin-1").strip()))
+
+    def _read_lines(self, timeout_s: float) -> Iterator[str]:
+        """Give lines until the deadline, which incoming bytes do not extend."""
+        deadline = self._clock.monotonic() + timeout_s
+        while True:
+            while self._lines:
+                yield self._lines.popleft()
+            if not self._clock.until(deadline, self._port, interruptible=False):
+                return
+            data = self._port.read()
+            self._trace("<", data)
+            self._lines.extend(self._parser.feed(data))
+
+    def _drain_until_quiet(self, quiet_s: float, at_most_s: float = 5.0) -> None:
+        end = self._clock.monotonic() + at_most_s
+        while self._clock.monotonic() < end:
+            until = self._clock.monotonic() + quiet_s
+            if not self._clock.until(until, self._port, interruptible=False):
+                break
+            self.listen()
+        self.listen()
+
+    def _resynchronise(self) -> None:
+        """Come into step again: leave a prompt, let late answers pass, see a fresh OK."""
+        for _ in range(10):
+            self._port.write(ESCAPE + b"\r")
+            self._drain_until_quiet(0.3)
+            self._write("AT")
+            if any(line == "OK" for line in self._read_lines(1.0)):
+                self._drain_until_quiet(0.1)
+                self._out_of_step = False
+                return
+        raise NoAnswer("the modem is silent: is it powered, and is this its AT port?")
+
+    # --- attaching
+
+    def attach(self, may_try_pin: bool = True) -> None:
+        """Bring the modem into a known state; NotReady says what it lacks."""
+        self._resynchronise()
+        for text in ("ATE0", "ATV1", "AT+CMEE=1", "ATS0=0", "AT+CLIP=0", "AT+CMMS=0"):
+            self.ask(text)
+        model = " ".join(filter(None, (self.ask("AT+CGMI"), self.ask("AT+CGMM"))))
+        self.identity = Identity(model=printable(model), imei=_digits(self.ask("AT+CGSN")))
+        if parse_fields(self.ask("AT+CFUN?", "+CFUN:"))[:1] == ["0"]:
+            self.ask("AT+CFUN=1", timeout_s=15)
+        self._unlock(may_try_pin)
+        self._set_pdu_mode()
+        self._find_service_centre()
+        self._choose_notices()
+        iccid = _digits(self.ask("AT+CCID") or self.ask("AT+ICCID"))
+        operator = parse_fields(self.ask("AT+COPS?", "+COPS:", 10))[2:3]
+        self.identity = replace(self.identity, iccid=iccid, operator=printable("".join(operator)))
+
+    def check_network(self) -> None:
+        """Look for registration and signal; NotReady while there is none."""
+        strength = parse_fields(self.ask("AT+CSQ", "+CSQ:"))[0]
+        level = int(strength) if strength.isascii() and strength.isdigit() else 99
+        self.signal_dbm = 2 * level - 113 if level <= 31 else None  # TS 27.007 8.5
+        states = []
+        for name in ("CREG", "CEREG", "CGREG"):
+            with suppress(Refused):
+                for line in self.command(f"AT+{name}?", f"+{name}:"):
+                    state = parse_registration(line)
+                    if state is not None:
+                        states.append(state)
+            if _REGISTERED.intersection(states):
+                return
+        if 3 in states:
+            raise NotReady(Fault.NO_NETWORK, "the network denies this SIM: ask its operator")
+        if states:
+            raise NotReady(Fault.NO_NETWORK, "not registered: check antenna and coverage")
+
+    def _unlock(self, may_try_pin: bool) -> None:
+        for _ in range(15):  # a SIM that has just got power says "failure" or "busy" first
+            try:
+                answer = self.command("AT+CPIN?", "+CPIN:", 10)
+            except Refused as refused:
+                answer = [f"+CPIN: {refused}"]
+            state = ",".join(parse_fields(answer[0])) if answer else "READY"
+            if state == "READY":
+                return
+            if state == "SIM PIN":
+                self._enter_pin(may_try_pin)
+            elif "PUK" in state:
+                raise NotReady(Fault.SIM, "the SIM wants its PUK: unlock it in a phone")
+            else:
+                self._clock.until(self._clock.monotonic() + 2)
+        raise NotReady(Fault.SIM, f"no usable SIM ({state}): push it in, contacts down")
+
+    def _enter_pin(self, may_try_pin: bool) -> None:
+        if not self._settings.sim_pin:
+            raise NotReady(Fault.SIM, "the SIM wants a PIN: put sim_pin into [modem]")
+        if not may_try_pin or self.pin_was_refused:
+            raise NotReady(Fault.SIM, "the SIM refused this PIN: correct sim_pin, then restart")
+        try:
+            self.command(f'AT+CPIN="{self._settings.sim_pin}"', timeout_s=30)
+        except Refused as refused:
+            self.pin_was_refused = True  # three wrong ones lock the SIM: never a second try
+            raise NotReady(
+                Fault.SIM, f"the SIM refused the PIN ({refused}): correct sim_pin, then restart"
+            ) from refused
+
+    def _set_pdu_mode(self) -> None:
+        for _ in range(6):
+            with suppress(Refused):
+                self.command("AT+CMGF=0")
+                return
+            self._clock.until(self._clock.monotonic() + 5)  # A7670 while its SIM wakes up
+        raise NotReady(Fault.NO_MODEM, "the modem refuses PDU mode (AT+CMGF=0)")
+
+    def _find_service_centre(self) -> None:
+        if self._settings.smsc:
+            self.ask(f'AT+CSCA="{self._settings.smsc}"')
+        centre = self.ask("AT+CSCA?", "+CSCA:")
+        if centre and not parse_fields(centre)[0]:
+            raise NotReady(Fault.ACCOUNT, "the SIM knows no service centre: put smsc into [modem]")
+
+    def _choose_notices(self) -> None:
+        """Ask for +CMTI and +CDSI: stored first, then told; none needs an acknowledgement."""
+        reports = self._settings.delivery_reports
+        for setting in ("2,1,0,2,0", "1,1,0,2,0") if reports else ():
+            with suppress(Refused):
+                self.command(f"AT+CNMI={setting}")
+                self.delivery_reports = True
+                return
+        if not self.ask("AT+CNMI=2,1,0,0,0"):
+            self.ask("AT+CNMI=1,1,0,0,0")
+
+    # --- texts
+
+    def submit(self, pdu: str, octets: int) -> MessageReference:
+        """Hand over one segment; the message reference that the modem gave it.
+
+        NoAnswer, Refused and PortLost: it was surely not sent. OutcomeUnknown: it may have been.
+        """
+        if self._out_of_step:
+            self._resynchronise()
+        self.listen()
+        self._write(f"AT+CMGS={octets}")
+        self._await_prompt()
+        try:
+            self._write(pdu, CTRL_Z)
+            return self._await_reference(pdu)
+        except PortLost as lost:
+            raise OutcomeUnknown(f"the port was lost after the hand-over ({lost})") from lost
+
+    def _await_prompt(self) -> None:
+        deadline = self._clock.monotonic() + _PROMPT_S
+        while not self._parser.take_prompt():
+            while self._lines:
+                line = self._lines.popleft()
+                final = parse_final(line)
+                if final and not final.ok:
+                    raise Refused(final.refusal, final.words)
+                if is_reboot(line):
+                    self._out_of_step = True
+                    raise NoAnswer("the modem started anew")
+                if not line.startswith("AT+CMGS"):
+                    self._note(line)
+            if not self._clock.until(deadline, self._port, interruptible=False):
+                self._port.write(ESCAPE)
+                self._out_of_step = True
+                raise NoAnswer("the modem does not ask for the text")
+            data = self._port.read()
+            self._trace("<", data)
+            self._lines.extend(self._parser.feed(data))
+
+    def _await_reference(self, pdu: str) -> MessageReference:
+        """Wait for +CMGS: after Ctrl-Z, and half as long again for a late one."""
+        for line in self._read_lines(self._settings.send_timeout_seconds * 1.5):
+            match = re.match(r"\+CMGS:\s*(\d+)", line)
+            if match:
+                self._await_ok()
+                return MessageReference(int(match[1]) & 0xFF)
+            final = parse_final(line)
+            if final:
+                self._judge_refusal(final)
+            if is_reboot(line):
+                self._out_of_step = True
+                raise OutcomeUnknown("the modem started anew after the hand-over")
+            if pdu not in line:  # echo
+                self._note(line)
+        self._out_of_step = True
+        raise OutcomeUnknown("the modem gave no result")
+
+    def _judge_refusal(self, final: Final) -> None:
+        # After Ctrl-Z a time-out of the network, or an error without a code, may hide a sent text.
+        if final.ok or final.refusal is RefusalClass.UNKNOWN or final.words in _PLAIN_ERRORS:
+            raise OutcomeUnknown(f"the modem said {final.words} after the hand-over")
+        raise Refused(final.refusal, final.words)
+
+    def _await_ok(self) -> None:
+        """The reference is the proof; an OK that never comes only costs a resynchronisation."""
+        for line in self._read_lines(5.0):
+            if line == "OK":
+                return
+            self._note(line)
+        self._out_of_step = True
+
+    def read_stored(self, memories: Iterable[str] = ("",)) -> list[StoredTpdu]:
+        """List the TPDUs in the given memories; "": the one in use."""
+        found = []
+        for memory in memories:
+            if memory and not self.ask(f'AT+CPMS="{memory}"', "+CPMS:"):
+                continue
+            header: list[str] | None = None
+            for line in self.command("AT+CMGL=4", "+CMGL:", 60):
+                if line.startswith("+CMGL:"):
+                    header = parse_fields(line)
+                elif header and header[0].isdigit() and header[1] in ("0", "1"):  # received ones
+                    found.append(StoredTpdu(memory, int(header[0]), line))
+        return found
+
+    def delete_stored(self, stored: StoredTpdu) -> None:
+        """Delete a TPDU that is safe elsewhere."""
+        if stored.memory:
+            self.ask(f'AT+CPMS="{stored.memory}"', "+CPMS:")
+        self.ask(f"AT+CMGD={stored.place}")
+
+
+def _digits(line: str) -> str:
+    found = re.findall(r"\d{14,22}", line)
+    return found[0] if found else ""
+
+
+def _is_hex(line: str) -> bool:
+    return bool(re.fullmatch(r"(?:[0-9A-Fa-f]{2}){8,}", line))
+
+
+def _mask_pin(text: str) -> str:
+    return 'AT+CPIN="****"' if text.startswith("AT+CPIN=") else text
+
+
+# === 10 Edges ====================================================================================
+# Where the program touches the world: the one wait point (clock, one select, signals), the serial
+# port, whether the clock can be trusted, the service manager, the lamps, the journal. Each stands
+# behind a Protocol of room 1, so that the rooms above never see a file descriptor. It does not know
+# any other room.
+
+
+class Waiting:
+    """The Clock of the real world. until() is the only function of the program that blocks.
+
+    It drives the lamps and pets the watchdog while it waits, but only before its caller's
+    deadline: a loop that is stuck is neither shown as alive nor petted.
+    """
+
+    def __init__(self, lamps: Lamps | None = None, notifier: Notifier | None = None) -> None:
+        self._lamps = lamps
+        self._notifier = notifier
+        self._petted = float("-inf")
+        self._stopped = False
+        self._wake_descriptor: int | None = None
+
+    def catch_signals(self) -> None:
+        """Let SIGTERM and SIGINT end the wait that runs, and raise StopRequested in it."""
+        import signal
+
+        reading, writing = os.pipe()
+        os.set_blocking(reading, False)
+        os.set_blocking(writing, False)
+        signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+        self._wake_descriptor = reading
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._stop)
+
+    def _stop(self, _number: int, _frame: object) -> None:
+        self._stopped = True
+
+    def now(self) -> datetime:
+        """Give the aware UTC time."""
+        return datetime.now(UTC)
+
+    def monotonic(self) -> float:
+        """Give seconds that never jump."""
+        from time import monotonic
+
+        return monotonic()
+
+    def until(
+        self, deadline: float, port: Port | None = None, *, interruptible: bool = True
+    ) -> bool:
+        """Wait until the deadline, or until the port has bytes (then True)."""
+        import select
+
+        watched = [] if self._wake_descriptor is None else [self._wake_descriptor]
+        if port is not None:
+            watched.append(port.fileno())
+        while True:
+            if self._stopped and interruptible:
+                raise StopRequested
+            now = self.monotonic()
+            wake_at = min(deadline, self._tend(now, deadline))
+            ready = select.select(watched, [], [], max(0.0, wake_at - now))[0]
+            if self._wake_descriptor in ready:
+                with suppress(BlockingIOError):
+                    os.read(self._wake_descriptor, 4096)
+            if port is not None and watched[-1] in ready:
+                return True
+            if self._stopped and interruptible:
+                raise StopRequested
+            if self.monotonic() >= deadline:
+                return False
+
+    def _tend(self, now: float, deadline: float) -> float:
+        """Drive lamps and watchdog; the time at which they want it again."""
+        again = float("inf")
+        if self._lamps is not None:
+            again = self._lamps.drive(now) or again
+        if self._notifier is not None and self._notifier.pet_every_s is not None:
+            if now < deadline and now - self._petted >= self._notifier.pet_every_s:
+                self._notifier.pet()
+                self._petted = now
+            again = min(again, self._petted + self._notifier.pet_every_s)
+        return max(again, now + 0.01)
+
+
+class FastClock:
+    """A Clock for the demo: a conversation takes its real time, of the waits between messages
+    only a little is waited and the rest is skipped. shorten(seconds, now) says how little."""
+
+    def __init__(
+        self, waiting: Waiting, start: datetime, shorten: Callable[[float, datetime], float]
+    ) -> None:
+        self._waiting = waiting
+        self._skipped_s = 0.0
+        self._start = start - timedelta(seconds=waiting.monotonic())
+        self._shorten = shorten
+
+    def now(self) -> datetime:
+        """Give the time of the play."""
+        return self._start + timedelta(seconds=self.monotonic())
+
+    def monotonic(self) -> float:
+        """Give the seconds of the play."""
+        return self._waiting.monotonic() + self._skipped_s
+
+    def until(
+        self, deadline: float, port: Port | None = None, *, interruptible: bool = True
+    ) -> bool:
+        """Wait; an interruptible wait is shortened and the rest of it skipped."""
+        real_deadline = deadline - self._skipped_s
+        if not interruptible:
+            return self._waiting.until(real_deadline, port, interruptible=False)
+        left_s = max(0.0, deadline - self.monotonic())
+        shortened = real_deadline - left_s + min(left_s, self._shorten(left_s, self.now()))
+        heard = self._waiting.until(shortened, port)
+        if not heard:
+            self._skipped_s += max(0.0, real_deadline - shortened)
+        return heard
+
+
+# --- ports
+
+
+class SerialPort:
+    """A Port over pyserial. It is ours alone: flock keeps other smsboxes out, TIOCEXCL the rest."""
+
+    def __init__(self, name: str, baud: int) -> None:
+        import serial
+
+        self.name = name
+        try:
+            self._serial = serial.serial_for_url(
+                name, baudrate=baud, timeout=0, write_timeout=5, exclusive=True
+            )
+        except (serial.SerialException, OSError, ValueError) as error:
+            raise PortLost(_explain_open(name, error)) from error
+        self._losses = (serial.SerialException, OSError, TypeError, _termios_error())
+        self._keep_others_out()
+
+    def fileno(self) -> int:
+        """Give the descriptor to select on."""
+        try:
+            return int(self._serial.fileno())
+        except self._losses as error:
+            raise PortLost(f"{self.name} is gone") from error
+
+    def read(self) -> bytes:
+        """Take what has arrived."""
+        try:
+            return bytes(self._serial.read(4096))
+        except self._losses as error:
+            # "returned no data" is what pyserial says of a pulled plug and of a second reader alike
+            raise PortLost(f"{self.name} is gone, or somebody else reads it too") from error
+
+    def write(self, data: bytes) -> None:
+        """Hand data to the operating system; flush() is never used, it can hang for ever."""
+        try:
+            self._serial.write(data)
+        except self._losses as error:
+            raise PortLost(f"{self.name} is gone") from error
+
+    def close(self) -> None:
+        """Throw away what is unsent, so that closing can't hang, and release the port."""
+        import fcntl
+        import termios
+
+        with suppress(*self._losses):
+            termios.tcflush(self._serial.fileno(), termios.TCIOFLUSH)
+            fcntl.ioctl(self._serial.fileno(), termios.TIOCNXCL)
+        with suppress(*self._losses):
+            self._serial.close()
+
+    def _keep_others_out(self) -> None:
+        import fcntl
+        import termios
+
+        if "://" in self.name or os.path.realpath(self.name).startswith("/dev/pts/"):
+            return  # a network port has no lock; a pseudo-terminal's other side needs none
+        with suppress(*self._losses):
+            fcntl.ioctl(self._serial.fileno(), termios.TIOCEXCL)
+
+
+def _termios_error() -> type[Exception]:
+    import termios
+
+    return termios.error
+
+
+def _explain_open(name: str, error: Exception) -> str:
+    import errno
+
+    number = getattr(error, "errno", None)
+    if number == errno.ENOENT:
+        return f"{name} is not there: is the modem plugged in and powered?"
+    if number in (errno.EAGAIN, errno.EBUSY):
+        return f"{name} is in use by another program: stop that one, or name another port"
+    if number in (errno.EACCES, errno.EPERM):
+        return f"{name} may not be opened: join the group dialout, or use sudo"
+    return f"{name} can't be opened: {error}"
+
+
+class SocketPort:
+    """A Port over a socket: the near end of the simulated modem."""
+
+    def __init__(self, name: str, end: Any) -> None:
+        self.name = name
+        self._end = end
+        end.setblocking(False)
+
+    def fileno(self) -> int:
+        """Give the descriptor to select on."""
+        return int(self._end.fileno())
+
+    def read(self) -> bytes:
+        """Take what has arrived."""
+        try:
+            data = bytes(self._end.recv(4096))
+        except BlockingIOError:
+            return b""
+        except OSError as error:
+            raise PortLost(f"{self.name} is gone") from error
+        if not data:
+            raise PortLost(f"{self.name} is gone")
+        return data
+
+    def write(self, data: bytes) -> None:
+        """Hand data over."""
+        try:
+            self._end.sendall(data)
+        except OSError as error:
+            raise PortLost(f"{self.name} is gone") from error
+
+    def close(self) -> None:
+        """Close the near end; the modem's side ends with it."""
+        self._end.close()
+
+
+# --- the clock's trust
+
+_TIMESYNC_MARK = Path("/run/systemd/timesync/synchronized")  # touched at each synchronisation
+_RTC = Path("/sys/class/rtc/rtc0")
+_SYNCED_BELOW_US = 16_000_000  # what systemd's timedated calls synchronised
+
+
+def find_time_evidence(sources: Sequence[str]) -> str:
+    """Say who vouches for the system clock; "" if nobody does.
+
+    A Pi has no clock battery: after a power cut its clock is plausible and wrong by the outage.
+    """
+    if "ntp" in sources and _TIMESYNC_MARK.exists():
+        return "systemd-timesyncd"
+    if "ntp" in sources and _read_max_error_us() < _SYNCED_BELOW_US:
+        return "the kernel's NTP state"
+    if "rtc" in sources and _RTC.exists():
+        return "the battery clock"
+    return ""
+
+
+def _read_max_error_us() -> int:
+    """Ask adjtimex(2) for maxerror. STA_UNSYNC is not used: it may be set to spare the RTC."""
+    import ctypes
+
+    try:
+        adjtimex = ctypes.CDLL(None, use_errno=True).adjtimex
+    except (OSError, AttributeError):
+        return _SYNCED_BELOW_US
+    timex = (ctypes.c_long * 64)()  # modes = 0: read only
+    state = adjtimex(timex)
+    plausible = state >= 0 and 9_000 <= timex[11] <= 11_000  # tick: the layout is as expected
+    return int(timex[3]) if plausible else _SYNCED_BELOW_US
+
+
+# --- the service manager
+
+
+class SystemdNotifier:
+    """sd_notify(3): datagrams to $NOTIFY_SOCKET; without one nothing is sent."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._address = environment.get("NOTIFY_SOCKET", "").replace("@", "\0", 1)
+        microseconds = environment.get("WATCHDOG_USEC", "")
+        self.pet_every_s = (
+            int(microseconds) / 3_000_000 if self._address and microseconds.isdigit() else None
+        )
+
+    def notify(self, message: str) -> None:
+        """Send one message; a manager that does not listen is no fault of ours."""
+        import socket
+
+        if not self._address:
+            return
+        with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as end:
+            end.connect(self._address)
+            end.sendall(message.encode())
+
+    def pet(self) -> None:
+        """Tell the watchdog that the loop lives."""
+        self.notify("WATCHDOG=1")
+
+
+# --- the lamps
+
+_CYCLE_S = 3.0
+_BLIP_S = 0.08
+
+
+def _flashes(count: int, lit_s: float, every_s: float) -> tuple[tuple[float, float], ...]:
+    return tuple((place * every_s, place * every_s + lit_s) for place in range(count))
+
+
+# The spans within a period at which a lamp is lit, and the period, in seconds.
+_READY_PATTERNS: Mapping[Ready, tuple[tuple[tuple[float, float], ...], float]] = {
+    Ready.STARTING: (_flashes(1, 0.5, 1.0), 1.0),
+    Ready.RESTING: (_flashes(1, _BLIP_S, 1.0), 2 * _CYCLE_S),
+    Ready.UNDER_WAY: (_flashes(2, _BLIP_S, 0.3), _CYCLE_S),
+    Ready.IDLE: (_flashes(1, _BLIP_S, 1.0), _CYCLE_S),
+}
+_FAULT_PATTERNS: Mapping[Fault, tuple[tuple[tuple[float, float], ...], float]] = {
+    Fault.DISK: (_flashes(5, 0.2, 0.4), _CYCLE_S),
+    Fault.NO_MODEM: (_flashes(2, 0.2, 0.4), _CYCLE_S),
+    Fault.SIM: (_flashes(3, 0.2, 0.4), _CYCLE_S),
+    Fault.NO_NETWORK: (_flashes(4, 0.2, 0.4), _CYCLE_S),
+    Fault.ACCOUNT: (((0.0, _CYCLE_S),), _CYCLE_S),
+    Fault.CLOCK: (_flashes(1, 0.8, 1.0), _CYCLE_S),
+    Fault.ATTENTION: (_flashes(1, _BLIP_S, 1.0), _CYCLE_S),
+    Fault.NONE: ((), _CYCLE_S),
+}
+
+
+def lamp_level(
+    spans: Sequence[tuple[float, float]], period: float, monotonic: float
+) -> tuple[bool, float]:
+    """Tell whether a pattern is lit at a time, and when that changes next.
+
+    >>> lamp_level(((0, 0.5),), 1.0, 10.2)
+    (True, 10.5)
+    """
+    start = monotonic - monotonic % period
+    phase = monotonic - start
+    lit = any(begin <= phase < end for begin, end in spans)
+    edges = [edge for span in spans for edge in span if edge > phase + 1e-6]
+    return lit, start + min([*edges, period])
+
+
+class PatternLamps:
+    """Lamps that blink in patterns; switch(name, lit) sets one of ready, sending, fault."""
+
+    def __init__(self, names: frozenset[str], switch: Callable[[str, bool], None]) -> None:
+        self._names = names
+        self._switch = switch
+        self._state = LampState()
+        self._lit: dict[str, bool] = {}
+
+    def show(self, state: LampState) -> None:
+        """Change what the lamps say; with no sending lamp, ready is lit while sending."""
+        self._state = state
+        if state.sending:  # a segment is handed over at once: do not wait for the next edge
+            self._set("sending" if "sending" in self._names else "ready", True)
+        else:
+            self._set("sending", False)
+
+    def drive(self, monotonic: float) -> float | None:
+        """Set each lamp to its level now; the time of the next change."""
+        changes = []
+        if not (self._state.sending and "sending" not in self._names):
+            spans, period = _READY_PATTERNS[self._state.ready]
+            changes.append(self._play("ready", spans, period, monotonic))
+        if self._state.fault not in (Fault.NONE, Fault.ACCOUNT):
+            spans, period = _FAULT_PATTERNS[self._state.fault]
+            changes.append(self._play("fault", spans, period, monotonic))
+        else:
+            self._set("fault", self._state.fault is Fault.ACCOUNT)
+        return min((at for at in changes if at is not None), default=None)
+
+    def _play(
+        self, name: str, spans: Sequence[tuple[float, float]], period: float, at: float
+    ) -> float | None:
+        if name not in self._names:
+            return None
+        lit, change = lamp_level(spans, period, at)
+        self._set(name, lit)
+        return change
+
+    def _set(self, name: str, lit: bool) -> None:
+        if name in self._names and self._lit.get(name) is not lit:
+            self._lit[name] = lit
+            self._switch(name, lit)
+
+
+def open_gpio_lamps(settings: LampSettings) -> PatternLamps | None:
+    """Take the lamps' pins through gpiozero; None where there are no lamps or no pins.
+
+    Nothing is imported when no lamp is configured. gpiozero's own blink() is not used: it goes on
+    in a thread of its own while the loop hangs.
+    """
+    pins = {
+        name: pin
+        for name in ("ready", "sending", "fault")
+        if (pin := cast("int | None", getattr(settings, name))) is not None
+    }
+    if not pins:
+        return None
+    try:
+        import gpiozero
+
+        leds = {
+            name: gpiozero.LED(pin, active_high=settings.active_high) for name, pin in pins.items()
+        }
+    except Exception as error:  # whatever a pin library raises, a box without lamps still sends
+        logging.info("no lamps: the pins can't be used (%s)", printable(str(error)))
+        return None
+
+    def switch(name: str, lit: bool) -> None:
+        (leds[name].on if lit else leds[name].off)()
+
+    return PatternLamps(frozenset(leds), switch)
+
+
+# --- the journal, the status file, the lock
+
+
+class JournalFormatter(logging.Formatter):
+    """One line a fact. Under the journal a priority stands in front, the time does not."""
+
+    _PRIORITIES: Mapping[int, int] = {
+        logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3,
+    }  # fmt: skip
+
+    def __init__(self, for_journal: bool) -> None:
+        super().__init__("%(message)s" if for_journal else "%(asctime)s %(message)s", "%H:%M:%S")
+        self._for_journal = for_journal
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Format a record; a traceback's lines keep the priority."""
+        text = super().format(record)
+        if not self._for_journal:
+            return text
+        priority = f"<{self._PRIORITIES.get(record.levelno, 6)}>"
+        return "\n".join(priority + line for line in text.splitlines())
+
+
+def start_journal(environment: Mapping[str, str], debug: bool) -> None:
+    """Log to stdout, in the journal's form when it reads us."""
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(JournalFormatter("JOURNAL_STREAM" in environment))
+    logging.root.handlers = [handler]
+    logging.root.setLevel(logging.DEBUG if debug else logging.INFO)
+
+
+class StatusFile:
+    """What the daemon is doing now, for `smsbox status`; written only when it changes."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._written = ""
+
+    def write(self, status: Mapping[str, object]) -> None:
+        """Replace the file in one step; a full disk costs only the news."""
+        text = json.dumps(status, sort_keys=True)
+        if text == self._written:
+            return
+        fresh = self._path.with_suffix(".new")
+        with suppress(OSError):
+            fresh.write_text(text)
+            fresh.chmod(0o644)
+            fresh.replace(self._path)
+            self._written = text
+
+
+def read_status_file(path: Path) -> dict[str, Any]:
+    """Read what the daemon wrote; {} if there is nothing."""
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def take_lock(path: Path) -> int | None:
+    """Take a lock file for this process's life; None if another process has it."""
+    import fcntl
+
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o660)
+    except OSError as error:
+        raise StoreError(f"{path} can't be opened: {error.strerror}") from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def is_locked(path: Path) -> bool:
+    """Tell whether a process holds a lock file, without changing anything."""
+    import fcntl
+
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+# === 11 Service ==================================================================================
+# The daemon: recover what a crash left, then tick for ever: tend the modem, take in what came,
+# send what is due. Here the rooms are joined: the store says which row, the pace says whether now,
+# coding cuts, the modem hands over, and every step is written down before the next. It does not
+# know the command line, and prints nothing.
+
+_WATCH_S = {True: 60.0, False: 600.0}  # how often signal and registration are looked at: busy, idle
+_SWEEP_S = 300.0  # how often stored texts are looked for: notifications get lost
+_CUT_AFTER = timedelta(hours=1)  # a message cut in half for longer waits for a person
+_BACK_OFF_S = (1.0, 2.0, 5.0)
+
+
+class Surroundings(NamedTuple):
+    """The edges that the service is given."""
+
+    clock: Clock
+    open_port: Callable[[], Port]
+    notifier: Notifier
+    lamps: Lamps | None
+    publish: Callable[[Mapping[str, object]], None]
+    find_time_evidence: Callable[[], str]
+
+
+class Link:
+    """The modem as the service has it: absent, attaching, without network, ready."""
+
+    def __init__(self, settings: ModemSettings, around: Surroundings, store: Desk) -> None:
+        self.modem: Modem | None = None
+        self.fault = Fault.NONE
+        self.words = "starting"
+        self.wake_at = 0.0  # when tend() wants to be called again, monotonic
+        self.sweep_at = 0.0
+        self._settings = settings
+        self._around = around
+        self._state = store
+        self._port: Port | None = None
+        self._attached = False
+        self._tries = 0
+
+    @property
+    def port(self) -> Port | None:
+        """The open port, to be listened on while waiting."""
+        return self._port
+
+    def is_ready(self) -> bool:
+        """Tell whether a segment may be handed over."""
+        return self._attached and self.words == "ready"
+
+    def tend(self, busy: bool) -> None:
+        """Open, attach and watch, when it is time to."""
+        if self.modem is not None:
+            self.modem.listen()  # also while it is not ready: unread bytes would end every wait
+        if self._around.clock.monotonic() < self.wake_at:
+            return
+        try:
+            modem = self.modem or self._open()
+            if not self._attached:
+                self._attach(modem)
+            modem.check_network()
+        except NotReady as lacking:
+            self._complain(lacking.fault, str(lacking), 5.0)
+        except ModemError as error:
+            self.lose(str(error))
+        else:
+            self._tries = 0
+            self._settle(Fault.NONE, "ready")
+            self.wake_at = self._around.clock.monotonic() + _WATCH_S[busy]
+
+    def lose(self, words: str) -> None:
+        """Give the port up, and come back with back-off."""
+        self.close()
+        wait = _BACK_OFF_S[min(self._tries, len(_BACK_OFF_S) - 1)]
+        self._tries += 1
+        self._complain(Fault.NO_MODEM, words, wait)
+
+    def attach_again(self, words: str) -> None:
+        """Bring the modem into a known state before the next segment."""
+        logging.warning("modem: %s: attaching again", words)
+        self._attached = False
+        self.words = words
+        self.wake_at = 0.0
+
+    def wait_for_network(self, words: str) -> None:
+        """The network refused for want of itself: look again in a while."""
+        self._complain(Fault.NO_NETWORK, words, 30.0)
+
+    def close(self) -> None:
+        """Release the port."""
+        if self._port is not None:
+            self._port.close()
+        self._port = self.modem = None
+        self._attached = False
+
+    def _open(self) -> Modem:
+        self._port = self._around.open_port()
+        self.modem = Modem(self._port, self._around.clock, self._settings)
+        return self.modem
+
+    def _attach(self, modem: Modem) -> None:
+        pin = self._settings.sim_pin
+        try:
+            modem.attach(may_try_pin=self._state.get_state("refused_pin") != _digest(pin))
+        finally:
+            if modem.pin_was_refused:
+                self._state.set_state("refused_pin", _digest(pin))
+        self._attached = True
+        self.sweep_at = 0.0
+        logging.info(
+            "modem ready to talk port=%s model=%s imei=...%s iccid=...%s operator=%s",
+            self._port.name if self._port else "", modem.identity.model or "unknown",
+            modem.identity.imei[-4:], modem.identity.iccid[-4:],
+            modem.identity.operator or "unknown",
+        )  # fmt: skip
+
+    def _complain(self, fault: Fault, words: str, wait_s: float) -> None:
+        self._settle(fault, words)
+        self.wake_at = self._around.clock.monotonic() + wait_s
+
+    def _settle(self, fault: Fault, words: str) -> None:
+        """Log a change of state once, not once a minute."""
+        if words != self.words:
+            level = logging.INFO if fault is Fault.NONE else logging.WARNING
+            logging.log(level, "modem: %s", words)
+        self.fault, self.words = fault, words
+
+
+def _digest(secret: str) -> str:
+    """Remember a PIN that was refused without keeping the PIN."""
+    import hashlib
+
+    return hashlib.sha256(secret.encode()).hexdigest() if secret else ""
+
+
+def repace(
+    database: Database, now: datetime, rng: random.Random, config: Config, actor: str
+) -> tuple[int, datetime | None]:
+    """Pace the free rows anew from now; give how many moved and the new finish.
+
+    No burst: the first goes an interval after the last that was sent, or at the next opening.
+    """
+    desk, store = Desk(database), Store(database)
+    with database.transaction():
+        queue = desk.queue_times(exclude_anyway=True)
+        earliest = now
+        if last := store.last_sent_at():
+            gap = draw_gap(rng, config.pacing)
+            earliest = max(now, min(last, now) + timedelta(seconds=gap.gap_s))
+        times = replan([at for _, at in queue], earliest, rng, config.pacing, config.business_hours)
+        moves = [(row, new) for (row, old), new in zip(queue, times, strict=True) if new != old]
+        store.reschedule_many(moves, now, actor)
+    return len(moves), times[-1] if times else None
+
+
+def find_shut_gate(row: StoredRow, now: datetime, config: Config) -> str:
+    """Say why a due row may not begin at this time of day; "" if it may."""
+    if row.anyway or is_open(now, config.business_hours):
+        return ""
+    opens = next_open(now, config.business_hours).astimezone(config.business_hours.timezone)
+    return f"outside the business hours until {opens:%a %b %d %H:%M}"
+
+
+class Service:
+    """The daemon's loop over one database and one modem."""
+
+    def __init__(
+        self, config: Config, database: Database, around: Surroundings, rng: random.Random
+    ) -> None:
+        self._config = config
+        self._database = database
+        self._store = Store(database)
+        self._desk = Desk(database)
+        self._inbox = Inbox(database)
+        self._around = around
+        self._clock = around.clock
+        self._rng = rng
+        self._link = Link(config.modem, around, self._desk)
+        self._in_hand: MessageId | None = None  # the row whose bubbles are going out
+        self._next_bubble_at = 0.0  # monotonic
+        self._trusted_by = "" if config.clock.require_trust else "nobody was asked"
+        self._owed: list[Callable[[], None]] = []  # what was done but could not be written down
+        self._disk_words = ""
+        self._shown = ""
+
+    # --- the loop
+
+    def run(self, drain: bool) -> None:
+        """Serve until StopRequested, or until the queue is empty with drain."""
+        self._recover()
+        self._around.notifier.notify("READY=1")
+        try:
+            while True:
+                wake_at = self._guarded_tick()
+                if drain and self._is_drained():
+                    logging.info("the queue is empty")
+                    return
+                port = self._link.port
+                try:
+                    self._clock.until(wake_at, port)
+                except PortLost as lost:
+                    self._link.lose(str(lost))
+        finally:
+            self._around.notifier.notify("STOPPING=1")
+            self._link.close()
+
+    def tick(self) -> float:
+        """Do what is to be done now; give the monotonic time of the next tick."""
+        self._pay_what_is_owed()
+        self._look_at_clock()
+        self._link.tend(busy=self._in_hand is not None or self._store.next_row() is not None)
+        if self._link.is_ready():
+            self._take_in()
+        wake_at = self._send_what_is_due()
+        self._show()
+        return min(wake_at, self._link.wake_at)
+
+    def _guarded_tick(self) -> float:
+        again = self._clock.monotonic() + self._config.service.poll_seconds
+        try:
+            again = self.tick()
+            self._disk_words = ""
+        except StoreError as error:
+            if str(error) != self._disk_words:
+                logging.error("%s", error)
+            self._disk_words = str(error)
+        except (PortLost, NoAnswer) as error:
+            self._link.lose(str(error))
+            again = self._link.wake_at
+        except Exception:  # one row must not stop all the others
+            logging.exception("an error of smsbox itself row=%s", self._in_hand)
+            self._hold_row_in_hand()
+        if self._disk_words:
+            self._light(Ready.RESTING, Fault.DISK)
+        return again
+
+    def _is_drained(self) -> bool:
+        with suppress(StoreError):
+            return not self._owed and self._store.is_drained()
+        return False
+
+    def _hold_row_in_hand(self) -> None:
+        row_id, self._in_hand = self._in_hand, None
+        with suppress(StoreError):
+            if row_id is not None:
+                self._store.hold(row_id, "an error of smsbox: see the journal", self._clock.now())
+
+    def _recover(self) -> None:
+        counts = self._desk.count_by_status()
+        logging.info(
+            "smsbox %s starts database=%s scheduled=%d held=%d",
+            VERSION, self._database.path, counts["scheduled"], counts["held"],
+        )  # fmt: skip
+        for row_id in self._store.recover(self._clock.now()):
+            logging.warning("unconfirmed message=%d: the stop came while the modem had it", row_id)
+
+    def _pay_what_is_owed(self) -> None:
+        while self._owed:
+            self._owed[0]()
+            self._owed.pop(0)
+
+    def _record(self, write: Callable[[], None]) -> None:
+        """Write down what has happened; if the disk refuses, it is owed, never done again."""
+        try:
+            write()
+        except StoreError:
+            self._owed.append(write)
+            raise
+
+    # --- sending
+
+    def _send_what_is_due(self) -> float:
+        now, monotonic = self._clock.now(), self._clock.monotonic()
+        poll_at = monotonic + self._config.service.poll_seconds
+        row = self._find_row(now)
+        if row is None:
+            return poll_at
+        wait_s = (row.scheduled_for - now).total_seconds()
+        if wait_s > 0:
+            return min(poll_at, monotonic + wait_s)
+        if self._is_shut(row):
+            return poll_at
+        if self._put_in_its_place(row, now):
+            return monotonic
+        if row.id == self._in_hand and monotonic < self._next_bubble_at:
+            return min(poll_at, self._next_bubble_at)
+        self._send_row(row, now)
+        return self._clock.monotonic()
+
+    def _find_row(self, now: datetime) -> StoredRow | None:
+        """The row in hand goes before all others, while it is still to be sent now."""
+        if self._in_hand is not None:
+            row = self._store.row(self._in_hand)
+            if (
+                row
+                and row.status is RowStatus.SCHEDULED
+                and not row.held_because
+                and row.scheduled_for <= now
+            ):
+                return row
+            self._in_hand = None
+        return self._store.next_row()
+
+    def _is_shut(self, row: StoredRow) -> bool:
+        """Tell whether the box as a whole may not send; the row waits where it is."""
+        paused = self._desk.get_state("paused_because")
+        finishing = row.id == self._in_hand and not self._desk.get_state("paused_now")
+        if paused and not finishing:
+            return True
+        return not self._trusted_by or not self._link.is_ready()
+
+    def _put_in_its_place(self, row: StoredRow, now: datetime) -> bool:
+        """Move or hold a row that may not begin now; True if it was."""
+        late = now - row.scheduled_for
+        settings = self._config.service
+        begun = self._store.is_begun(row.id)
+        shut = find_shut_gate(row, now, self._config)
+        is_late = late > timedelta(minutes=settings.late_after_minutes)
+        if late > timedelta(days=settings.expire_after_days):
+            self._hold(row, f"more than {settings.expire_after_days:g} days late", now)
+        elif begun and late > _CUT_AFTER:
+            self._hold(row, "cut in half: a part was sent, the rest is late", now)
+        elif row.anyway and is_late and not is_open(now, self._config.business_hours):
+            self._hold(row, "late, and outside the business hours", now)
+        elif shut and begun:
+            opens = next_open(now, self._config.business_hours)
+            with self._database.transaction():
+                self._store.reschedule_many([(row.id, opens)], now, "daemon")
+            logging.info("message=%d goes on later: %s", row.id, shut)
+        elif shut or (is_late and not begun and not row.anyway):
+            moved, finish = repace(self._database, now, self._rng, self._config, "daemon")
+            logging.info(
+                "%s paced anew: %s; the queue now ends at %s UTC",
+                plural(moved, "message"), shut or f"message={row.id} was late",
+                to_database_time(finish) if finish else "once",
+            )  # fmt: skip
+        else:
+            return False
+        return True
+
+    def _hold(self, row: StoredRow, because: str, now: datetime) -> None:
+        self._store.hold(row.id, because, now)
+        logging.warning("held message=%d: %s", row.id, because)
+
+    def _send_row(self, row: StoredRow, now: datetime) -> None:
+        if row.id != self._in_hand and not self._claim(row, now):
+            return
+        self._in_hand = row.id
+        bubble = self._store.next_bubble(row.id)
+        if bubble is None:
+            self._in_hand = None
+            return
+        try:
+            self._send_bubble(row, bubble)
+        finally:
+            self._light_sending(False)
+        if self._in_hand is not None:
+            gap_s = self._rng.uniform(*self._config.pacing.bubble_gap_seconds)
+            self._next_bubble_at = self._clock.monotonic() + gap_s
+
+    def _claim(self, row: StoredRow, now: datetime) -> bool:
+        """Split a row into bubbles; a hand-made row that can't be sent fails with the reason."""
+        bubbles = split_bubbles(unify_line_breaks(row.message_content))
+        try:
+            number = parse_phone_number(row.phone_number)
+            if not bubbles:
+                raise ValueError("the text is empty")
+            for bubble in bubbles:
+                encode_submit(bubble, number)
+        except ValueError as error:
+            self._store.fail(row.id, str(error), now)
+            logging.warning("failed message=%d: %s", row.id, error)
+            return False
+        claimed = self._store.claim(row, number, bubbles, now)
+        if not claimed:
+            logging.info("message=%d is not sent: see smsbox why %d", row.id, row.id)
+        return claimed
+
+    def _send_bubble(self, row: StoredRow, bubble: Bubble) -> None:
+        modem = self._link.modem
+        assert modem is not None  # is_ready() was asked on the way here
+        pdus = encode_submit(
+            bubble.body,
+            bubble.phone_number,
+            status_report=modem.delivery_reports,
+            # The same after a crash, another one for the next bubble.
+            reference=bubble.id & 0xFF,
+        )
+        done = self._store.sent_sequences(bubble.id)
+        for sequence, (pdu, octets) in enumerate(pdus, 1):
+            if sequence in done:
+                continue
+            self._clock.until(self._clock.monotonic())  # a stop is heard between segments
+            if self._desk.get_state("paused_now"):
+                return
+            if not self._store.begin_segment(bubble, sequence, len(pdus), self._clock.now()):
+                return
+            self._light_sending(True)
+            if not self._submit(row, bubble, sequence, len(pdus), modem, pdu, octets):
+                self._in_hand = None
+                return
+        if self._store.next_bubble(cast(MessageId, bubble.row_id)) is None:
+            self._in_hand = None
+
+    def _submit(
+        self, row: StoredRow, bubble: Bubble, sequence: int, total: int, modem: Modem,
+        pdu: str, octets: int,
+    ) -> bool:  # fmt: skip
+        """Hand one segment over and write down what came of it; True if it was sent."""
+        begun = self._clock.monotonic()
+        place = f"message={row.id} bubble={bubble.number} segment={sequence}/{total}"
+        try:
+            reference = modem.submit(pdu, octets)
+        except OutcomeUnknown as unknown:
+            words = f"segment {sequence} of {total}: {unknown}"
+            now = self._clock.now()
+            self._record(lambda: self._store.mark_unconfirmed(bubble, sequence, words, now))
+            logging.warning("unconfirmed %s: %s", place, unknown)
+            return False
+        except Refused as refused:
+            logging.warning("refused %s: %s", place, refused)
+            self._answer_refusal(row, bubble, sequence, refused)
+            return False
+        except ModemError:
+            self._record(lambda: self._store.withdraw_segment(bubble, sequence))
+            raise
+        now = self._clock.now()
+        self._record(lambda: self._store.mark_segment_sent(bubble, sequence, total, reference, now))
+        logging.info("sent %s mr=%d in=%.1fs", place, reference, self._clock.monotonic() - begun)
+        return True
+
+    def _answer_refusal(
+        self, row: StoredRow, bubble: Bubble, sequence: int, refused: Refused
+    ) -> None:
+        now, words = self._clock.now(), str(refused)
+        waits = self._config.service.retry_minutes
+        if refused.refusal in (RefusalClass.NETWORK, RefusalClass.ACCOUNT):
+            self._record(lambda: self._store.withdraw_segment(bubble, sequence))
+            if refused.refusal is RefusalClass.NETWORK:
+                self._link.wait_for_network(words)
+            else:
+                self._pause(f"refused: {words}")
+        elif refused.refusal in (RefusalClass.TRANSIENT, RefusalClass.MODEM) and row.attempts < len(
+            waits
+        ):
+            later = now + timedelta(minutes=waits[row.attempts])
+            later = later if row.anyway else next_open(later, self._config.business_hours)
+            self._record(lambda: self._store.withdraw_segment(bubble, sequence))
+            self._store.postpone(row, later, words, now)
+            if refused.refusal is RefusalClass.MODEM:
+                self._link.attach_again(words)
+        else:
+            self._record(lambda: self._store.fail_bubble(bubble, sequence, words, now))
+
+    def _pause(self, because: str) -> None:
+        with self._database.transaction():
+            self._desk.set_state("paused_because", because)
+            self._desk.set_state("account_refused", "1")
+            self._store.add_event("paused", because, self._clock.now(), "daemon")
+        logging.error("paused: %s; see to it, then smsbox resume", because)
+
+    # --- taking in
+
+    def _take_in(self) -> None:
+        modem = self._link.modem
+        assert modem is not None  # is_ready() was asked
+        modem.listen()
+        notices = modem.take_notices()
+        if notices.restarted:
+            self._link.attach_again("it started anew")
+            return
+        monotonic = self._clock.monotonic()
+        if not notices.memories and monotonic < self._link.sweep_at:
+            return
+        self._link.sweep_at = monotonic + _SWEEP_S
+        for stored in modem.read_stored(sorted(notices.memories) or ("",)):
+            self._take_in_tpdu(stored.pdu)
+            modem.delete_stored(stored)  # it is in the database by now
+
+    def _take_in_tpdu(self, pdu: str) -> None:
+        now = self._clock.now()
+        try:
+            tpdu = decode_tpdu(pdu, "in")
+        except ValueError as error:
+            with self._database.transaction():
+                self._inbox.add(pdu, "unknown", None, None, Request.NOTHING, now)
+            logging.warning("a text came in that can't be read (%s): it is kept as it is", error)
+            return
+        if tpdu.kind == "STATUS-REPORT":
+            self._take_in_report(tpdu, now)
+        else:
+            self._take_in_text(tpdu, pdu, now)
+
+    def _take_in_report(self, report: Tpdu, now: datetime) -> None:
+        delivered = report.status == 0  # TS 23.040 9.2.3.15: received by the recipient
+        if delivered and report.reference is not None:
+            at = report.discharged_at or now
+            bubble = self._inbox.mark_delivered(report.number, report.reference, at)
+            logging.info("delivered to=%s known=%s", mask(report.number), bubble is not None)
+
+    def _take_in_text(self, text: Tpdu, pdu: str, now: datetime) -> None:
+        words = self._config.replies
+        body = (text.text or "").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        asked = read_reply(body, words.stop_words, words.help_words, words.start_words)
+        number = text.number
+        with suppress(ValueError):
+            number = parse_phone_number(number)
+        touched = 0
+        with self._database.transaction():
+            if not self._inbox.add(pdu, number, body, text.sent_at, asked, now):
+                return
+            if asked is Request.STOP:
+                touched = self._inbox.opt_out(number, body, now, "daemon")
+            elif asked is Request.START:
+                touched = int(self._inbox.opt_in(number))
+            elif asked is Request.PERHAPS_STOP:
+                touched = self._inbox.hold_rows_of(number, "their reply may mean stop", now)
+        level = logging.WARNING if asked is Request.PERHAPS_STOP else logging.INFO
+        logging.log(
+            level, "reply from=%s asks=%s rows=%d", mask(number), asked.value.replace(" ", "-"),
+            touched,
+        )  # fmt: skip
+
+    # --- showing
+
+    def _look_at_clock(self) -> None:
+        if not self._trusted_by:
+            self._trusted_by = self._around.find_time_evidence()
+            if self._trusted_by:
+                logging.info("the clock is trusted by=%s", self._trusted_by)
+
+    def _light_sending(self, sending: bool) -> None:
+        if self._around.lamps is not None:
+            ready, fault = self._find_lamps()
+            self._around.lamps.show(LampState(ready, fault, sending))
+
+    def _light(self, ready: Ready, fault: Fault) -> None:
+        if self._around.lamps is not None:
+            self._around.lamps.show(LampState(ready, fault))
+
+    def _find_lamps(self) -> tuple[Ready, Fault]:
+        return find_lamps(
+            link_fault=self._link.fault,
+            link_ready=self._link.is_ready(),
+            account_refused=bool(self._desk.get_state("account_refused")),
+            trusted=bool(self._trusted_by),
+            awaits_person=self._store.awaits_person(),
+            resting=bool(self._desk.get_state("paused_because"))
+            or not is_open(self._clock.now(), self._config.business_hours),
+            under_way=self._in_hand is not None or self._store.next_row() is not None,
+        )
+
+    def _show(self) -> None:
+        """Tell lamps, service manager and status file; each only when something changed."""
+        ready, fault = self._find_lamps()
+        self._light(ready, fault)
+        row = self._store.next_row()
+        modem = self._link.modem
+        status = {
+            "pid": os.getpid(),
+            "version": VERSION,
+            "modem": self._link.words,
+            "model": modem.identity.model if modem else "",
+            "operator": modem.identity.operator if modem else "",
+            "signal_dbm": modem.signal_dbm if modem else None,
+            "clock": self._trusted_by or "not trusted: waiting for the network's time",
+            "next_id": row.id if row else None,
+            "next_at": to_database_time(row.scheduled_for) if row else None,
+            "ready": ready.value,
+            "fault": fault.value,
+        }
+        self._around.publish(status)
+        words = f"{self._link.words}; {ready.value}"
+        words += f"; next {status['next_at']} UTC" if row else "; nothing is scheduled"
+        if words != self._shown:
+            self._shown = words
+            self._around.notifier.notify(f"STATUS={printable(words)}")
+
+
+def find_lamps(
+    *, link_fault: Fault, link_ready: bool, account_refused: bool, trusted: bool,
+    awaits_person: bool, resting: bool, under_way: bool,
+) -> tuple[Ready, Fault]:  # fmt: skip
+    """Choose the patterns of the green and the red lamp; the first fault that holds is shown."""
+    if resting:
+        ready = Ready.RESTING
+    elif not link_ready:
+        ready = Ready.STARTING
+    else:
+        ready = Ready.UNDER_WAY if under_way else Ready.IDLE
+    if link_fault is not Fault.NONE:
+        return ready, link_fault
+    if account_refused:
+        return ready, Fault.ACCOUNT
+    if not trusted:
+        return ready, Fault.CLOCK
+    return ready, Fault.ATTENTION if awaits_person else Fault.NONE
+
+
+# === 12 Simulated modem ==========================================================================
+# A GSM modem in software: bytes in, bytes out, as a SIM7600 answers in PDU mode. It stands behind
+# port = "sim:" for the first try and the demo, and the tests put it behind a pseudo-terminal. It is
+# the outside world: it knows the wire and the coding of texts, and nothing of the program.
+
+
+class SimulatedModem:
+    """The state of one modem. feed() takes what the program wrote, gives what the modem says."""
+
+    def __init__(self, on_accept: Callable[[Tpdu], None] | None = None) -> None:
+        self.accepted: list[str] = []  # every SMS-SUBMIT that the network took, in order
+        self.reference = 0  # the last TP-MR that was given out
+        self.stored: dict[int, str] = {}  # SMS-DELIVERs on the SIM
+        self.echo = True
+        self._on_accept = on_accept
+        self._line = bytearray()
+        self._octets: int | None = None  # at a prompt: what AT+CMGS announced
+        self._answers: Mapping[str, str] = {
+            "AT+CGMI": "SIMULATED",
+            "AT+CGMM": "SIM7600",
+            "AT+CGSN": "867584030000017",
+            "AT+CCID": "+CCID: 8901260000000000017",
+            "AT+CFUN?": "+CFUN: 1",
+            "AT+CPIN?": "+CPIN: READY",
+            "AT+CREG?": "+CREG: 0,1",
+            "AT+CEREG?": "+CEREG: 0,1",
+            "AT+CGREG?": "+CGREG: 0,1",
+            "AT+COPS?": '+COPS: 0,0,"Simulated",7',
+            "AT+CSQ": "+CSQ: 21,99",
+            "AT+CSCA?": '+CSCA: "+12063130004",145',
+        }
+
+    def feed(self, data: bytes) -> bytes:
+        """Take bytes from the program; give the modem's bytes."""
+        said = bytearray()
+        for byte in data:
+            if self._octets is not None:
+                said += self._take_text(byte)
+            elif byte == 0x0D:
+                line = self._line.decode("latin-1").strip()
+                self._line.clear()
+                said += (line + "\r").encode("latin-1") if self.echo and line else b""
+                said += self._execute(line) if line else b""
+            elif byte != 0x1B:
+                self._line.append(byte)
+        return bytes(said)
+
+    def receive(self, pdu: str) -> bytes:
+        """Let an SMS-DELIVER arrive; give the modem's notice of it."""
+        index = max(self.stored, default=-1) + 1
+        self.stored[index] = pdu
+        return f'\r\n+CMTI: "SM",{index}\r\n'.encode()
+
+    def _take_text(self, byte: int) -> bytes:
+        if byte == 0x1B:  # ESC: nothing is sent
+            self._line.clear()
+            self._octets = None
+            return b"\r\nOK\r\n"
+        if byte != 0x1A:
+            self._line.append(byte)
+            return b""
+        pdu = self._line.decode("latin-1").strip()
+        announced, self._octets = self._octets, None
+        self._line.clear()
+        return self._accept(pdu, announced or 0)
+
+    def _accept(self, pdu: str, announced: int) -> bytes:
+        try:
+            tpdu = decode_tpdu(pdu, "out")
+            centre = int(pdu[:2], 16) + 1
+        except ValueError:
+            return b"\r\n+CMS ERROR: 304\r\n"
+        if len(pdu) // 2 - centre != announced:
+            return b"\r\n+CMS ERROR: 304\r\n"
+        self.accepted.append(pdu)
+        self.reference = (self.reference + 1) % 256
+        if self._on_accept is not None:
+            self._on_accept(tpdu)
+        return f"\r\n+CMGS: {self.reference}\r\n\r\nOK\r\n".encode()
+
+    def _execute(self, line: str) -> bytes:
+        command = line.upper()
+        if match := re.fullmatch(r"AT\+CMGS=(\d+)", command):
+            self._octets = int(match[1])
+            return b"\r\n> "
+        if command in ("ATE0", "ATE1"):
+            self.echo = command == "ATE1"
+        elif match := re.fullmatch(r"AT\+CMGD=(\d+)", command):
+            self.stored.pop(int(match[1]), None)
+        elif command == "AT+CMGL=4":
+            listed = "".join(
+                f"\r\n+CMGL: {index},0,,{len(pdu) // 2 - 1}\r\n{pdu}"
+                for index, pdu in sorted(self.stored.items())
+            )
+            return f"{listed}\r\n\r\nOK\r\n".encode()
+        elif re.fullmatch(r'AT\+CPMS="\w\w"', command):
+            return f"\r\n+CPMS: {len(self.stored)},50,0,50,0,50\r\n\r\nOK\r\n".encode()
+        elif command in self._answers:
+            return f"\r\n{self._answers[command]}\r\n\r\nOK\r\n".encode()
+        elif not command.startswith("AT"):
+            return b""
+        return b"\r\nOK\r\n"
+
+
+def open_simulated_port(on_accept: Callable[[Tpdu], None] | None = None) -> Any:
+    """Start a simulated modem on the far end of a socket pair; give the near end.
+
+    The modem lives in a thread of its own, as the outside world does, and ends with the near end.
+    """
+    import socket
+    import threading
+
+    near, far = socket.socketpair()
+    modem = SimulatedModem(on_accept)
+
+    def live() -> None:
+        with far, suppress(OSError):
+            while data := far.recv(4096):
+                far.sendall(modem.feed(data))
+
+    threading.Thread(target=live, name="simulated modem", daemon=True).start()
+    return near
+
+
+# === 13 Command line =============================================================================
+# What the operator types and reads: the parser, one cmd_* per command, rendering, exit statuses. It
+# may use every room, but no AT bytes and no SQL text stand here. Answers go to stdout, problems to
+# stderr in one sentence that says what to do; never a traceback.
+
+DEFAULT_CONFIG = Path("/etc/smsbox/config.toml")
+STATE_FOLDER = Path("/var/lib/smsbox")
+LONGEST_PLAN = timedelta(days=60)
+
+
+@dataclass(frozen=True, slots=True)
+class Desktop:
+    """What every command needs: its arguments, the settings, where the database is."""
+
+    args: argparse.Namespace
+    config: Config
+    database_path: Path
+    now: datetime
+
+    def read(self) -> Database:
+        """Open the database to look at it."""
+        if not self.database_path.exists():
+            raise StoreError(
+                f"there is no database yet at {self.database_path}: schedule a campaign first"
+            )
+        become_owner(self.database_path.parent)
+        return Database.open_to_read(str(self.database_path))
+
+    def write(self) -> Database:
+        """Open the database to change it; it is made when it is missing."""
+        become_owner(self.database_path.parent)
+        return Database.create_or_open(str(self.database_path))
+
+    def change(self) -> Database:
+        """Open a database that must be there to change it."""
+        self.read().close()
+        return self.write()
+
+    def local(self, at: datetime) -> datetime:
+        """Turn a time into the sender's wall time."""
+        return at.astimezone(self.config.business_hours.timezone)
+
+    def is_served(self) -> bool:
+        """Tell whether a daemon works on this database."""
+        return is_locked(lock_path(self.database_path))
+
+
+def lock_path(database: Path) -> Path:
+    """Name the file whose lock the daemon holds."""
+    return database.with_name(database.name + ".lock")
+
+
+def status_path(database: Path) -> Path:
+    """Name the file in which the daemon says what it does; on the box it lies in memory."""
+    if database.parent == STATE_FOLDER:
+        return Path("/run/smsbox/status.json")
+    return database.with_name(database.name + ".status.json")
+
+
+def become_owner(folder: Path) -> None:
+    """As root, become the owner of the database's folder: what root makes, the daemon can't use."""
+    if os.geteuid() != 0 or not folder.exists():
+        return
+    owner = folder.stat()
+    if owner.st_uid != 0:
+        os.setgroups([owner.st_gid])
+        os.setgid(owner.st_gid)
+        os.setuid(owner.st_uid)
+
+
+def find_actor() -> str:
+    """Name the person who types: the one behind sudo, else the login name."""
+    import pwd
+
+    if os.environ.get("SUDO_USER"):
+        return os.environ["SUDO_USER"]
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())
+
+
+def load_config(said: str | None) -> Config:
+    """Read the settings; a file that is named or exists and can't be read is a ConfigError."""
+    named = said or os.environ.get("SMSBOX_CONFIG")
+    path = Path(named) if named else DEFAULT_CONFIG
+    try:
+        text = path.read_bytes().decode()
+    except FileNotFoundError as error:
+        if named:
+            raise ConfigError(f"there is no config at {path}: correct the path") from error
+        return parse_config({})
+    except OSError as error:
+        mend = "use sudo, or join the group smsbox"
+        raise ConfigError(f"the config {path} can't be read ({error.strerror}): {mend}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"the config {path} is not UTF-8: save it as UTF-8") from error
+    return parse_config(parse_toml(text, path))
+
+
+def parse_toml(text: str, path: Path) -> dict[str, Any]:
+    """Parse TOML with the standard library, or with tomli before Python 3.11."""
+    from importlib import import_module
+
+    try:
+        tomllib = import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
+    except ModuleNotFoundError as error:
+        raise ConfigError("this Python can't read TOML: install tomli") from error
+    try:
+        return cast("dict[str, Any]", tomllib.loads(text))
+    except ValueError as error:
+        raise ConfigError(f"the config {path} is no valid TOML: {error}") from error
+
+
+def find_database(said: str | None, config: Config) -> Path:
+    """Name the database: --database, the config's, the appliance's, else the person's own."""
+    if said or config.service.database:
+        return Path(said or config.service.database).absolute()
+    try:
+        appliance = STATE_FOLDER.is_dir()
+    except OSError:
+        appliance = True
+    if appliance:
+        return STATE_FOLDER / "smsbox.db"
+    home = os.environ.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share")
+    return Path(home) / "smsbox" / "smsbox.db"
+
+
+# --- small rendering
+
+
+def say(text: str = "") -> None:
+    """Answer the operator."""
+    print(text)
+
+
+def complain(text: str) -> None:
+    """Tell the operator of a problem."""
+    print(text, file=sys.stderr)
+
+
+def fit(text: str, width: int) -> str:
+    """Cut or pad a text to a width, wide characters counting two.
+
+    >>> fit("Andrew Torres", 8), fit("Ana", 5)
+    ('Andrew …', 'Ana  ')
+    """
+    import unicodedata
+
+    def wide(char: str) -> int:
+        if unicodedata.combining(char):
+            return 0
+        return 2 if unicodedata.east_asian_width(char) in "WF" else 1
+
+    text = printable(text)
+    total = sum(map(wide, text))
+    if total <= width:
+        return text + " " * (width - total)
+    kept, room = "", width - 1
+    for char in text:
+        if wide(char) > room:
+            break
+        kept += char
+        room -= wide(char)
+    return kept + "…" + " " * room
+
+
+def show_time(at: datetime) -> str:
+    """Write a local time as the plan does: '11/08 02:59 PM'."""
+    return f"{at:%m/%d %I:%M %p}"
+
+
+def show_span(span: tuple[float, float]) -> str:
+    """Write a span of numbers: '4-7'."""
+    return f"{span[0]:g}-{span[1]:g}"
+
+
+def show_wait(seconds: float) -> str:
+    """Write a duration roughly: '3 days 4 h', '2 h 5 min', '40 s'."""
+    minutes = round(abs(seconds) / 60)
+    days, hours = minutes // 1440, minutes % 1440 // 60
+    if days:
+        return f"{plural(days, 'day')} {hours} h"
+    if hours:
+        return f"{hours} h {minutes % 60} min"
+    return f"{minutes} min" if minutes else f"{abs(seconds):.0f} s"
+
+
+def ask_yes(question: str, yes: bool, from_terminal: bool = False) -> bool:
+    """Ask for the word YES on a terminal; UsageError where there is none and --yes is not given."""
+    if yes:
+        return True
+    source: TextIO = sys.stdin
+    if from_terminal:
+        try:
+            source = open("/dev/tty", encoding="utf-8")  # noqa: SIM115 (lives as long as the command)
+        except OSError as error:
+            raise UsageError("there is no terminal to ask for YES on: add --yes") from error
+    elif not sys.stdin.isatty():
+        raise UsageError("there is no terminal to ask for YES on: add --yes")
+    print(f"{question} Type YES to confirm: ", end="", flush=True)
+    if source.readline().strip() == "YES":
+        return True
+    say("Not confirmed: nothing was changed.")
+    return False
+
+
+# --- schedule
+
+
+class Draft(NamedTuple):
+    """A plan before it is stored, with the queue that it was made for."""
+
+    planned: list[ScheduledMessage]
+    skipped: list[Skipped]
+    start: datetime
+    queue: tuple[object, ...]  # what must not have changed when it is stored
+
+
+def cmd_schedule(desk: Desktop) -> int:
+    """Read a CSV, check it, plan it, show the plan, ask for YES, store it."""
+    args = desk.args
+    start = _parse_start(desk)
+    if args.rejects and Path(args.rejects).exists():
+        raise UsageError(f"{args.rejects} exists and is not overwritten: name another file")
+    seed = args.seed
+    if seed is None:
+        import random
+
+        seed = random.SystemRandom().randrange(1_000_000)
+    reading = _read_file(args)
+    _report_problems(args, reading)
+    if reading.problems and not args.skip_invalid:
+        if args.json:
+            print_plan_json(desk, reading, Draft([], reading.skipped, start or desk.now, ()), seed)
+        raise CampaignError(
+            f"{plural(len(reading.rejected), 'row')} of {args.file} can't be taken and nothing was"
+            " scheduled: mend them, or leave them out with --skip-invalid"
+        )
+    while True:
+        draft = make_draft(desk, reading, start, seed, _look_at_queue(desk, reading))
+        _check_draft(desk, draft, start)
+        show = print_plan_json if args.json else print_plan
+        show(desk, reading, draft, seed)
+        if args.dry_run:
+            return 0
+        if not draft.planned:
+            say("Nothing to schedule: every row is scheduled or sent already.")
+            return 0
+        if not ask_yes(f"{plural(len(draft.planned), 'message')}.", args.yes, args.file == "-"):
+            return 1
+        stored = _store_draft(desk, reading, draft, start, seed)
+        if stored:
+            _report_stored(desk, stored)
+            return 0
+        if args.yes:
+            raise StoreError("the queue has changed meanwhile: run the command again")
+        complain("The queue has changed meanwhile. This is the plan now:")
+
+
+def _parse_start(desk: Desktop) -> datetime | None:
+    if desk.args.start is None:
+        return None
+    try:
+        start = parse_local_time(desk.args.start, desk.config.business_hours.timezone)
+    except ValueError as error:
+        raise UsageError(f"--start {error}") from error
+    if start < desk.now:
+        words = f"--start {desk.args.start} lies in the past"
+        if not desk.args.dry_run:
+            raise UsageError(f"{words}: name a later time")
+        complain(f"Warning: {words}; it could not be stored like this.")
+    return start
+
+
+def _read_bytes(name: str) -> bytes:
+    if name == "-":
+        return sys.stdin.buffer.read()
+    try:
+        return Path(name).read_bytes()
+    except OSError as error:
+        raise CampaignError(f"{name} can't be read: {error.strerror}") from error
+
+
+def _open_text(data: bytes, name: str) -> TextIO:
+    """Give a file's lines, its line ends untouched; CampaignError where it is no text."""
+    import io
+
+    try:
+        encoding = detect_encoding(data)
+    except CampaignError as error:
+        raise CampaignError(f"{name}: {error}") from error
+    if encoding == "cp1252":
+        complain(
+            f"WARNING: {name} is not UTF-8. It is read as Windows-1252: look at the accents and"
+            " quotes below, or save it as CSV UTF-8."
+        )
+    return io.TextIOWrapper(io.BytesIO(data), encoding=encoding, newline="")
+
+
+def _read_file(args: argparse.Namespace) -> Reading:
+    template = None
+    if args.template:
+        template = _open_text(_read_bytes(args.template), args.template).read().rstrip("\r\n")
+    columns = dict(pair.split("=", 1) for pair in args.map)
+    stem = "stdin" if args.file == "-" else Path(args.file).stem
+    order = ReadingOrder(stem, args.campaign, template, columns)
+    try:
+        return read_campaign(_open_text(_read_bytes(args.file), args.file), order, segment_text)
+    except UnicodeDecodeError as error:
+        raise CampaignError(
+            f"{args.file} is neither UTF-8 nor Windows-1252: save it as CSV UTF-8"
+        ) from error
+
+
+def _report_problems(args: argparse.Namespace, reading: Reading) -> None:
+    for problem in reading.problems:
+        value = f" {fit(problem.value, 30).strip()!r}" if problem.value else ""
+        complain(f'row {problem.row}, "{printable(problem.column)}"{value}: {problem.problem}')
+    if args.rejects and reading.rejected:
+        _write_rejects(Path(args.rejects), reading)
+        complain(f"{plural(len(reading.rejected), 'row')} written to {args.rejects}")
+
+
+def _write_rejects(path: Path, reading: Reading) -> None:
+    import csv
+
+    reasons: dict[int, list[str]] = {}
+    for problem in reading.problems:
+        reasons.setdefault(problem.row, []).append(f"{problem.column}: {problem.problem}")
+    try:
+        with path.open("x", encoding="utf-8-sig", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow([*map(spreadsheet_cell, reading.header), "row", "reason"])
+            for row, cells in reading.rejected:
+                padded = [*cells, *[""] * (len(reading.header) - len(cells))]
+                writer.writerow([*map(spreadsheet_cell, padded), row, "; ".join(reasons[row])])
+    except OSError as error:
+        raise UsageError(f"{path} can't be written: {error.strerror}") from error
+
+
+class QueueView(NamedTuple):
+    """What of the database a plan depends on."""
+
+    last_at: datetime | None
+    known: frozenset[tuple[str, str, str]]
+    opted_out: frozenset[str]
+    is_busy: Callable[[datetime, datetime], bool]
+
+
+def _look_at_queue(desk: Desktop, reading: Reading) -> QueueView:
+    """Read the queue; where there is no database, none is made for the sake of looking."""
+    if not desk.database_path.exists():
+        return QueueView(None, frozenset(), frozenset(), lambda first, last: False)
+    database = desk.read() if desk.args.dry_run else desk.write()
+    return _view_queue(database, reading)
+
+
+def _view_queue(database: Database, reading: Reading) -> QueueView:
+    asked = Desk(database)
+    campaigns = {message.campaign_name for message in reading.messages}
+    return QueueView(
+        asked.last_scheduled(), asked.known_texts(sorted(campaigns)), asked.opted_out(),
+        asked.is_busy_between,
+    )  # fmt: skip
+
+
+def make_draft(
+    desk: Desktop, reading: Reading, start: datetime | None, seed: int, queue: QueueView
+) -> Draft:
+    """Plan the messages that are new, behind the queue or from --start on."""
+    import random
+
+    kept, skipped = leave_out_known(reading.messages, queue.known)
+    stopped = [message for message in kept if message.phone_number in queue.opted_out]
+    skipped += [Skipped(m.row, m.phone_number, "the recipient said stop") for m in stopped]
+    kept = [message for message in kept if message.phone_number not in queue.opted_out]
+    kept = kept[: desk.args.limit]
+    now = desk.now.replace(microsecond=0) + timedelta(seconds=1 if desk.now.microsecond else 0)
+    after = queue.last_at if start is None and queue.last_at and queue.last_at > now else None
+    begin = start or after or now
+    planned = plan(
+        kept, begin, random.Random(seed), desk.config.pacing, desk.config.business_hours, after
+    )
+    seen = (queue.last_at, queue.known, queue.opted_out)
+    if start is not None and planned:
+        _refuse_busy_time(desk, planned, queue)
+        seen = (None, queue.known, queue.opted_out)  # whether it is free is asked anew
+    skipped = sorted([*reading.skipped, *skipped])
+    return Draft(planned, skipped, begin, seen)
+
+
+def _refuse_busy_time(desk: Desktop, planned: list[ScheduledMessage], queue: QueueView) -> None:
+    margin = timedelta(minutes=desk.config.pacing.interval_minutes[0])
+    first, last = planned[0].scheduled_for, planned[-1].scheduled_for
+    if queue.last_at and queue.is_busy(first - margin, last + margin):
+        # From here on nothing of the queue is in the way, seconds left out of --start included.
+        free = queue.last_at + margin + timedelta(minutes=1)
+        free = next_open(free.replace(second=0), desk.config.business_hours)
+        raise StoreError(
+            f"the SIM is busy then with messages that are scheduled: it is free from"
+            f' --start "{desk.local(free):%Y-%m-%d %H:%M}" on, or leave --start out'
+        )
+
+
+def _check_draft(desk: Desktop, draft: Draft, start: datetime | None) -> None:
+    if draft.planned and not desk.args.long:
+        last = draft.planned[-1].scheduled_for
+        if last - draft.start > LONGEST_PLAN:
+            raise UsageError(
+                f"the plan runs until {desk.local(last):%Y-%m-%d}, longer than 60 days:"
+                " add --long if that is meant"
+            )
+
+
+def _store_draft(
+    desk: Desktop, reading: Reading, draft: Draft, start: datetime | None, seed: int
+) -> list[ScheduledMessage] | None:
+    """Store the draft if the queue is still the one it was made for; what was stored, or None.
+
+    Without --start the same gaps count from now, the moment of YES.
+    """
+    database = desk.write()
+    fresh = replace(desk, now=Waiting().now())
+    with database.transaction():
+        again = make_draft(fresh, reading, start, seed, _view_queue(database, reading))
+        if again.queue != draft.queue:
+            return None
+        if start is not None and start < fresh.now:
+            raise UsageError("--start has passed meanwhile: name a later time")
+        Store(database).add_campaign(again.planned, seed, fresh.now, find_actor())
+    return again.planned
+
+
+def _report_stored(desk: Desktop, stored: list[ScheduledMessage]) -> None:
+    first, last = (desk.local(each.scheduled_for) for each in (stored[0], stored[-1]))
+    names = sorted({each.message.campaign_name for each in stored})
+    say(
+        f"Scheduled {plural(len(stored), 'message')}: first {show_time(first)},"
+        f" last {show_time(last)} ({first:%Z})."
+    )
+    say(f'To take it back: smsbox cancel --campaign "{names[0]}"')
+    if not desk.is_served():
+        say("smsbox is not running, nothing is sent until it does: sudo systemctl start smsbox")
+
+
+def print_plan_json(desk: Desktop, reading: Reading, draft: Draft, seed: int) -> None:
+    """Print the plan as one JSON object, message by message: it may be long."""
+    planned = draft.planned
+    names = dict.fromkeys(m.campaign_name for m in reading.messages)
+    head = {
+        "campaign": ", ".join(names),
+        "seed": seed,
+        "start": to_database_time(draft.start),
+        "timezone": str(desk.config.business_hours.timezone),
+    }
+    write = sys.stdout.write
+    write(json.dumps(head)[:-1] + ', "messages": [')
+    encode = json.JSONEncoder().encode
+    for place, each in enumerate(planned):
+        message = each.message
+        line = encode(
+            {
+                "row": message.row,
+                "campaign_message_id": message.campaign_message_id,
+                "phone_number": message.phone_number,
+                "customer_name": message.customer_name,
+                "scheduled_for": to_database_time(each.scheduled_for),
+                "gap_s": each.gap_s,
+                "skip_s": each.skip_s,
+                "bubbles": message.bubbles,
+                "segments": message.segments,
+                "encoding": message.encoding.value,
+            }
+        )
+        write(("" if place == 0 else ",") + "\n" + line)
+    first, last = (planned[0], planned[-1]) if planned else (None, None)
+    tail = {
+        "rejected": [{"row": p.row, "column": p.column, "problem": p.problem}
+                     for p in reading.problems],
+        "skipped": [each._asdict() for each in draft.skipped],
+        "segments": sum(each.message.segments for each in planned),
+        "first": to_database_time(first.scheduled_for) if first else None,
+        "last": to_database_time(last.scheduled_for) if last else None,
+        "duration_hours": _hours_between(first, last),
+    }  # fmt: skip
+    write("], " + json.dumps(tail)[1:] + "\n")
+
+
+def _hours_between(first: ScheduledMessage | None, last: ScheduledMessage | None) -> float:
+    if first is None or last is None:
+        return 0.0
+    return round((last.scheduled_for - first.scheduled_for).total_seconds() / 3600, 2)
+
+
+def print_plan(desk: Desktop, reading: Reading, draft: Draft, seed: int) -> None:
+    """Print the plan in the guide's form: banner, a line a message, totals, texts."""
+    _print_banner(desk, reading, draft, seed)
+    total = len(draft.planned)
+    width = len(f"[{total}/{total}]")
+    for place, each in enumerate(draft.planned, 1):
+        message = each.message
+        if each.skip_s and not each.opens_day:
+            say(f"[SKIP] Adding extra {round(each.skip_s / 60)} min delay")
+        wait = "opens" if each.opens_day else f"+{round((each.gap_s + each.skip_s) / 60)}m"
+        say(
+            f"{fit(f'[{place}/{total}]', width)} {fit(message.customer_name, 27 - width)}"
+            f" | {fit(message.phone_number, 13)} | {show_time(desk.local(each.scheduled_for))}"
+            f" | {wait:<5} | {plural(message.bubbles, 'bubble')}"
+        )
+    for skipped in draft.skipped:
+        say(f"[LEFT OUT] row {skipped.row} {skipped.phone_number}: {skipped.reason}")
+    if draft.planned:
+        _print_totals(desk, reading, draft)
+        _print_texts(draft)
+        _print_ucs2(draft)
+    if desk.args.dry_run:
+        _print_storing_command(desk, seed)
+
+
+def _print_banner(desk: Desktop, reading: Reading, draft: Draft, seed: int) -> None:
+    pace, hours, rule = desk.config.pacing, desk.config.business_hours, "=" * 79
+    names = Counter(each.message.campaign_name for each in draft.planned)
+    named = ", ".join(f"{printable(name)} ({count})" for name, count in names.items()) or "-"
+    low, high = (f"{chance * 100:g}" for chance in pace.skip_chance)
+    say(rule)
+    for label, value in (
+        ("Campaign", named),
+        ("Start", f"{desk.local(draft.start):%m/%d/%Y %I:%M:%S %p %Z}"),
+        ("Intervals", f"{show_span(pace.interval_minutes)} minutes"),
+        ("Skips", f"{low}-{high} % chance of an extra {show_span(pace.skip_minutes)} minutes"),
+        ("Hours", f"{hours.opens // 60}:{hours.opens % 60:02} to"
+                  f" {hours.closes // 60}:{hours.closes % 60:02} {hours.timezone}"
+                  f" (there it is {show_time(desk.local(desk.now))} now)"),
+        ("Dry run", "yes: nothing is stored or sent" if desk.args.dry_run else "no"),
+        ("Seed", str(seed)),
+        ("Not used", ", ".join(map(printable, reading.unused)) if reading.unused else "-"),
+    ):  # fmt: skip
+        if value != "-":
+            say(f"{label + ':':<11}{value}")
+    for reason, count in reading.not_taken.items():
+        say(f"{'Not taken:':<11}{plural(count, 'row')} with {reason}")
+    say(rule)
+
+
+def _print_totals(desk: Desktop, reading: Reading, draft: Draft) -> None:
+    planned = draft.planned
+    first, last = (desk.local(each.scheduled_for) for each in (planned[0], planned[-1]))
+    segments = sum(each.message.segments for each in planned)
+    days = Counter(f"{desk.local(each.scheduled_for):%a %m/%d}" for each in planned)
+    lasts = (last - first).total_seconds()
+    say("-" * 79)
+    say(f"Duration:  {show_wait(lasts)}: from {show_time(first)} to {show_time(last)} ({first:%Z})")
+    each_day = ", ".join(f"{day}: {count}" for day, count in days.items())
+    say(f"Messages:  {len(planned):,} on {plural(len(days), 'day')} ({each_day})")
+    cost = desk.config.cost
+    price = f", {segments * cost.price_per_segment:,.2f} {cost.currency}"
+    say(f"Segments:  {segments:,}{price if cost.price_per_segment else ''}")
+    if reading.rejected:
+        say(f"Rejected:  {plural(len(reading.rejected), 'row')}, listed above")
+    if draft.skipped:
+        say(f"Left out:  {plural(len(draft.skipped), 'row')}, listed above")
+
+
+def _print_texts(draft: Draft) -> None:
+    messages = [each.message for each in draft.planned]
+    shown = [("First text", messages[0])]
+    shown.append(("Longest text", max(messages, key=lambda m: len(m.message_content))))
+    shown += [("First UCS-2 text", m) for m in messages if m.encoding is Encoding.UCS2][:1]
+    seen: set[int] = set()
+    for label, message in shown:
+        if message.row in seen:
+            continue
+        seen.add(message.row)
+        say(
+            f"{label} (row {message.row}, {printable(message.customer_name)},"
+            f" {plural(message.segments, 'segment')}):"
+        )
+        for bubble in split_bubbles(message.message_content):
+            first, *rest = bubble.split("\n")
+            say(f"  > {printable(first)}")
+            for line in rest:
+                say(f"    {printable(line)}")
+
+
+def _print_ucs2(draft: Draft) -> None:
+    """Name each text that needs UCS-2 with the characters that force it, rows alike together."""
+    rows: dict[str, list[int]] = {}
+    for each in draft.planned:
+        if each.message.encoding is Encoding.UCS2:
+            bubbles = "".join(split_bubbles(each.message.message_content))
+            rows.setdefault("".join(find_ucs2_characters(bubbles)), []).append(each.message.row)
+    if not rows:
+        return
+    count = sum(map(len, rows.values()))
+    say(f"{plural(count, 'text')} need UCS-2 (70 characters a segment in place of 160):")
+    for chars, where in rows.items():
+        named = ", ".join(_name_character(char) for char in chars)
+        say(f"  row{'s' if len(where) > 1 else ''} {', '.join(map(str, where))}: {named}")
+
+
+def _name_character(char: str) -> str:
+    simple = GSM_REPLACEMENTS.get(char)
+    mend = f" (write {'a space' if simple == ' ' else simple} instead)" if simple else ""
+    shown = char if char.isprintable() and not char.isspace() else "?"
+    return f"{shown} U+{ord(char):04X}{mend}"
+
+
+def _print_storing_command(desk: Desktop, seed: int) -> None:
+    import shlex
+
+    args = desk.args
+    words = ["smsbox"]
+    for name in ("config", "database"):
+        if getattr(args, name):
+            words += [f"--{name}", getattr(args, name)]
+    words += ["schedule", args.file]
+    for name in ("start", "campaign", "template", "limit"):
+        if getattr(args, name) is not None:
+            words += [f"--{name}", str(getattr(args, name))]
+    for pair in args.map:
+        words += ["--map", pair]
+    words += [f"--{name.replace('_', '-')}" for name in ("long", "skip_invalid")
+              if getattr(args, name)]  # fmt: skip
+    words += ["--seed", str(seed)]
+    say("To schedule exactly this:" if args.start else "To schedule this:")
+    say("  " + shlex.join(words))
+    if not args.start:
+        say("The same gaps then count from the moment of YES.")
+
+
+# --- which rows a command means
+
+
+def _find_rows(desk: Desktop, asked: Desk, statuses: Iterable[RowStatus]) -> list[StoredRow]:
+    """Give the rows named by ID, number, --campaign or --all; UsageError where there are none."""
+    args = desk.args
+    wanted = [status.value for status in statuses]
+    if getattr(args, "all", False) or getattr(args, "campaign", None):
+        chosen = RowFilter(campaign=getattr(args, "campaign", None))
+        if args.ids:
+            raise UsageError("give IDs or --campaign, not both")
+        if chosen.campaign and not asked.rows(chosen, 1):
+            raise UsageError(_no_campaign(asked, chosen.campaign))
+        return [row for row in asked.rows(chosen) if row.status.value in wanted]
+    if not args.ids:
+        raise UsageError("say which: an ID, a phone number, or --campaign NAME")
+    rows: list[StoredRow] = []
+    for name in args.ids:
+        found = _find_named(asked, name)
+        if len(found) > 1:
+            found = [row for row in found if row.status.value in wanted]
+        rows += found
+    return rows
+
+
+def _find_named(asked: Desk, name: str) -> list[StoredRow]:
+    if name.isascii() and name.isdigit() and len(name) < 10:
+        found = asked.rows(RowFilter(ids=(int(name),)))
+        if not found:
+            raise UsageError(f"there is no message {name}: smsbox list shows them")
+        return found
+    try:
+        number = parse_phone_number(name)
+    except ValueError as error:
+        raise UsageError(f'"{printable(name)}" is no ID and no phone number: {error}') from error
+    found = asked.rows(RowFilter(number=number))
+    if not found:
+        raise UsageError(f"there is no message to {number}: smsbox list shows them")
+    return found
+
+
+def _no_campaign(asked: Desk, name: str) -> str:
+    known = ", ".join(asked.campaign_names()) or "none yet"
+    return f'there is no campaign "{printable(name)}": the campaigns are {printable(known)}'
+
+
+def _confirm_many(desk: Desktop, rows: Sequence[StoredRow], what: str) -> bool:
+    """Show many rows and ask; few that were named one by one need no question."""
+    args = desk.args
+    named = bool(args.ids) and len(rows) <= len(args.ids)
+    if named or len(rows) < 2:
+        return True
+    if args.ids:
+        for row in rows:
+            say(_row_line(desk, row))
+    return ask_yes(f"{what} {plural(len(rows), 'message')}.", args.yes)
+
+
+def _row_line(desk: Desktop, row: StoredRow) -> str:
+    state = "held" if row.held_because and row.status is RowStatus.SCHEDULED else row.status.value
+    at = row.sent_at if row.status is RowStatus.SENT and row.sent_at else row.scheduled_for
+    line = (
+        f"{row.id:>6} {fit(row.customer_name, 18)} {fit(row.phone_number, 13)}"
+        f" {show_time(desk.local(at))} {state:<9} {fit(row.campaign_name, 12).rstrip()}"
+    )
+    why = row.held_because if state == "held" else row.error_message
+    return line.rstrip() + (f"\n       {printable(why)}" if why else "")
+
+
+# --- the commands
+
+
+def cmd_cancel(desk: Desktop) -> int:
+    """Cancel rows that are not sent yet; the records stay."""
+    database = desk.change()
+    asked = Desk(database)
+    rows = _find_rows(desk, asked, [RowStatus.SCHEDULED])
+    free = [row for row in rows if row.status is RowStatus.SCHEDULED]
+    refused = [f"{row.id} is {row.status.value} already" for row in rows if row not in free]
+    if free and not _confirm_many(desk, free, "Cancel"):
+        return 1
+    done = asked.cancel([row.id for row in free], desk.now, find_actor())
+    refused += [
+        f"{row.id} is being sent right now and can't be cancelled: try again in a moment"
+        for row in free
+        if row.id not in done
+    ]
+    return _report_done(f"Cancelled {plural(len(done), 'message')}.", refused, bool(rows))
+
+
+def _report_done(done: str, refused: Sequence[str], any_named: bool) -> int:
+    say(done)
+    for sentence in refused:
+        complain(f"Message {sentence}.")
+    return 1 if refused or not any_named else 0
+
+
+def cmd_reschedule(desk: Desktop) -> int:
+    """Move rows by a span, or so that the first of them goes at a time."""
+    database = desk.change()
+    asked = Desk(database)
+    rows = _find_rows(desk, asked, [RowStatus.SCHEDULED])
+    free = [row for row in rows if row.status is RowStatus.SCHEDULED]
+    refused = [f"{row.id} is {row.status.value} already" for row in rows if row not in free]
+    if not free:
+        return _report_done("Nothing was moved.", refused, bool(rows))
+    first = min(row.scheduled_for for row in free)
+    shift = _parse_shift(desk, first)
+    if first + shift < desk.now - timedelta(minutes=1):
+        raise UsageError("that lies in the past: name a later time")
+    if not _confirm_many(desk, free, "Move"):
+        return 1
+    with database.transaction():
+        moves = [(row.id, row.scheduled_for + shift) for row in free]
+        Store(database).reschedule_many(moves, desk.now, find_actor())
+    at = first + shift
+    say(f"Moved {plural(len(free), 'message')}; the first is due {show_time(desk.local(at))}.")
+    if not is_open(at, desk.config.business_hours):
+        say("That is outside the business hours: it will go at the next opening.")
+    return _report_done("", refused, True) if refused else 0
+
+
+def _parse_shift(desk: Desktop, first: datetime) -> timedelta:
+    args = desk.args
+    if args.by:
+        match = re.fullmatch(r"([+-]?)(\d{1,6})\s*(s|m|min|h|d)", args.by.strip())
+        if not match:
+            raise UsageError(f"--by {args.by} is no span: write +30m, +2h or +1d")
+        unit = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}[match[3]]
+        return timedelta(seconds=int(match[2]) * unit * (-1 if match[1] == "-" else 1))
+    try:
+        return parse_local_time(args.at, desk.config.business_hours.timezone) - first
+    except ValueError as error:
+        raise UsageError(f"--at {error}") from error
+
+
+def cmd_retry(desk: Desktop) -> int:
+    """Set failed rows to scheduled; unconfirmed ones only on the operator's word."""
+    database = desk.change()
+    asked, args = Desk(database), desk.args
+    rows = _find_rows(desk, asked, [RowStatus.FAILED])
+    failed = [row for row in rows if row.status is RowStatus.FAILED]
+    refused = [f"{row.id} is {row.status.value}, not failed" for row in rows if row not in failed]
+    if failed and not _confirm_many(desk, failed, "Retry"):
+        return 1
+    done = asked.retry(
+        [row.id for row in failed], args.even_if_it_may_repeat, desk.now, find_actor()
+    )
+    refused += [
+        f"{row.id} may have been sent: add {RETRY_ANYWAY} to send it all the same"
+        for row in failed
+        if row.id not in done
+    ]
+    if len(done) > 1:
+        _repace(desk, database)
+    return _report_done(f"{plural(len(done), 'message')} will be tried again.", refused, bool(rows))
+
+
+def cmd_release(desk: Desktop) -> int:
+    """Let held rows go, paced anew where their time has passed."""
+    database = desk.change()
+    asked = Desk(database)
+    rows = _find_rows(desk, asked, [RowStatus.SCHEDULED])
+    held = [row for row in rows if row.held_because and row.status is RowStatus.SCHEDULED]
+    named = desk.args.ids
+    refused = [f"{row.id} is not held" for row in rows if named and row not in held]
+    if held and not _confirm_many(desk, held, "Release"):
+        return 1
+    with database.transaction():
+        moves = [(row.id, max(row.scheduled_for, desk.now)) for row in held]
+        done = asked.release(moves, desk.now, find_actor())
+    if done > 1:
+        _repace(desk, database)
+    return _report_done(f"Released {plural(done, 'message')}.", refused, bool(rows))
+
+
+def _repace(desk: Desktop, database: Database) -> tuple[int, datetime | None]:
+    import random
+
+    return repace(database, desk.now, random.Random(), desk.config, find_actor())
+
+
+def cmd_pause(desk: Desktop) -> int:
+    """Pause the box or one campaign; it lasts over reboots."""
+    database = desk.write()
+    asked, args, actor = Desk(database), desk.args, find_actor()
+    because = f"paused by {actor}"
+    with database.transaction():
+        if args.campaign:
+            if args.campaign not in asked.campaign_names():
+                raise UsageError(_no_campaign(asked, args.campaign))
+            asked.pause_campaign(args.campaign, because, desk.now)
+        else:
+            asked.set_state("paused_because", asked.get_state("paused_because") or because)
+            asked.set_state("paused_now", "1" if args.now else "")
+        Store(database).add_event("paused", args.campaign or "", desk.now, actor)
+    waiting = len(asked.rows(RowFilter(status="scheduled", campaign=args.campaign)))
+    say(f"Paused. {plural(waiting, 'message')} wait; smsbox resume goes on.")
+    return 0
+
+
+def cmd_resume(desk: Desktop) -> int:
+    """Go on after a pause, paced anew from now."""
+    database = desk.change()
+    asked, args, actor = Desk(database), desk.args, find_actor()
+    with database.transaction():
+        if args.campaign:
+            if args.campaign not in asked.campaign_names():
+                raise UsageError(_no_campaign(asked, args.campaign))
+            asked.pause_campaign(args.campaign, None, desk.now)
+        else:
+            for key in ("paused_because", "paused_now", "account_refused"):
+                asked.set_state(key, "")
+        Store(database).add_event("resumed", args.campaign or "", desk.now, actor)
+    moved, finish = _repace(desk, database)
+    sent, left = (
+        len(asked.rows(RowFilter(status=status, campaign=args.campaign)))
+        for status in ("sent", "scheduled")
+    )
+    say(f"Resumed: {plural(sent, 'message')} were sent, {left:,} will be.")
+    if moved and finish:
+        last = show_time(desk.local(finish))
+        say(f"{plural(moved, 'message')} paced anew; the last now goes {last}.")
+    if others := asked.paused_campaigns():
+        say(f"Still paused: {', '.join(map(printable, others))}.")
+    return 0
+
+
+def cmd_send(desk: Desktop) -> int:
+    """Send one message now, through the daemon."""
+    args = desk.args
+    try:
+        number = parse_phone_number(args.number)
+    except ValueError as error:
+        raise UsageError(f'"{printable(args.number)}": {error}') from error
+    text = unify_line_breaks(args.text).strip()
+    if wrong := find_text_problem(text) or (None if split_bubbles(text) else "there is no text"):
+        raise UsageError(f"the text: {wrong}")
+    hours = desk.config.business_hours
+    if not args.anyway and not is_open(desk.now, hours):
+        opens = desk.local(next_open(desk.now, hours))
+        raise StoreError(
+            f"it is outside the business hours until {show_time(opens)}: wait, or add --anyway"
+        )
+    database = desk.write()
+    if stopped_at := Store(database).opted_out_at(number):
+        raise StoreError(f"{number} said stop on {stopped_at[:10]}: nothing is sent")
+    row_id = Store(database).add_row(number, text, args.anyway, desk.now, find_actor())
+    if not desk.is_served():
+        say(f"Message {row_id} waits: smsbox is not running. sudo systemctl start smsbox")
+        return 0
+    return _await_result(desk, database, row_id)
+
+
+def _await_result(desk: Desktop, database: Database, row_id: MessageId) -> int:
+    """Watch one row until it is done, two minutes at most."""
+    clock = Waiting()
+    clock.catch_signals()
+    end = clock.monotonic() + 120
+    while clock.monotonic() < end:
+        row = Store(database).row(row_id)
+        if row is None or row.status is not RowStatus.SCHEDULED:
+            break
+        clock.until(clock.monotonic() + 0.5)
+    if row and row.status is RowStatus.SENT:
+        say(f"Message {row_id} is sent.")
+        return 0
+    if row and row.status is RowStatus.SCHEDULED:
+        say(f"Message {row_id} still waits: smsbox why {row_id} says why.")
+        return 0
+    complain(f"Message {row_id} is {row.status.value if row else 'gone'}:"
+             f" {printable(row.error_message) if row else ''}")  # fmt: skip
+    return 1
+
+
+def cmd_list(desk: Desktop) -> int:
+    """List rows."""
+    args = desk.args
+    if not desk.database_path.exists():
+        say("[]" if args.json else "Nothing is scheduled yet: smsbox schedule FILE.csv")
+        return 0
+    asked = Desk(desk.read())
+    if args.campaigns:
+        names = asked.campaign_names()
+        say(json.dumps(names) if args.json else "\n".join(map(printable, names)) or "none yet")
+        return 0
+    status = "scheduled" if args.next is not None else args.status
+    wanted = RowFilter(status=status, campaign=args.campaign, held=args.held, find=args.find)
+    rows = asked.rows(wanted, -1 if args.next is None else args.next, args.next is not None)
+    if args.json:
+        say(json.dumps([_row_values(row) for row in rows], indent=1))
+    elif args.csv:
+        _print_csv(rows)
+    elif not rows:
+        say("No message is like that.")
+    else:
+        for row in rows:
+            say(_row_line(desk, row))
+    return 0
+
+
+def _row_values(row: StoredRow) -> dict[str, Any]:
+    """Give a row with the database's names and forms."""
+    values = {each.name: getattr(row, each.name) for each in fields(row)}
+    values["scheduled_for"] = to_database_time(row.scheduled_for)
+    values["sent_at"] = to_database_time(row.sent_at) if row.sent_at else None
+    values["status"] = row.status.value
+    values["error_message"] = row.error_message or None
+    values["held_because"] = row.held_because or None
+    return values
+
+
+def _print_csv(rows: Sequence[StoredRow]) -> None:
+    import csv
+
+    writer = csv.writer(sys.stdout)
+    writer.writerow([each.name for each in fields(StoredRow)])
+    for row in rows:
+        cells = ("" if cell is None else str(cell) for cell in _row_values(row).values())
+        writer.writerow(map(spreadsheet_cell, cells))
+
+
+def cmd_show(desk: Desktop) -> int:
+    """Show all that is known of a message, or of each message to a number."""
+    asked = Desk(desk.read())
+    rows = _find_named(asked, desk.args.id)
+    shown = [_show_values(asked, row) for row in rows]
+    if desk.args.json:
+        say(json.dumps(shown if len(shown) != 1 else shown[0], indent=1))
+        return 0
+    for row, values in zip(rows, shown, strict=True):
+        _print_message(desk, row, values)
+    return 0
+
+
+_SEGMENT_KEYS = (
+    "sequence", "total", "status", "message_reference", "submitted_at", "answered_at",
+    "delivered_at", "error_message",
+)  # fmt: skip
+
+
+def _show_values(asked: Desk, row: StoredRow) -> dict[str, Any]:
+    bubbles = []
+    for bubble in asked.bubbles(row.id):
+        segments = [
+            dict(zip(_SEGMENT_KEYS, each, strict=True)) for each in asked.segments(bubble.id)
+        ]
+        bubbles.append({"bubble": bubble.number, "body": bubble.body,
+                        "status": bubble.status.value, "segments": segments})  # fmt: skip
+    names = ("at", "actor", "event", "detail")
+    events = [dict(zip(names, each, strict=True)) for each in asked.events(row.id)]
+    return {**_row_values(row), "bubbles": bubbles, "events": events}
+
+
+def _print_message(desk: Desktop, row: StoredRow, values: Mapping[str, Any]) -> None:
+    say(_row_line(desk, row))
+    for line in row.message_content.split("\n"):
+        say(f"    {printable(line)}")
+    for bubble in values["bubbles"]:
+        say(f"  bubble {bubble['bubble']}: {bubble['status']}")
+        for segment in bubble["segments"]:
+            say(f"    segment {_describe_segment(segment)}")
+    for event in values["events"]:
+        detail = printable(event["detail"])
+        say(f"  {event['at']} UTC  {printable(event['actor'])}: {event['event']} {detail}".rstrip())
+
+
+def _describe_segment(segment: Mapping[str, Any]) -> str:
+    words = f"{segment['sequence']}/{segment['total']}: {segment['status']}"
+    words += f" {segment['answered_at'] or segment['submitted_at']} UTC"
+    if segment["message_reference"] is not None:
+        words += f", reference {segment['message_reference']}"
+    if segment["delivered_at"]:
+        words += f", delivered {segment['delivered_at']} UTC"
+    return words + (f": {segment['error_message']}" if segment["error_message"] else "")
+
+
+def cmd_why(desk: Desktop) -> int:
+    """Name each gate that a message must pass, open or shut."""
+    database = desk.read()
+    asked = Desk(database)
+    for row in _find_named(asked, desk.args.id):
+        say(f"Message {row.id} to {row.phone_number}, {row.status.value}:")
+        for name, shut in _find_gates(desk, database, row):
+            say(f"  {'shut' if shut else 'open'}  {name:<10} {shut}".rstrip())
+    return 0
+
+
+def _find_gates(desk: Desktop, database: Database, row: StoredRow) -> Iterator[tuple[str, str]]:
+    """Give each gate with why it is shut; "" for an open one."""
+    asked = Desk(database)
+    running = read_status_file(status_path(desk.database_path)) if desk.is_served() else {}
+    done = row.status is not RowStatus.SCHEDULED
+    yield (
+        "status",
+        f"it is {row.status.value} {printable(row.error_message)}".strip() if done else "",
+    )
+    yield "held", printable(row.held_because)
+    number = row.phone_number
+    with suppress(ValueError):
+        number = parse_phone_number(number)
+    stopped = Store(database).opted_out_at(number)
+    yield "opt-out", f"the recipient said stop on {stopped[:10]}" if stopped else ""
+    yield "campaign", printable(asked.paused_campaigns().get(row.campaign_name, ""))
+    yield "pause", printable(asked.get_state("paused_because"))
+    wait_s = (row.scheduled_for - desk.now).total_seconds()
+    due = f"due {show_time(desk.local(row.scheduled_for))}, in {show_wait(wait_s)}"
+    yield "time", due if wait_s > 0 else ""
+    yield "hours", find_shut_gate(row, desk.now, desk.config)
+    yield "service", "" if running else "smsbox is not running: sudo systemctl start smsbox"
+    clock, modem = str(running.get("clock", "")), str(running.get("modem", "no modem yet"))
+    yield "clock", printable(clock) if clock.startswith("not trusted") else ""
+    yield "modem", "" if modem == "ready" or not running else printable(modem)
+
+
+def cmd_status(desk: Desktop) -> int:
+    """Say how it is now; 0 well, 1 needs attention, 2 not working."""
+    served = desk.is_served()
+    if not desk.database_path.exists():
+        words = "there is no database yet: schedule a campaign, or start the service"
+        say(
+            json.dumps({"running": False, "database": None})
+            if desk.args.json
+            else f"smsbox: {words}"
+        )
+        return 2
+    database = desk.read()
+    asked = Desk(database)
+    counts = asked.count_by_status()
+    midnight = desk.local(desk.now).replace(hour=0, minute=0, second=0, microsecond=0)
+    status = {
+        "running": served,
+        **(read_status_file(status_path(desk.database_path)) if served else {}),
+        "database": str(desk.database_path),
+        "paused": asked.get_state("paused_because") or None,
+        "paused_campaigns": asked.paused_campaigns(),
+        "counts": counts,
+        "sent_today": asked.count_sent_since(midnight),
+        "open": is_open(desk.now, desk.config.business_hours),
+    }
+    row = Store(database).next_row()
+    status["next"] = _row_values(row) if row else None
+    if desk.args.json:
+        say(json.dumps(status, indent=1))
+    else:
+        _print_status(desk, status, row)
+    if not served or status.get("modem") != "ready":
+        return 2
+    waits = any(counts[key] for key in ("held", "unconfirmed", "failed", "unread"))
+    return 1 if waits or status["paused"] or status["paused_campaigns"] else 0
+
+
+def _print_status(desk: Desktop, status: Mapping[str, Any], row: StoredRow | None) -> None:
+    counts, hours = status["counts"], desk.config.business_hours
+    signal = status.get("signal_dbm")
+    if status["running"]:
+        say(f"service  running (pid {status.get('pid', '?')})")
+        say(f"modem    {printable(str(status.get('modem', 'starting')))}"
+            + (f", {printable(status['operator'])}" if status.get("operator") else "")
+            + (f", signal {signal} dBm" if signal is not None else ""))  # fmt: skip
+        say(f"clock    {printable(str(status.get('clock', '')))}")
+    else:
+        say("service  not running: sudo systemctl start smsbox")
+    opens = desk.local(next_open(desk.now, hours))
+    say(f"hours    {'open' if status['open'] else f'closed until {show_time(opens)}'}")
+    if status["paused"]:
+        say(f"paused   {printable(status['paused'])}: smsbox resume goes on")
+    for name, because in status["paused_campaigns"].items():
+        say(f"paused   campaign {printable(name)}: {printable(because)}")
+    if row:
+        at = show_time(desk.local(row.scheduled_for))
+        say(f"next     {row.id} {printable(row.customer_name)} {row.phone_number} at {at}")
+    say(f"queue    {counts['scheduled']:,} scheduled, {counts['sent']:,} sent"
+        f" ({status['sent_today']:,} today), {counts['failed']:,} failed,"
+        f" {counts['cancelled']:,} cancelled")  # fmt: skip
+    for key, mend in (
+        ("held", "smsbox list --held"),
+        ("unconfirmed", "may have been sent: smsbox list --status failed"),
+        ("unread", "replies: smsbox inbox"),
+    ):
+        if counts[key]:
+            say(f"{key:<12} {counts[key]:,}: {mend}")
+
+
+def cmd_inbox(desk: Desktop) -> int:
+    """Show what came in, and mark it as read."""
+    database = desk.change()
+    inbox = Inbox(database)
+    names = ("id", "received_at", "sender", "body", "request", "read_at")
+    texts = [dict(zip(names, each, strict=True)) for each in inbox.texts(desk.args.unread)]
+    if desk.args.json:
+        say(json.dumps(texts, indent=1))
+    for text in [] if desk.args.json else texts:
+        at = show_time(desk.local(from_database_time(text["received_at"])))
+        asks = "" if text["request"] == "nothing" else f"  [{text['request']}]"
+        body = printable(text["body"] or "(not readable)")
+        say(f"{at}  {printable(text['sender'])}{asks}: {body}")
+    if not texts and not desk.args.json:
+        say("No replies.")
+    inbox.mark_read(desk.now)
+    return 0
+
+
+def cmd_optout(desk: Desktop) -> int:
+    """List the suppressed numbers, add one, or lift one."""
+    args = desk.args
+    if args.action == "list":
+        found = Inbox(desk.read()).opt_outs() if desk.database_path.exists() else []
+        names = ("phone_number", "at", "words", "reason")
+        if args.json:
+            say(json.dumps([dict(zip(names, each, strict=True)) for each in found], indent=1))
+        for number, at, words, reason in [] if args.json else found:
+            say(f"{number}  {at} UTC  {printable(reason or words)}")
+        return 0
+    if not args.number:
+        raise UsageError(f"optout {args.action} needs a phone number")
+    try:
+        number = parse_phone_number(args.number)
+    except ValueError as error:
+        raise UsageError(f'"{printable(args.number)}": {error}') from error
+    database, actor = desk.write(), find_actor()
+    inbox = Inbox(database)
+    with database.transaction():
+        if args.action == "add":
+            cancelled = inbox.opt_out(number, "", desk.now, actor, args.reason or "by the operator")
+            say(f"{number} gets nothing any more; {plural(cancelled, 'message')} cancelled.")
+            return 0
+        if not args.reason:
+            raise UsageError("optout remove needs --reason: why may they be written to again?")
+        if not inbox.opt_in(number):
+            raise UsageError(f"{number} is not on the list: smsbox optout list shows it")
+        Store(database).add_event("opt-out removed", args.reason, desk.now, actor)
+    say(f"{number} may be written to again; what was cancelled stays cancelled.")
+    return 0
+
+
+def cmd_run(desk: Desktop) -> int:
+    """Be the daemon."""
+    import random
+
+    start_journal(os.environ, desk.args.verbose)
+    waiting_for_lock = Waiting()
+    waiting_for_lock.catch_signals()
+    database = desk.write()
+    for _ in range(10):  # a status command may hold the lock for a moment, looking at it
+        lock = take_lock(lock_path(desk.database_path))
+        if lock is not None:
+            break
+        waiting_for_lock.until(waiting_for_lock.monotonic() + 0.1)
+    else:
+        raise StoreError(f"another smsbox already serves {desk.database_path}: stop that one first")
+    lamps = open_gpio_lamps(desk.config.lamps)
+    notifier = SystemdNotifier(os.environ)
+    clock = Waiting(lamps, notifier)
+    clock.catch_signals()
+    sources = desk.config.clock.sources
+    around = Surroundings(
+        clock, lambda: open_port(desk.config.modem), notifier, lamps,
+        StatusFile(status_path(desk.database_path)).write, lambda: find_time_evidence(sources),
+    )  # fmt: skip
+    try:
+        Service(desk.config, database, around, random.Random()).run(desk.args.drain)
+    except StopRequested:
+        logging.info("smsbox stops")
+    finally:
+        database.close()
+    return 0
+
+
+def open_port(settings: ModemSettings) -> Port:
+    """Open the modem's port, or start the simulated modem."""
+    if settings.port == "sim:":
+        return SocketPort("sim:", open_simulated_port())
+    name = find_port(settings.port)
+    try:
+        return SerialPort(name, settings.baud)
+    except ModuleNotFoundError as error:
+        raise PortLost("pyserial is missing: install python3-serial") from error
+
+
+# --- the demo
+
+_DEMO_CSV = """phone_number,customer_name,message_content
+(213) 555-2301,Ana Ortiz,Hi Ana! Your order is ready. [BUBBLE] Pick it up until 8 PM: 12 Oak Street.
+213-555-2302,Ben Cole,Hi Ben! The shoes you asked for are in. [BUBBLE] Shall we keep them for you?
+1 213 555 2303,Chloé Martin,Bonjour Chloé ! Votre commande est prête 🎉
++12135552304,Dan Wu,"Hi Dan! Your repair is done. It took a new battery, a new strap and a good \
+cleaning, so it should run for years. The invoice is in the box, the guarantee too. [BUBBLE] See \
+you!"
+213.555.2305,Eve Stone,Hi Eve! We open at 9 and are glad to see you.
+"""
+
+
+class TerminalLamps:
+    """Lamps drawn as three seconds of their pattern, whenever that changes."""
+
+    def __init__(self) -> None:
+        self._shown = ""
+
+    def show(self, state: LampState) -> None:
+        """Draw the lamps if they say something new."""
+        ready = self._draw(*_READY_PATTERNS[state.ready])
+        fault = self._draw(*_FAULT_PATTERNS[state.fault])
+        line = f"  lamps   ready {ready}  sending {'●' * 10 if state.sending else '·' * 10}"
+        line += f"  fault {fault}"
+        if line != self._shown:
+            self._shown = line
+            say(line)
+
+    def drive(self, monotonic: float) -> float | None:
+        """Nothing blinks on paper."""
+        return None
+
+    def _draw(self, spans: Sequence[tuple[float, float]], period: float) -> str:
+        cells = (place * period / 10 for place in range(10))
+        step = period / 10
+        return "".join(
+            "●" if any(begin < at + step and at < end for begin, end in spans) else "·"
+            for at in cells
+        )
+
+
+def cmd_demo(desk: Desktop) -> int:
+    """Play the whole way in a minute: CSV, plan, scheduler, driver, simulated modem."""
+    import random
+    import tempfile
+
+    config = parse_config({"modem": {"port": "sim:"}, "clock": {"require_trust": False}})
+    evening = datetime(2026, 3, 6, 19, 42, tzinfo=config.business_hours.timezone)
+    clock = FastClock(Waiting(), evening.astimezone(UTC), lambda wait_s, at: (
+        min(wait_s / 80, 4.0) if is_open(at, config.business_hours) else 0.004))  # fmt: skip
+    say("An example campaign, from its CSV to the phones; the clock runs fast.\n")
+    say(_DEMO_CSV)
+    reading = read_campaign(_DEMO_CSV.splitlines(True), ReadingOrder("demo"), segment_text)
+    rng = random.Random(desk.args.seed)
+    with tempfile.TemporaryDirectory(prefix="smsbox-demo-") as folder:
+        path = Path(folder) / "smsbox.db"
+        play = Desktop(
+            argparse.Namespace(dry_run=False, limit=None, long=False, start=None),
+            config, path, clock.now(),
+        )  # fmt: skip
+        draft = make_draft(play, reading, None, desk.args.seed, _look_at_queue(play, reading))
+        print_plan(play, reading, draft, desk.args.seed)
+        database = Database.create_or_open(str(path))
+        with database.transaction():
+            Store(database).add_campaign(draft.planned, desk.args.seed, clock.now(), "demo")
+        say("\nIt is Friday evening, 18 minutes before closing. On the other side:")
+
+        def arrive(tpdu: Tpdu) -> None:
+            at = play.local(clock.now())
+            part = (
+                f" ({tpdu.concatenation[2]}/{tpdu.concatenation[1]})" if tpdu.concatenation else ""
+            )
+            print(f"{at:%a %I:%M %p}  {tpdu.number}{part}  {tpdu.text}", flush=True)
+
+        around = Surroundings(
+            clock, lambda: SocketPort("sim:", open_simulated_port(arrive)), SystemdNotifier({}),
+            TerminalLamps(), lambda status: None, lambda: "",
+        )  # fmt: skip
+        logging.disable(logging.INFO)
+        Service(config, database, around, rng).run(drain=True)
+        counts = Desk(database).count_by_status()
+        database.close()
+    say(f"\nSent: {counts['sent']} of {len(draft.planned)} messages. Your own, without a modem:")
+    say("  smsbox schedule FILE.csv --dry-run")
+    return 0 if counts["sent"] == len(draft.planned) else 1
+
+
+# --- the parser
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Build the parser of all commands."""
+    parser = argparse.ArgumentParser(
+        prog="smsbox", description="Opt-in SMS campaigns at the pace of a person.",
+        epilog="Exit: 0 done, 1 failed, 2 usage, 65 bad campaign data, 75 busy or not now, 78 bad"
+        " config, 130 interrupted.",
+    )  # fmt: skip
+    parser.add_argument("--config", metavar="FILE", help=f"settings (default: {DEFAULT_CONFIG})")
+    parser.add_argument("--database", metavar="FILE", help="the SQLite database")
+    parser.add_argument("-v", "--verbose", action="store_true", help="show the modem's dialogue")
+    parser.add_argument("--version", action="version", version=f"smsbox {VERSION}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    def add(name: str, run: Callable[[Desktop], int], words: str) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=words, description=words)
+        command.set_defaults(run=run)
+        return command
+
+    _add_schedule(add("schedule", cmd_schedule, "plan a CSV's campaign, show it, store it"))
+    run = add("run", cmd_run, "be the daemon")
+    run.add_argument("--drain", action="store_true", help="end once nothing is scheduled")
+    status = add("status", cmd_status, "how it is now (exit 0 well, 1 attention, 2 not working)")
+    _add_list(add("list", cmd_list, "list messages"))
+    show = add("show", cmd_show, "all that is known of a message or a number")
+    why = add("why", cmd_why, "what holds a message back, gate by gate")
+    for one in (show, why):
+        one.add_argument("id", metavar="ID", help="ID or phone number")
+    _add_changes(add)
+    inbox = add("inbox", cmd_inbox, "replies; marks them as read")
+    inbox.add_argument("--unread", action="store_true")
+    optout = add("optout", cmd_optout, "who said stop: list, add, remove")
+    optout.add_argument("action", choices=("list", "add", "remove"))
+    optout.add_argument("number", nargs="?", metavar="NUMBER")
+    optout.add_argument("--reason", help="why; remove needs it")
+    for answering in (status, show, inbox, optout):
+        answering.add_argument("--json", action="store_true", help="for a script")
+    demo = add("demo", cmd_demo, "the whole way in a minute, without hardware")
+    demo.add_argument("--seed", type=int, default=7, help=argparse.SUPPRESS)
+    return parser
+
+
+def _add_schedule(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
+    add("file", metavar="FILE.csv", help="the campaign; -: from stdin")
+    add("--dry-run", action="store_true", help="show the plan, store nothing")
+    add("--start", metavar='"YYYY-MM-DD HH:MM"', help="in the sender's zone (default: now)")
+    add("--campaign", metavar="NAME", help="pick the rows of that campaign_name, or name it")
+    add("--limit", type=_whole_number, metavar="N", help="only the first N messages")
+    add("--seed", type=int, metavar="N", help="the same seed gives the same plan")
+    add("--yes", action="store_true", help="do not ask for YES")
+    add("--long", action="store_true", help="allow a plan of more than 60 days")
+    add("--skip-invalid", action="store_true", help="leave bad rows out and go on")
+    add("--rejects", metavar="FILE", help="write bad rows there as CSV, with the reason")
+    add("--template", metavar="FILE", help="the text, with {column} fields")
+    add("--map", action="append", default=[], type=_column_pair, metavar="FIELD=COLUMN",
+        help="say which column a field is")  # fmt: skip
+    add("--json", action="store_true", help="print the plan for a script")
+
+
+def _add_list(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
+    add("--status", choices=[status.value for status in RowStatus])
+    add("--campaign", metavar="NAME")
+    add("--held", action="store_true", help="only those that wait for you")
+    add("--find", metavar="TEXT", help="in name, number or text")
+    add("--next", type=_whole_number, metavar="N", help="the next N to be sent")
+    add("--campaigns", action="store_true", help="the campaigns")
+    add("--json", action="store_true", help="for a script")
+    add("--csv", action="store_true", help="for a spreadsheet")
+
+
+def _add_changes(add: Callable[..., argparse.ArgumentParser]) -> None:
+    cancel = add("cancel", cmd_cancel, "cancel messages; the records stay")
+    cancel.add_argument("--all", action="store_true", help="everything scheduled")
+    reschedule = add("reschedule", cmd_reschedule, "move messages")
+    when = reschedule.add_mutually_exclusive_group(required=True)
+    when.add_argument("--by", metavar="+30m", help="by a span: s, m, h, d")
+    when.add_argument("--at", metavar='"YYYY-MM-DD HH:MM"', help="the first of them at a time")
+    retry = add("retry", cmd_retry, "try failed messages again")
+    retry.add_argument(RETRY_ANYWAY, action="store_true", help="also those that may have been sent")
+    release = add("release", cmd_release, "let held messages go")
+    for command in (cancel, reschedule, retry, release):
+        command.add_argument("ids", nargs="*", metavar="ID", help="IDs or phone numbers")
+        command.add_argument("--campaign", metavar="NAME")
+        command.add_argument("--yes", action="store_true", help="do not ask for YES")
+    pause = add("pause", cmd_pause, "pause sending; the message in hand is finished")
+    pause.add_argument("--now", action="store_true", help="stop before the next segment")
+    resume = add("resume", cmd_resume, "go on, paced anew")
+    for command in (pause, resume):
+        command.add_argument("--campaign", metavar="NAME", help="only this campaign")
+    send = add("send", cmd_send, "send one message now, e.g. a test")
+    send.add_argument("number", metavar="NUMBER")
+    send.add_argument("text", metavar="TEXT")
+    send.add_argument("--anyway", action="store_true", help="outside the business hours too")
+
+
+def _whole_number(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) > 0):
+        raise argparse.ArgumentTypeError("write a whole number from 1 on")
+    return int(text)
+
+
+def _column_pair(text: str) -> str:
+    if not all(text.partition("=")):
+        raise argparse.ArgumentTypeError("write FIELD=COLUMN")
+    return text
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; give its exit status."""
+    try:
+        args = build_parser().parse_args(argv)
+        config = load_config(args.config) if args.command != "demo" else parse_config({})
+        database = find_database(args.database, config)
+        return int(args.run(Desktop(args, config, database, Waiting().now())))
+    except CampaignError as error:
+        complain(f"smsbox: {error}.")
+        return error.exit_status
+    except SmsboxError as error:
+        complain(f"smsbox: {error}.")
+        return error.exit_status
+    except (KeyboardInterrupt, StopRequested):
+        complain("smsbox: interrupted.")
+        return 130
+    except BrokenPipeError:  # `smsbox list | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
