@@ -1876,17 +1876,17 @@ def _decode_digits(kind: int, octets: bytes, length: int | None) -> str:
     digits = codes[:length]
     if 0xF in digits:
         raise ValueError("an address ends before its length")
-    return ("+" if kind & 0x70 == 0x10 else "") + "".join(_ADDRESS_DIGITS[d] for d in digits)
+    number = "".join(_ADDRESS_DIGITS[digit] for digit in digits)
+    return "+" + number if number and kind & 0x70 == 0x10 else number
 
 
 def _decode_timestamp(octets: bytes) -> datetime:
     """Read TP-SCTS or TP-DT, 9.2.3.11: swapped digits; the zone in signed quarters of an hour."""
     sign = -1 if octets[6] & 0x08 else 1
-    swapped = [*octets[:6], octets[6] & ~0x08]
-    if any(octet & 0x0F > 9 or octet >> 4 > 9 for octet in swapped):
-        raise ValueError("a time stamp holds something else than digits")
+    # What is no digit is to be taken for 0.
     year, month, day, hour, minute, second, quarters = (
-        (octet & 0x0F) * 10 + (octet >> 4) for octet in swapped
+        sum(digit * ten for digit, ten in ((octet & 0x0F, 10), (octet >> 4, 1)) if digit < 10)
+        for octet in (*octets[:6], octets[6] & ~0x08)
     )
     offset = timezone(timedelta(minutes=15 * sign * quarters))
     return datetime(2000 + year, month, day, hour, minute, second, tzinfo=offset)
@@ -1936,13 +1936,14 @@ def _find_concatenation(header: bytes) -> tuple[int, int, int] | None:
     """Find a concatenation element, 9.2.3.24.1 and .8; one that says nonsense is ignored."""
     elements = _Octets(header)
     found = None
-    while elements.rest():
-        identifier = elements.one()
-        value = elements.take(elements.one())
-        if (identifier, len(value)) in ((_CONCATENATION_8_BIT, 3), (_CONCATENATION_16_BIT, 4)):
-            reference, total, sequence = int.from_bytes(value[:-2], "big"), value[-2], value[-1]
-            if 1 <= sequence <= total:
-                found = (reference, total, sequence)
+    with suppress(ValueError):  # an element that overruns the header is ignored, 9.2.3.24
+        while elements.rest():
+            identifier = elements.one()
+            value = elements.take(elements.one())
+            if (identifier, len(value)) in ((_CONCATENATION_8_BIT, 3), (_CONCATENATION_16_BIT, 4)):
+                reference, total, sequence = int.from_bytes(value[:-2], "big"), *value[-2:]
+                if 1 <= sequence <= total:
+                    found = (reference, total, sequence)
     return found
 
 
