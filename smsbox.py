@@ -4415,12 +4415,17 @@ class Service:
         """Do what is to be done now; give the monotonic time of the next tick."""
         self._pay_what_is_owed()
         self._look_at_clock()
-        self._link.tend(busy=self._in_hand is not None or self._store.next_row() is not None)
+        self._link.tend(self._is_busy())
         if self._link.is_ready():
             self._take_in()
         wake_at = self._send_what_is_due()
         self._show()
         return min(wake_at, self._link.wake_at)
+
+    def _is_busy(self) -> bool:
+        """Tell whether a message goes out soon: then the modem is watched closely."""
+        row = self._store.next_row()
+        return row is not None and row.scheduled_for - self._clock.now() < timedelta(hours=1)
 
     def _guarded_tick(self) -> float:
         again = self._clock.monotonic() + self._config.service.poll_seconds
@@ -5064,6 +5069,13 @@ def say(text: str = "") -> None:
     print(text)
 
 
+def say_wrapped(text: str) -> None:
+    """Answer in lines that fit a terminal of 80 columns."""
+    import textwrap
+
+    say(textwrap.fill(text, 79, subsequent_indent=" " * 11, break_on_hyphens=False))
+
+
 def complain(text: str) -> None:
     """Tell the operator of a problem."""
     print(text, file=sys.stderr)
@@ -5365,13 +5377,14 @@ def _store_draft(
 def _report_stored(desk: Desktop, stored: list[ScheduledMessage]) -> None:
     first, last = (desk.local(each.scheduled_for) for each in (stored[0], stored[-1]))
     names = sorted({each.message.campaign_name for each in stored})
-    say(
+    tell = complain if desk.args.json else say  # stdout is the plan's
+    tell(
         f"Scheduled {plural(len(stored), 'message')}: first {show_time(first)},"
         f" last {show_time(last)} ({first:%Z})."
     )
-    say(f'To take it back: smsbox cancel --campaign "{names[0]}"')
+    tell(f'To take it back: smsbox cancel --campaign "{names[0]}"')
     if not desk.is_served():
-        say("smsbox is not running, nothing is sent until it does: sudo systemctl start smsbox")
+        tell("smsbox is not running, nothing is sent until it does: sudo systemctl start smsbox")
 
 
 def print_plan_json(desk: Desktop, reading: Reading, draft: Draft, seed: int) -> None:
@@ -5482,7 +5495,7 @@ def _print_totals(desk: Desktop, reading: Reading, draft: Draft) -> None:
     say("-" * 79)
     say(f"Duration:  {show_wait(lasts)}: from {show_time(first)} to {show_time(last)} ({first:%Z})")
     each_day = ", ".join(f"{day}: {count}" for day, count in days.items())
-    say(f"Messages:  {len(planned):,} on {plural(len(days), 'day')} ({each_day})")
+    say_wrapped(f"Messages:  {len(planned):,} on {plural(len(days), 'day')} ({each_day})")
     cost = desk.config.cost
     price = f", {segments * cost.price_per_segment:,.2f} {cost.currency}"
     say(f"Segments:  {segments:,}{price if cost.price_per_segment else ''}")
@@ -5523,10 +5536,11 @@ def _print_ucs2(draft: Draft) -> None:
     if not rows:
         return
     count = sum(map(len, rows.values()))
-    say(f"{plural(count, 'text')} need UCS-2 (70 characters a segment in place of 160):")
+    verb = "needs" if count == 1 else "need"
+    say(f"{plural(count, 'text')} {verb} UCS-2 (70 characters a segment in place of 160):")
     for chars, where in rows.items():
         named = ", ".join(_name_character(char) for char in chars)
-        say(f"  row{'s' if len(where) > 1 else ''} {', '.join(map(str, where))}: {named}")
+        say_wrapped(f"  row{'s' if len(where) > 1 else ''} {', '.join(map(str, where))}: {named}")
 
 
 def _name_character(char: str) -> str:

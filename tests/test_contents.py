@@ -41,12 +41,15 @@ SQL = re.compile(r"\b(SELECT .+ FROM|INSERT INTO|UPDATE \w+ SET|DELETE FROM|PRAG
 AT_BYTES = re.compile(r"\bAT\+[A-Z]")
 
 
+BANNER_LINES = {
+    number: line
+    for line, text in enumerate(SOURCE.splitlines(), 1)
+    if (match := BANNER.match(text)) and (number := int(match[1]))
+}
+
+
 def room_of(line: int) -> int:
-    found = 0
-    for match in BANNER.finditer(SOURCE):
-        if SOURCE.count("\n", 0, match.start()) + 1 <= line:
-            found = int(match[1])
-    return found
+    return max((room for room, start in BANNER_LINES.items() if start <= line), default=0)
 
 
 def top_level() -> list[ast.stmt]:
