@@ -3431,7 +3431,7 @@ class Modem:
 
     def ask(self, text: str, prefix: str = _ANY_LINE, timeout_s: float = 5.0) -> str:
         """Send a command that not every modem knows; the first line of its answer, else ""."""
-        with suppress(Refused):
+        with suppress(Refused, NoAnswer):
             answer = self.command(text, prefix, timeout_s)
             return answer[0] if answer else ""
         return ""
@@ -3487,7 +3487,10 @@ class Modem:
         self.listen()
 
     def _resynchronise(self) -> None:
-        """Come into step again: leave a prompt, let late answers pass, see a fresh OK."""
+        """Come into step again: leave a prompt, let late answers pass, see a fresh OK.
+
+        A modem that stays silent is given up as PortLost: opening the port again may help.
+        """
         for _ in range(10):
             self._port.write(ESCAPE + b"\r")
             self._drain_until_quiet(0.3)
@@ -3496,7 +3499,7 @@ class Modem:
                 self._drain_until_quiet(0.1)
                 self._out_of_step = False
                 return
-        raise NoAnswer("the modem is silent: is it powered, and is this its AT port?")
+        raise PortLost("the modem is silent: is it powered, and is this its AT port?")
 
     # --- attaching
 
@@ -3615,6 +3618,8 @@ class Modem:
         while not self._parser.take_prompt():
             while self._lines:
                 line = self._lines.popleft()
+                if line == ">":  # something unasked followed at once
+                    return
                 final = parse_final(line)
                 if final and not final.ok:
                     raise Refused(final.refusal, final.words)
@@ -3657,11 +3662,13 @@ class Modem:
 
     def _await_ok(self) -> None:
         """The reference is the proof; an OK that never comes only costs a resynchronisation."""
-        for line in self._read_lines(5.0):
-            if line == "OK":
-                return
-            self._note(line)
         self._out_of_step = True
+        with suppress(PortLost):  # the next command meets it again
+            for line in self._read_lines(5.0):
+                if line == "OK":
+                    self._out_of_step = False
+                    return
+                self._note(line)
 
     def read_stored(self, memories: Iterable[str] = ("",)) -> list[StoredTpdu]:
         """List the TPDUs in the given memories; "": the one in use."""
@@ -3670,7 +3677,10 @@ class Modem:
             if memory and not self.ask(f'AT+CPMS="{memory}"', "+CPMS:"):
                 continue
             header: list[str] | None = None
-            for line in self.command("AT+CMGL=4", "+CMGL:", 60):
+            lines: list[str] = []
+            with suppress(Refused):  # a SIM without storage, or one that is busy: later
+                lines = self.command("AT+CMGL=4", "+CMGL:", 60)
+            for line in lines:
                 if line.startswith("+CMGL:"):
                     header = parse_fields(line)
                 elif header and header[0].isdigit() and header[1] in ("0", "1"):  # received ones
@@ -4368,6 +4378,135 @@ def find_shut_gate(row: StoredRow, now: datetime, config: Config) -> str:
     return f"outside the business hours until {opens:%a %b %d %H:%M}"
 
 
+class Intake:
+    """Takes in what the network brings: reports and replies; stored first, then acted on."""
+
+    def __init__(self, config: Config, database: Database, clock: Clock, link: Link) -> None:
+        self._words = config.replies
+        self._database = database
+        self._inbox = Inbox(database)
+        self._clock = clock
+        self._link = link
+
+    def take_in(self, modem: Modem) -> None:
+        """Read what came unasked; empty the SIM's storage when told, and now and then."""
+        modem.listen()
+        notices = modem.take_notices()
+        if notices.restarted:
+            self._link.attach_again("it started anew")
+            return
+        monotonic = self._clock.monotonic()
+        if not notices.memories and monotonic < self._link.sweep_at:
+            return
+        self._link.sweep_at = monotonic + _SWEEP_S
+        for stored in modem.read_stored(sorted(notices.memories) or ("",)):
+            self._take_in_tpdu(stored.pdu)
+            modem.delete_stored(stored)  # it is in the database by now
+
+    def _take_in_tpdu(self, pdu: str) -> None:
+        now = self._clock.now()
+        try:
+            tpdu = decode_tpdu(pdu, "in")
+        except ValueError as error:
+            with self._database.transaction():
+                self._inbox.add(pdu, "unknown", None, None, Request.NOTHING, now)
+            logging.warning("a text came in that can't be read (%s): it is kept as it is", error)
+            return
+        if tpdu.kind == "STATUS-REPORT":
+            self._take_in_report(tpdu, now)
+        else:
+            self._take_in_text(tpdu, pdu, now)
+
+    def _take_in_report(self, report: Tpdu, now: datetime) -> None:
+        delivered = report.status == 0  # TS 23.040 9.2.3.15: received by the recipient
+        if delivered and report.reference is not None:
+            at = report.discharged_at or now
+            bubble = self._inbox.mark_delivered(report.number, report.reference, at)
+            logging.info("delivered to=%s known=%s", mask(report.number), bubble is not None)
+
+    def _take_in_text(self, text: Tpdu, pdu: str, now: datetime) -> None:
+        words = self._words
+        body = (text.text or "").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        asked = read_reply(body, words.stop_words, words.help_words, words.start_words)
+        number = text.number
+        with suppress(ValueError):
+            number = parse_phone_number(number)
+        touched = 0
+        with self._database.transaction():
+            if not self._inbox.add(pdu, number, body, text.sent_at, asked, now):
+                return
+            if asked is Request.STOP:
+                touched = self._inbox.opt_out(number, body, now, "daemon")
+            elif asked is Request.START:
+                touched = int(self._inbox.opt_in(number))
+            elif asked is Request.PERHAPS_STOP:
+                touched = self._inbox.hold_rows_of(number, "their reply may mean stop", now)
+        level = logging.WARNING if asked is Request.PERHAPS_STOP else logging.INFO
+        logging.log(
+            level, "reply from=%s asks=%s rows=%d", mask(number), asked.value.replace(" ", "-"),
+            touched,
+        )  # fmt: skip
+
+
+class Face:
+    """Tells lamps, service manager and status file how the box is; each only what is new."""
+
+    def __init__(self, around: Surroundings, database: Database, link: Link) -> None:
+        self._around = around
+        self._store = Store(database)
+        self._desk = Desk(database)
+        self._link = link
+        self._told = ""
+        self._lamps = LampState()
+
+    def show(self, is_open_now: bool, in_hand: bool, trusted_by: str) -> None:
+        """Show the state after a tick."""
+        row = self._store.next_row()
+        ready, fault = find_lamps(
+            link_fault=self._link.fault,
+            link_ready=self._link.is_ready(),
+            account_refused=bool(self._desk.get_state("account_refused")),
+            trusted=bool(trusted_by),
+            awaits_person=self._store.awaits_person(),
+            resting=bool(self._desk.get_state("paused_because")) or not is_open_now,
+            under_way=in_hand or row is not None,
+        )
+        self._light(LampState(ready, fault))
+        modem = self._link.modem
+        status = {
+            "pid": os.getpid(),
+            "version": VERSION,
+            "modem": self._link.words,
+            "model": modem.identity.model if modem else "",
+            "operator": modem.identity.operator if modem else "",
+            "signal_dbm": modem.signal_dbm if modem else None,
+            "clock": trusted_by or "not trusted: waiting for the network's time",
+            "next_id": row.id if row else None,
+            "next_at": to_database_time(row.scheduled_for) if row else None,
+            "ready": ready.value,
+            "fault": fault.value,
+        }
+        self._around.publish(status)
+        words = f"{self._link.words}; {ready.value}"
+        words += f"; next {status['next_at']} UTC" if row else "; nothing is scheduled"
+        if words != self._told:
+            self._told = words
+            self._around.notifier.notify(f"STATUS={printable(words)}")
+
+    def show_sending(self, sending: bool) -> None:
+        """Light the sending lamp while a segment is with the modem."""
+        self._light(replace(self._lamps, sending=sending))
+
+    def show_disk_fault(self) -> None:
+        """The database can't be asked any more: say just that."""
+        self._light(LampState(Ready.RESTING, Fault.DISK))
+
+    def _light(self, state: LampState) -> None:
+        self._lamps = state
+        if self._around.lamps is not None:
+            self._around.lamps.show(state)
+
+
 class Service:
     """The daemon's loop over one database and one modem."""
 
@@ -4378,17 +4517,17 @@ class Service:
         self._database = database
         self._store = Store(database)
         self._desk = Desk(database)
-        self._inbox = Inbox(database)
         self._around = around
         self._clock = around.clock
         self._rng = rng
         self._link = Link(config.modem, around, self._desk)
+        self._intake = Intake(config, database, around.clock, self._link)
+        self._face = Face(around, database, self._link)
         self._in_hand: MessageId | None = None  # the row whose bubbles are going out
         self._next_bubble_at = 0.0  # monotonic
         self._trusted_by = "" if config.clock.require_trust else "nobody was asked"
         self._owed: list[Callable[[], None]] = []  # what was done but could not be written down
         self._disk_words = ""
-        self._shown = ""
 
     # --- the loop
 
@@ -4416,10 +4555,11 @@ class Service:
         self._pay_what_is_owed()
         self._look_at_clock()
         self._link.tend(self._is_busy())
-        if self._link.is_ready():
-            self._take_in()
+        if self._link.modem is not None and self._link.is_ready():
+            self._intake.take_in(self._link.modem)
         wake_at = self._send_what_is_due()
-        self._show()
+        is_open_now = is_open(self._clock.now(), self._config.business_hours)
+        self._face.show(is_open_now, self._in_hand is not None, self._trusted_by)
         return min(wake_at, self._link.wake_at)
 
     def _is_busy(self) -> bool:
@@ -4443,7 +4583,7 @@ class Service:
             logging.exception("an error of smsbox itself row=%s", self._in_hand)
             self._hold_row_in_hand()
         if self._disk_words:
-            self._light(Ready.RESTING, Fault.DISK)
+            self._face.show_disk_fault()
         return again
 
     def _is_drained(self) -> bool:
@@ -4565,7 +4705,7 @@ class Service:
         try:
             self._send_bubble(row, bubble)
         finally:
-            self._light_sending(False)
+            self._face.show_sending(False)
         if self._in_hand is not None:
             gap_s = self._rng.uniform(*self._config.pacing.bubble_gap_seconds)
             self._next_bubble_at = self._clock.monotonic() + gap_s
@@ -4607,7 +4747,7 @@ class Service:
                 return
             if not self._store.begin_segment(bubble, sequence, len(pdus), self._clock.now()):
                 return
-            self._light_sending(True)
+            self._face.show_sending(True)
             if not self._submit(row, bubble, sequence, len(pdus), modem, pdu, octets):
                 self._in_hand = None
                 return
@@ -4620,7 +4760,8 @@ class Service:
     ) -> bool:  # fmt: skip
         """Hand one segment over and write down what came of it; True if it was sent."""
         begun = self._clock.monotonic()
-        place = f"message={row.id} bubble={bubble.number} segment={sequence}/{total}"
+        bubbles = len(self._desk.bubbles(row.id))
+        place = f"message={row.id} bubble={bubble.number}/{bubbles} segment={sequence}/{total}"
         try:
             reference = modem.submit(pdu, octets)
         except OutcomeUnknown as unknown:
@@ -4671,122 +4812,13 @@ class Service:
             self._store.add_event("paused", because, self._clock.now(), "daemon")
         logging.error("paused: %s; see to it, then smsbox resume", because)
 
-    # --- taking in
-
-    def _take_in(self) -> None:
-        modem = self._link.modem
-        assert modem is not None  # is_ready() was asked
-        modem.listen()
-        notices = modem.take_notices()
-        if notices.restarted:
-            self._link.attach_again("it started anew")
-            return
-        monotonic = self._clock.monotonic()
-        if not notices.memories and monotonic < self._link.sweep_at:
-            return
-        self._link.sweep_at = monotonic + _SWEEP_S
-        for stored in modem.read_stored(sorted(notices.memories) or ("",)):
-            self._take_in_tpdu(stored.pdu)
-            modem.delete_stored(stored)  # it is in the database by now
-
-    def _take_in_tpdu(self, pdu: str) -> None:
-        now = self._clock.now()
-        try:
-            tpdu = decode_tpdu(pdu, "in")
-        except ValueError as error:
-            with self._database.transaction():
-                self._inbox.add(pdu, "unknown", None, None, Request.NOTHING, now)
-            logging.warning("a text came in that can't be read (%s): it is kept as it is", error)
-            return
-        if tpdu.kind == "STATUS-REPORT":
-            self._take_in_report(tpdu, now)
-        else:
-            self._take_in_text(tpdu, pdu, now)
-
-    def _take_in_report(self, report: Tpdu, now: datetime) -> None:
-        delivered = report.status == 0  # TS 23.040 9.2.3.15: received by the recipient
-        if delivered and report.reference is not None:
-            at = report.discharged_at or now
-            bubble = self._inbox.mark_delivered(report.number, report.reference, at)
-            logging.info("delivered to=%s known=%s", mask(report.number), bubble is not None)
-
-    def _take_in_text(self, text: Tpdu, pdu: str, now: datetime) -> None:
-        words = self._config.replies
-        body = (text.text or "").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-        asked = read_reply(body, words.stop_words, words.help_words, words.start_words)
-        number = text.number
-        with suppress(ValueError):
-            number = parse_phone_number(number)
-        touched = 0
-        with self._database.transaction():
-            if not self._inbox.add(pdu, number, body, text.sent_at, asked, now):
-                return
-            if asked is Request.STOP:
-                touched = self._inbox.opt_out(number, body, now, "daemon")
-            elif asked is Request.START:
-                touched = int(self._inbox.opt_in(number))
-            elif asked is Request.PERHAPS_STOP:
-                touched = self._inbox.hold_rows_of(number, "their reply may mean stop", now)
-        level = logging.WARNING if asked is Request.PERHAPS_STOP else logging.INFO
-        logging.log(
-            level, "reply from=%s asks=%s rows=%d", mask(number), asked.value.replace(" ", "-"),
-            touched,
-        )  # fmt: skip
-
-    # --- showing
+    # --- the clock
 
     def _look_at_clock(self) -> None:
         if not self._trusted_by:
             self._trusted_by = self._around.find_time_evidence()
             if self._trusted_by:
                 logging.info("the clock is trusted by=%s", self._trusted_by)
-
-    def _light_sending(self, sending: bool) -> None:
-        if self._around.lamps is not None:
-            ready, fault = self._find_lamps()
-            self._around.lamps.show(LampState(ready, fault, sending))
-
-    def _light(self, ready: Ready, fault: Fault) -> None:
-        if self._around.lamps is not None:
-            self._around.lamps.show(LampState(ready, fault))
-
-    def _find_lamps(self) -> tuple[Ready, Fault]:
-        return find_lamps(
-            link_fault=self._link.fault,
-            link_ready=self._link.is_ready(),
-            account_refused=bool(self._desk.get_state("account_refused")),
-            trusted=bool(self._trusted_by),
-            awaits_person=self._store.awaits_person(),
-            resting=bool(self._desk.get_state("paused_because"))
-            or not is_open(self._clock.now(), self._config.business_hours),
-            under_way=self._in_hand is not None or self._store.next_row() is not None,
-        )
-
-    def _show(self) -> None:
-        """Tell lamps, service manager and status file; each only when something changed."""
-        ready, fault = self._find_lamps()
-        self._light(ready, fault)
-        row = self._store.next_row()
-        modem = self._link.modem
-        status = {
-            "pid": os.getpid(),
-            "version": VERSION,
-            "modem": self._link.words,
-            "model": modem.identity.model if modem else "",
-            "operator": modem.identity.operator if modem else "",
-            "signal_dbm": modem.signal_dbm if modem else None,
-            "clock": self._trusted_by or "not trusted: waiting for the network's time",
-            "next_id": row.id if row else None,
-            "next_at": to_database_time(row.scheduled_for) if row else None,
-            "ready": ready.value,
-            "fault": fault.value,
-        }
-        self._around.publish(status)
-        words = f"{self._link.words}; {ready.value}"
-        words += f"; next {status['next_at']} UTC" if row else "; nothing is scheduled"
-        if words != self._shown:
-            self._shown = words
-            self._around.notifier.notify(f"STATUS={printable(words)}")
 
 
 def find_lamps(
@@ -5135,7 +5167,7 @@ def ask_yes(question: str, yes: bool, from_terminal: bool = False) -> bool:
     source: TextIO = sys.stdin
     if from_terminal:
         try:
-            source = open("/dev/tty", encoding="utf-8")  # noqa: SIM115 (lives as long as the command)
+            source = open("/dev/tty", encoding="utf-8")  # noqa: SIM115 (as long as the command)
         except OSError as error:
             raise UsageError("there is no terminal to ask for YES on: add --yes") from error
     elif not sys.stdin.isatty():
