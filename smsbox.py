@@ -53,7 +53,8 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NewType, Protocol, TextIO, cast
 
-# Everything heavier (sqlite3, csv, random, zoneinfo, serial, gpiozero) is imported where it is
+# Patterns are strings: `re` compiles and keeps each when it is first used. Everything heavier
+# (sqlite3, csv, random, zoneinfo, serial, gpiozero) is imported where it is
 # used: `smsbox --help` answers at once, and a dry run or the demo needs no package at all.
 if TYPE_CHECKING:
     import random
@@ -274,8 +275,7 @@ class StoredTpdu(NamedTuple):
 # --- settings, one value a section; the defaults stand in the settings table alone
 
 
-@dataclass(frozen=True, slots=True)
-class ModemSettings:
+class ModemSettings(NamedTuple):
     """How the modem is reached, and how long it may take."""
 
     port: str
@@ -287,8 +287,7 @@ class ModemSettings:
     power_key_gpio: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Pace:
+class Pace(NamedTuple):
     """The pace of a person."""
 
     first_after_seconds: float
@@ -302,8 +301,7 @@ class Pace:
     plan_month_starts_on: int
 
 
-@dataclass(frozen=True, slots=True)
-class BusinessHours:
+class BusinessHours(NamedTuple):
     """When the sender writes: half-open spans of local days, opens <= local time < closes."""
 
     timezone: ZoneInfo
@@ -313,8 +311,7 @@ class BusinessHours:
     closed_on: frozenset[date]
 
 
-@dataclass(frozen=True, slots=True)
-class RecipientHours:
+class RecipientHours(NamedTuple):
     """When a recipient may be written to, in the recipient's zone."""
 
     enabled: bool
@@ -323,8 +320,7 @@ class RecipientHours:
     strict: bool
 
 
-@dataclass(frozen=True, slots=True)
-class ServiceSettings:
+class ServiceSettings(NamedTuple):
     """How the daemon works."""
 
     database: str
@@ -335,16 +331,14 @@ class ServiceSettings:
     backup_dir: str
 
 
-@dataclass(frozen=True, slots=True)
-class ClockSettings:
+class ClockSettings(NamedTuple):
     """Whose word on the time is taken."""
 
     require_trust: bool
     sources: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class ReplySettings:
+class ReplySettings(NamedTuple):
     """How replies are read and answered."""
 
     sender_name: str
@@ -355,23 +349,20 @@ class ReplySettings:
     hold_on_reply: bool
 
 
-@dataclass(frozen=True, slots=True)
-class AlertSettings:
+class AlertSettings(NamedTuple):
     """Whom the box tells when it needs a person."""
 
     operator: str
 
 
-@dataclass(frozen=True, slots=True)
-class CostSettings:
+class CostSettings(NamedTuple):
     """What a segment costs."""
 
     price_per_segment: float
     currency: str
 
 
-@dataclass(frozen=True, slots=True)
-class LampSettings:
+class LampSettings(NamedTuple):
     """BCM pin numbers; None: no such lamp."""
 
     ready: int | None
@@ -380,8 +371,7 @@ class LampSettings:
     active_high: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Config:
+class Config(NamedTuple):
     """Every setting of the box."""
 
     modem: ModemSettings
@@ -566,11 +556,11 @@ def printable(text: str) -> str:
     >>> printable("a\\x1b[2Jb\\nc")
     'a\\\\x1b[2Jb\\\\nc'
     """
-    return _UNPRINTABLE.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+    return re.sub(_UNPRINTABLE, lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
 # Controls, lone surrogates, and the marks that turn the direction of a line around.
-_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\u2028-\u202e\u2066-\u2069]")
+_UNPRINTABLE = "[\x00-\x1f\x7f-\x9f\ud800-\udfff\u2028-\u202e\u2066-\u2069]"
 
 
 def plural(count: int, noun: str) -> str:
@@ -588,8 +578,7 @@ def plural(count: int, noun: str) -> str:
 # It does not know files or the command line: a parsed TOML table goes in, a Config comes out.
 
 
-@dataclass(frozen=True, slots=True)
-class Setting:
+class Setting(NamedTuple):
     """One line of the settings table. read() raises ValueError with what is wanted instead."""
 
     section: str
@@ -835,21 +824,25 @@ def parse_config(tables: Mapping[str, object]) -> Config:
 
 
 def _refuse_unknown_keys(tables: Mapping[str, object]) -> None:
-    import difflib
-
     known = {
         name: [each.key for each in SETTINGS if each.section == name] for name in _SECTION_TYPES
     }
     for section, table in tables.items():
         if section not in known:
-            near = difflib.get_close_matches(section, known, 1, 0)
-            raise ConfigError(f"there is no section [{section}]: did you mean [{near[0]}]?")
+            near = _find_nearest(section, known)
+            raise ConfigError(f"there is no section [{section}]: did you mean [{near}]?")
         if not isinstance(table, Mapping):
             raise ConfigError(f"{section} is a section: write [{section}] on a line of its own")
         for key in table:
             if key not in known[section]:
-                near = difflib.get_close_matches(key, known[section], 1, 0)
-                raise ConfigError(f"[{section}] has no setting {key}: did you mean {near[0]}?")
+                near = _find_nearest(key, known[section])
+                raise ConfigError(f"[{section}] has no setting {key}: did you mean {near}?")
+
+
+def _find_nearest(word: str, known: Iterable[str]) -> str:
+    import difflib
+
+    return difflib.get_close_matches(word, list(known), 1, 0)[0]
 
 
 def _show_toml(value: object) -> str:
@@ -899,12 +892,12 @@ FIELD_NAMES: Mapping[str, tuple[str, ...]] = {  # field -> other names, as _plai
     "consent_at": ("consentdate", "consentedat", "optinat", "optindate"),
     "consent_source": ("optinsource",),
 }  # fmt: skip
-_PART_OF_NAME: Mapping[str, re.Pattern[str]] = {  # what makes a header a likely name of a field
-    "phone_number": re.compile("phone|mobile|cell|msisdn"),
-    "customer_name": re.compile(
+_PART_OF_NAME: Mapping[str, str] = {  # what makes a header a likely name of a field
+    "phone_number": "phone|mobile|cell|msisdn",
+    "customer_name": (
         "^(?!.*(last|family|sur|company|business|user|file|campaign|list|store|shop)).*name"
     ),
-    "message_content": re.compile("message|text"),
+    "message_content": "message|text",
 }
 _REQUIRED = ("phone_number", "customer_name", "message_content")
 
@@ -1015,7 +1008,7 @@ def find_columns(header: Sequence[str], said: Mapping[str, str]) -> dict[str, in
         for field_name, names in known.items():
             _claim(found, field_name, [i for i, name in enumerate(plain) if name in names], header)
     for field_name, pattern in _PART_OF_NAME.items():
-        likely = [i for i, name in enumerate(plain) if pattern.search(name)]
+        likely = [i for i, name in enumerate(plain) if re.search(pattern, name)]
         _claim(found, field_name, likely, header)
     return found
 
@@ -1065,9 +1058,9 @@ def _column_letter(index: int) -> str:
 
 # --- phone numbers
 
-_NANP = re.compile(r"\+?1?([2-9]\d\d)(\d{3})(\d{4})")
+_NANP = r"\+?1?([2-9]\d\d)(\d{3})(\d{4})"
 _TOLL_FREE = frozenset(("800", "822", "833", "844", "855", "866", "877", "888"))
-_INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]")
+_INVISIBLE = "[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]"
 
 
 def parse_phone_number(text: str) -> PhoneNumber:
@@ -1080,7 +1073,7 @@ def parse_phone_number(text: str) -> PhoneNumber:
     """
     import unicodedata
 
-    number = unicodedata.normalize("NFKC", _INVISIBLE.sub("", text)).strip().lstrip("'").strip()
+    number = unicodedata.normalize("NFKC", re.sub(_INVISIBLE, "", text)).strip().lstrip("'").strip()
     number = re.sub(r"(?i)^tel:\s*", "", number)
     number = re.sub(r"[‐-―−]", "-", number)
     number = re.sub(r"^(\+?\d{10,15})\.0+$", r"\1", number)  # Excel's 2135551234.0
@@ -1092,7 +1085,7 @@ def parse_phone_number(text: str) -> PhoneNumber:
         return _parse_foreign(digits)
     if number.startswith(("00", "011")):
         raise ValueError("begins with a dialling prefix: write + and the country code instead")
-    match = _NANP.fullmatch(digits) if len(digits) in (10, 11) else None
+    match = re.fullmatch(_NANP, digits) if len(digits) in (10, 11) else None
     if not match or (number.startswith("+") and len(digits) != 11):
         raise ValueError(_explain_length(digits))
     _check_nanp(match[1], match[2], match[3])
@@ -1150,16 +1143,16 @@ def _check_nanp(area: str, exchange: str, line: str) -> None:
 
 # --- texts
 
-_LOST = re.compile(
+_LOST = (
     r"(?P<question>(?<=[^\W\d_])\?(?=[^\W\d_])|\?\?)"
     r"|(?P<replacement>\ufffd)"
     "|(?P<mojibake>[ÃÂ][\u0080-\u00bf€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ]|â€|ðŸ|ï»¿)"
 )
-_MAY_BE_LOST = re.compile("[?\ufffdÃÂâðï]")
-_WEB_ADDRESS = re.compile(r"\b(?:https?://|www\.|[\w-]+\.[a-z]{2,}/)\S*", re.IGNORECASE)
-_CONTROL = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
-_NEAR_MARK = re.compile(r"[\[({<]\s*/?\s*bubbles?\s*[\])}>]", re.IGNORECASE)
-_PLACE = re.compile(r"\{\{|\}\}|\{([^{}\n]*)\}|[{}]")
+_MAY_BE_LOST = "[?\ufffdÃÂâðï]"
+_WEB_ADDRESS = r"(?i)\b(?:https?://|www\.|[\w-]+\.[a-z]{2,}/)\S*"
+_CONTROL = "[\x00-\x09\x0b-\x1f\x7f-\x9f\ud800-\udfff]"
+_NEAR_MARK = r"(?i)[\[({<]\s*/?\s*bubbles?\s*[\])}>]"
+_PLACE = r"\{\{|\}\}|\{([^{}\n]*)\}|[{}]"
 
 
 def split_bubbles(message_content: str) -> tuple[str, ...]:
@@ -1179,13 +1172,13 @@ def unify_line_breaks(text: str) -> str:
 
 def find_text_problem(text: str) -> str | None:
     """Say what is wrong with a text or a name, with its mend; None: nothing."""
-    if control := _CONTROL.search(text):
+    if control := re.search(_CONTROL, text):
         return (
             f"holds the control character U+{ord(control[0]):04X}: delete it (a line break is fine)"
         )
-    if not _MAY_BE_LOST.search(text):
+    if not re.search(_MAY_BE_LOST, text):
         return None
-    lost = _LOST.search(_WEB_ADDRESS.sub("", text))
+    lost = re.search(_LOST, re.sub(_WEB_ADDRESS, "", text))
     if not lost:
         return None
     around = lost.string[max(0, lost.start() - 8) : lost.end() + 8].strip()
@@ -1203,7 +1196,7 @@ def fill_template(template: str, lookup: Callable[[str], str]) -> str:
             raise ValueError(f"a lone {match[0]} in the template: write it twice")
         return lookup(match[1])
 
-    return _PLACE.sub(put, template)
+    return re.sub(_PLACE, put, template)
 
 
 # --- the reading itself
@@ -1350,7 +1343,7 @@ class _RowReader:
         if not text.replace(BUBBLE_MARK, "").strip():
             return "no text: fill it in or delete the row"
         if "bubble" in text.casefold():
-            near = _NEAR_MARK.search(text.replace(BUBBLE_MARK, ""))
+            near = re.search(_NEAR_MARK, text.replace(BUBBLE_MARK, ""))
             if near:
                 return f"{near[0]} is not the mark between bubbles: write {BUBBLE_MARK}"
         return None
@@ -1608,8 +1601,8 @@ _EXTENSION = {  # TS 23.038 6.2.1.1
 _TO_SEPTETS = {ord(char): chr(code) for code, char in enumerate(_DEFAULT_ALPHABET)}
 _TO_SEPTETS.pop(_ESCAPE)
 _TO_SEPTETS |= {ord(char): f"\x1b{chr(code)}" for code, char in _EXTENSION.items()}
-_IS_GSM7 = re.compile("[" + re.escape("".join(map(chr, _TO_SEPTETS))) + "]*").fullmatch
-_EXTENDED = re.compile("[" + re.escape("".join(_EXTENSION.values())) + "]")
+_GSM7_TEXT = "[" + re.escape("".join(map(chr, _TO_SEPTETS))) + "]*"
+_EXTENDED = "[" + re.escape("".join(_EXTENSION.values())) + "]"
 
 _GSM7_SINGLE, _GSM7_CONCATENATED = 160, 153  # septets
 _UCS2_SINGLE, _UCS2_CONCATENATED = 70, 67  # 16-bit units
@@ -1641,8 +1634,8 @@ def segment_text(text: str) -> Segmentation:
 
     An escape pair and a surrogate pair are never cut. The number of segments is not limited here.
     """
-    if _IS_GSM7(text):
-        septets = len(text) + len(_EXTENDED.findall(text))
+    if re.fullmatch(_GSM7_TEXT, text):
+        septets = len(text) + len(re.findall(_EXTENDED, text))
         if septets <= _GSM7_SINGLE:
             return Segmentation(Encoding.GSM7, (septets,))
         return Segmentation(Encoding.GSM7, tuple(map(len, _cut_septets(text))))
@@ -1989,7 +1982,7 @@ STOP_WORDS = frozenset(
 )
 HELP_WORDS = frozenset("help info aide ayuda".split())
 START_WORDS = frozenset("start unstop".split())
-_STOP_PHRASES = re.compile(
+_STOP_PHRASES = (
     r"^(please |por favor |svp )?(stop|unsubscribe|opt out)( all| now| please| it| this| texting)*"
     r"( me| us| these| messages?| texts?| texting| sms)*$"
     r"|\b(stop|quit) (texting|messaging|contacting|writing|sending)\b|\bunsubscribe me\b"
@@ -1997,7 +1990,7 @@ _STOP_PHRASES = re.compile(
     r"|\bwrong (number|person)\b|\bno me (escriba|escriban|mande|manden|envie|envien)\b"
     r"|\bne (m|me) ?(ecrivez|contactez) plus\b|\bdesabonner?\b|\bnumero equivocado\b"
 )
-_DOUBTFUL = re.compile(
+_DOUBTFUL = (
     r"\b(stop|unsubscribe|spam|report(ed|ing)?|lawyer|attorney|harass\w*|block(ed|ing)?|"
     r"leave me alone|who is this|how did you get|scam|basta|dejen?|denuncia\w*|arretez)\b"
 )
@@ -2024,9 +2017,9 @@ def read_reply(
         return Request.START
     if joined in HELP_WORDS.union(map(simplify_reply, help_words)):
         return Request.HELP
-    if _STOP_PHRASES.search(plain):
+    if re.search(_STOP_PHRASES, plain):
         return Request.STOP
-    return Request.PERHAPS_STOP if _DOUBTFUL.search(plain) else Request.NOTHING
+    return Request.PERHAPS_STOP if re.search(_DOUBTFUL, plain) else Request.NOTHING
 
 
 def simplify_reply(text: str) -> str:
@@ -3237,23 +3230,23 @@ CME_ERRORS: Mapping[int, tuple[str, RefusalClass]] = {
 _PLAIN_ERRORS = ("ERROR", "ABORTED", "NO CARRIER", "COMMAND NOT SUPPORT", "TOO MANY PARAMETERS")
 
 # Lines that come by themselves, also between a command and its answer.
-_UNSOLICITED = re.compile(
+_UNSOLICITED = (
     r"RDY|RING|Call Ready|SMS Ready|SMS DONE|PB DONE|QCRDY|\*ATREADY|\*PSUTTZ|DST:|NO CARRIER|"
     r"(NORMAL|UNDER-VOLTAGE|OVER-VOLTAGE) |"
     r"\^(BOOT|RSSI|HCSQ|MODE|SRVST|SIMST|STIN|NWTIME|DSFLOWRPT)|"
     r"\+(QIND|CMTI|CMT|CDS|CDSI|CUSD|CLIP|CTZV|CTZE|CGEV|CRING|CIEV|CFUN|CPIN|PBREADY|ZUSIMR)\b"
 )
-_REBOOT = re.compile(r"RDY$|\*ATREADY|NORMAL POWER DOWN|UNDER-VOLTAGE POWER DOWN|QCRDY")
+_REBOOT = r"RDY$|\*ATREADY|NORMAL POWER DOWN|UNDER-VOLTAGE POWER DOWN|QCRDY"
 
 
 def is_unsolicited(line: str) -> bool:
     """Tell whether a line is one that modems say unasked."""
-    return bool(_UNSOLICITED.match(line))
+    return bool(re.match(_UNSOLICITED, line))
 
 
 def is_reboot(line: str) -> bool:
     """Tell whether a line says that the modem has just started or goes off."""
-    return bool(_REBOOT.match(line))
+    return bool(re.match(_REBOOT, line))
 
 
 def parse_final(line: str) -> Final | None:
@@ -3421,7 +3414,7 @@ class Modem:
             if line == text:  # echo
                 continue
             follows = bool(answer) and answer[-1].startswith(prefix) and _is_hex(line)
-            wanted = not is_unsolicited(line) if prefix == _ANY_LINE else line.startswith(prefix)
+            wanted = line.startswith(prefix) or (prefix == _ANY_LINE and _may_answer(text, line))
             if prefix and (wanted or follows):
                 answer.append(line)
             else:
@@ -3692,6 +3685,13 @@ class Modem:
         if stored.memory:
             self.ask(f'AT+CPMS="{stored.memory}"', "+CPMS:")
         self.ask(f"AT+CMGD={stored.place}")
+
+
+def _may_answer(command: str, line: str) -> bool:
+    """Tell whether a line may answer a command whose answer has no fixed beginning."""
+    if line[0] in "+^*":
+        return line.startswith(command[2:].rstrip("?") + ":")
+    return not is_unsolicited(line)
 
 
 def _digits(line: str) -> str:
@@ -4175,6 +4175,14 @@ class StatusFile:
             self._written = text
 
 
+def give_memory_back() -> None:
+    """Return to the system what reading the source took; a daemon keeps it for months else."""
+    import ctypes
+
+    with suppress(OSError, AttributeError):  # malloc_trim is glibc's own
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 def read_status_file(path: Path) -> dict[str, Any]:
     """Read what the daemon wrote; {} if there is nothing."""
     try:
@@ -4227,6 +4235,7 @@ _WATCH_S = {True: 60.0, False: 600.0}  # how often signal and registration are l
 _SWEEP_S = 300.0  # how often stored texts are looked for: notifications get lost
 _CUT_AFTER = timedelta(hours=1)  # a message cut in half for longer waits for a person
 _BACK_OFF_S = (1.0, 2.0, 5.0)
+_FAILURES_TO_PAUSE = 3
 
 
 class Surroundings(NamedTuple):
@@ -4345,9 +4354,11 @@ class Link:
 
 def _digest(secret: str) -> str:
     """Remember a PIN that was refused without keeping the PIN."""
-    import hashlib
+    if not secret:
+        return ""
+    import hashlib  # it takes megabytes
 
-    return hashlib.sha256(secret.encode()).hexdigest() if secret else ""
+    return hashlib.sha256(secret.encode()).hexdigest()
 
 
 def repace(
@@ -4528,6 +4539,7 @@ class Service:
         self._trusted_by = "" if config.clock.require_trust else "nobody was asked"
         self._owed: list[Callable[[], None]] = []  # what was done but could not be written down
         self._disk_words = ""
+        self._failures_in_a_row = 0
 
     # --- the loop
 
@@ -4769,6 +4781,7 @@ class Service:
             now = self._clock.now()
             self._record(lambda: self._store.mark_unconfirmed(bubble, sequence, words, now))
             logging.warning("unconfirmed %s: %s", place, unknown)
+            self._count_failure(str(unknown))
             return False
         except Refused as refused:
             logging.warning("refused %s: %s", place, refused)
@@ -4804,6 +4817,14 @@ class Service:
                 self._link.attach_again(words)
         else:
             self._record(lambda: self._store.fail_bubble(bubble, sequence, words, now))
+            self._count_failure(words)
+
+    def _count_failure(self, words: str) -> None:
+        """Three messages in a row that went wrong speak of the box, not of their recipients."""
+        self._failures_in_a_row += 1
+        if self._failures_in_a_row >= _FAILURES_TO_PAUSE:
+            self._failures_in_a_row = 0
+            self._pause(f"{_FAILURES_TO_PAUSE} messages in a row were not sent, the last: {words}")
 
     def _pause(self, because: str) -> None:
         with self._database.transaction():
@@ -6141,10 +6162,26 @@ def cmd_optout(desk: Desktop) -> int:
     return 0
 
 
+def run_as_module() -> None:
+    """Start again as an imported module, in the same process.
+
+    Of a file that runs as a script Python keeps the syntax tree, some 13 MB, to the very end.
+    """
+    script = Path(__file__).absolute()
+    if __name__ != "__main__" or not script.stem.isidentifier():
+        return
+    start = f"import sys; sys.path.insert(0, {str(script.parent)!r}); import {script.stem} as main;"
+    flags = ["-I"] if sys.flags.isolated else []
+    flags += ["-S"] if sys.flags.no_site else []
+    words = [*flags, "-c", start + " sys.exit(main.main())", *sys.argv[1:]]
+    os.execv(sys.executable, [sys.executable, *words])
+
+
 def cmd_run(desk: Desktop) -> int:
     """Be the daemon."""
     import random
 
+    run_as_module()
     start_journal(os.environ, desk.args.verbose)
     waiting_for_lock = Waiting()
     waiting_for_lock.catch_signals()
@@ -6165,6 +6202,7 @@ def cmd_run(desk: Desktop) -> int:
         clock, lambda: open_port(desk.config.modem), notifier, lamps,
         StatusFile(status_path(desk.database_path)).write, lambda: find_time_evidence(sources),
     )  # fmt: skip
+    give_memory_back()
     try:
         Service(desk.config, database, around, random.Random()).run(desk.args.drain)
     except StopRequested:
@@ -6276,10 +6314,20 @@ def cmd_demo(desk: Desktop) -> int:
 # --- the parser
 
 
+def _format_help(prog: str) -> argparse.HelpFormatter:
+    """Format help to the terminal's width; argparse's own way to it imports a lot."""
+    try:
+        width = os.get_terminal_size().columns
+    except OSError:
+        width = 80
+    return argparse.HelpFormatter(prog, width=max(40, width - 2))
+
+
 def build_parser() -> argparse.ArgumentParser:
     """Build the parser of all commands."""
     parser = argparse.ArgumentParser(
-        prog="smsbox", description="Opt-in SMS campaigns at the pace of a person.",
+        prog="smsbox",
+        formatter_class=_format_help, description="Opt-in SMS campaigns at the pace of a person.",
         epilog="Exit: 0 done, 1 failed, 2 usage, 65 bad campaign data, 75 busy or not now, 78 bad"
         " config, 130 interrupted.",
     )  # fmt: skip
@@ -6290,7 +6338,9 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
     def add(name: str, run: Callable[[Desktop], int], words: str) -> argparse.ArgumentParser:
-        command = commands.add_parser(name, help=words, description=words)
+        command = commands.add_parser(
+            name, help=words, description=words, formatter_class=_format_help
+        )
         command.set_defaults(run=run)
         return command
 

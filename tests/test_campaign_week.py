@@ -4,7 +4,6 @@ simulated modem, and a clock that skips the waits."""
 from __future__ import annotations
 
 import random
-from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from itertools import pairwise
 from pathlib import Path
@@ -21,8 +20,8 @@ class Box:
 
     def __init__(self, path: Path, config: smsbox.Config, start: datetime) -> None:
         self.path = path
-        service = replace(config.service, poll_seconds=3600.0)  # the test changes nothing by hand
-        self.config = replace(config, service=service)
+        service = config.service._replace(poll_seconds=3600.0)  # nothing is changed by hand
+        self.config = config._replace(service=service)
         self.clock = smsbox.FastClock(smsbox.Waiting(), start, lambda wait_s, at: 0.0)
         self.arrived: list[tuple[datetime, smsbox.Tpdu]] = []
 
