@@ -50,6 +50,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, fields, replace
 from datetime import date, datetime, time, timedelta, timezone
 from enum import Enum
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NewType, Protocol, TextIO, cast
 
@@ -930,6 +931,15 @@ def detect_encoding(data: bytes) -> str:
 
     'cp1252' is the answer for what is neither UTF-8 nor UTF-16: the caller says so loudly.
     """
+    encoding = _guess_encoding(data)
+    if not _is_valid(data, encoding):
+        raise CampaignError(
+            "this is neither UTF-8, UTF-16 nor Windows-1252: save the spreadsheet as CSV UTF-8"
+        )
+    return encoding
+
+
+def _guess_encoding(data: bytes) -> str:
     if data.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")):
         raise CampaignError(
             "this is a workbook (.xlsx, .xls, .ods), not a CSV: open it and save as CSV UTF-8"
@@ -1139,6 +1149,11 @@ def _check_nanp(area: str, exchange: str, line: str) -> None:
         raise ValueError(f"{exchange} after the area code is not possible: check the number")
     if exchange == "555" and line.startswith("01"):
         raise ValueError("555-01xx is kept for films: write the real number")
+
+
+def parse_stored_number(text: str) -> PhoneNumber:
+    """Read the number of a stored row: E.164 as it stands, else as people write it; ValueError."""
+    return PhoneNumber(text) if re.fullmatch(r"\+[1-9]\d{7,14}", text) else parse_phone_number(text)
 
 
 # --- texts
@@ -2076,10 +2091,12 @@ CREATE TABLE scheduled_messages (
 );
 CREATE INDEX rows_due ON scheduled_messages (scheduled_for, id, campaign_name)
     WHERE status = 'scheduled' AND held_because IS NULL;
-CREATE INDEX rows_by_status ON scheduled_messages (status, sent_at);
+CREATE INDEX rows_by_status ON scheduled_messages (status);
+CREATE INDEX rows_sent ON scheduled_messages (sent_at) WHERE status = 'sent';
 CREATE INDEX rows_by_number ON scheduled_messages (phone_number);
 CREATE INDEX rows_by_campaign ON scheduled_messages (campaign_name, status);
-CREATE INDEX rows_held ON scheduled_messages (held_because) WHERE held_because IS NOT NULL;
+CREATE INDEX rows_held ON scheduled_messages (held_because)
+    WHERE status = 'scheduled' AND held_because IS NOT NULL;
 
 CREATE TABLE messages (
     id INTEGER PRIMARY KEY AUTOINCREMENT,    -- its last eight bits are the concatenation reference
@@ -2096,8 +2113,9 @@ CREATE TABLE messages (
     error_message TEXT
 );
 CREATE INDEX bubbles_by_row ON messages (scheduled_message_id);
-CREATE INDEX bubbles_open ON messages (status)
-    WHERE status IN ('queued', 'sending', 'unconfirmed');
+CREATE INDEX bubbles_open ON messages (scheduled_message_id)
+    WHERE status IN ('queued', 'sending');
+CREATE INDEX bubbles_unconfirmed ON messages (scheduled_message_id) WHERE status = 'unconfirmed';
 
 CREATE TABLE segments (
     id INTEGER PRIMARY KEY,
@@ -2112,6 +2130,7 @@ CREATE TABLE segments (
     error_message TEXT,
     UNIQUE (message_id, sequence)
 );
+CREATE INDEX segments_open ON segments (message_id) WHERE status = 'sending';
 CREATE INDEX segments_by_reference ON segments (message_reference, submitted_at);
 
 CREATE TABLE inbound (
@@ -2246,6 +2265,8 @@ _BUBBLE_COLUMNS = """id, scheduled_message_id, bubble, phone_number, body, statu
     coalesce(error_message, '')"""
 _FREE = """s.status = 'scheduled' AND s.held_because IS NULL
     AND s.campaign_name NOT IN (SELECT name FROM campaigns WHERE paused_because IS NOT NULL)"""
+_HELD = """scheduled_messages INDEXED BY rows_held
+    WHERE status = 'scheduled' AND held_because IS NOT NULL"""
 # Begun: at least one segment may have reached its recipient.
 _BEGUN = """EXISTS (SELECT 1 FROM messages m JOIN segments g ON g.message_id = m.id
     WHERE m.scheduled_message_id = s.id AND g.status <> 'failed')"""
@@ -2353,6 +2374,7 @@ class Database:
         mode = "mode=ro" if Path(path + "-wal").exists() else "mode=ro&immutable=1"
         database = cls(_connect(f"{Path(path).absolute().as_uri()}?{mode}", path), path)
         try:
+            database.all("PRAGMA mmap_size = 268435456")
             database._check_version()
         except BaseException:
             database.close()
@@ -2569,7 +2591,7 @@ class Store:
     def last_sent_at(self) -> datetime | None:
         """Give the time of the last message sent."""
         found = self.database.one(
-            "SELECT max(sent_at) FROM scheduled_messages WHERE status = 'sent'"
+            "SELECT max(sent_at) FROM scheduled_messages INDEXED BY rows_sent WHERE status = 'sent'"
         )[0]
         return from_database_time(found) if found else None
 
@@ -2580,7 +2602,7 @@ class Store:
             for where in (
                 "messages WHERE status = 'unconfirmed'",
                 "scheduled_messages WHERE status = 'failed'",
-                "scheduled_messages WHERE held_because IS NOT NULL AND status = 'scheduled'",
+                _HELD,
                 "inbound WHERE read_at IS NULL",
             )
         )
@@ -2714,13 +2736,16 @@ class Store:
         found = self.database.all(
             "SELECT m.id, m.scheduled_message_id, m.bubble, m.phone_number, m.body, m.status, '',"
             " g.sequence, g.total FROM segments g JOIN messages m ON m.id = g.message_id"
-            " WHERE m.status = 'sending' AND g.status = 'sending'"
+            " WHERE g.status = 'sending'"
         )
         for record in found:
             words = f"segment {record[7]} of {record[8]}: smsbox stopped while the modem had it"
             self.mark_unconfirmed(_to_bubble(record), record[7], words, now)
         with self.database.transaction():
-            self.database.change("UPDATE messages SET status = 'queued' WHERE status = 'sending'")
+            self.database.change(
+                "UPDATE messages SET status = 'queued'"
+                " WHERE status IN ('queued', 'sending') AND status = 'sending'"
+            )
         return [MessageId(record[1]) for record in found if record[1] is not None]
 
     def reschedule_many(
@@ -2944,7 +2969,7 @@ class Desk:
             self.database.all("SELECT status, count(*) FROM scheduled_messages GROUP BY status")
         )
         for key, sql in (
-            ("held", "scheduled_messages WHERE held_because IS NOT NULL AND status = 'scheduled'"),
+            ("held", _HELD),
             ("unconfirmed", "messages WHERE status = 'unconfirmed'"),
             ("unread", "inbound WHERE read_at IS NULL"),
         ):
@@ -2955,7 +2980,8 @@ class Desk:
         """Count the messages sent since a time."""
         return int(
             self.database.one(
-                "SELECT count(*) FROM scheduled_messages WHERE status = 'sent' AND sent_at >= ?",
+                "SELECT count(*) FROM scheduled_messages INDEXED BY rows_sent"
+                " WHERE status = 'sent' AND sent_at >= ?",
                 (to_database_time(at),),
             )[0]
         )
@@ -3272,7 +3298,7 @@ def _parse_error(kind: str, told: str) -> Final:
         return Final(False, f"{kind} {told} {words}", refusal)
     # Some modems keep words whatever +CMEE says ('+CMS ERROR: Unknown error').
     for words, refusal in table.values():
-        if told.casefold() == words:
+        if told.casefold() == words.casefold():
             return Final(False, f"{kind} {words}", refusal)
     return Final(False, f"{kind} {printable(told) or 'error without a code'}", RefusalClass.MODEM)
 
@@ -3293,7 +3319,7 @@ def parse_registration(line: str) -> int | None:
     (1, None)
     """
     given = parse_fields(line)
-    if len(given) < 2 or not given[1].isdigit() or '"' in line.split(",")[1]:
+    if len(given) < 2 or not re.fullmatch("[0-9]{1,2}", given[1]) or '"' in line.split(",")[1]:
         return None
     return int(given[1])
 
@@ -3436,8 +3462,7 @@ class Modem:
             self._trace("<", data)
             self._lines.extend(self._parser.feed(data))
             data = self._port.read()
-        while self._lines:
-            self._note(self._lines.popleft())
+        self._note_all_lines()
         self._parser.take_prompt()
 
     def take_notices(self) -> Notices:
@@ -3612,7 +3637,7 @@ class Modem:
             while self._lines:
                 line = self._lines.popleft()
                 if line == ">":  # something unasked followed at once
-                    return
+                    return self._note_all_lines()
                 final = parse_final(line)
                 if final and not final.ok:
                     raise Refused(final.refusal, final.words)
@@ -3628,6 +3653,12 @@ class Modem:
             data = self._port.read()
             self._trace("<", data)
             self._lines.extend(self._parser.feed(data))
+        return self._note_all_lines()
+
+    def _note_all_lines(self) -> None:
+        """What came before the prompt says nothing of the text that follows."""
+        while self._lines:
+            self._note(self._lines.popleft())
 
     def _await_reference(self, pdu: str) -> MessageReference:
         """Wait for +CMGS: after Ctrl-Z, and half as long again for a late one."""
@@ -3676,7 +3707,9 @@ class Modem:
             for line in lines:
                 if line.startswith("+CMGL:"):
                     header = parse_fields(line)
-                elif header and header[0].isdigit() and header[1] in ("0", "1"):  # received ones
+                elif (
+                    header and re.fullmatch("[0-9]{1,5}", header[0]) and header[1] in ("0", "1")
+                ):  # received ones
                     found.append(StoredTpdu(memory, int(header[0]), line))
         return found
 
@@ -4441,7 +4474,7 @@ class Intake:
         asked = read_reply(body, words.stop_words, words.help_words, words.start_words)
         number = text.number
         with suppress(ValueError):
-            number = parse_phone_number(number)
+            number = parse_stored_number(number)
         touched = 0
         with self._database.transaction():
             if not self._inbox.add(pdu, number, body, text.sent_at, asked, now):
@@ -4726,7 +4759,7 @@ class Service:
         """Split a row into bubbles; a hand-made row that can't be sent fails with the reason."""
         bubbles = split_bubbles(unify_line_breaks(row.message_content))
         try:
-            number = parse_phone_number(row.phone_number)
+            number = parse_stored_number(row.phone_number)
             if not bubbles:
                 raise ValueError("the text is empty")
             for bubble in bubbles:
@@ -5005,9 +5038,13 @@ class Desktop:
     database_path: Path
     now: datetime
 
+    def has_database(self) -> bool:
+        """Tell whether there is a database; an empty file is none."""
+        return self.database_path.exists() and self.database_path.stat().st_size > 0
+
     def read(self) -> Database:
         """Open the database to look at it."""
-        if not self.database_path.exists():
+        if not self.has_database():
             raise StoreError(
                 f"there is no database yet at {self.database_path}: schedule a campaign first"
             )
@@ -5118,8 +5155,8 @@ def find_database(said: str | None, config: Config) -> Path:
 
 
 def say(text: str = "") -> None:
-    """Answer the operator."""
-    print(text)
+    """Answer the operator; what came from outside can't steer the terminal."""
+    print("\n".join(map(printable, text.split("\n"))))
 
 
 def say_wrapped(text: str) -> None:
@@ -5130,8 +5167,8 @@ def say_wrapped(text: str) -> None:
 
 
 def complain(text: str) -> None:
-    """Tell the operator of a problem."""
-    print(text, file=sys.stderr)
+    """Tell the operator of a problem, in one line."""
+    print(printable(text), file=sys.stderr)
 
 
 def fit(text: str, width: int) -> str:
@@ -5232,6 +5269,8 @@ def cmd_schedule(desk: Desktop) -> int:
             f"{plural(len(reading.rejected), 'row')} of {args.file} can't be taken and nothing was"
             " scheduled: mend them, or leave them out with --skip-invalid"
         )
+    if not reading.messages and not reading.skipped:
+        raise CampaignError(f"every row of {args.file} was rejected: mend them")
     while True:
         draft = make_draft(desk, reading, start, seed, _look_at_queue(desk, reading))
         _check_draft(desk, draft, start)
@@ -5279,8 +5318,6 @@ def _read_bytes(name: str) -> bytes:
 
 def _open_text(data: bytes, name: str) -> TextIO:
     """Give a file's lines, its line ends untouched; CampaignError where it is no text."""
-    import io
-
     try:
         encoding = detect_encoding(data)
     except CampaignError as error:
@@ -5290,7 +5327,7 @@ def _open_text(data: bytes, name: str) -> TextIO:
             f"WARNING: {name} is not UTF-8. It is read as Windows-1252: look at the accents and"
             " quotes below, or save it as CSV UTF-8."
         )
-    return io.TextIOWrapper(io.BytesIO(data), encoding=encoding, newline="")
+    return TextIOWrapper(BytesIO(data), encoding=encoding, newline="")
 
 
 def _read_file(args: argparse.Namespace) -> Reading:
@@ -5300,18 +5337,13 @@ def _read_file(args: argparse.Namespace) -> Reading:
     columns = dict(pair.split("=", 1) for pair in args.map)
     stem = "stdin" if args.file == "-" else Path(args.file).stem
     order = ReadingOrder(stem, args.campaign, template, columns)
-    try:
-        return read_campaign(_open_text(_read_bytes(args.file), args.file), order, segment_text)
-    except UnicodeDecodeError as error:
-        raise CampaignError(
-            f"{args.file} is neither UTF-8 nor Windows-1252: save it as CSV UTF-8"
-        ) from error
+    return read_campaign(_open_text(_read_bytes(args.file), args.file), order, segment_text)
 
 
 def _report_problems(args: argparse.Namespace, reading: Reading) -> None:
     for problem in reading.problems:
         value = f" {fit(problem.value, 30).strip()!r}" if problem.value else ""
-        complain(f'row {problem.row}, "{printable(problem.column)}"{value}: {problem.problem}')
+        complain(f'row {problem.row}, "{problem.column}"{value}: {problem.problem}')
     if args.rejects and reading.rejected:
         _write_rejects(Path(args.rejects), reading)
         complain(f"{plural(len(reading.rejected), 'row')} written to {args.rejects}")
@@ -5345,7 +5377,7 @@ class QueueView(NamedTuple):
 
 def _look_at_queue(desk: Desktop, reading: Reading) -> QueueView:
     """Read the queue; where there is no database, none is made for the sake of looking."""
-    if not desk.database_path.exists():
+    if not desk.has_database():
         return QueueView(None, frozenset(), frozenset(), lambda first, last: False)
     database = desk.read() if desk.args.dry_run else desk.write()
     return _view_queue(database, reading)
@@ -5392,6 +5424,9 @@ def _refuse_busy_time(desk: Desktop, planned: list[ScheduledMessage], queue: Que
         # From here on nothing of the queue is in the way, seconds left out of --start included.
         free = queue.last_at + margin + timedelta(minutes=1)
         free = next_open(free.replace(second=0), desk.config.business_hours)
+        zone = desk.config.business_hours.timezone
+        # In the hour that autumn repeats a --start means the first one: then step over it.
+        free += free - parse_local_time(f"{desk.local(free):%Y-%m-%d %H:%M}", zone)
         raise StoreError(
             f"the SIM is busy then with messages that are scheduled: it is free from"
             f' --start "{desk.local(free):%Y-%m-%d %H:%M}" on, or leave --start out'
@@ -5493,16 +5528,19 @@ def print_plan(desk: Desktop, reading: Reading, draft: Draft, seed: int) -> None
     """Print the plan in the guide's form: banner, a line a message, totals, texts."""
     _print_banner(desk, reading, draft, seed)
     total = len(draft.planned)
-    width = len(f"[{total}/{total}]")
+    place_width = len(f"[{total}/{total}]")
+    number_width = max((len(each.message.phone_number) for each in draft.planned), default=0)
+    name_width = 79 - 42 - place_width - number_width
     for place, each in enumerate(draft.planned, 1):
         message = each.message
         if each.skip_s and not each.opens_day:
             say(f"[SKIP] Adding extra {round(each.skip_s / 60)} min delay")
         wait = "opens" if each.opens_day else f"+{round((each.gap_s + each.skip_s) / 60)}m"
         say(
-            f"{fit(f'[{place}/{total}]', width)} {fit(message.customer_name, 27 - width)}"
-            f" | {fit(message.phone_number, 13)} | {show_time(desk.local(each.scheduled_for))}"
-            f" | {wait:<5} | {plural(message.bubbles, 'bubble')}"
+            f"{fit(f'[{place}/{total}]', place_width)} {fit(message.customer_name, name_width)}"
+            f" | {message.phone_number:<{number_width}}"
+            f" | {show_time(desk.local(each.scheduled_for))} | {wait:<5}"
+            f" | {plural(message.bubbles, 'bubble')}"
         )
     for skipped in draft.skipped:
         say(f"[LEFT OUT] row {skipped.row} {skipped.phone_number}: {skipped.reason}")
@@ -5517,7 +5555,7 @@ def print_plan(desk: Desktop, reading: Reading, draft: Draft, seed: int) -> None
 def _print_banner(desk: Desktop, reading: Reading, draft: Draft, seed: int) -> None:
     pace, hours, rule = desk.config.pacing, desk.config.business_hours, "=" * 79
     names = Counter(each.message.campaign_name for each in draft.planned)
-    named = ", ".join(f"{printable(name)} ({count})" for name, count in names.items()) or "-"
+    named = ", ".join(f"{name} ({count})" for name, count in names.items()) or "-"
     low, high = (f"{chance * 100:g}" for chance in pace.skip_chance)
     say(rule)
     for label, value in (
@@ -5530,7 +5568,7 @@ def _print_banner(desk: Desktop, reading: Reading, draft: Draft, seed: int) -> N
                   f" (there it is {show_time(desk.local(desk.now))} now)"),
         ("Dry run", "yes: nothing is stored or sent" if desk.args.dry_run else "no"),
         ("Seed", str(seed)),
-        ("Not used", ", ".join(map(printable, reading.unused)) if reading.unused else "-"),
+        ("Not used", ", ".join(reading.unused) if reading.unused else "-"),
     ):  # fmt: skip
         if value != "-":
             say(f"{label + ':':<11}{value}")
@@ -5569,14 +5607,14 @@ def _print_texts(draft: Draft) -> None:
             continue
         seen.add(message.row)
         say(
-            f"{label} (row {message.row}, {printable(message.customer_name)},"
+            f"{label} (row {message.row}, {fit(message.customer_name, 30).strip()},"
             f" {plural(message.segments, 'segment')}):"
         )
         for bubble in split_bubbles(message.message_content):
             first, *rest = bubble.split("\n")
-            say(f"  > {printable(first)}")
+            say(f"  > {first}")
             for line in rest:
-                say(f"    {printable(line)}")
+                say(f"    {line}")
 
 
 def _print_ucs2(draft: Draft) -> None:
@@ -5660,7 +5698,7 @@ def _find_named(asked: Desk, name: str) -> list[StoredRow]:
     try:
         number = parse_phone_number(name)
     except ValueError as error:
-        raise UsageError(f'"{printable(name)}" is no ID and no phone number: {error}') from error
+        raise UsageError(f'"{name}" is no ID and no phone number: {error}') from error
     found = asked.rows(RowFilter(number=number))
     if not found:
         raise UsageError(f"there is no message to {number}: smsbox list shows them")
@@ -5669,7 +5707,7 @@ def _find_named(asked: Desk, name: str) -> list[StoredRow]:
 
 def _no_campaign(asked: Desk, name: str) -> str:
     known = ", ".join(asked.campaign_names()) or "none yet"
-    return f'there is no campaign "{printable(name)}": the campaigns are {printable(known)}'
+    return f'there is no campaign "{name}": the campaigns are {known}'
 
 
 def _confirm_many(desk: Desktop, rows: Sequence[StoredRow], what: str) -> bool:
@@ -5692,7 +5730,7 @@ def _row_line(desk: Desktop, row: StoredRow) -> str:
         f" {show_time(desk.local(at))} {state:<9} {fit(row.campaign_name, 12).rstrip()}"
     )
     why = row.held_because if state == "held" else row.error_message
-    return line.rstrip() + (f"\n       {printable(why)}" if why else "")
+    return line.rstrip() + (f"\n       {why}" if why else "")
 
 
 # --- the commands
@@ -5850,7 +5888,7 @@ def cmd_resume(desk: Desktop) -> int:
         last = show_time(desk.local(finish))
         say(f"{plural(moved, 'message')} paced anew; the last now goes {last}.")
     if others := asked.paused_campaigns():
-        say(f"Still paused: {', '.join(map(printable, others))}.")
+        say(f"Still paused: {', '.join(others)}.")
     return 0
 
 
@@ -5860,7 +5898,7 @@ def cmd_send(desk: Desktop) -> int:
     try:
         number = parse_phone_number(args.number)
     except ValueError as error:
-        raise UsageError(f'"{printable(args.number)}": {error}') from error
+        raise UsageError(f'"{args.number}": {error}') from error
     text = unify_line_breaks(args.text).strip()
     if wrong := find_text_problem(text) or (None if split_bubbles(text) else "there is no text"):
         raise UsageError(f"the text: {wrong}")
@@ -5897,20 +5935,20 @@ def _await_result(desk: Desktop, database: Database, row_id: MessageId) -> int:
         say(f"Message {row_id} still waits: smsbox why {row_id} says why.")
         return 0
     complain(f"Message {row_id} is {row.status.value if row else 'gone'}:"
-             f" {printable(row.error_message) if row else ''}")  # fmt: skip
+             f" {row.error_message if row else ''}")  # fmt: skip
     return 1
 
 
 def cmd_list(desk: Desktop) -> int:
     """List rows."""
     args = desk.args
-    if not desk.database_path.exists():
+    if not desk.has_database():
         say("[]" if args.json else "Nothing is scheduled yet: smsbox schedule FILE.csv")
         return 0
     asked = Desk(desk.read())
     if args.campaigns:
         names = asked.campaign_names()
-        say(json.dumps(names) if args.json else "\n".join(map(printable, names)) or "none yet")
+        say(json.dumps(names) if args.json else "\n".join(names) or "none yet")
         return 0
     status = "scheduled" if args.next is not None else args.status
     wanted = RowFilter(status=status, campaign=args.campaign, held=args.held, find=args.find)
@@ -5983,14 +6021,14 @@ def _show_values(asked: Desk, row: StoredRow) -> dict[str, Any]:
 def _print_message(desk: Desktop, row: StoredRow, values: Mapping[str, Any]) -> None:
     say(_row_line(desk, row))
     for line in row.message_content.split("\n"):
-        say(f"    {printable(line)}")
+        say(f"    {line}")
     for bubble in values["bubbles"]:
         say(f"  bubble {bubble['bubble']}: {bubble['status']}")
         for segment in bubble["segments"]:
             say(f"    segment {_describe_segment(segment)}")
     for event in values["events"]:
-        detail = printable(event["detail"])
-        say(f"  {event['at']} UTC  {printable(event['actor'])}: {event['event']} {detail}".rstrip())
+        detail = event["detail"]
+        say(f"  {event['at']} UTC  {event['actor']}: {event['event']} {detail}".rstrip())
 
 
 def _describe_segment(segment: Mapping[str, Any]) -> str:
@@ -6021,30 +6059,30 @@ def _find_gates(desk: Desktop, database: Database, row: StoredRow) -> Iterator[t
     done = row.status is not RowStatus.SCHEDULED
     yield (
         "status",
-        f"it is {row.status.value} {printable(row.error_message)}".strip() if done else "",
+        f"it is {row.status.value} {row.error_message}".strip() if done else "",
     )
-    yield "held", printable(row.held_because)
+    yield "held", row.held_because
     number = row.phone_number
     with suppress(ValueError):
-        number = parse_phone_number(number)
+        number = parse_stored_number(number)
     stopped = Store(database).opted_out_at(number)
     yield "opt-out", f"the recipient said stop on {stopped[:10]}" if stopped else ""
-    yield "campaign", printable(asked.paused_campaigns().get(row.campaign_name, ""))
-    yield "pause", printable(asked.get_state("paused_because"))
+    yield "campaign", asked.paused_campaigns().get(row.campaign_name, "")
+    yield "pause", asked.get_state("paused_because")
     wait_s = (row.scheduled_for - desk.now).total_seconds()
     due = f"due {show_time(desk.local(row.scheduled_for))}, in {show_wait(wait_s)}"
     yield "time", due if wait_s > 0 else ""
     yield "hours", find_shut_gate(row, desk.now, desk.config)
     yield "service", "" if running else "smsbox is not running: sudo systemctl start smsbox"
     clock, modem = str(running.get("clock", "")), str(running.get("modem", "no modem yet"))
-    yield "clock", printable(clock) if clock.startswith("not trusted") else ""
-    yield "modem", "" if modem == "ready" or not running else printable(modem)
+    yield "clock", clock if clock.startswith("not trusted") else ""
+    yield "modem", "" if modem == "ready" or not running else modem
 
 
 def cmd_status(desk: Desktop) -> int:
     """Say how it is now; 0 well, 1 needs attention, 2 not working."""
     served = desk.is_served()
-    if not desk.database_path.exists():
+    if not desk.has_database():
         words = "there is no database yet: schedule a campaign, or start the service"
         say(
             json.dumps({"running": False, "database": None})
@@ -6083,21 +6121,21 @@ def _print_status(desk: Desktop, status: Mapping[str, Any], row: StoredRow | Non
     signal = status.get("signal_dbm")
     if status["running"]:
         say(f"service  running (pid {status.get('pid', '?')})")
-        say(f"modem    {printable(str(status.get('modem', 'starting')))}"
-            + (f", {printable(status['operator'])}" if status.get("operator") else "")
+        say(f"modem    {status.get('modem', 'starting')!s}"
+            + (f", {status['operator']}" if status.get("operator") else "")
             + (f", signal {signal} dBm" if signal is not None else ""))  # fmt: skip
-        say(f"clock    {printable(str(status.get('clock', '')))}")
+        say(f"clock    {status.get('clock', '')!s}")
     else:
         say("service  not running: sudo systemctl start smsbox")
     opens = desk.local(next_open(desk.now, hours))
     say(f"hours    {'open' if status['open'] else f'closed until {show_time(opens)}'}")
     if status["paused"]:
-        say(f"paused   {printable(status['paused'])}: smsbox resume goes on")
+        say(f"paused   {status['paused']}: smsbox resume goes on")
     for name, because in status["paused_campaigns"].items():
-        say(f"paused   campaign {printable(name)}: {printable(because)}")
+        say(f"paused   campaign {name}: {because}")
     if row:
         at = show_time(desk.local(row.scheduled_for))
-        say(f"next     {row.id} {printable(row.customer_name)} {row.phone_number} at {at}")
+        say(f"next     {row.id} {row.customer_name} {row.phone_number} at {at}")
     say(f"queue    {counts['scheduled']:,} scheduled, {counts['sent']:,} sent"
         f" ({status['sent_today']:,} today), {counts['failed']:,} failed,"
         f" {counts['cancelled']:,} cancelled")  # fmt: skip
@@ -6121,8 +6159,8 @@ def cmd_inbox(desk: Desktop) -> int:
     for text in [] if desk.args.json else texts:
         at = show_time(desk.local(from_database_time(text["received_at"])))
         asks = "" if text["request"] == "nothing" else f"  [{text['request']}]"
-        body = printable(text["body"] or "(not readable)")
-        say(f"{at}  {printable(text['sender'])}{asks}: {body}")
+        body = text["body"] or "(not readable)"
+        say(f"{at}  {text['sender']}{asks}: {body}")
     if not texts and not desk.args.json:
         say("No replies.")
     inbox.mark_read(desk.now)
@@ -6133,19 +6171,19 @@ def cmd_optout(desk: Desktop) -> int:
     """List the suppressed numbers, add one, or lift one."""
     args = desk.args
     if args.action == "list":
-        found = Inbox(desk.read()).opt_outs() if desk.database_path.exists() else []
+        found = Inbox(desk.read()).opt_outs() if desk.has_database() else []
         names = ("phone_number", "at", "words", "reason")
         if args.json:
             say(json.dumps([dict(zip(names, each, strict=True)) for each in found], indent=1))
         for number, at, words, reason in [] if args.json else found:
-            say(f"{number}  {at} UTC  {printable(reason or words)}")
+            say(f"{number}  {at} UTC  {reason or words}")
         return 0
     if not args.number:
         raise UsageError(f"optout {args.action} needs a phone number")
     try:
         number = parse_phone_number(args.number)
     except ValueError as error:
-        raise UsageError(f'"{printable(args.number)}": {error}') from error
+        raise UsageError(f'"{args.number}": {error}') from error
     database, actor = desk.write(), find_actor()
     inbox = Inbox(database)
     with database.transaction():
@@ -6436,6 +6474,9 @@ def _column_pair(text: str) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; give its exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # a terminal that can't show it gets an escape
+            stream.reconfigure(errors="backslashreplace")
     try:
         args = build_parser().parse_args(argv)
         config = load_config(args.config) if args.command != "demo" else parse_config({})
