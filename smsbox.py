@@ -3319,7 +3319,7 @@ def parse_registration(line: str) -> int | None:
     (1, None)
     """
     given = parse_fields(line)
-    if len(given) < 2 or not re.fullmatch("[0-9]{1,2}", given[1]) or '"' in line.split(",")[1]:
+    if len(given) < 2 or not re.fullmatch("[0-9]{1,3}", given[1]) or '"' in line.split(",")[1]:
         return None
     return int(given[1])
 

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import re
 import shlex
+import signal
+import sqlite3
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -73,3 +77,119 @@ def test_the_demo_runs_on_the_bare_interpreter_and_ends_well() -> None:
     assert "Sent: 5 of 5 messages." in run.stdout
     for text in ("Shall we keep them for you?", "Votre commande est prête 🎉", "See you!"):
         assert text in run.stdout
+
+
+# --- the SQL, in the sqlite3 shell, on the database of a running daemon
+
+
+class LiveBox:
+    """A daemon on a simulated modem; sql() is what an operator types."""
+
+    def __init__(self, folder: Path) -> None:
+        block = re.search(r"```sql\n(.*?)```", README, re.DOTALL)
+        assert block
+        titles = re.findall(r"^-- (.+)\n((?:(?!--).*\n)+)", block[1], re.MULTILINE)
+        self.statements: dict[str, str] = dict(titles)
+        self.database = folder / "smsbox.db"
+        (folder / "config.toml").write_text(
+            '[modem]\nport = "sim:"\n[business_hours]\nopens = "00:00"\ncloses = "24:00"\n'
+            "[service]\npoll_seconds = 0.1\n[clock]\nrequire_trust = false\n"
+            "[pacing]\nbubble_gap_seconds = [0, 0.1]\n"
+        )
+        self.process = subprocess.Popen(
+            [sys.executable, str(ROOT / "smsbox.py"), "--config", str(folder / "config.toml"),
+             "--database", str(self.database), "run"],
+            stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        self.await_answer("SELECT 1", "1")
+
+    def sql(self, statement: str) -> str:
+        run = subprocess.run(
+            ["sqlite3", str(self.database), statement], capture_output=True, text=True
+        )
+        assert not run.stderr or "no such table" in run.stderr or "locked" in run.stderr
+        return run.stdout.strip()
+
+    def typed(self, title: str, **changes: str) -> str:
+        """Type a statement of the README, with other values in it."""
+        statement = self.statements[title]
+        known = {"id": "id = 12", "failed_id": "id = 15", "wait": "+2 minutes"}
+        for name, new in changes.items():
+            old = known.get(name, name)
+            assert old in statement
+            statement = statement.replace(old, new)
+        return self.sql(statement)
+
+    def await_answer(self, question: str, answer: str, within_s: float = 20) -> None:
+        end = time.monotonic() + within_s
+        while not self.database.exists() or self.sql(question) != answer:
+            assert time.monotonic() < end, f"{question} never gave {answer}"
+
+    def insert(self, campaign: str, after: str = "+2 hours") -> str:
+        return self.sql(
+            "INSERT INTO scheduled_messages (phone_number, customer_name, message_content,"
+            " scheduled_for, status, campaign_name) VALUES ('+12135552309', 'Ana', 'Hi',"
+            f" datetime('now', '{after}'), 'scheduled', '{campaign}'); SELECT last_insert_rowid();"
+        )
+
+
+@pytest.fixture
+def live(tmp_path: Path) -> Iterator[LiveBox]:
+    box = LiveBox(tmp_path)
+    box.await_answer("SELECT count(*) FROM scheduled_messages", "0")
+    yield box
+    box.process.send_signal(signal.SIGTERM)
+    assert box.process.wait(timeout=20) == 0
+    assert box.process.stdout is not None
+    box.process.stdout.close()
+
+
+def test_the_readme_s_sql_shows_the_queue(live: LiveBox) -> None:
+    first, second = live.insert("spring"), live.insert("fall", "+1 hours")
+    assert [line.split("|")[0] for line in live.typed("the queue").splitlines()] == [second, first]
+    assert live.typed("how many of each") == "scheduled|2"
+    minutes = float(
+        live.typed("the next ten, with the minutes until they go").splitlines()[0].split("|")[3]
+    )
+    assert 59 <= minutes <= 60
+
+
+def test_the_daemon_obeys_the_readme_s_sql(live: LiveBox) -> None:
+    kept, gone, other = live.insert("fall"), live.insert("fall"), live.insert("spring")
+    live.typed("cancel one", id=f"id = {gone}")
+    live.typed("cancel a campaign")
+    before = live.sql(f"SELECT scheduled_for FROM scheduled_messages WHERE id = {kept}")
+    live.typed("push everything back by 30 minutes")
+    after = live.sql(f"SELECT scheduled_for FROM scheduled_messages WHERE id = {kept}")
+    assert live.sql(f"SELECT datetime('{before}', '+30 minutes') = '{after}'") == "1"
+    live.typed("a test, two minutes from now", wait="+1 second")
+    test = live.sql("SELECT max(id) FROM scheduled_messages")
+    live.await_answer(f"SELECT status FROM scheduled_messages WHERE id = {test}", "sent")
+    assert live.sql("SELECT group_concat(body, '/') FROM messages") == "A test/in two bubbles"
+    assert live.typed("how many of each") == "cancelled|2\nscheduled|1\nsent|1"
+    words = {"scheduled_message_id = 15": f"scheduled_message_id = {other}"}
+    told = [line.split("|")[1:3] for line in live.typed("what happened to it, and who did it",
+                                                        **words).splitlines()]  # fmt: skip
+    assert told == [["sql", "added"], ["sql", "cancelled"]]
+
+
+def test_a_failed_row_is_tried_again_by_the_readme_s_sql(live: LiveBox) -> None:
+    failed = live.insert("fall", "+1 second")
+    live.sql(f"UPDATE scheduled_messages SET phone_number = 'nobody' WHERE id = {failed}")
+    live.await_answer(f"SELECT status FROM scheduled_messages WHERE id = {failed}", "failed")
+    reason = live.sql(f"SELECT error_message FROM scheduled_messages WHERE id = {failed}")
+    assert "letters are no part of a phone number" in reason
+    live.sql(f"UPDATE scheduled_messages SET phone_number = '+12135552309' WHERE id = {failed}")
+    live.typed("try a failed one again", failed_id=f"id = {failed}")
+    live.await_answer(f"SELECT status FROM scheduled_messages WHERE id = {failed}", "sent")
+
+
+def test_the_connection_of_a_shell_does_not_stop_the_daemon(live: LiveBox) -> None:
+    """A write that an operator leaves open is waited for, not lost."""
+    row = live.insert("fall", "+1 second")
+    other = sqlite3.connect(live.database, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    time.sleep(1.5)
+    other.execute("COMMIT")
+    other.close()
+    live.await_answer(f"SELECT status FROM scheduled_messages WHERE id = {row}", "sent")
