@@ -676,15 +676,16 @@ def _read_time_of_day(value: object) -> int:
     return 1440 if match[1] is None else int(match[1]) * 60 + int(match[2])
 
 
-DAY_NAMES = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+DAY_NAMES = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 
 
 def _read_days(value: object) -> frozenset[int]:
-    wanted = 'a list of days, like ["mon", "tue"]'
-    texts = _read_texts(value) if isinstance(value, (list, tuple)) else ()
-    if not texts or not all(text[:3].lower() in DAY_NAMES for text in texts):
-        raise ValueError(wanted)
-    return frozenset(DAY_NAMES.index(text[:3].lower()) for text in texts)
+    """Read days by their names or the names' first three letters."""
+    numbers = {name[:length]: day for day, name in enumerate(DAY_NAMES) for length in (3, None)}
+    names = [str(each).lower() for each in value] if isinstance(value, (list, tuple)) else []
+    if not names or not numbers.keys() >= set(names):
+        raise ValueError('a list of days, like ["mon", "tue"]')
+    return frozenset(numbers[name] for name in names)
 
 
 def _read_dates(value: object) -> frozenset[date]:
@@ -693,7 +694,7 @@ def _read_dates(value: object) -> frozenset[date]:
         raise ValueError(wanted)
     try:
         return frozenset(
-            each if type(each) is date else date.fromisoformat(str(each)) for each in value
+            each if type(each) is date else date.fromisoformat(_read_text(each)) for each in value
         )
     except ValueError as error:
         raise ValueError(wanted) from error
@@ -747,7 +748,8 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("business_hours", "opens", "09:00", _read_time_of_day, "first minute of the day"),
     Setting("business_hours", "closes", "20:00", _read_time_of_day,
             'nothing begins from then on; "24:00" is midnight'),
-    Setting("business_hours", "days", list(DAY_NAMES), _read_days, "days of the week"),
+    Setting("business_hours", "days", [name[:3] for name in DAY_NAMES], _read_days,
+            "days of the week"),
     Setting("business_hours", "closed_on", [], _read_dates, 'holidays, like ["2026-12-25"]'),
     Setting("recipient_hours", "enabled", True, _read_flag,
             "keep to the recipient's hours too", in_force=False),
@@ -830,6 +832,9 @@ def _refuse_unknown_keys(tables: Mapping[str, object]) -> None:
     }
     for section, table in tables.items():
         if section not in known:
+            homes = [name for name, keys in known.items() if section in keys]
+            if homes:
+                raise ConfigError(f"{section} stands before any section: put it below [{homes[0]}]")
             near = _find_nearest(section, known)
             raise ConfigError(f"there is no section [{section}]: did you mean [{near}]?")
         if not isinstance(table, Mapping):
@@ -994,10 +999,15 @@ def read_records(lines: Iterable[str]) -> Iterator[tuple[int, list[str]]]:
         try:
             record = next(reader, None)
         except csv.Error as error:
+            where = f"line {line} (spreadsheet row {row + 1})"
+            if "larger" in str(error):
+                raise CampaignError(
+                    f"{where}: a cell of more than 131,072 characters begins there: shorten it,"
+                    ' or end the quote (") before it'
+                ) from error
             raise CampaignError(
-                f'line {line} (spreadsheet row {row + 1}): a quote (") opens there and is not'
-                f" closed where its cell ends: close it, or write a quote inside a text twice"
-                f" ({error})"
+                f'{where}: a quote (") opens there and is not closed where its cell ends: close'
+                f" it, or write a quote inside a text twice ({error})"
             ) from error
         if record is None:
             return
@@ -1166,7 +1176,7 @@ _LOST = (
 _MAY_BE_LOST = "[?\ufffdÃÂâðï]"
 _WEB_ADDRESS = r"(?i)\b(?:https?://|www\.|[\w-]+\.[a-z]{2,}/)\S*"
 _CONTROL = "[\x00-\x09\x0b-\x1f\x7f-\x9f\ud800-\udfff]"
-_NEAR_MARK = r"(?i)[\[({<]\s*/?\s*bubbles?\s*[\])}>]"
+_NEAR_MARK = r"(?i)[\[({<]+\s*/?\s*bub+les?\s*[\])}>]+|\[\s*bub+les?\b|\bbub+les?\s*\]"
 _PLACE = r"\{\{|\}\}|\{([^{}\n]*)\}|[{}]"
 
 
@@ -1267,9 +1277,10 @@ class _RowReader:
 
     def unused(self) -> list[str]:
         """Name the columns that neither a field nor the template reads."""
-        used = {*self._columns.values(), *self._places.values()}
+        fields_read = dict(self._columns)
         if self._order.template is not None:
-            used.discard(self._columns.get("message_content", -1))
+            fields_read.pop("message_content", None)
+        used = {*fields_read.values(), *self._places.values()}
         return [
             name.strip() for i, name in enumerate(self._header) if i not in used and name.strip()
         ]
@@ -1357,10 +1368,10 @@ class _RowReader:
             return "a quote opened here swallows the next row: close it in its own cell"
         if not text.replace(BUBBLE_MARK, "").strip():
             return "no text: fill it in or delete the row"
-        if "bubble" in text.casefold():
-            near = re.search(_NEAR_MARK, text.replace(BUBBLE_MARK, ""))
-            if near:
-                return f"{near[0]} is not the mark between bubbles: write {BUBBLE_MARK}"
+        if "bub" in text.casefold():
+            for mark in re.finditer(_NEAR_MARK, text):
+                if mark[0] != BUBBLE_MARK:
+                    return f"{mark[0]} is not the mark between bubbles: write {BUBBLE_MARK}"
         return None
 
     def _swallows_a_row(self, text: str) -> bool:
@@ -1474,16 +1485,25 @@ class Gap(NamedTuple):
 
 
 def opening_window(day: date, hours: BusinessHours) -> tuple[datetime, datetime] | None:
-    """Give the open span [opens, closes) of a local date in UTC; None on a closed day."""
+    """Give the open span [opens, closes) of a local date in UTC; None on a closed day.
+
+    In an hour that the clock repeats the later opening and the earlier closing count.
+    """
     if day.weekday() not in hours.days or day in hours.closed_on:
         return None
-    return _local_instant(day, hours.opens, hours), _local_instant(day, hours.closes, hours)
+    opens = _local_instant(day, hours.opens, hours.timezone, fold=1)
+    closes = _local_instant(day, hours.closes, hours.timezone, fold=0)
+    return (opens, closes) if opens < closes else None
 
 
-def _local_instant(day: date, minutes: int, hours: BusinessHours) -> datetime:
-    midnight = datetime.combine(day + timedelta(days=minutes // 1440), time())
-    wall = midnight + timedelta(minutes=minutes % 1440)
-    return wall.replace(tzinfo=hours.timezone).astimezone(UTC)
+def _local_instant(day: date, minutes: int, zone: ZoneInfo, fold: int) -> datetime:
+    """Find a wall time's instant; one that the clock jumps over is the first one after it."""
+    wall = datetime.combine(day, time()) + timedelta(minutes=minutes)
+    while True:
+        at = wall.replace(tzinfo=zone, fold=fold).astimezone(UTC)
+        if at.astimezone(zone).replace(tzinfo=None) == wall:
+            return at
+        wall += timedelta(minutes=1)
 
 
 def window_at_or_after(at: datetime, hours: BusinessHours) -> tuple[datetime, datetime]:
@@ -1567,13 +1587,14 @@ def replan(
     is pushed only as far as needed: from the first that can keep its time on, all keep theirs.
     """
     moved: list[datetime] = []
-    at = next_open(_whole_second(earliest), hours)
+    at = _whole_second(earliest)
     for place, planned in enumerate(times):
-        if planned >= at and is_open(planned, hours):
+        slot = next_open(max(at, planned), hours)
+        if slot == planned:
             return moved + list(times[place:])
-        moved.append(at)
+        moved.append(slot)
         gap = draw_gap(rng, pace)
-        at = next_open(_whole_second(at + timedelta(seconds=gap.gap_s + gap.skip_s)), hours)
+        at = _whole_second(slot + timedelta(seconds=gap.gap_s + gap.skip_s))
     return moved
 
 
@@ -1589,9 +1610,9 @@ def parse_local_time(text: str, zone: ZoneInfo) -> datetime:
     match = re.fullmatch(r"(\d{4}-\d\d-\d\d)[ T](\d{1,2})(:\d\d(?::\d\d)?)", text.strip())
     try:
         wall = datetime.fromisoformat(f"{match[1]}T{match[2]:0>2}{match[3]}" if match else "")
-    except ValueError as error:
+        at = wall.replace(tzinfo=zone).astimezone(UTC)
+    except (ValueError, OverflowError) as error:
         raise ValueError(f'"{text}" is not a time: write "YYYY-MM-DD HH:MM"') from error
-    at = wall.replace(tzinfo=zone).astimezone(UTC)
     if at.astimezone(zone).replace(tzinfo=None) != wall:
         raise ValueError(f'"{text}" does not exist: the clock is put forward over it that night')
     return at
@@ -2089,7 +2110,9 @@ CREATE TABLE scheduled_messages (
     consent_source TEXT NOT NULL DEFAULT '',
     actor TEXT                               -- the writer's signature, moved to events at once
 );
-CREATE INDEX rows_due ON scheduled_messages (scheduled_for, id, campaign_name)
+CREATE INDEX rows_due ON scheduled_messages (scheduled_for, id)
+    WHERE status = 'scheduled' AND held_because IS NULL;
+CREATE INDEX rows_due_by_campaign ON scheduled_messages (campaign_name, scheduled_for, id)
     WHERE status = 'scheduled' AND held_because IS NULL;
 CREATE INDEX rows_by_status ON scheduled_messages (status);
 CREATE INDEX rows_sent ON scheduled_messages (sent_at) WHERE status = 'sent';
@@ -2265,6 +2288,22 @@ _BUBBLE_COLUMNS = """id, scheduled_message_id, bubble, phone_number, body, statu
     coalesce(error_message, '')"""
 _FREE = """s.status = 'scheduled' AND s.held_because IS NULL
     AND s.campaign_name NOT IN (SELECT name FROM campaigns WHERE paused_because IS NOT NULL)"""
+_FIRST_OF_FREE_CAMPAIGNS = f"""
+    WITH RECURSIVE live (name) AS (
+        SELECT min(campaign_name) FROM scheduled_messages INDEXED BY rows_due_by_campaign
+        WHERE status = 'scheduled' AND held_because IS NULL
+        UNION ALL
+        SELECT (SELECT min(campaign_name)
+                FROM scheduled_messages INDEXED BY rows_due_by_campaign
+                WHERE campaign_name > live.name
+                AND status = 'scheduled' AND held_because IS NULL)
+        FROM live WHERE live.name IS NOT NULL)
+    SELECT {_ROW_COLUMNS} FROM live CROSS JOIN scheduled_messages s ON s.id = (
+        SELECT id FROM scheduled_messages INDEXED BY rows_due_by_campaign
+        WHERE campaign_name = live.name AND status = 'scheduled' AND held_because IS NULL
+        ORDER BY scheduled_for, id LIMIT 1)
+    WHERE live.name NOT IN (SELECT name FROM campaigns WHERE paused_because IS NOT NULL)
+    ORDER BY s.scheduled_for, s.id LIMIT 1"""
 _HELD = """scheduled_messages INDEXED BY rows_held
     WHERE status = 'scheduled' AND held_because IS NOT NULL"""
 # Begun: at least one segment may have reached its recipient.
@@ -2545,9 +2584,13 @@ class Store:
     def next_row(self) -> StoredRow | None:
         """Give the free row that comes first, due or not."""
         record = self.database.one(
-            f"SELECT {_ROW_COLUMNS} FROM scheduled_messages s INDEXED BY rows_due"
-            f" WHERE {_FREE} ORDER BY s.scheduled_for, s.id LIMIT 1"
+            f"SELECT {_ROW_COLUMNS}, EXISTS (SELECT 1 FROM campaigns WHERE name = s.campaign_name"
+            " AND paused_because IS NOT NULL) FROM scheduled_messages s INDEXED BY rows_due"
+            " WHERE s.status = 'scheduled' AND s.held_because IS NULL"
+            " ORDER BY s.scheduled_for, s.id LIMIT 1"
         )
+        if record and record[-1]:  # many rows of its campaign may follow: look campaign by campaign
+            record = self.database.one(_FIRST_OF_FREE_CAMPAIGNS)
         return _to_row(record) if record else None
 
     def row(self, row_id: MessageId) -> StoredRow | None:
@@ -3344,6 +3387,7 @@ _USB_AT_INTERFACE: Mapping[tuple[str, str | None], str] = {
 _UARTS = ("/dev/serial0", "/dev/ttyAMA0", "/dev/ttyS0")
 _REGISTERED = frozenset((1, 5, 6, 7, 9, 10))  # 6 and 7: for SMS only, which is all we want
 _PROMPT_S = 10.0
+_LATE_ERROR_S = 20.0
 _ANY_LINE = "*"
 
 
@@ -3572,7 +3616,7 @@ class Modem:
                 raise NotReady(Fault.SIM, "the SIM wants its PUK: unlock it in a phone")
             else:
                 self._clock.until(self._clock.monotonic() + 2)
-        raise NotReady(Fault.SIM, f"no usable SIM ({state}): push it in, contacts down")
+        raise NotReady(Fault.SIM, f"no usable SIM ({printable(state)}): push it in, contacts down")
 
     def _enter_pin(self, may_try_pin: bool) -> None:
         if not self._settings.sim_pin:
@@ -3581,7 +3625,7 @@ class Modem:
             raise NotReady(Fault.SIM, "the SIM refused this PIN: correct sim_pin, then restart")
         try:
             self.command(f'AT+CPIN="{self._settings.sim_pin}"', timeout_s=30)
-        except Refused as refused:
+        except (Refused, NoAnswer) as refused:
             self.pin_was_refused = True  # three wrong ones lock the SIM: never a second try
             raise NotReady(
                 Fault.SIM, f"the SIM refused the PIN ({refused}): correct sim_pin, then restart"
@@ -3662,6 +3706,7 @@ class Modem:
 
     def _await_reference(self, pdu: str) -> MessageReference:
         """Wait for +CMGS: after Ctrl-Z, and half as long again for a late one."""
+        begun = self._clock.monotonic()
         for line in self._read_lines(self._settings.send_timeout_seconds * 1.5):
             match = re.match(r"\+CMGS:\s*(\d+)", line)
             if match:
@@ -3669,7 +3714,7 @@ class Modem:
                 return MessageReference(int(match[1]) & 0xFF)
             final = parse_final(line)
             if final:
-                self._judge_refusal(final)
+                self._judge_refusal(final, self._clock.monotonic() - begun)
             if is_reboot(line):
                 self._out_of_step = True
                 raise OutcomeUnknown("the modem started anew after the hand-over")
@@ -3678,9 +3723,12 @@ class Modem:
         self._out_of_step = True
         raise OutcomeUnknown("the modem gave no result")
 
-    def _judge_refusal(self, final: Final) -> None:
-        # After Ctrl-Z a time-out of the network, or an error without a code, may hide a sent text.
-        if final.ok or final.refusal is RefusalClass.UNKNOWN or final.words in _PLAIN_ERRORS:
+    def _judge_refusal(self, final: Final, after_s: float) -> None:
+        """After Ctrl-Z a time-out of the network, an error without a code, or one that comes late
+        and blames the modem may all hide a sent text."""
+        without_code = final.words in _PLAIN_ERRORS or final.words.endswith("without a code")
+        late = final.refusal is RefusalClass.MODEM and after_s > _LATE_ERROR_S
+        if final.ok or final.refusal is RefusalClass.UNKNOWN or without_code or late:
             raise OutcomeUnknown(f"the modem said {final.words} after the hand-over")
         raise Refused(final.refusal, final.words)
 
@@ -3707,9 +3755,7 @@ class Modem:
             for line in lines:
                 if line.startswith("+CMGL:"):
                     header = parse_fields(line)
-                elif (
-                    header and re.fullmatch("[0-9]{1,5}", header[0]) and header[1] in ("0", "1")
-                ):  # received ones
+                elif header and re.fullmatch("[0-9]{1,5},[01]", ",".join(header[:2])):  # received
                     found.append(StoredTpdu(memory, int(header[0]), line))
         return found
 

@@ -229,8 +229,9 @@ def test_other_lines_are_no_final_result(line: str) -> None:
     assert smsbox.parse_final(line) is None
 
 
-def test_words_of_a_modem_can_not_forge_a_line() -> None:
-    final = smsbox.parse_final("+CMS ERROR: a\x1b[2Jb\x9b")
+@pytest.mark.parametrize("says", ["+CMS ERROR: ", "+CME ERROR: ", "COMMAND NOT SUPPORT"])
+def test_words_of_a_modem_can_not_forge_a_line(says: str) -> None:
+    final = smsbox.parse_final(f"{says}a\x1b[2Jb\x9b\x85<0>c")
     assert final is not None
     assert final.words.isprintable()
 

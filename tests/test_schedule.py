@@ -711,7 +711,9 @@ def test_same_text_in_another_campaign_is_no_duplicate(desk: Desk) -> None:
 def test_who_said_stop_is_left_out_and_said(desk: Desk) -> None:
     desk.write("c.csv", THREE)
     assert desk.schedule("c.csv", "--yes", "--limit", "1", "--start", TEN).status == 0
-    desk.execute("INSERT INTO opt_outs VALUES ('+13105559876', '2025-01-01 00:00:00', 'stop', '')")
+    desk.execute(
+        "INSERT INTO opt_outs (phone_number, at, words, reason) VALUES ('+13105559876', '2025-01-01 00:00:00', 'stop', '')"
+    )
     stored = desk.schedule("c.csv", "--yes")
     assert stored.status == 0
     assert re.search(r"\+13105559876.*stop", stored.out)
@@ -840,6 +842,14 @@ def test_start_that_is_no_time_is_a_usage_error(desk: Desk, start: str) -> None:
     refused = desk.schedule("c.csv", "--dry-run", "--start", start)
     assert refused.status == 2
     assert "YYYY-MM-DD HH:MM" in refused.sentence
+
+
+@pytest.mark.parametrize("start", ["9999-12-31 12:00", "9999-12-31 23:59"])
+def test_start_at_the_end_of_all_time_is_a_usage_error(desk: Desk, start: str) -> None:
+    desk.write("c.csv", many(300))
+    refused = desk.schedule("c.csv", "--dry-run", "--start", start)
+    assert refused.status == 2
+    assert "--start" in refused.sentence
 
 
 def test_start_in_the_missing_hour_is_an_error_and_in_the_repeated_hour_the_first(
@@ -1532,7 +1542,9 @@ def test_who_says_stop_before_yes_is_left_out_of_the_new_plan(desk: Desk) -> Non
     assert desk.schedule("a.csv", "--yes", "--start", f"{DAY} 15:00").status == 0
     terminal = desk.terminal("c.csv", "--start", TEN)
     terminal.wait_for(QUESTION)
-    desk.execute("INSERT INTO opt_outs VALUES ('+13105559876', '2025-01-01 00:00:00', 'stop', '')")
+    desk.execute(
+        "INSERT INTO opt_outs (phone_number, at, words, reason) VALUES ('+13105559876', '2025-01-01 00:00:00', 'stop', '')"
+    )
     terminal.type("YES\n")
     assert len(message_lines(terminal.wait_for(QUESTION))) == 2
     terminal.type("YES\n")
