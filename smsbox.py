@@ -1613,6 +1613,8 @@ def parse_local_time(text: str, zone: ZoneInfo) -> datetime:
         at = wall.replace(tzinfo=zone).astimezone(UTC)
     except (ValueError, OverflowError) as error:
         raise ValueError(f'"{text}" is not a time: write "YYYY-MM-DD HH:MM"') from error
+    if not 2020 <= wall.year <= 2099:
+        raise ValueError(f'"{text}" lies outside the years 2020 to 2099: name a nearer time')
     if at.astimezone(zone).replace(tzinfo=None) != wall:
         raise ValueError(f'"{text}" does not exist: the clock is put forward over it that night')
     return at
@@ -3199,7 +3201,7 @@ class LineParser:
         """Take bytes as they came, give the lines they complete; empty lines are dropped."""
         self._rest += data
         *done, rest = re.split(rb"[\r\n]+", bytes(self._rest))
-        self._rest = bytearray(rest[-_MAX_LINE:])
+        self._rest = bytearray(rest[:_MAX_LINE])
         lines = (line[:_MAX_LINE].replace(b"\0", b"").decode("latin-1").strip() for line in done)
         return [line for line in lines if line]
 
@@ -3330,7 +3332,7 @@ def parse_final(line: str) -> Final | None:
     if match:
         return _parse_error(match[1], match[2].strip())
     if line in _PLAIN_ERRORS or line.startswith("COMMAND NOT SUPPORT"):
-        return Final(False, line, RefusalClass.MODEM)
+        return Final(False, printable(line), RefusalClass.MODEM)
     return None
 
 
@@ -4123,9 +4125,9 @@ def lamp_level(
     (True, 10.5)
     """
     start = monotonic - monotonic % period
-    phase = monotonic - start
+    phase = monotonic - start + 1e-6  # an edge that rounding has just missed is reached
     lit = any(begin <= phase < end for begin, end in spans)
-    edges = [edge for span in spans for edge in span if edge > phase + 1e-6]
+    edges = [edge for span in spans for edge in span if edge > phase]
     return lit, start + min([*edges, period])
 
 
@@ -4217,13 +4219,14 @@ class JournalFormatter(logging.Formatter):
         super().__init__("%(message)s" if for_journal else "%(asctime)s %(message)s", "%H:%M:%S")
         self._for_journal = for_journal
 
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        """Write the message in one line: text from outside can't forge another."""
+        return printable(super().formatMessage(record))
+
     def format(self, record: logging.LogRecord) -> str:
         """Format a record; a traceback's lines keep the priority."""
-        text = super().format(record)
-        if not self._for_journal:
-            return text
-        priority = f"<{self._PRIORITIES.get(record.levelno, 6)}>"
-        return "\n".join(priority + line for line in text.splitlines())
+        priority = f"<{self._PRIORITIES.get(record.levelno, 6)}>" if self._for_journal else ""
+        return "\n".join(priority + printable(line) for line in super().format(record).split("\n"))
 
 
 def start_journal(environment: Mapping[str, str], debug: bool) -> None:

@@ -112,7 +112,7 @@ def as_module(folder: Path) -> list[str]:
 
 def compiled_module(folder: Path) -> list[str]:
     """Put a copy of the program there and compile it."""
-    py_compile.compile(shutil.copy(SCRIPT, folder / "smsbox.py"), doraise=True)
+    py_compile.compile(str(shutil.copy(SCRIPT, folder / "smsbox.py")), doraise=True)
     return as_module(folder)
 
 

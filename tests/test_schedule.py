@@ -712,7 +712,8 @@ def test_who_said_stop_is_left_out_and_said(desk: Desk) -> None:
     desk.write("c.csv", THREE)
     assert desk.schedule("c.csv", "--yes", "--limit", "1", "--start", TEN).status == 0
     desk.execute(
-        "INSERT INTO opt_outs (phone_number, at, words, reason) VALUES ('+13105559876', '2025-01-01 00:00:00', 'stop', '')"
+        "INSERT INTO opt_outs (phone_number, at, words, reason)"
+        " VALUES ('+13105559876', '2025-01-01 00:00:00', 'stop', '')"
     )
     stored = desk.schedule("c.csv", "--yes")
     assert stored.status == 0
@@ -1543,7 +1544,8 @@ def test_who_says_stop_before_yes_is_left_out_of_the_new_plan(desk: Desk) -> Non
     terminal = desk.terminal("c.csv", "--start", TEN)
     terminal.wait_for(QUESTION)
     desk.execute(
-        "INSERT INTO opt_outs (phone_number, at, words, reason) VALUES ('+13105559876', '2025-01-01 00:00:00', 'stop', '')"
+        "INSERT INTO opt_outs (phone_number, at, words, reason)"
+        " VALUES ('+13105559876', '2025-01-01 00:00:00', 'stop', '')"
     )
     terminal.type("YES\n")
     assert len(message_lines(terminal.wait_for(QUESTION))) == 2
