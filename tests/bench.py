@@ -299,16 +299,19 @@ def daemon(
     files = ["--config", str(config), "--database", str(database)]
     with (config.parent / "journal").open("ab") as journal:
         process = subprocess.Popen(
-            [*before, *command, *files, "run"], stdout=journal, env=ENVIRONMENT
+            [*before, *command, *files, "run"],
+            stdout=journal,
+            env=ENVIRONMENT,
+            start_new_session=True,
         )
         try:
             yield process
         finally:
-            process.send_signal(signal.SIGTERM)
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(10)
-            process.kill()
-            process.wait()
+            for number in (signal.SIGTERM, signal.SIGKILL):
+                with suppress(ProcessLookupError):  # strace ends and leaves the daemon behind
+                    os.killpg(process.pid, number)
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(10)
 
 
 def processor_s(pid: int) -> float:
