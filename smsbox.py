@@ -729,7 +729,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("modem", "send_timeout_seconds", 120, _LONG_SEND,
             "how long a segment's result may take; half as long again is listened on"),
     Setting("modem", "power_key_gpio", None, _pin_number,
-            "BCM pin of a HAT's power key", in_force=False, example=4),
+            "BCM pin of a HAT's power key", example=4),
     Setting("pacing", "first_after_seconds", 60, _SECONDS, "from the start to the first message"),
     Setting("pacing", "interval_minutes", [4, 7], _span(10_000, "numbers of minutes"),
             "between two messages, drawn evenly"),
@@ -3203,7 +3203,7 @@ class LineParser:
         *done, rest = re.split(rb"[\r\n]+", bytes(self._rest))
         self._rest = bytearray(rest[:_MAX_LINE])
         lines = (line[:_MAX_LINE].replace(b"\0", b"").decode("latin-1").strip() for line in done)
-        return [line for line in lines if line]
+        return [each for line in lines for each in _unglue(line) if each]
 
     def take_prompt(self) -> bool:
         """Tell whether the modem asks for the TPDU ('> ', with or without the space)."""
@@ -3211,6 +3211,11 @@ class LineParser:
             return False
         self._rest.clear()
         return True
+
+
+def _unglue(line: str) -> list[str]:
+    """Part an answer from a notice that follows it without a line end between them."""
+    return [line] if line.startswith("AT") else re.split(_GLUED, line)
 
 
 class Final(NamedTuple):
@@ -3250,12 +3255,24 @@ CMS_ERRORS: Mapping[int, tuple[str, RefusalClass]] = {
     99: ("information element not implemented", _O),
     111: ("protocol error", _R),
     127: ("interworking", _R),
+    128: ("telematic interworking not supported", _O),
+    143: ("protocol identifier not supported", _O),
+    144: ("alphabet not supported", _O),
+    159: ("data coding scheme not supported", _O),
+    175: ("command not supported", _O),
+    176: ("TPDU not supported", _O),
     192: ("service centre busy", _T),
     193: ("no service centre subscription", _A),
     194: ("service centre system failure", _N),
     195: ("invalid address of the recipient", _R),
     196: ("recipient barred", _R),
+    197: ("the service centre has this text already", _U),
+    198: ("validity period format not supported", _O),
+    199: ("validity period not supported", _O),
     208: ("the SIM's message storage is full", _T),
+    211: ("the recipient's memory is full", _R),
+    255: ("unspecified error", _M),
+    256: ("temporarily not allowed", _T),
     300: ("modem failure", _M),
     301: ("the modem's message service is reserved", _M),
     302: ("operation not allowed", _M),
@@ -3282,6 +3299,8 @@ CMS_ERRORS: Mapping[int, tuple[str, RefusalClass]] = {
     513: ("no acknowledgement from the network", _U),
     514: ("temporary failure", _T),
     515: ("initialisation in progress", _T),
+    517: ("not accepted by the modem", _O),
+    522: ("temporarily not allowed", _T),
 }  # fmt: skip
 CME_ERRORS: Mapping[int, tuple[str, RefusalClass]] = {
     3: ("operation not allowed", _M),
@@ -3295,7 +3314,15 @@ CME_ERRORS: Mapping[int, tuple[str, RefusalClass]] = {
     16: ("incorrect password", _A),
     30: ("no network service", _N),
     31: ("network time-out", _U),
+    32: ("emergency calls only", _N),
     100: ("unknown error", _M),
+    103: ("illegal SIM", _A),
+    106: ("illegal modem", _A),
+    107: ("services not allowed", _A),
+    111: ("this network is not allowed", _A),
+    112: ("this area is not allowed", _A),
+    113: ("roaming is not allowed here", _A),
+    262: ("the SIM is blocked", _A),
     515: ("initialisation in progress", _T),
 }
 _PLAIN_ERRORS = ("ERROR", "ABORTED", "NO CARRIER", "COMMAND NOT SUPPORT", "TOO MANY PARAMETERS")
@@ -3305,9 +3332,14 @@ _UNSOLICITED = (
     r"RDY|RING|Call Ready|SMS Ready|SMS DONE|PB DONE|QCRDY|\*ATREADY|\*PSUTTZ|DST:|NO CARRIER|"
     r"(NORMAL|UNDER-VOLTAGE|OVER-VOLTAGE) |"
     r"\^(BOOT|RSSI|HCSQ|MODE|SRVST|SIMST|STIN|NWTIME|DSFLOWRPT)|"
-    r"\+(QIND|CMTI|CMT|CDS|CDSI|CUSD|CLIP|CTZV|CTZE|CGEV|CRING|CIEV|CFUN|CPIN|PBREADY|ZUSIMR)\b"
+    r"\+(QIND|CMTI|CMT|CDS|CDSI|CUSD|CLIP|CTZV|CTZE|CGEV|CRING|CIEV|CFUN|CPIN|PBREADY|ZUSIMR|"
+    r"SIMCARD|READY)\b"
 )
-_REBOOT = r"RDY$|\*ATREADY|NORMAL POWER DOWN|UNDER-VOLTAGE POWER DOWN|QCRDY"
+# What it means to smsbox; ^BOOT is not here: E173 and its like say it all day long.
+_REBOOT = r"RDY$|\*ATREADY|(NORMAL|UNDER-VOLTAGE|OVER-VOLTAGE) POWER DOWN|QCRDY|\+READY$"
+_SIM_GONE = r"\+CPIN: ?NOT (INSERTED|READY)|\+SIMCARD: ?NOT AVAILABLE|\^SIMST: ?(0|255)\b"
+_WEAK_POWER = r"(UNDER|OVER)-VOLTAGE WARNN?ING"  # the makers' spelling has two N
+_GLUED = r"(?<=\S)(?=(?:\+CMTI|\+CDSI|\+CREG|\^RSSI|\^HCSQ|\^MODE): )"
 
 
 def is_unsolicited(line: str) -> bool:
@@ -3318,6 +3350,16 @@ def is_unsolicited(line: str) -> bool:
 def is_reboot(line: str) -> bool:
     """Tell whether a line says that the modem has just started or goes off."""
     return bool(re.match(_REBOOT, line))
+
+
+def is_sim_gone(line: str) -> bool:
+    """Tell whether a line says that the SIM was taken out or is out of order."""
+    return bool(re.match(_SIM_GONE, line))
+
+
+def is_weak_power(line: str) -> bool:
+    """Tell whether a line complains of the supply voltage."""
+    return bool(re.match(_WEAK_POWER, line))
 
 
 def parse_final(line: str) -> Final | None:
@@ -3339,6 +3381,7 @@ def parse_final(line: str) -> Final | None:
 def _parse_error(kind: str, told: str) -> Final:
     table = CMS_ERRORS if kind == "CMS" else CME_ERRORS
     if told.isascii() and told.isdigit():
+        # Codes of the makers' own, from 500 on, differ from maker to maker: the modem is blamed.
         words, refusal = table.get(int(told[:9]), ("unknown code", RefusalClass.MODEM))
         return Final(False, f"{kind} {told} {words}", refusal)
     # Some modems keep words whatever +CMEE says ('+CMS ERROR: Unknown error').
@@ -3375,22 +3418,67 @@ def parse_registration(line: str) -> int | None:
 # other line is a notice, so that an answer is never taken from a stray line. It does not know SQL,
 # campaigns or the pace; it waits through the clock it is given.
 
-# USB identity -> the interface with the AT port (udev rules of ModemManager 1.24); None: any.
+# USB identity -> the interface with the AT port, as in the udev rules of ModemManager 1.24 and the
+# qcserial driver of Linux (Sierra); product None: any other of that maker.
 _USB_AT_INTERFACE: Mapping[tuple[str, str | None], str] = {
     ("1e0e", "9001"): "02",  # SimCom SIM7600, SIM7100, SIM7000
     ("1e0e", "9205"): "02",  # SimCom SIM7070, SIM7080
     ("1e0e", "9206"): "02",
     ("1e0e", "9011"): "04",  # SimCom A7600, A7670
     ("2c7c", None): "02",  # Quectel EC25, EG25, EG91, BG96
+    ("19d2", "0108"): "03",  # ZTE
     ("19d2", "0117"): "02",  # ZTE MF190
+    ("1546", "1010"): "06",  # u-blox TOBY-L4
     ("1546", "1102"): "00",  # u-blox SARA-U2
-    ("1546", "1107"): "00",  # u-blox TOBY-R2, LARA-R2
+    ("1546", "1107"): "00",  # u-blox TOBY-R2
+    ("1546", "110a"): "00",  # u-blox LARA-R2
+    ("1bc7", "0021"): "00",  # Telit HE910, UE910
+    ("1bc7", "1003"): "00",  # Telit UC864
+    ("1bc7", "1201"): "04",  # Telit LE910
+    ("1199", None): "03",  # Sierra MC7304, MC7455
 }
+# Huawei tells its AT port by the interface's protocol, wherever that lies.
+_HUAWEI, _HUAWEI_AT_PROTOCOLS = "12d1", ("02", "12", "52", "62")
 _UARTS = ("/dev/serial0", "/dev/ttyAMA0", "/dev/ttyS0")
-_REGISTERED = frozenset((1, 5, 6, 7, 9, 10))  # 6 and 7: for SMS only, which is all we want
+_REGISTERED = {  # <stat> of TS 27.007 7.2; 6 and 7 are all we want
+    1: "at home", 5: "roaming", 6: "for SMS only", 7: "for SMS only, roaming",
+    9: "at home, no fallback", 10: "roaming, no fallback",
+}  # fmt: skip
+_ACCESS = {"0": "2G", "1": "2G", "2": "3G", "3": "2G", "4": "3G", "5": "3G", "6": "3G", "7": "LTE"}
+BAUD_RATES = (115200, 9600, 57600, 38400, 19200, 460800, 230400, 921600)  # the likely ones first
 _PROMPT_S = 10.0
 _LATE_ERROR_S = 20.0
 _ANY_LINE = "*"
+
+
+class Quirk(NamedTuple):
+    """What a family of modems, known by its +CGMI and +CGMM words, needs in its own way."""
+
+    model: str  # a pattern
+    set_up: tuple[str, ...] = ()
+    restart: str = "AT+CFUN=1,1"
+    note: str = ""  # what the operator should know
+
+
+# What is not here every modem gets: each setting is tried, and what is refused is done without.
+QUIRKS = (
+    # E173, E3372: ^RSSI, ^HCSQ and ^MODE come several times a minute, between command and answer.
+    Quirk("huawei", set_up=("AT^CURC=0",)),
+    # SIM7600, A7670: after AT+CFUN=1,1 some firmware answers but never registers again.
+    Quirk("SIM7[1568]|A76", restart="AT+CRESET"),
+    # SIM7000, SIM7080: the maker says that they have no SMS function; some networks carry it.
+    Quirk("SIM70", note="the maker promises no SMS on this model"),
+)
+
+
+def find_quirk(model: str) -> Quirk:
+    """Give the quirk of a model; a plain one where there is none.
+
+    >>> find_quirk("SIMCOM INCORPORATED SIMCOM_SIM7600G-H").restart
+    'AT+CRESET'
+    """
+    plain = Quirk("")
+    return next((each for each in QUIRKS if re.search(f"(?i){each.model}", model)), plain)
 
 
 @dataclass(frozen=True, slots=True)
@@ -3403,35 +3491,55 @@ class Identity:
     operator: str = ""
 
 
-def find_port(wanted: str, sys_tty: Path = Path("/sys/class/tty")) -> str:
-    """Give the device of the modem; PortLost with what to do when there is none, or more than one.
+def find_ports(wanted: str, sys_tty: Path = Path("/sys/class/tty")) -> list[str]:
+    """Give the devices that may be the modem, best first; PortLost where there is none.
 
-    Only known USB modems are taken: an unknown device is never talked to.
+    What is wanted by name is taken at its word while it is there. "auto", or a name that is gone,
+    gives the AT ports of known USB modems, then the UARTs of the Pi: an unknown device is never
+    talked to.
     """
-    if wanted != "auto":
-        return wanted
+    if wanted != "auto" and (":" in wanted or os.path.exists(wanted)):
+        return [wanted]
     found = {}
     for tty in sorted(sys_tty.glob("tty[UA][SC][BM]*")):
         interface = (tty / "device").resolve()
         for folder in (interface, *interface.parents[:3]):
-            number = _read_word(folder / "bInterfaceNumber")
-            if not number:
-                continue
-            device = folder.parent
-            identity = (_read_word(device / "idVendor"), _read_word(device / "idProduct"))
-            if number == _USB_AT_INTERFACE.get(
-                identity, _USB_AT_INTERFACE.get((identity[0], None), "")
-            ):
-                found[str(device)] = f"/dev/{tty.name}"
-    if len(found) > 1:
-        lines = " or ".join(f'port = "{path}"' for path in sorted(found.values()))
-        raise PortLost(f"there are {len(found)} modems: put {lines} into [modem] of the config")
+            if _is_at_interface(folder):
+                found[str(folder.parent)] = f"/dev/{tty.name}"
     if found:
-        return next(iter(found.values()))
-    for uart in _UARTS:
-        if Path(uart).exists() and sys_tty == Path("/sys/class/tty"):
-            return uart
-    raise PortLost("no modem is plugged in that is known: plug one in, or name its port in [modem]")
+        return sorted(found.values())
+    if wanted == "auto":
+        for uart in _UARTS:
+            if Path(uart).exists() and sys_tty == Path("/sys/class/tty"):
+                return [uart]
+        raise PortLost(
+            "no modem is plugged in that is known: plug one in, or name its port in [modem]"
+        )
+    raise PortLost(f"{wanted} is not there: is the modem plugged in and powered?")
+
+
+def _is_at_interface(folder: Path) -> bool:
+    number = _read_word(folder / "bInterfaceNumber")
+    vendor = _read_word(folder.parent / "idVendor")
+    product = _read_word(folder.parent / "idProduct")
+    if vendor == _HUAWEI:
+        return _read_word(folder / "bInterfaceProtocol") in _HUAWEI_AT_PROTOCOLS
+    known = _USB_AT_INTERFACE.get((vendor, product), _USB_AT_INTERFACE.get((vendor, None), "none"))
+    return number == known
+
+
+def is_uart(name: str) -> bool:
+    """Tell whether a port is a UART, whose baud rate matters; USB modems take any."""
+    return bool(re.match(r"/dev/tty(S|AMA)\d", os.path.realpath(name)))
+
+
+def name_lastingly(port: str, links: Path = Path("/dev/serial/by-path")) -> str:
+    """Give the name of a device that stays when it is plugged in again; else its own."""
+    with suppress(OSError):
+        for link in sorted(links.iterdir()):
+            if os.path.realpath(link) == os.path.realpath(port):
+                return str(link)
+    return port
 
 
 def _read_word(path: Path) -> str:
@@ -3446,19 +3554,28 @@ class Notices(NamedTuple):
 
     restarted: bool
     memories: frozenset[str]  # where texts or reports have come in
+    sim_gone: bool = False
+    weak_power: bool = False
 
 
 class Modem:
     """One conversation over one open port. After PortLost it is thrown away."""
 
-    def __init__(self, port: Port, clock: Clock, settings: ModemSettings) -> None:
+    def __init__(
+        self, port: Port, clock: Clock, settings: ModemSettings, patience: int = 10
+    ) -> None:
         self.identity = Identity()
         self.signal_dbm: int | None = None
+        self.registration = ""  # in words; "" while there is none
+        self.access = ""  # 'LTE', '3G', '2G'
+        self.service_centre = ""
+        self.storage_full = False
         self.pin_was_refused = False
         self.delivery_reports = False  # whether the modem will tell of them
         self._port = port
         self._clock = clock
         self._settings = settings
+        self._patience = patience  # how often a silent modem is called
         self._parser = LineParser()
         self._lines: deque[str] = deque()
         self._notices: deque[str] = deque(maxlen=1000)
@@ -3492,6 +3609,8 @@ class Modem:
             else:
                 self._note(line)
         self._out_of_step = True
+        if answer:  # Wavecom: an answer whose OK never comes
+            return answer
         raise NoAnswer(f"the modem does not answer {_mask_pin(text)}")
 
     def ask(self, text: str, prefix: str = _ANY_LINE, timeout_s: float = 5.0) -> str:
@@ -3516,7 +3635,12 @@ class Modem:
         lines = list(self._notices)
         self._notices.clear()
         told = (re.match(r'\+C(?:MT|DS)I: *"(\w+)"', line) for line in lines)
-        return Notices(any(map(is_reboot, lines)), frozenset(each[1] for each in told if each))
+        return Notices(
+            any(map(is_reboot, lines)),
+            frozenset(each[1] for each in told if each),
+            any(map(is_sim_gone, lines)),
+            any(map(is_weak_power, lines)),
+        )
 
     def _note(self, line: str) -> None:
         self._notices.append(line)
@@ -3555,7 +3679,7 @@ class Modem:
 
         A modem that stays silent is given up as PortLost: opening the port again may help.
         """
-        for _ in range(10):
+        for _ in range(self._patience):
             self._port.write(ESCAPE + b"\r")
             self._drain_until_quiet(0.3)
             self._write("AT")
@@ -3569,62 +3693,133 @@ class Modem:
 
     def attach(self, may_try_pin: bool = True) -> None:
         """Bring the modem into a known state; NotReady says what it lacks."""
+        self.greet()
+        self.unlock(may_try_pin)
+        self.set_up()
+
+    def greet(self) -> None:
+        """Come into step and learn who it is; a locked SIM tells its ICCID on most modems."""
         self._resynchronise()
         for text in ("ATE0", "ATV1", "AT+CMEE=1", "ATS0=0", "AT+CLIP=0", "AT+CMMS=0"):
             self.ask(text)
         model = " ".join(filter(None, (self.ask("AT+CGMI"), self.ask("AT+CGMM"))))
         self.identity = Identity(model=printable(model), imei=_digits(self.ask("AT+CGSN")))
-        if parse_fields(self.ask("AT+CFUN?", "+CFUN:"))[:1] == ["0"]:
+        for text in find_quirk(model).set_up:
+            self.ask(text)
+        if parse_fields(self.ask("AT+CFUN?", "+CFUN:"))[:1] in (["0"], ["4"]):
             self.ask("AT+CFUN=1", timeout_s=15)
-        self._unlock(may_try_pin)
+        self._read_iccid()
+
+    def set_up(self) -> None:
+        """Choose PDU mode and notices, once the SIM is unlocked."""
         self._set_pdu_mode()
         self._find_service_centre()
         self._choose_notices()
-        iccid = _digits(self.ask("AT+CCID") or self.ask("AT+ICCID"))
-        operator = parse_fields(self.ask("AT+COPS?", "+COPS:", 10))[2:3]
-        self.identity = replace(self.identity, iccid=iccid, operator=printable("".join(operator)))
+        if not self.identity.iccid:
+            self._read_iccid()
+
+    def _read_iccid(self) -> None:
+        forms = ("AT+CCID", "AT+ICCID", "AT+QCCID", "AT^ICCID?")
+        iccid = next((found for form in forms if (found := _digits(self.ask(form)))), "")
+        self.identity = replace(self.identity, iccid=iccid)
 
     def check_network(self) -> None:
-        """Look for registration and signal; NotReady while there is none."""
+        """Look for SIM, registration, signal and the way in; NotReady says what is lacking."""
+        state = self._ask_sim()
+        if state not in ("READY", "ERROR"):
+            raise NotReady(Fault.SIM, f"the SIM does not answer any more ({state})")
         strength = parse_fields(self.ask("AT+CSQ", "+CSQ:"))[0]
         level = int(strength) if strength.isascii() and strength.isdigit() else 99
         self.signal_dbm = 2 * level - 113 if level <= 31 else None  # TS 27.007 8.5
-        states = []
+        self._check_registration()
+        if not self.identity.operator:
+            cells = [*parse_fields(self.ask("AT+COPS?", "+COPS:", 10)), "", "", "", ""]
+            self.identity = replace(self.identity, operator=printable(cells[2]))
+            self.access = _ACCESS.get(cells[3], "")
+        self._check_way_in()
+
+    def _check_registration(self) -> None:
+        states: dict[str, int] = {}
         for name in ("CREG", "CEREG", "CGREG"):
             with suppress(Refused):
                 for line in self.command(f"AT+{name}?", f"+{name}:"):
                     state = parse_registration(line)
                     if state is not None:
-                        states.append(state)
-            if _REGISTERED.intersection(states):
+                        states[name] = state
+            if states.get(name) in _REGISTERED:
+                self.registration = _REGISTERED[states[name]]
                 return
-        if 3 in states:
+        self.registration = ""
+        self.identity = replace(self.identity, operator="")
+        if 3 in states.values():
             raise NotReady(Fault.NO_NETWORK, "the network denies this SIM: ask its operator")
         if states:
             raise NotReady(Fault.NO_NETWORK, "not registered: check antenna and coverage")
 
-    def _unlock(self, may_try_pin: bool) -> None:
+    def _check_way_in(self) -> None:
+        """A modem that forgot its notices, or whose storage is full, takes in no STOP."""
+        told = parse_fields(self.ask("AT+CNMI?", "+CNMI:"))
+        if len(told) > 1 and (told[1] == "0" or (told[0] == "0" and told[1] != "2")):
+            self._choose_notices()
+        used = parse_fields(self.ask("AT+CPMS?", "+CPMS:"))[1:3]
+        self.storage_full = len(used) == 2 and used[0] == used[1] != "0"
+
+    # --- healing
+
+    def reset_radio(self) -> None:
+        """Switch the radio off and on: the modem looks for a network afresh."""
+        self.ask("AT+CFUN=4", timeout_s=15)
+        self._clock.until(self._clock.monotonic() + 5)
+        self.ask("AT+CFUN=1", timeout_s=15)
+
+    def restart(self) -> None:
+        """Let the modem start anew; its port goes and comes back."""
+        self.ask(find_quirk(self.identity.model).restart)
+
+    def ask_balance(self, code: str) -> str:
+        """Send a USSD code like '*100#' and give the network's answer; "" if there is none."""
+        self.ask(f'AT+CUSD=1,"{code}",15', "", 30)
+        deadline = self._clock.monotonic() + 30
+        while True:
+            self.listen()
+            for line in self._notices:
+                if told := re.match(r'\+CUSD: ?\d, ?"(.*?)"?(?:, ?(\d+))?$', line):
+                    return printable(_read_ussd(told[1], told[2]))
+            if not self._clock.until(deadline, self._port):
+                return ""
+
+    def unlock(self, may_try_pin: bool, on_try: Callable[[], None] = lambda: None) -> None:
+        """Wait for the SIM; NotReady says what it lacks. on_try() is called before its PIN is
+        given."""
         for _ in range(15):  # a SIM that has just got power says "failure" or "busy" first
-            try:
-                answer = self.command("AT+CPIN?", "+CPIN:", 10)
-            except Refused as refused:
-                answer = [f"+CPIN: {refused}"]
-            state = ",".join(parse_fields(answer[0])) if answer else "READY"
+            state = self._ask_sim()
             if state == "READY":
                 return
             if state == "SIM PIN":
-                self._enter_pin(may_try_pin)
+                self._enter_pin(may_try_pin, on_try)
             elif "PUK" in state:
                 raise NotReady(Fault.SIM, "the SIM wants its PUK: unlock it in a phone")
             else:
                 self._clock.until(self._clock.monotonic() + 2)
-        raise NotReady(Fault.SIM, f"no usable SIM ({printable(state)}): push it in, contacts down")
+        raise NotReady(Fault.SIM, f"no usable SIM ({state}): push it in, contacts down")
 
-    def _enter_pin(self, may_try_pin: bool) -> None:
+    def _ask_sim(self) -> str:
+        try:
+            answer = self.command("AT+CPIN?", "+CPIN:", 10)
+        except Refused as refused:
+            return str(refused)
+        return printable(",".join(parse_fields(answer[0]))) if answer else "READY"
+
+    def _enter_pin(self, may_try_pin: bool, on_try: Callable[[], None]) -> None:
         if not self._settings.sim_pin:
             raise NotReady(Fault.SIM, "the SIM wants a PIN: put sim_pin into [modem]")
         if not may_try_pin or self.pin_was_refused:
-            raise NotReady(Fault.SIM, "the SIM refused this PIN: correct sim_pin, then restart")
+            raise NotReady(
+                Fault.SIM,
+                "the SIM refused this PIN, or its answer was lost: look at sim_pin, restart, then"
+                " smsbox resume",
+            )
+        on_try()
         try:
             self.command(f'AT+CPIN="{self._settings.sim_pin}"', timeout_s=30)
         except (Refused, NoAnswer) as refused:
@@ -3634,18 +3829,19 @@ class Modem:
             ) from refused
 
     def _set_pdu_mode(self) -> None:
-        for _ in range(6):
+        for _ in range(30):
             with suppress(Refused):
                 self.command("AT+CMGF=0")
                 return
-            self._clock.until(self._clock.monotonic() + 5)  # A7670 while its SIM wakes up
+            self._clock.until(self._clock.monotonic() + 1)  # A7670 while its SIM wakes up
         raise NotReady(Fault.NO_MODEM, "the modem refuses PDU mode (AT+CMGF=0)")
 
     def _find_service_centre(self) -> None:
         if self._settings.smsc:
             self.ask(f'AT+CSCA="{self._settings.smsc}"')
         centre = self.ask("AT+CSCA?", "+CSCA:")
-        if centre and not parse_fields(centre)[0]:
+        self.service_centre = printable(parse_fields(centre)[0])
+        if centre and not self.service_centre:
             raise NotReady(Fault.ACCOUNT, "the SIM knows no service centre: put smsc into [modem]")
 
     def _choose_notices(self) -> None:
@@ -3773,6 +3969,13 @@ def _may_answer(command: str, line: str) -> bool:
     if line[0] in "+^*":
         return line.startswith(command[2:].rstrip("?") + ":")
     return not is_unsolicited(line)
+
+
+def _read_ussd(text: str, coding: str | None) -> str:
+    """Read a USSD text: UCS-2 comes as hex, TS 27.007 7.15."""
+    if coding and int(coding) & 0x0C == 0x08 and re.fullmatch("(?:[0-9A-Fa-f]{4})+", text):
+        return bytes.fromhex(text).decode("utf-16-be", "replace")
+    return text
 
 
 def _digits(line: str) -> str:
@@ -4189,20 +4392,38 @@ def open_gpio_lamps(settings: LampSettings) -> PatternLamps | None:
     }
     if not pins:
         return None
-    try:
+    with _pin_library("no lamps"):
         import gpiozero
 
         leds = {
             name: gpiozero.LED(pin, active_high=settings.active_high) for name, pin in pins.items()
         }
-    except Exception as error:  # whatever a pin library raises, a box without lamps still sends
-        logging.info("no lamps: the pins can't be used (%s)", printable(str(error)))
-        return None
 
-    def switch(name: str, lit: bool) -> None:
-        (leds[name].on if lit else leds[name].off)()
+        def switch(name: str, lit: bool) -> None:
+            (leds[name].on if lit else leds[name].off)()
 
-    return PatternLamps(frozenset(leds), switch)
+        return PatternLamps(frozenset(leds), switch)
+    return None
+
+
+@contextmanager
+def _pin_library(lost: str) -> Iterator[None]:
+    """Whatever a pin library raises, a box without its pins still sends."""
+    try:
+        yield
+    except Exception as error:
+        logging.info("%s: the pins can't be used (%s)", lost, printable(str(error)))
+
+
+def press_power_key(pin: int, clock: Clock) -> None:
+    """Hold a HAT's power key for two seconds."""
+    with _pin_library("no power key"):
+        import gpiozero
+
+        with gpiozero.OutputDevice(pin) as key:
+            key.on()
+            clock.until(clock.monotonic() + 2.0, interruptible=False)
+            key.off()
 
 
 # --- the journal, the status file, the lock
@@ -4318,34 +4539,54 @@ _SWEEP_S = 300.0  # how often stored texts are looked for: notifications get los
 _CUT_AFTER = timedelta(hours=1)  # a message cut in half for longer waits for a person
 _BACK_OFF_S = (1.0, 2.0, 5.0)
 _FAILURES_TO_PAUSE = 3
+_TROUBLES_TO_RESET = 3
+_HEAL_AFTER_S = 600.0  # without a network: the radio is reset, then the modem, ever more rarely
+_KEY_PAUSE_S = 60.0  # the power key is pressed once a minute at the most
+_WEAK_DBM = -107
+_WEAK = "the signal is weak: move the antenna"
+_FULL = "its storage is full: it is being emptied"
+_WEAK_POWER_WORDS = "it complains of its supply voltage: give it a supply of 2 A of its own"
 
 
 class Surroundings(NamedTuple):
     """The edges that the service is given."""
 
     clock: Clock
-    open_port: Callable[[], Port]
+    open_port: Callable[[str, int], Port]  # name, baud rate
     notifier: Notifier
     lamps: Lamps | None
     publish: Callable[[Mapping[str, object]], None]
     find_time_evidence: Callable[[], str]
+    press_power_key: Callable[[int], None] = lambda pin: None
 
 
 class Link:
-    """The modem as the service has it: absent, attaching, without network, ready."""
+    """The modem as the service has it: absent, attaching, without network, ready.
 
-    def __init__(self, settings: ModemSettings, around: Surroundings, store: Desk) -> None:
+    What does not come right by itself is healed in steps of growing force, with growing waits:
+    the port is opened again, the radio goes off and on, the modem starts anew; on a UART other
+    baud rates are tried, and then its power key is pressed.
+    """
+
+    def __init__(self, settings: ModemSettings, around: Surroundings, database: Database) -> None:
         self.modem: Modem | None = None
         self.fault = Fault.NONE
         self.words = "starting"
         self.wake_at = 0.0  # when tend() wants to be called again, monotonic
         self.sweep_at = 0.0
+        self.resets = 0  # how often the modem was healed by force
+        self.warnings: frozenset[str] = frozenset()  # what the operator should know, told once
         self._settings = settings
         self._around = around
-        self._state = store
+        self._database = database
+        self._state = Desk(database)
         self._port: Port | None = None
         self._attached = False
-        self._tries = 0
+        self._tries = 0  # failures since it was last ready
+        self._troubles = 0  # refusals in a row that the modem is to blame for
+        self._searching_since: float | None = None
+        self._heal_after_s = _HEAL_AFTER_S
+        self._key_pressed_at = float("-inf")
 
     @property
     def port(self) -> Port | None:
@@ -4368,12 +4609,15 @@ class Link:
                 self._attach(modem)
             modem.check_network()
         except NotReady as lacking:
-            self._complain(lacking.fault, str(lacking), 5.0)
+            self._lack(lacking)
         except ModemError as error:
             self.lose(str(error))
         else:
             self._tries = 0
+            self._searching_since = None
+            self._heal_after_s = _HEAL_AFTER_S
             self._settle(Fault.NONE, "ready")
+            self._warn_of(modem)
             self.wake_at = self._around.clock.monotonic() + _WATCH_S[busy]
 
     def lose(self, words: str) -> None:
@@ -4390,6 +4634,17 @@ class Link:
         self.words = words
         self.wake_at = 0.0
 
+    def blame(self, words: str) -> None:
+        """The modem refused for a reason of its own; the third time in a row it is reset."""
+        self._troubles += 1
+        self.attach_again(words)
+        if self._troubles >= _TROUBLES_TO_RESET and self.modem is not None:
+            self._reset(self.modem, by_restart=self._troubles > _TROUBLES_TO_RESET)
+
+    def praise(self) -> None:
+        """A segment went out: the modem is well."""
+        self._troubles = 0
+
     def wait_for_network(self, words: str) -> None:
         """The network refused for want of itself: look again in a while."""
         self._complain(Fault.NO_NETWORK, words, 30.0)
@@ -4401,26 +4656,126 @@ class Link:
         self._port = self.modem = None
         self._attached = False
 
+    # --- opening
+
     def _open(self) -> Modem:
-        self._port = self._around.open_port()
-        self.modem = Modem(self._port, self._around.clock, self._settings)
+        name = self._choose(find_ports(self._settings.port))
+        baud, patience = self._settings.baud, 10
+        if is_uart(name) and self._tries:
+            rates = [baud, *(rate for rate in BAUD_RATES if rate != baud)]
+            baud, patience = rates[self._tries % len(rates)], 3
+            if self._tries % len(rates) == 0:
+                self._press_power_key()
+        self._port = self._around.open_port(name, baud)
+        self.modem = Modem(self._port, self._around.clock, self._settings, patience)
         return self.modem
 
-    def _attach(self, modem: Modem) -> None:
-        pin = self._settings.sim_pin
+    def _choose(self, names: Sequence[str]) -> str:
+        """Take the only port, or the one behind which the modem of before answers."""
+        if len(names) == 1 and self._settings.port in ("auto", names[0]):
+            return names[0]
+        remembered = self._state.get_state("modem_imei")
+        for name in names if remembered else ():
+            with suppress(ModemError):
+                if self._ask_imei(name) == remembered:
+                    return name
+        if self._settings.port != "auto":
+            raise PortLost(f"{self._settings.port} is not there: is the modem plugged in?")
+        lines = " or ".join(f'port = "{name_lastingly(name)}"' for name in names)
+        raise PortLost(f"there are {len(names)} modems: put {lines} into [modem] of the config")
+
+    def _ask_imei(self, name: str) -> str:
+        port = self._around.open_port(name, self._settings.baud)
         try:
-            modem.attach(may_try_pin=self._state.get_state("refused_pin") != _digest(pin))
+            modem = Modem(port, self._around.clock, self._settings, patience=3)
+            modem.greet()
+            return modem.identity.imei
         finally:
-            if modem.pin_was_refused:
-                self._state.set_state("refused_pin", _digest(pin))
+            port.close()
+
+    def _press_power_key(self) -> None:
+        """Switch a HAT on; the key is a toggle, so only after silence at all baud rates."""
+        pin, now = self._settings.power_key_gpio, self._around.clock.monotonic()
+        if pin is None or now - self._key_pressed_at < _KEY_PAUSE_S:
+            return
+        self._key_pressed_at = now
+        self.resets += 1
+        logging.warning("modem: silent at all baud rates: pressing its power key gpio=%d", pin)
+        self._around.press_power_key(pin)
+
+    # --- attaching
+
+    def _attach(self, modem: Modem) -> None:
+        attach_guarded(modem, self._settings, self._state)
         self._attached = True
         self.sweep_at = 0.0
+        who = modem.identity
+        if who.imei and who.imei != self._state.get_state("modem_imei"):
+            self._state.set_state("modem_imei", who.imei)
+        self._notice_another_sim(who.iccid)
         logging.info(
-            "modem ready to talk port=%s model=%s imei=...%s iccid=...%s operator=%s",
-            self._port.name if self._port else "", modem.identity.model or "unknown",
-            modem.identity.imei[-4:], modem.identity.iccid[-4:],
-            modem.identity.operator or "unknown",
+            "modem ready to talk port=%s model=%s imei=...%s iccid=...%s",
+            self._port.name if self._port else "", who.model or "unknown",
+            who.imei[-4:], who.iccid[-4:],
         )  # fmt: skip
+        if note := find_quirk(who.model).note:
+            logging.warning("modem: %s", note)
+
+    def _notice_another_sim(self, iccid: str) -> None:
+        """With messages waiting another SIM is another sender: the box pauses and asks."""
+        known = self._state.get_state("iccid")
+        if not iccid or iccid == known:
+            return
+        with self._database.transaction():
+            self._state.set_state("iccid", iccid)
+            if known and self._state.last_scheduled():
+                because = f"another SIM is in (...{iccid[-4:]}, it was ...{known[-4:]})"
+                pause_box(self._database, f"{because}: resume if this is meant", self._around.clock)
+
+    # --- what goes wrong
+
+    def _lack(self, lacking: NotReady) -> None:
+        """Wait for what is lacking; a modem that finds no network for long is reset."""
+        now = self._around.clock.monotonic()
+        self._tries += 1
+        if lacking.fault is not Fault.NO_NETWORK:
+            self._attached = False  # the SIM that comes may be another
+        elif self._searching_since is None:
+            self._searching_since = now
+        elif now - self._searching_since > self._heal_after_s and self.modem is not None:
+            self._searching_since = now
+            self._heal_after_s *= 2
+            self._reset(self.modem, by_restart=self._heal_after_s > 2 * _HEAL_AFTER_S)
+        self._complain(lacking.fault, str(lacking), 2.0 if self._tries < 30 else 15.0)
+
+    def _reset(self, modem: Modem, by_restart: bool) -> None:
+        self.resets += 1
+        logging.warning("modem: %s resets=%d", "starting it anew" if by_restart else
+                        "switching its radio off and on", self.resets)  # fmt: skip
+        with suppress(ModemError):
+            if not by_restart:
+                modem.reset_radio()
+                return
+            modem.restart()
+        self.lose("it starts anew")
+
+    def _warn_of(self, modem: Modem) -> None:
+        """Tell of a weak signal, a full storage and the like once, not once a minute."""
+        signal = modem.signal_dbm
+        weak = signal is not None and signal <= _WEAK_DBM + (3 if _WEAK in self.warnings else 0)
+        kept = self.warnings & {_WEAK_POWER_WORDS}
+        now = kept | ({_WEAK} if weak else set()) | ({_FULL} if modem.storage_full else set())
+        if modem.storage_full:
+            self.sweep_at = 0.0
+        for words in now - self.warnings:
+            logging.warning("modem: %s", words)
+        self.warnings = frozenset(now)
+
+    def note_weak_power(self) -> None:
+        """The modem complained of its supply."""
+        if _WEAK_POWER_WORDS not in self.warnings:
+            logging.warning("modem: %s", _WEAK_POWER_WORDS)
+            self.warnings |= {_WEAK_POWER_WORDS}
 
     def _complain(self, fault: Fault, words: str, wait_s: float) -> None:
         self._settle(fault, words)
@@ -4430,17 +4785,46 @@ class Link:
         """Log a change of state once, not once a minute."""
         if words != self.words:
             level = logging.INFO if fault is Fault.NONE else logging.WARNING
-            logging.log(level, "modem: %s", words)
+            who = self.modem.identity.operator if self.modem and fault is Fault.NONE else ""
+            logging.log(level, "modem: %s%s", words, f" operator={who}" if who else "")
         self.fault, self.words = fault, words
 
 
-def _digest(secret: str) -> str:
-    """Remember a PIN that was refused without keeping the PIN."""
-    if not secret:
-        return ""
+def attach_guarded(modem: Modem, settings: ModemSettings, state: Desk) -> None:
+    """Attach; a PIN is given to a SIM once, and never again after a refusal.
+
+    That it is given is written down before: a crash in between must not cost a second try unseen.
+    """
+    modem.greet()
+    pin = _digest(settings.sim_pin, modem.identity.iccid)
+    known = (state.get_state("refused_pin"), state.get_state("tried_pin"))
+    try:
+        modem.unlock(pin not in known, lambda: state.set_state("tried_pin", pin))
+    finally:
+        if modem.pin_was_refused:
+            state.set_state("refused_pin", pin)
+    if state.get_state("tried_pin"):
+        state.set_state("tried_pin", "")
+    modem.set_up()
+
+
+def pause_box(database: Database, because: str, clock: Clock, *, account: bool = False) -> None:
+    """Let the box pause itself and say why; inside the caller's transaction."""
+    state = Desk(database)
+    state.set_state("paused_because", because)
+    if account:
+        state.set_state("account_refused", "1")
+    Store(database).add_event("paused", because, clock.now(), "daemon")
+    logging.error("paused: %s; see to it, then smsbox resume", because)
+
+
+def _digest(pin: str, iccid: str) -> str:
+    """Remember which PIN was given to which SIM without keeping the PIN."""
+    if not pin:
+        return "none"
     import hashlib  # it takes megabytes
 
-    return hashlib.sha256(secret.encode()).hexdigest()
+    return hashlib.sha256(f"{iccid} {pin}".encode()).hexdigest()
 
 
 def repace(
@@ -4485,8 +4869,10 @@ class Intake:
         """Read what came unasked; empty the SIM's storage when told, and now and then."""
         modem.listen()
         notices = modem.take_notices()
-        if notices.restarted:
-            self._link.attach_again("it started anew")
+        if notices.weak_power:
+            self._link.note_weak_power()
+        if notices.restarted or notices.sim_gone:
+            self._link.attach_again("it started anew" if notices.restarted else "the SIM is out")
             return
         monotonic = self._clock.monotonic()
         if not notices.memories and monotonic < self._link.sweep_at:
@@ -4541,6 +4927,26 @@ class Intake:
         )  # fmt: skip
 
 
+def describe_modem(modem: Modem | None, port: Port | None) -> dict[str, object]:
+    """Give what is known of the modem, for the status file and the check; numbers masked."""
+    if modem is None or port is None:
+        return {}
+    who = modem.identity
+    return {
+        "port": port.name,
+        "model": who.model,
+        "imei": mask(who.imei),
+        "iccid": mask(who.iccid),
+        "operator": who.operator,
+        "access": modem.access,
+        "registration": modem.registration,
+        "signal_dbm": modem.signal_dbm,
+        "service_centre": modem.service_centre,
+        "storage_full": modem.storage_full,
+        "delivery_reports": modem.delivery_reports,
+    }
+
+
 class Face:
     """Tells lamps, service manager and status file how the box is; each only what is new."""
 
@@ -4560,19 +4966,18 @@ class Face:
             link_ready=self._link.is_ready(),
             account_refused=bool(self._desk.get_state("account_refused")),
             trusted=bool(trusted_by),
-            awaits_person=self._store.awaits_person(),
+            awaits_person=self._store.awaits_person() or self._paused_itself(),
             resting=bool(self._desk.get_state("paused_because")) or not is_open_now,
             under_way=in_hand or row is not None,
         )
         self._light(LampState(ready, fault))
-        modem = self._link.modem
         status = {
             "pid": os.getpid(),
             "version": VERSION,
             "modem": self._link.words,
-            "model": modem.identity.model if modem else "",
-            "operator": modem.identity.operator if modem else "",
-            "signal_dbm": modem.signal_dbm if modem else None,
+            **describe_modem(self._link.modem, self._link.port),
+            "resets": self._link.resets,
+            "warnings": sorted(self._link.warnings),
             "clock": trusted_by or "not trusted: waiting for the network's time",
             "next_id": row.id if row else None,
             "next_at": to_database_time(row.scheduled_for) if row else None,
@@ -4585,6 +4990,10 @@ class Face:
         if words != self._told:
             self._told = words
             self._around.notifier.notify(f"STATUS={printable(words)}")
+
+    def _paused_itself(self) -> bool:
+        because = self._desk.get_state("paused_because")
+        return bool(because) and not because.startswith("paused by ")
 
     def show_sending(self, sending: bool) -> None:
         """Light the sending lamp while a segment is with the modem."""
@@ -4613,7 +5022,7 @@ class Service:
         self._around = around
         self._clock = around.clock
         self._rng = rng
-        self._link = Link(config.modem, around, self._desk)
+        self._link = Link(config.modem, around, database)
         self._intake = Intake(config, database, around.clock, self._link)
         self._face = Face(around, database, self._link)
         self._in_hand: MessageId | None = None  # the row whose bubbles are going out
@@ -4621,7 +5030,7 @@ class Service:
         self._trusted_by = "" if config.clock.require_trust else "nobody was asked"
         self._owed: list[Callable[[], None]] = []  # what was done but could not be written down
         self._disk_words = ""
-        self._failures_in_a_row = 0
+        self._refused_in_a_row: dict[str, RefusalClass] = {}  # number -> why, since the last sent
 
     # --- the loop
 
@@ -4863,7 +5272,8 @@ class Service:
             now = self._clock.now()
             self._record(lambda: self._store.mark_unconfirmed(bubble, sequence, words, now))
             logging.warning("unconfirmed %s: %s", place, unknown)
-            self._count_failure(str(unknown))
+            if self._is_third_of_its_kind(row, RefusalClass.UNKNOWN):
+                self._pause(self._explain_refusal(RefusalClass.UNKNOWN, str(unknown)))
             return False
         except Refused as refused:
             logging.warning("refused %s: %s", place, refused)
@@ -4875,45 +5285,77 @@ class Service:
         now = self._clock.now()
         self._record(lambda: self._store.mark_segment_sent(bubble, sequence, total, reference, now))
         logging.info("sent %s mr=%d in=%.1fs", place, reference, self._clock.monotonic() - begun)
+        self._refused_in_a_row.clear()
+        self._link.praise()
         return True
 
     def _answer_refusal(
         self, row: StoredRow, bubble: Bubble, sequence: int, refused: Refused
     ) -> None:
-        now, words = self._clock.now(), str(refused)
-        waits = self._config.service.retry_minutes
-        if refused.refusal in (RefusalClass.NETWORK, RefusalClass.ACCOUNT):
+        now, words, kind = self._clock.now(), str(refused), refused.refusal
+        if kind is RefusalClass.NETWORK:
             self._record(lambda: self._store.withdraw_segment(bubble, sequence))
-            if refused.refusal is RefusalClass.NETWORK:
-                self._link.wait_for_network(words)
-            else:
-                self._pause(f"refused: {words}")
-        elif refused.refusal in (RefusalClass.TRANSIENT, RefusalClass.MODEM) and row.attempts < len(
-            waits
-        ):
-            later = now + timedelta(minutes=waits[row.attempts])
-            later = later if row.anyway else next_open(later, self._config.business_hours)
+            self._link.wait_for_network(words)
+        elif kind is RefusalClass.ACCOUNT or self._is_third_of_its_kind(row, kind):
+            # The row stays scheduled: resume tries it first, and alone.
             self._record(lambda: self._store.withdraw_segment(bubble, sequence))
-            self._store.postpone(row, later, words, now)
-            if refused.refusal is RefusalClass.MODEM:
-                self._link.attach_again(words)
+            self._pause(self._explain_refusal(kind, words))
+        elif kind in (RefusalClass.TRANSIENT, RefusalClass.MODEM) and self._may_retry(row):
+            self._record(lambda: self._store.withdraw_segment(bubble, sequence))
+            self._postpone(row, words, now)
+            if kind is RefusalClass.MODEM:
+                self._link.blame(words)
         else:
             self._record(lambda: self._store.fail_bubble(bubble, sequence, words, now))
-            self._count_failure(words)
 
-    def _count_failure(self, words: str) -> None:
-        """Three messages in a row that went wrong speak of the box, not of their recipients."""
-        self._failures_in_a_row += 1
-        if self._failures_in_a_row >= _FAILURES_TO_PAUSE:
-            self._failures_in_a_row = 0
-            self._pause(f"{_FAILURES_TO_PAUSE} messages in a row were not sent, the last: {words}")
+    def _may_retry(self, row: StoredRow) -> bool:
+        return row.attempts < len(self._config.service.retry_minutes)
+
+    def _postpone(self, row: StoredRow, words: str, now: datetime) -> None:
+        """Try a row again later, in the hours and the pace: what is too near behind it moves."""
+        wait = self._config.service.retry_minutes[row.attempts]
+        hours, pace = self._config.business_hours, self._config.pacing
+        later = now + timedelta(minutes=wait)
+        later = later if row.anyway else next_open(later, hours)
+        least = timedelta(minutes=pace.interval_minutes[0])
+        with self._database.transaction():
+            queue = self._desk.queue_times(exclude_anyway=True)
+            queue = [(row_id, at) for row_id, at in queue if row_id != row.id]
+            near = [at for _, at in queue if later - least < at <= later]
+            if near and not row.anyway:
+                later = next_open(near[-1] + least, hours)
+            behind = [(row_id, at) for row_id, at in queue if at >= later]
+            times = replan([at for _, at in behind], later + least, self._rng, pace, hours)
+            pairs = zip(behind, times, strict=True)
+            moves = [(row_id, new) for (row_id, old), new in pairs if new != old]
+            self._store.reschedule_many(moves, now, "daemon")
+            self._store.postpone(row, later, words, now)
+
+    def _is_third_of_its_kind(self, row: StoredRow, kind: RefusalClass) -> bool:
+        """The same for three recipients in a row speaks of the box, not of the recipients."""
+        if kind is RefusalClass.TRANSIENT:
+            return False
+        if set(self._refused_in_a_row.values()) - {kind}:
+            self._refused_in_a_row.clear()
+        self._refused_in_a_row[row.phone_number] = kind
+        if len(self._refused_in_a_row) < _FAILURES_TO_PAUSE:
+            return False
+        self._refused_in_a_row.clear()
+        return True
+
+    def _explain_refusal(self, kind: RefusalClass, words: str) -> str:
+        modem = self._link.modem
+        if kind is not RefusalClass.ACCOUNT:
+            return f"{_FAILURES_TO_PAUSE} recipients in a row were not reached, the last: {words}"
+        if modem is not None and modem.access == "LTE":
+            words += (
+                f"; {modem.identity.operator or 'the operator'} may not carry SMS over LTE here"
+            )
+        return f"refused: {words}"
 
     def _pause(self, because: str) -> None:
         with self._database.transaction():
-            self._desk.set_state("paused_because", because)
-            self._desk.set_state("account_refused", "1")
-            self._store.add_event("paused", because, self._clock.now(), "daemon")
-        logging.error("paused: %s; see to it, then smsbox resume", because)
+            pause_box(self._database, because, self._clock, account=True)
 
     # --- the clock
 
@@ -5924,7 +6366,7 @@ def cmd_resume(desk: Desktop) -> int:
                 raise UsageError(_no_campaign(asked, args.campaign))
             asked.pause_campaign(args.campaign, None, desk.now)
         else:
-            for key in ("paused_because", "paused_now", "account_refused"):
+            for key in ("paused_because", "paused_now", "account_refused", "tried_pin"):
                 asked.set_state(key, "")
         Store(database).add_event("resumed", args.campaign or "", desk.now, actor)
     moved, finish = _repace(desk, database)
@@ -6286,8 +6728,8 @@ def cmd_run(desk: Desktop) -> int:
     clock.catch_signals()
     sources = desk.config.clock.sources
     around = Surroundings(
-        clock, lambda: open_port(desk.config.modem), notifier, lamps,
-        StatusFile(status_path(desk.database_path)).write, lambda: find_time_evidence(sources),
+        clock, open_port, notifier, lamps, StatusFile(status_path(desk.database_path)).write,
+        lambda: find_time_evidence(sources), lambda pin: press_power_key(pin, clock),
     )  # fmt: skip
     give_memory_back()
     try:
@@ -6299,13 +6741,12 @@ def cmd_run(desk: Desktop) -> int:
     return 0
 
 
-def open_port(settings: ModemSettings) -> Port:
+def open_port(name: str, baud: int) -> Port:
     """Open the modem's port, or start the simulated modem."""
-    if settings.port == "sim:":
+    if name == "sim:":
         return SocketPort("sim:", open_simulated_port())
-    name = find_port(settings.port)
     try:
-        return SerialPort(name, settings.baud)
+        return SerialPort(name, baud)
     except ModuleNotFoundError as error:
         raise PortLost("pyserial is missing: install python3-serial") from error
 
@@ -6386,8 +6827,8 @@ def cmd_demo(desk: Desktop) -> int:
             print(f"{at:%a %I:%M %p}  {tpdu.number}{part}  {tpdu.text}", flush=True)
 
         around = Surroundings(
-            clock, lambda: SocketPort("sim:", open_simulated_port(arrive)), SystemdNotifier({}),
-            TerminalLamps(), lambda status: None, lambda: "",
+            clock, lambda name, baud: SocketPort("sim:", open_simulated_port(arrive)),
+            SystemdNotifier({}), TerminalLamps(), lambda status: None, lambda: "",
         )  # fmt: skip
         logging.disable(logging.INFO)
         Service(config, database, around, rng).run(drain=True)

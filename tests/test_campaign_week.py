@@ -48,7 +48,7 @@ class Box:
         database = smsbox.Database.create_or_open(str(self.path))
         around = smsbox.Surroundings(
             self.clock,
-            lambda: smsbox.SocketPort("sim:", smsbox.open_simulated_port(self._arrive)),
+            lambda name, baud: smsbox.SocketPort("sim:", smsbox.open_simulated_port(self._arrive)),
             smsbox.SystemdNotifier({}), None, lambda status: None, lambda: "the test",
         )  # fmt: skip
         smsbox.Service(self.config, database, around, random.Random(3)).run(drain=True)

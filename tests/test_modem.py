@@ -108,10 +108,10 @@ def test_attach_brings_the_modem_into_a_known_state_and_learns_who_it_is(bench: 
         assert line in heard
     assert not [line for line in heard if "&W" in line or "&F" in line]  # the profile is not ours
     assert modem.delivery_reports
+    modem.check_network()
     assert modem.identity == smsbox.Identity(
         "SIMULATED SIM7600", "867584030000017", "8901260000000000017", "Simulated"
     )
-    modem.check_network()
     assert modem.signal_dbm == -71
 
 
@@ -162,15 +162,17 @@ def test_unsolicited_lines_are_never_taken_for_answers(bench: Bench) -> None:
     )
     bench.far.misbehave(Fault("AT.*", times=0, before=noise, inside=noise, after=noise))
     modem = bench.attached()
+    modem.check_network()
     assert modem.identity == smsbox.Identity(
         "SIMULATED SIM7600", "867584030000017", "8901260000000000017", "Simulated"
     )
-    modem.check_network()
     assert modem.signal_dbm == -71
     assert modem.command("AT+CSCA?", "+CSCA:") == ['+CSCA: "+12063130004",145']
     bench.far.misbehave(Fault(TEXT, times=0, before=noise, after=noise))
     assert bench.submit(modem) == [1]
-    assert modem.take_notices() == smsbox.Notices(False, frozenset({"SM"}))
+    assert modem.take_notices() == smsbox.Notices(
+        False, frozenset({"SM"}), sim_gone=False, weak_power=True
+    )
 
 
 def test_registration_told_unasked_is_not_the_answer(bench: Bench) -> None:
@@ -736,7 +738,7 @@ def test_known_modem_is_found_by_its_usb_identity(
     sysfs: Sysfs, vendor: str, product: str, ports: dict[str, str], found: str
 ) -> None:
     sysfs.plug("1-1", vendor, product, ports)
-    assert smsbox.find_port("auto", sysfs.tty) == found
+    assert smsbox.find_ports("auto", sysfs.tty) == [found]
 
 
 @pytest.mark.parametrize(
@@ -746,23 +748,36 @@ def test_known_modem_is_found_by_its_usb_identity(
 def test_unknown_device_is_never_taken(sysfs: Sysfs, vendor: str, product: str, name: str) -> None:
     sysfs.plug("1-1", vendor, product, {name: "00"})
     with pytest.raises(smsbox.PortLost, match=r"\[modem\]"):
-        smsbox.find_port("auto", sysfs.tty)
+        smsbox.find_ports("auto", sysfs.tty)
 
 
 def test_modem_is_found_beside_unknown_devices(sysfs: Sysfs) -> None:
     sysfs.plug("1-1", "2341", "0043", {"ttyACM0": "02"})
     sysfs.plug("1-2", "2c7c", "0125", {"ttyUSB0": "00", "ttyUSB1": "02"})
-    assert smsbox.find_port("auto", sysfs.tty) == "/dev/ttyUSB1"
+    assert smsbox.find_ports("auto", sysfs.tty) == ["/dev/ttyUSB1"]
 
 
-def test_two_modems_are_both_named_and_none_is_taken(sysfs: Sysfs) -> None:
+def test_two_modems_are_both_given(sysfs: Sysfs) -> None:
     sysfs.plug("1-1", "1e0e", "9001", FIVE_PORTS)
     sysfs.plug("1-2", "2c7c", "0125", {"ttyUSB5": "00", "ttyUSB7": "02"})
-    with pytest.raises(smsbox.PortLost) as both:
-        smsbox.find_port("auto", sysfs.tty)
-    assert "/dev/ttyUSB2" in str(both.value)
-    assert "/dev/ttyUSB7" in str(both.value)
+    assert smsbox.find_ports("auto", sysfs.tty) == ["/dev/ttyUSB2", "/dev/ttyUSB7"]
 
 
-def test_named_port_is_taken_at_its_word(sysfs: Sysfs) -> None:
-    assert smsbox.find_port("/dev/ttyAMA0", sysfs.tty) == "/dev/ttyAMA0"
+def test_huawei_tells_its_port_by_the_interface_s_protocol(sysfs: Sysfs) -> None:
+    sysfs.plug("1-1", "12d1", "1506", {"ttyUSB0": "00", "ttyUSB1": "01"})
+    for name, protocol in (("1-1:1.0", "01"), ("1-1:1.1", "02")):
+        folder = sysfs.tty.parent.parent / "devices" / "usb1" / "1-1" / name
+        (folder / "bInterfaceProtocol").write_text(protocol + "\n")
+    assert smsbox.find_ports("auto", sysfs.tty) == ["/dev/ttyUSB1"]
+
+
+def test_named_port_is_taken_at_its_word_while_it_is_there(sysfs: Sysfs, tmp_path: Path) -> None:
+    port = tmp_path / "ttyMINE"
+    port.touch()
+    assert smsbox.find_ports(str(port), sysfs.tty) == [str(port)]
+    assert smsbox.find_ports("socket://localhost:5000", sysfs.tty) == ["socket://localhost:5000"]
+    port.unlink()
+    with pytest.raises(smsbox.PortLost, match="ttyMINE is not there"):
+        smsbox.find_ports(str(port), sysfs.tty)
+    sysfs.plug("1-1", "1e0e", "9001", FIVE_PORTS)
+    assert smsbox.find_ports(str(port), sysfs.tty) == ["/dev/ttyUSB2"]
