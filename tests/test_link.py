@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -232,6 +233,20 @@ def test_forgotten_notices_are_asked_for_again(box: Box) -> None:
     ))  # fmt: skip
     box.serve(200)
     assert heard(box, b"AT+CNMI=") > asked + 1
+
+
+def test_million_random_bytes_between_two_commands_leave_the_modem_able_to_send(box: Box) -> None:
+    noise = random.Random(5).randbytes(1_000_000)
+
+    def make_noise() -> None:
+        box.far.said += noise
+
+    box.insert(ANA, "one", in_s=60)
+    box.insert(BEN, "two", in_s=360)
+    box.after(30, make_noise)
+    box.after(330, make_noise)
+    box.serve(1200)
+    assert box.texts() == ["one", "two"]
 
 
 # --- the search for the port, and the power key
