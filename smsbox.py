@@ -265,6 +265,16 @@ class Bubble:
     error_message: str = ""
 
 
+class Unsettled(NamedTuple):
+    """A segment that the modem had when its answer was lost."""
+
+    bubble: Bubble
+    sequence: int
+    total: int
+    reference_before: int | None  # the SIM's last TP-MR before it; None: not known
+    words: str  # what happened
+
+
 class StoredTpdu(NamedTuple):
     """A TPDU in the modem's or SIM's memory."""
 
@@ -2149,6 +2159,7 @@ CREATE TABLE segments (
     total INTEGER NOT NULL,
     status TEXT NOT NULL CHECK (status IN ('sending', 'sent', 'failed', 'unconfirmed')),
     message_reference INTEGER,               -- TP-MR as the modem gave it
+    reference_before INTEGER,                -- the SIM's last TP-MR before this one; NULL: unknown
     submitted_at TEXT NOT NULL,
     answered_at TEXT,
     delivered_at TEXT,
@@ -2620,9 +2631,11 @@ class Store:
         )
 
     def sent_sequences(self, bubble: BubbleId) -> frozenset[int]:
-        """Give the segments of a bubble that the service centre has."""
+        """Give the segments of a bubble that the network has; of one it may not have told us."""
         found = self.database.all(
-            "SELECT sequence FROM segments WHERE message_id = ? AND status = 'sent'", (bubble,)
+            "SELECT sequence FROM segments WHERE message_id = ?"
+            " AND status IN ('sent', 'unconfirmed')",
+            (bubble,),
         )
         return frozenset(record[0] for record in found)
 
@@ -2693,7 +2706,9 @@ class Store:
                 return False
         return True
 
-    def begin_segment(self, bubble: Bubble, sequence: int, total: int, now: datetime) -> bool:
+    def begin_segment(
+        self, bubble: Bubble, sequence: int, total: int, reference_before: int | None, now: datetime
+    ) -> bool:
         """Write down, before the modem acts, that a segment is about to be handed over.
 
         False: the bubble was cancelled meanwhile.
@@ -2706,11 +2721,12 @@ class Store:
             ):
                 return False
             self.database.change(
-                "INSERT INTO segments (message_id, sequence, total, status, submitted_at)"
-                " VALUES (?, ?, ?, 'sending', ?) ON CONFLICT (message_id, sequence) DO UPDATE"
-                " SET status = 'sending', submitted_at = excluded.submitted_at,"
-                " error_message = NULL",
-                (bubble.id, sequence, total, to_database_time(now)),
+                "INSERT INTO segments (message_id, sequence, total, status, submitted_at,"
+                " reference_before) VALUES (?, ?, ?, 'sending', ?, ?)"
+                " ON CONFLICT (message_id, sequence) DO UPDATE SET status = 'sending',"
+                " submitted_at = excluded.submitted_at, error_message = NULL,"
+                " reference_before = excluded.reference_before",
+                (bubble.id, sequence, total, to_database_time(now), reference_before),
             )
         return True
 
@@ -2726,17 +2742,37 @@ class Store:
                 " WHERE message_id = ? AND sequence = ? AND status = 'sending'",
                 (reference, at, bubble.id, sequence),
             )
-            if sequence < total:
-                return
+            if sequence == total:
+                self._end_as_sent(bubble, at)
+
+    def mark_handed_over(
+        self, bubble: Bubble, sequence: int, total: int, words: str, now: datetime
+    ) -> None:
+        """The SIM says that the modem handed a segment over; its message goes on behind it."""
+        at = to_database_time(now)
+        with self.database.transaction():
             self.database.change(
-                "UPDATE messages SET status = 'sent', sent_at = ? WHERE id = ?", (at, bubble.id)
+                "UPDATE segments SET status = 'unconfirmed', error_message = ?,"
+                " message_reference = (reference_before + 1) % 256"
+                " WHERE message_id = ? AND sequence = ? AND status = 'sending'",
+                (words, bubble.id, sequence),
             )
-            if bubble.row_id is not None and self.next_bubble(bubble.row_id) is None:
-                self.database.change(
-                    "UPDATE scheduled_messages SET status = 'sent', sent_at = ?, updated_at = ?,"
-                    " error_message = NULL, actor = 'daemon' WHERE id = ? AND status = 'scheduled'",
-                    (at, at, bubble.row_id),
-                )
+            if sequence == total:
+                self._end_as_sent(bubble, at)
+
+    def _end_as_sent(self, bubble: Bubble, at: str) -> None:
+        self.database.change(
+            "UPDATE messages SET status = 'sent', sent_at = ? WHERE id = ?", (at, bubble.id)
+        )
+        if bubble.row_id is not None and self.next_bubble(bubble.row_id) is None:
+            self.database.change(
+                "UPDATE scheduled_messages SET status = 'sent', sent_at = ?, updated_at = ?,"
+                " error_message = (SELECT 'bubble ' || m.bubble || ', ' || g.error_message"
+                " FROM messages m JOIN segments g ON g.message_id = m.id"
+                " WHERE m.scheduled_message_id = ? AND g.status = 'unconfirmed' LIMIT 1),"
+                " actor = 'daemon' WHERE id = ? AND status = 'scheduled'",
+                (at, at, bubble.row_id, bubble.row_id),
+            )
 
     def withdraw_segment(self, bubble: Bubble, sequence: int) -> None:
         """Take back a segment that surely was not handed over."""
@@ -2776,22 +2812,20 @@ class Store:
         said = f"may have been sent: bubble {bubble.number} of {bubbles}, {words}"
         self._end_bubble(bubble, sequence, BubbleStatus.UNCONFIRMED, words, said, now)
 
-    def recover(self, now: datetime) -> list[MessageId]:
-        """After a start: call unconfirmed what was with the modem; give the rows concerned."""
+    def recover(self) -> list[Unsettled]:
+        """After a start: give the segments that were with the modem when smsbox stopped."""
+        self.database.change(
+            "UPDATE messages SET status = 'queued'"
+            " WHERE status IN ('queued', 'sending') AND status = 'sending' AND NOT EXISTS"
+            " (SELECT 1 FROM segments WHERE message_id = messages.id AND status = 'sending')"
+        )
         found = self.database.all(
             "SELECT m.id, m.scheduled_message_id, m.bubble, m.phone_number, m.body, m.status, '',"
-            " g.sequence, g.total FROM segments g JOIN messages m ON m.id = g.message_id"
-            " WHERE g.status = 'sending'"
+            " g.sequence, g.total, g.reference_before"
+            " FROM segments g JOIN messages m ON m.id = g.message_id WHERE g.status = 'sending'"
         )
-        for record in found:
-            words = f"segment {record[7]} of {record[8]}: smsbox stopped while the modem had it"
-            self.mark_unconfirmed(_to_bubble(record), record[7], words, now)
-        with self.database.transaction():
-            self.database.change(
-                "UPDATE messages SET status = 'queued'"
-                " WHERE status IN ('queued', 'sending') AND status = 'sending'"
-            )
-        return [MessageId(record[1]) for record in found if record[1] is not None]
+        words = "smsbox stopped while the modem had it"
+        return [Unsettled(_to_bubble(r), r[7], r[8], r[9], words) for r in found]
 
     def reschedule_many(
         self, moves: Sequence[tuple[MessageId, datetime]], now: datetime, actor: str
@@ -2922,26 +2956,58 @@ class Inbox:
         )
 
     def mark_delivered(self, number: str, reference: int, at: datetime) -> BubbleId | None:
-        """Match a report to the latest segment with that recipient and reference."""
+        """Match a report to the latest segment with that recipient and reference.
+
+        It settles what was unconfirmed: who reports a text delivered has had it.
+        """
         found = self.database.one(
-            "SELECT g.id, g.message_id FROM segments g JOIN messages m ON m.id = g.message_id"
-            " WHERE g.message_reference = ? AND g.status = 'sent' AND g.delivered_at IS NULL"
-            " AND m.phone_number = ? ORDER BY g.submitted_at DESC LIMIT 1",
-            (reference, number),
+            "SELECT g.id, g.message_id, g.status FROM segments g"
+            " JOIN messages m ON m.id = g.message_id"
+            " WHERE g.delivered_at IS NULL AND m.phone_number = ?"
+            " AND (g.status = 'sent' AND g.message_reference = ?"
+            " OR g.status = 'unconfirmed' AND (g.reference_before + 1) % 256 = ?)"
+            " ORDER BY g.submitted_at DESC, g.id DESC LIMIT 1",
+            (number, reference, reference),
         )
         if not found:
             return None
+        segment, bubble, status = found
         with self.database.transaction():
             self.database.change(
-                "UPDATE segments SET delivered_at = ? WHERE id = ?",
-                (to_database_time(at), found[0]),
+                "UPDATE segments SET delivered_at = ?, status = 'sent', message_reference = ?"
+                " WHERE id = ?",
+                (to_database_time(at), reference, segment),
             )
+            if status == BubbleStatus.UNCONFIRMED.value:
+                self._settle(bubble, to_database_time(at))
             self.database.change(
                 "UPDATE messages SET delivered_at = ? WHERE id = ? AND status = 'sent' AND NOT"
                 " EXISTS (SELECT 1 FROM segments WHERE message_id = ? AND delivered_at IS NULL)",
-                (to_database_time(at), found[1], found[1]),
+                (to_database_time(at), bubble, bubble),
             )
-        return BubbleId(found[1])
+        return BubbleId(bubble)
+
+    def _settle(self, bubble: int, at: str) -> None:
+        """A delivered segment was sent: so is its bubble, and its row, if nothing is missing."""
+        self.database.change(
+            "UPDATE messages SET status = CASE WHEN (SELECT count(*) FROM segments WHERE"
+            " message_id = messages.id AND status = 'sent') = (SELECT max(total) FROM segments"
+            " WHERE message_id = messages.id) THEN 'sent' ELSE 'failed' END, sent_at = ?"
+            " WHERE id = ? AND status = 'unconfirmed'",
+            (at, bubble),
+        )
+        row_id = self.database.one(
+            "SELECT scheduled_message_id FROM messages WHERE id = ?", (bubble,)
+        )[0]
+        self.database.change(
+            "UPDATE scheduled_messages SET error_message = CASE WHEN EXISTS (SELECT 1 FROM"
+            " messages WHERE scheduled_message_id = ? AND status <> 'sent')"
+            " THEN 'it was delivered after all, the rest was not sent' END,"
+            " status = CASE WHEN EXISTS (SELECT 1 FROM messages WHERE scheduled_message_id = ?"
+            " AND status <> 'sent') THEN status ELSE 'sent' END, sent_at = ?, updated_at = ?,"
+            " actor = 'daemon' WHERE id = ? AND status = 'failed'",
+            (row_id, row_id, at, at, row_id),
+        )
 
     def texts(self, unread: bool) -> list[Any]:
         """Give (id, received_at, sender, body, request, read_at), oldest first."""
@@ -3768,6 +3834,28 @@ class Modem:
         used = parse_fields(self.ask("AT+CPMS?", "+CPMS:"))[1:3]
         self.storage_full = len(used) == 2 and used[0] == used[1] != "0"
 
+    def read_last_reference(self) -> int | None:
+        """Read the last TP-MR that was used, from EF_SMSS of the SIM (TS 51.011, file 6F43).
+
+        None where the modem or the SIM does not tell.
+        """
+        told = parse_fields(self.ask("AT+CRSM=176,28483,0,0,2", "+CRSM:"))
+        if told[0] != "144" or len(told) < 3 or not re.fullmatch("[0-9A-Fa-f]{4,}", told[2]):
+            return None
+        return int(told[2][:2], 16)
+
+    def has_restarted(self) -> bool:
+        """Tell whether the modem has said, since its notices were last taken, that it started."""
+        return any(map(is_reboot, self._notices))
+
+    def take_late_reference(self) -> int | None:
+        """Give the message reference that came after its time, once."""
+        for line in list(self._notices):
+            if match := re.match(r"\+CMGS:\s*(\d+)", line):
+                self._notices.remove(line)
+                return int(match[1]) & 0xFF
+        return None
+
     # --- healing
 
     def reset_radio(self) -> None:
@@ -3916,6 +4004,7 @@ class Modem:
             if final:
                 self._judge_refusal(final, self._clock.monotonic() - begun)
             if is_reboot(line):
+                self._note(line)
                 self._out_of_step = True
                 raise OutcomeUnknown("the modem started anew after the hand-over")
             if pdu not in line:  # echo
@@ -4273,6 +4362,22 @@ def _read_max_error_us() -> int:
     return int(timex[3]) if plausible else _SYNCED_BELOW_US
 
 
+def read_power_mark(port: str) -> str:
+    """Name this life of a device: another boot of the Pi or another plugging gives another mark.
+
+    A UART does not tell when its modem loses power, so each process sees another one there.
+    """
+    boot = _BOOT_ID.read_text().strip() if _BOOT_ID.exists() else ""
+    path = os.path.realpath(port)
+    if not os.path.exists(path) or re.match(r"/dev/tty(S|AMA)\d", path):
+        return f"{boot} {os.getpid()}"
+    node = os.stat(path)
+    return f"{boot} {node.st_rdev} {node.st_ino} {node.st_ctime_ns}"
+
+
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
 # --- the service manager
 
 
@@ -4602,6 +4707,7 @@ _WATCH_S = {True: 60.0, False: 600.0}  # how often signal and registration are l
 _SWEEP_S = 300.0  # how often stored texts are looked for: notifications get lost
 _CUT_AFTER = timedelta(hours=1)  # a message cut in half for longer waits for a person
 _BACK_OFF_S = (1.0, 2.0, 5.0)
+_UNCHANGED_FOR_S = 10.0
 _FAILURES_TO_PAUSE = 3
 _TROUBLES_TO_RESET = 3
 _HEAL_AFTER_S = 600.0  # without a network: the radio is reset, then the modem, ever more rarely
@@ -4639,6 +4745,10 @@ class Link:
         self.wake_at = 0.0  # when tend() wants to be called again, monotonic
         self.sweep_at = 0.0
         self.resets = 0  # how often the modem was healed by force
+        self.attachments = 0
+        # Since the last segment was handed over; the service takes them back before the next.
+        self.lost_power = False
+        self.changed_sim = False
         self.warnings: frozenset[str] = frozenset()  # what the operator should know, told once
         self._settings = settings
         self._around = around
@@ -4772,7 +4882,9 @@ class Link:
     def _attach(self, modem: Modem) -> None:
         attach_guarded(modem, self._settings, self._state)
         self._attached = True
+        self.attachments += 1
         self.sweep_at = 0.0
+        self._compare_power_mark(modem)
         who = modem.identity
         if who.imei and who.imei != self._state.get_state("modem_imei"):
             self._state.set_state("modem_imei", who.imei)
@@ -4785,11 +4897,20 @@ class Link:
         if note := find_quirk(who.model).note:
             logging.warning("modem: %s", note)
 
+    def _compare_power_mark(self, modem: Modem) -> None:
+        """Find out whether the modem may have lost its power since it was last attached."""
+        mark = read_power_mark(self._port.name) if self._port else ""
+        known = self._state.get_state("power_mark")
+        self.lost_power |= mark != known or modem.has_restarted()
+        if mark != known:
+            self._state.set_state("power_mark", mark)
+
     def _notice_another_sim(self, iccid: str) -> None:
         """With messages waiting another SIM is another sender: the box pauses and asks."""
         known = self._state.get_state("iccid")
         if not iccid or iccid == known:
             return
+        self.changed_sim = bool(known)
         with self._database.transaction():
             self._state.set_state("iccid", iccid)
             if known and self._state.last_scheduled():
@@ -4935,6 +5056,7 @@ class Intake:
         notices = modem.take_notices()
         if notices.weak_power:
             self._link.note_weak_power()
+        self._link.lost_power |= notices.restarted
         if notices.restarted or notices.sim_gone:
             self._link.attach_again("it started anew" if notices.restarted else "the SIM is out")
             return
@@ -5094,6 +5216,10 @@ class Service:
         self._trusted_by = "" if config.clock.require_trust else "nobody was asked"
         self._owed: list[Callable[[], None]] = []  # what was done but could not be written down
         self._disk_words = ""
+        self._unsettled: list[Unsettled] = []  # nothing is sent before their outcome is settled
+        self._unchanged_since: float | None = None  # when the SIM first said that nothing was sent
+        self._last_reference: int | None = None  # the SIM's last TP-MR, where it is known
+        self._reference_of = 0  # the attachment for which it is
         self._refused_in_a_row: dict[str, RefusalClass] = {}  # number -> why, since the last sent
 
     # --- the loop
@@ -5123,6 +5249,7 @@ class Service:
         self._look_at_clock()
         self._link.tend(self._is_busy())
         if self._link.modem is not None and self._link.is_ready():
+            self._settle(self._link.modem)
             self._intake.take_in(self._link.modem)
         wake_at = self._send_what_is_due()
         is_open_now = is_open(self._clock.now(), self._config.business_hours)
@@ -5170,8 +5297,7 @@ class Service:
             "smsbox %s starts database=%s scheduled=%d held=%d",
             VERSION, self._database.path, counts["scheduled"], counts["held"],
         )  # fmt: skip
-        for row_id in self._store.recover(self._clock.now()):
-            logging.warning("unconfirmed message=%d: the stop came while the modem had it", row_id)
+        self._unsettled = self._store.recover()
 
     def _pay_what_is_owed(self) -> None:
         while self._owed:
@@ -5191,6 +5317,8 @@ class Service:
     def _send_what_is_due(self) -> float:
         now, monotonic = self._clock.now(), self._clock.monotonic()
         poll_at = monotonic + self._config.service.poll_seconds
+        if self._unsettled:
+            return min(poll_at, monotonic + 1.0)
         row = self._find_row(now)
         if row is None:
             return poll_at
@@ -5312,7 +5440,9 @@ class Service:
             self._clock.until(self._clock.monotonic())  # a stop is heard between segments
             if self._desk.get_state("paused_now"):
                 return
-            if not self._store.begin_segment(bubble, sequence, len(pdus), self._clock.now()):
+            before = self._know_last_reference(modem)
+            now = self._clock.now()
+            if not self._store.begin_segment(bubble, sequence, len(pdus), before, now):
                 return
             self._face.show_sending(True)
             if not self._submit(row, bubble, sequence, len(pdus), modem, pdu, octets):
@@ -5332,12 +5462,10 @@ class Service:
         try:
             reference = modem.submit(pdu, octets)
         except OutcomeUnknown as unknown:
-            words = f"segment {sequence} of {total}: {unknown}"
-            now = self._clock.now()
-            self._record(lambda: self._store.mark_unconfirmed(bubble, sequence, words, now))
-            logging.warning("unconfirmed %s: %s", place, unknown)
-            if self._is_third_of_its_kind(row, RefusalClass.UNKNOWN):
-                self._pause(self._explain_refusal(RefusalClass.UNKNOWN, str(unknown)))
+            before, self._last_reference = self._last_reference, None
+            self._unsettled.append(Unsettled(bubble, sequence, total, before, str(unknown)))
+            if not self._follows_references(modem):
+                self._end_unsettled("")
             return False
         except Refused as refused:
             logging.warning("refused %s: %s", place, refused)
@@ -5350,10 +5478,86 @@ class Service:
             raise
         now = self._clock.now()
         self._record(lambda: self._store.mark_segment_sent(bubble, sequence, total, reference, now))
+        self._learn_reference(modem, reference)
         logging.info("sent %s mr=%d in=%.1fs", place, reference, self._clock.monotonic() - begun)
         self._refused_in_a_row.clear()
         self._link.praise()
         return True
+
+    # --- outcomes that were not seen
+
+    def _reference_key(self, modem: Modem) -> str:
+        return f"reference {modem.identity.imei} {modem.identity.iccid}"
+
+    def _follows_references(self, modem: Modem) -> bool:
+        """Tell whether this SIM's file was seen to follow this modem's +CMGS."""
+        return self._desk.get_state(self._reference_key(modem)) == "follows"
+
+    def _learn_reference(self, modem: Modem, reference: int) -> None:
+        """Look once, after the first answered segment, whether the SIM's file tells the same."""
+        self._last_reference = reference
+        key = self._reference_key(modem)
+        if modem.identity.iccid and not self._desk.get_state(key):
+            told = modem.read_last_reference()
+            self._desk.set_state(key, "follows" if told == reference else "does not follow")
+
+    def _know_last_reference(self, modem: Modem) -> int | None:
+        """Give the SIM's last reference before a segment; what happens from here on is new."""
+        if self._reference_of != self._link.attachments:
+            self._reference_of, self._last_reference = self._link.attachments, None
+        if self._last_reference is None and self._follows_references(modem):
+            self._last_reference = modem.read_last_reference()
+        self._link.lost_power = self._link.changed_sim = False
+        return self._last_reference
+
+    def _settle(self, modem: Modem) -> None:
+        """Find out what became of the segment whose answer was not seen, before anything is sent.
+
+        The SIM's last reference tells: advanced by one, the modem has handed it over; unchanged,
+        and still so ten seconds later, nothing was submitted, if the modem kept its power all the
+        while. Anything else proves nothing, and a person decides.
+        """
+        if not self._unsettled:
+            return
+        bubble, sequence, total, before, words = self._unsettled[0]
+        now, told = self._clock.now(), None
+        late = modem.take_late_reference()
+        if late is not None:
+            self._end_unsettled("its answer came late", lambda: self._store.mark_segment_sent(
+                bubble, sequence, total, late, now))  # fmt: skip
+            return
+        if before is not None and self._follows_references(modem) and not self._link.changed_sim:
+            told = modem.read_last_reference()
+        if told is not None and before is not None and told == (before + 1) % 256:
+            said = f"segment {sequence} of {total}: {words}; the SIM says it was handed over"
+            self._end_unsettled("the SIM says it was handed over", lambda: (
+                self._store.mark_handed_over(bubble, sequence, total, said, now)))  # fmt: skip
+        elif told is None or told != before or self._link.lost_power or modem.has_restarted():
+            self._end_unsettled("")
+        elif self._stays_unchanged():
+            self._end_unsettled("the SIM says nothing was submitted", lambda: (
+                self._store.withdraw_segment(bubble, sequence)))  # fmt: skip
+
+    def _stays_unchanged(self) -> bool:
+        """Tell whether the SIM says so for long enough; a modem may still be at work."""
+        monotonic = self._clock.monotonic()
+        self._unchanged_since = self._unchanged_since or monotonic
+        return monotonic - self._unchanged_since >= _UNCHANGED_FOR_S
+
+    def _end_unsettled(self, found: str, write: Callable[[], None] | None = None) -> None:
+        """Write down what became of it; with nothing found it is unconfirmed."""
+        self._unchanged_since = None
+        bubble, sequence, total, _, words = self._unsettled.pop(0)
+        place = f"message={bubble.row_id} bubble={bubble.number} segment={sequence}/{total}"
+        if write is not None:
+            self._record(write)
+            logging.warning("settled %s: %s; %s", place, words, found)
+            return
+        said, now = f"segment {sequence} of {total}: {words}", self._clock.now()
+        self._record(lambda: self._store.mark_unconfirmed(bubble, sequence, said, now))
+        logging.warning("unconfirmed %s: %s", place, words)
+        if self._is_third_of_its_kind(bubble.phone_number, RefusalClass.UNKNOWN):
+            self._pause(self._explain_refusal(RefusalClass.UNKNOWN, words))
 
     def _answer_refusal(
         self, row: StoredRow, bubble: Bubble, sequence: int, refused: Refused
@@ -5362,7 +5566,7 @@ class Service:
         if kind is RefusalClass.NETWORK:
             self._record(lambda: self._store.withdraw_segment(bubble, sequence))
             self._link.wait_for_network(words)
-        elif kind is RefusalClass.ACCOUNT or self._is_third_of_its_kind(row, kind):
+        elif kind is RefusalClass.ACCOUNT or self._is_third_of_its_kind(row.phone_number, kind):
             # The row stays scheduled: resume tries it first, and alone.
             self._record(lambda: self._store.withdraw_segment(bubble, sequence))
             self._pause(self._explain_refusal(kind, words))
@@ -5397,13 +5601,13 @@ class Service:
             self._store.reschedule_many(moves, now, "daemon")
             self._store.postpone(row, later, words, now)
 
-    def _is_third_of_its_kind(self, row: StoredRow, kind: RefusalClass) -> bool:
+    def _is_third_of_its_kind(self, number: str, kind: RefusalClass) -> bool:
         """The same for three recipients in a row speaks of the box, not of the recipients."""
         if kind is RefusalClass.TRANSIENT:
             return False
         if set(self._refused_in_a_row.values()) - {kind}:
             self._refused_in_a_row.clear()
-        self._refused_in_a_row[row.phone_number] = kind
+        self._refused_in_a_row[number] = kind
         if len(self._refused_in_a_row) < _FAILURES_TO_PAUSE:
             return False
         self._refused_in_a_row.clear()
@@ -5551,6 +5755,8 @@ class SimulatedModem:
             return f"{listed}\r\n\r\nOK\r\n".encode()
         elif re.fullmatch(r'AT\+CPMS="\w\w"', command):
             return f"\r\n+CPMS: {len(self.stored)},50,0,50,0,50\r\n\r\nOK\r\n".encode()
+        elif command == "AT+CRSM=176,28483,0,0,2":
+            return f'\r\n+CRSM: 144,0,"{self.reference:02X}FF"\r\n\r\nOK\r\n'.encode()
         elif command.startswith("AT+CUSD=1"):
             return b'\r\nOK\r\n\r\n+CUSD: 0,"Your balance is 12.50 USD",15\r\n'
         elif command in self._answers:
