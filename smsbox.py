@@ -2017,11 +2017,11 @@ def encode_deliver(text: str, sender: str, sent_at: datetime) -> str:
 # stands in another that could share its characters: the time is linear in the text's length.
 STOP_WORDS = {  # with the slips of a thumb; "stp" is none, it is French for please
     "en": r"s+ ?t+ ?o+ ?p+( ?all)?|stpo|sotp|tsop|[adez]top|s[grfy]op|st[0i]p|sto[0l]p?|stahp|stopt"
-    r"|unsubscribed?|un ?subscribe|(u|un|ub)s[a-z]{1,4}(cr|r|c)[a-z]{1,2}b[a-z]{0,2}|opt ?out|revoke",
-    "es": r"alto|baja|parar|paren?|para|desuscribir(me)?",
+    r"|un subscribe|unsub|(u|un|ub)s[a-z]{1,4}(cr|r|c)[a-z]{1,2}b[eds]{0,2}|opt ?out|revoke",
+    "es": r"alto|baja|parar|paren?|para|desuscribir(me)?|detener",
     "fr": r"arret(e[rz]?)?|desabonn(er?|ement|ez)|desinscri(re|ption)",
 }
-_WHOLE_STOP_WORDS = {"en": r"cancel|end|quit|remove"}  # with any other word: about anything
+_WHOLE_STOP_WORDS = {"en": r"cancel|end|quit|remove", "es": r"cancelar"}  # with any other word: about anything
 HELP_WORDS = {"en": r"help|info", "es": r"ayuda", "fr": r"aide"}
 START_WORDS = {"en": r"start|unstop"}
 _COURTESIES = {
@@ -2035,16 +2035,18 @@ _SMALL_WORDS = {  # enough of each language to tell it from the two others
     "fr": r"je|ne|plus|pas|moi|mon|numero|de|la|liste|vous|votre|vos|veux|les|messages?|mecri\w+",
 }
 _GROUPS = {  # the words that the capitals in the phrases stand for
-    "STOP": r"(s+t+o+p+|quit|cease)",
+    "STOP": r"(s+t+o+p+|quit|cease|discontinue|halt|refrain from|desist)",
+    "UNSUBSCRIBE": r"(un ?subscribe|unsub|(u|un|ub)s[a-z]{1,4}(cr|r|c)[a-z]{1,2}be?)",
+    "REMOVE": r"(remove|delete|erase|drop|scrub|strike|scratch|take|pull|unlist|get|keep)",
     "NOT": r"(do ?nt|don t|do not|never|not|no longer)",
-    "TEXTING": r"(te?xt|messag|mesag|msg|contact|writ|send|sms|email|spam|bother|bug|harass)\w*",
+    "TEXTING": r"(te?xt|messag|mesag|msg|contact|writ|send|sms|email|spam|bother|bug|harass|hit)\w*",
     "TEXT": r"(te?xt|message|mesage|msg|contact|write|send|sms|email|bother|harass|bug)",
     "YOU": r"(you|u|ya|yall)",
     "NUMBER": r"(num\w*|nbr|no|phone|cell|name|info\w*|contact|nombre|datos|nom|\w*donnees)",
-    "LIST": r"(\w+ )?(list|lists|lista|listas|liste|database|system|contacts|phone|group)",
-    "SMS": r"(te?xt|message|msg|sms|email|mensaje|publicidad|promo|pub)\w*",
+    "LIST": r"(\w+ )?(list|records|lists|lista|listas|liste|database|system|contacts|phone|group)",
+    "SMS": r"(te?xt|message|msg|sms|email|communication|mensaje|publicidad|promo|pub)\w*",
     "ESCRIBIR": r"(escrib|mand|envi|molest|contact|text|acos|jod|llam)\w*",
-    "ECRIRE": r"(ecri|envo[iy]|contact|harcel|texto|importun|derang|spam|sollicit|relanc)\w*",
+    "ECRIRE": r"(ecri|envo[iy]|contact|harcel|texto|importun|derang|spam|sollicit|relanc|appel)\w*",
     "LATER": r"(before|until|till?|after|at|on|when|while|during|in|today|tonight|yet|now|tomorrow"
     r"|the|a|my|your|about|if|antes|hasta|despues|ahora|hoy|a las?|el|la|los|las|un|una)\b",
 }
@@ -2068,72 +2070,89 @@ stop (by|in|at|over|on|off|for|and|sign|light|watch|near|here|there|ou|chez|rain
 """)
 _STOP_PHRASES = _phrases(r"""
 # English: the word itself
-^((no|yes|ok|okay|hi|hello|hey|sorry|just|reply|text|and|i (already )?said) )*STOP$
+^((no|yes|ok|okay|hi|hello|hey|sorry|just|reply|text|yo|i (already )?said) )*s+t+o+p+$
 ^stop( \w+){1,2}$
 ^stop( (all|now|it|this|that|already|right|away|immediately|everything))+$
+(please|pl[sz]|svp|favor) (just )?stop$
 (can|could|would|will) YOU( just)? STOP( it| this| that| now)?$
 YOU (need to|must|have to|should|gotta|better) STOP
 (told|asked|want|need|like) (YOU|this|it|that|all|these|those)( \w+)? to( just)? STOP
-how (do|can|could) i (make (this|it) )?(stop|unsubscribe)
-STOP( \w+){0,2} TEXTING
-STOP (calling|blowing|hitting|with) (me|my|up|this|these|the|us)
+how (do|can|could) i (make (this|it) )?(stop|UNSUBSCRIBE)
+STOP( \w+){0,2} (TEXTING|SMS)
+STOP (calling|blowing|with) (me|my|up|this|these|the|us)
 cease and desist
-(unsubscribe|opt(ing)?( me| us)? out)
+UNSUBSCRIBE( me| us| my| from| this| now|$)
+(to|i|and) UNSUBSCRIBE
+opt(ed|ing)?( me| us)? out
 # English: other words
-(take|get|keep) (me|us|(my|this)( \w+)? NUMBER) (off|out)$
-(take|get|keep) (me|us|(my|this)( \w+)? NUMBER) (off|out)( of)? (your|ur|this|the|any|all) LIST
-(remove|delete|erase|drop) (me|us|(my|this)( \w+)? NUMBER|my)( from| off| out| now|$)
-be (removed|deleted|taken off)
+REMOVE (me|us|(my|this)( \w+)? NUMBER) (off|out)$
+REMOVE (me|us|(my|this)( \w+)? NUMBER) (off|out|from)( of)? (your|ur|this|the|any|all) LIST
+(remove|delete|erase) (me|us|(my|this)( \w+)? NUMBER|my)( from| off| out| now|$)
+(be (removed|deleted|taken off)|off( of)? (your|ur|this) LIST)
 (?<!you )(?<!u )NOT( ever)? ((call|or|and) )*TEXT( or \w+| to)* (me|us|this NUMBER)(?! LATER)
 (?<!you )(?<!u )NOT( ever)? ((call|or|and) )*TEXT (here|any\w*|more|again)(?! LATER)
+(can|could|would|will) YOU not TEXT
+(rather|prefer|appreciate|ask|asked|asking)( \w+){0,5} (not|didnt|dont|to stop)( to)? TEXTING
 never call( \w+)? again
 no (more|mas)( of)?( these| your)? SMS
-no more$
+^(no more|no SMS|no mas)$
 (NOT|didnt)( \w+)? (want|wish|need|care|consent|agreed?)(?! to (miss|lose))( \w+){0,5} SMS
 NOT( \w+)? (want|wish|need|care|consent)( \w+){0,3} (contacted|from YOU)
-(cancel|end)( my| the| this| these| all| your)* (subscription|SMS)
+(cancel|end|terminate)( my| the| this| these| all| your)* (subscription|SMS)
 (revoke|withdraw)( my)? (consent|permission)
-wrong (NUMBER|person|guy)
+wrong (NUMBER|person|guy|man|lady|woman|girl|dude|contact)
 # Spanish
+^(alto|parar|paren?|ya paren?(le)?|par[ae]n?le)( ya)?$
 (no|nunca) (me|nos|m) vuelv\w+ a ESCRIBIR
 (no|nunca) (me|nos|m) (escriba|mande|envie|contacte|moleste|textee)[ns]?(?! LATER)
-(no|nunca) (me|nos) llame[ns]? (mas|nunca)
-(dej[ae]n?|par[ae]n?|basta)( ya)? de ESCRIBIR
-no (quiero|deseo|queremos|necesito|acepto)(?! perder)( \w+){0,3} SMS
+no (quiero|deseo|quisiera) que (me|nos) ESCRIBIR(?! LATER)
+no (volver a )?(escribir|mandar|enviar|contactar|molestar|textear)(me|nos)(?! LATER)
+(no|nunca) (me|nos) (llame[ns]?|busque[ns]?) (mas|nunca)
+no (escriba|contacte|manden?|envien?)[ns]?( nada| mas| SMS|$)
+(dej[ae]n?|par[ae]n?|pararle|par[ae]n?le|basta|cesen?)( ya)? (de|con|a)( \w+)? (ESCRIBIR|SMS)
+no (quiero|deseo|queremos|necesito|acepto|autorizo)(?! perder)( \w+){0,3} SMS
 (no|ni un|ningun) mas SMS
 ^(ya )?(no mas|basta)( ya)?$
-no (manden?|envien?) (nada|mas|SMS)
-(dar|darme|darnos|dame|d[ae]n?me|doy) de baja
-(quit|sac|saqu|borr|elimin|remuev|remov|retir)\w+ (mi|mis) NUMBER
-(quit|sac|saqu|borr|elimin|remuev|remov|retir)\w+ de (la|su|tu|esta|sus|tus) LIST
-(quit|saqu|borr|elimin)[ae]n?me
-(desu\w*scri\w+|cancel\w+( mi| la| esta)? su\w*scripcion)
+(dar|darme|darnos|dame|d[ae]n?me|doy|darse) de baja
+(quit|saqu|borr|elimin|remuev|remov|retir)\w+ (mi|mis|este) NUMBER
+(quit|sac|saqu|borr|elimin|remuev|remov|retir|sal)\w+ de (la|su|tu|esta|sus|tus) LIST
+(quit|saqu|borr|elimin)([ae]n?|ar)me
+(desu\w*scri\w+|(cancel|anul)\w+( mi| la| esta)? su\w*scripcion|deten\w+( \w+)? SMS)
 (numero|persona) (equivocad|incorrect|errone)\w+
 (se|te) equivoc\w+ de (numero|persona)
 equivocado de numero
 # French
+^arret(e[rsz]?)?( tout| ca| cela| maintenant)?$
+(veuillez|pouvez|merci|faut|voulez) (vous )?d?arreter$
 (?<!vous ne )(?<!tu ne )(m|me|nous) ?ECRIRE (plus|jamais|pas)
 ne plus (me |nous |etre |m )?m?(ECRIRE|recevoir)
-(veux|veut|souhaite|desire) (plus|pas)(?! (rater|manquer))( \w+){0,3} (SMS|ECRIRE)
+(veux|veut|souhaite|desire) (plus|pas)(?! (rater|manquer))( \w+){0,3} (SMS|m?ECRIRE)
 ^plus (de|aucun|jamais de) SMS
 (desabon\w+|desinscri\w+)
-(retir|enlev|supprim|effac|ray|sort|vir|ot|radi)(e|ez|er|s) (moi|(mon|mes|ce) NUMBER)
-(mauvaise?|faux|erreur de) (num\w*|personne)
+(retir|enlev|supprim|effac|ray|sort|vir|ot|radi)(e|ez|er|es|ir|s) (moi|(mon|mes|ce) NUMBER)
+(retir|enlev|supprim|effac|ray|sort|vir|ot|radi)(er|ez|ir) de (votre|la|cette|vos|ta) LIST
+((mauvaise?|faux|erreur de) (num\w*|personne)|pas le bon num\w*)
 (vous|tu|te)( \w+){0,2} tromp\w+ de (num\w*|personne)
-arret(e[rsz]?)?( de| d| tous?| les| vos| ces| me| m| nous)* [md]?(ECRIRE|SMS)
-^arrete[rz]? (tout|ca|cela|maintenant)$
+d?(arret|cess)(e[rsz]?)?( de| d| tous?| les| vos| ces| me| m| nous)* [md]?(ECRIRE|SMS)
 """)
 _DOUBTS = _phrases(r"""
 # English
-(stop(ped|s)?|unsubscribed|spam\w*|scam\w*|fraud|phishing|harass\w*|attorney|sue|dnc|tcpa|fcc)
+(stop|UNSUBSCRIBE[ds]?|spam\w*|scam\w*|fraud|phishing|harass\w*|attorney|sue|dnc|tcpa|fcc)
+(have|has|be|been) stopped
+^(STOP|terminate)( \w+){0,2}$
 (my|a) lawyer$
 (call|calling|contacting|have) (my|a) lawyer
 ^(cancel|end|quit|remove|revoke|(cancel|quit|remove|delete) (this|these|it))$
 (ill|will|gonna|to|im|am|have|been) (report|block|su)(ing|ed)?( YOU| this| it| your| the NUMBER|$)
 (blocked|reported|blocking)( YOU| this NUMBER| your|$)
 NOT (call|TEXT|disturb|wish|want|like)( me| us| this| these| it| any)*( list)?$
-^(dont|do not|enough|thats enough|no longer|wrong)$
-(leave me (alone|be)|(lose|forget|drop) (my|this) NUMBER|go away|get lost|shut up|enough already)
+(NOT|didnt|wouldnt|without)( \w+){0,4} (TEXT|texting|messaging|contacting) (me|us)(?! LATER)
+^(dont|do not|enough|thats enough|no longer|wrong|never again|i want out)$
+(remove|delete|off (this|the|your) list)$
+(someone elses?|not \w+|isnt \w+|no longer \w+|wrong) (NUMBER|phone)$
+(NUMBER|phone)( \w+){0,2} (belongs|changed (hands|owners?)|someone else)
+(enough|cut it out|knock it off|quit it|give it a rest)( already)?( of)?( this| these)?( texts)?$
+(leave me (alone|be)|(lose|forget|drop) (my|this) NUMBER|go away|get lost|shut up)
 (fuck\w*|f|piss|bug|back|buzz|screw) (off|YOU)
 who (is|r|are|s)? ?(this|dis|YOU)( and| how| why| again|$)
 (whos|who) (this|dis)
@@ -2146,7 +2165,10 @@ do i know YOU
 (passed away|deceased|(nobody|no one) (here|by)|(doesnt|not|no longer) (live|work)s? (here|at))
 ^(sorry )?th(is|at) (isnt|is not) \w+$
 # Spanish
-(basta(?! con)|denunci\w*|acos[aoe]\w*|estafa\w*|abogado|no molest\w*|dejen? de)
+(basta(?! con)|denunci\w*|acos[aoe]\w*|estafa\w*|abogado|no molest\w*|no insist\w+|dejen? de)
+no(?! puedo)( \w+){0,4} (escriba|escribir|mand[ae]r|mande|envie|contact[ae]|moleste)\w*(?! LATER)
+no( \w+){0,2} (numero|telefono) de \w+
+(esta equivocado|se equivoc\w+|^ya no( quiero( nada)?)?$|^(cancelar|anular|salir|suficiente)$)
 bloque(ado|ar|are|o|ando)
 d[ei]j[ae]n?(me|nos)? (en paz|tranquil\w)
 no (me|nos) (interesa|llame)n?
@@ -2157,6 +2179,9 @@ no (estoy|estamos) interesad\w
 por ?que me ESCRIBIR
 ^no soy \w+$
 # French
+(arrete[rz]? (de )?m?ECRIRE|cessez|^(annuler|resilier)$)
+(plus|pas|stopp\w+)( \w+){0,2} (me |nous )?m?(ecri(re|vez|s)|envoy(er|ez)|contact(er|ez))
+ce nest (pas|plus) (moi|(son|mon|le|un)( bon)? num\w*)
 (harcel\w*|arnaque\w*|plainte|signaler|avocat|bloque[rz]|degage\w*|casse toi)
 (qui (est ce|etes vous|es tu)|(cest|tes|vous etes) qui)$
 (comment|ou)( \w+){0,4} mon num\w*
@@ -2200,8 +2225,9 @@ def read_reply(
         return Request.HELP
     if re.match(_REACTION, text):
         return Request.NOTHING
-    said = [_without_courtesies(simplify_reply(each)) for each in re.split(_SENTENCE_END, text)]
-    said = [re.sub(_NOT_MEANT, " ", each) for each in said]
+    sentences = [text, *re.split(_SENTENCE_END, text)]
+    plain = [re.sub(_NOT_MEANT, " ", simplify_reply(each)).strip() for each in sentences]
+    said = [*plain, *map(_without_courtesies, plain)]
     if any(re.search(_STOP_PHRASES, each) for each in said):
         return Request.STOP
     doubtful = any(re.search(_DOUBTS, each) for each in said)
@@ -2226,13 +2252,13 @@ def language_of(text: str) -> str:
     ('en', 'es', 'fr')
     """
     plain = simplify_reply(text)
-    tables = (STOP_WORDS, HELP_WORDS, START_WORDS, _COURTESIES, _SMALL_WORDS)
+    tables = (STOP_WORDS, HELP_WORDS, _COURTESIES, _SMALL_WORDS)
 
-    def count(language: str) -> int:
-        known = "|".join(table[language] for table in tables if language in table)
-        return len(re.findall(rf"\b(?:{known})\b", plain))
-
-    return max(("en", "es", "fr"), key=count)
+    known = {
+        language: "|".join(table[language] for table in tables if language in table)
+        for language in ("en", "es", "fr")
+    }
+    return max(known, key=lambda language: len(re.findall(rf"\b(?:{known[language]})\b", plain)))
 
 
 def simplify_reply(text: str) -> str:
