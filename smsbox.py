@@ -2016,12 +2016,13 @@ def encode_deliver(text: str, sender: str, sent_at: datetime) -> str:
 # The tables are patterns over what simplify_reply leaves: "Don't!" is "dont" there. No repeat
 # stands in another that could share its characters: the time is linear in the text's length.
 STOP_WORDS = {  # with the slips of a thumb; "stp" is none, it is French for please
-    "en": r"s+ ?t+ ?o+ ?p+( ?all)?|stpo|sotp|tsop|[adez]top|s[grfy]op|st[0i]p|sto[0l]p?|stahp|stopt"
-    r"|un subscribe|unsub|(u|un|ub)s[a-z]{1,4}(cr|r|c)[a-z]{1,2}b[eds]{0,2}|opt ?out|revoke",
+    "en": r"s+ ?t+ ?o+ ?p+( ?all)?|stpo|sotp|tsop|[adez]top|s[grfy]op|st[0i]p|sto[0l]p?|stahp"
+    r"|stopt|un subscribe|unsub|(u|un|ub)s[a-z]{1,4}(cr|r|c)[a-z]{1,2}b[eds]{0,2}|opt ?out|revoke",
     "es": r"alto|baja|parar|paren?|para|desuscribir(me)?|detener",
     "fr": r"arret(e[rz]?)?|desabonn(er?|ement|ez)|desinscri(re|ption)",
 }
-_WHOLE_STOP_WORDS = {"en": r"cancel|end|quit|remove", "es": r"cancelar"}  # with any other word: about anything
+# Beside any other word these may be about anything: they count as the whole message only.
+_WHOLE_STOP_WORDS = {"en": r"cancel|end|quit|remove", "es": r"cancelar"}
 HELP_WORDS = {"en": r"help|info", "es": r"ayuda", "fr": r"aide"}
 START_WORDS = {"en": r"start|unstop"}
 _COURTESIES = {
@@ -2039,14 +2040,14 @@ _GROUPS = {  # the words that the capitals in the phrases stand for
     "UNSUBSCRIBE": r"(un ?subscribe|unsub|(u|un|ub)s[a-z]{1,4}(cr|r|c)[a-z]{1,2}be?)",
     "REMOVE": r"(remove|delete|erase|drop|scrub|strike|scratch|take|pull|unlist|get|keep)",
     "NOT": r"(do ?nt|don t|do not|never|not|no longer)",
-    "TEXTING": r"(te?xt|messag|mesag|msg|contact|writ|send|sms|email|spam|bother|bug|harass|hit)\w*",
+    "TEXTING": r"(te?xt|messag|mesag|msg|contact|writ|send|sms|email|spam|bother|bug|hara|hit)\w*",
     "TEXT": r"(te?xt|message|mesage|msg|contact|write|send|sms|email|bother|harass|bug)",
     "YOU": r"(you|u|ya|yall)",
     "NUMBER": r"(num\w*|nbr|no|phone|cell|name|info\w*|contact|nombre|datos|nom|\w*donnees)",
     "LIST": r"(\w+ )?(list|records|lists|lista|listas|liste|database|system|contacts|phone|group)",
     "SMS": r"(te?xt|message|msg|sms|email|communication|mensaje|publicidad|promo|pub)\w*",
     "ESCRIBIR": r"(escrib|mand|envi|molest|contact|text|acos|jod|llam)\w*",
-    "ECRIRE": r"(ecri|envo[iy]|contact|harcel|texto|importun|derang|spam|sollicit|relanc|appel)\w*",
+    "ECRIRE": r"(ecri|envo[iy]|contact|harcel|texto|importun|derang|spam|sollicit|relanc)\w*",
     "LATER": r"(before|until|till?|after|at|on|when|while|during|in|today|tonight|yet|now|tomorrow"
     r"|the|a|my|your|about|if|antes|hasta|despues|ahora|hoy|a las?|el|la|los|las|un|una)\b",
 }
@@ -2062,7 +2063,9 @@ def _phrases(table: str) -> str:
 # Taken out before phrases are looked for: a stop that is denied, a bus's or a shop's, and a wrong
 # number that is the writer's own slip.
 _NOT_MEANT = _phrases(r"""
-(?<!you )(?<!u )(NOT|cant|cannot|wont|nunca|no)( ever)?( (want|need|wish|going)( \w+)? to)? STOP
+(?<!you )(?<!u )(NOT|cant|cannot|wont|nunca)( ever)?( (want|need|wish|going)( \w+)? to)? STOP
+(no|nunca) (me |nos )?(dej|par|desu|borr|elimin|quit)\w+( de \w+)?
+n(e )?(me |nous )?(arret|desabon|desinscri|supprim|retir|stopp)\w+ pas( de \w+)?
 NOT (want to )?(unsubscribe|opt ?out|remove me|take me off|cancel|delete)
 (the|a|an|bus|pit|one|next|last|first|non|full|rest|truck|each|which|any|un|prochain) stop
 stop (by|in|at|over|on|off|for|and|sign|light|watch|near|here|there|ou|chez|raining)
@@ -2071,13 +2074,15 @@ stop (by|in|at|over|on|off|for|and|sign|light|watch|near|here|there|ou|chez|rain
 _STOP_PHRASES = _phrases(r"""
 # English: the word itself
 ^((no|yes|ok|okay|hi|hello|hey|sorry|just|reply|text|yo|i (already )?said) )*s+t+o+p+$
-^stop( \w+){1,2}$
+^stop(?! it)( \w+){1,3}$
+^stop (sent|im|i am|i dont|i never|or i|or ill|we|this is)
+(interested|thanks|enough) stop$
 ^stop( (all|now|it|this|that|already|right|away|immediately|everything))+$
 (please|pl[sz]|svp|favor) (just )?stop$
 (can|could|would|will) YOU( just)? STOP( it| this| that| now)?$
 YOU (need to|must|have to|should|gotta|better) STOP
 (told|asked|want|need|like) (YOU|this|it|that|all|these|those)( \w+)? to( just)? STOP
-how (do|can|could) i (make (this|it) )?(stop|UNSUBSCRIBE)
+how (do|can|could) i( \w+){0,4} (stop|UNSUBSCRIBE)
 STOP( \w+){0,2} (TEXTING|SMS)
 STOP (calling|blowing|with) (me|my|up|this|these|the|us)
 cease and desist
@@ -2088,6 +2093,7 @@ opt(ed|ing)?( me| us)? out
 REMOVE (me|us|(my|this)( \w+)? NUMBER) (off|out)$
 REMOVE (me|us|(my|this)( \w+)? NUMBER) (off|out|from)( of)? (your|ur|this|the|any|all) LIST
 (remove|delete|erase) (me|us|(my|this)( \w+)? NUMBER|my)( from| off| out| now|$)
+^REMOVE (off|from) LIST
 (be (removed|deleted|taken off)|off( of)? (your|ur|this) LIST)
 (?<!you )(?<!u )NOT( ever)? ((call|or|and) )*TEXT( or \w+| to)* (me|us|this NUMBER)(?! LATER)
 (?<!you )(?<!u )NOT( ever)? ((call|or|and) )*TEXT (here|any\w*|more|again)(?! LATER)
@@ -2103,6 +2109,7 @@ NOT( \w+)? (want|wish|need|care|consent)( \w+){0,3} (contacted|from YOU)
 wrong (NUMBER|person|guy|man|lady|woman|girl|dude|contact)
 # Spanish
 ^(alto|parar|paren?|ya paren?(le)?|par[ae]n?le)( ya)?$
+^(alto|basta) (ya )?no( \w+)*$
 (no|nunca) (me|nos|m) vuelv\w+ a ESCRIBIR
 (no|nunca) (me|nos|m) (escriba|mande|envie|contacte|moleste|textee)[ns]?(?! LATER)
 no (quiero|deseo|quisiera) que (me|nos) ESCRIBIR(?! LATER)
@@ -2124,7 +2131,7 @@ equivocado de numero
 # French
 ^arret(e[rsz]?)?( tout| ca| cela| maintenant)?$
 (veuillez|pouvez|merci|faut|voulez) (vous )?d?arreter$
-(?<!vous ne )(?<!tu ne )(m|me|nous) ?ECRIRE (plus|jamais|pas)
+(?<!vous ne )(?<!tu ne )(m|me|nous) ?ECRIRE (plus|jamais|pas de SMS)
 ne plus (me |nous |etre |m )?m?(ECRIRE|recevoir)
 (veux|veut|souhaite|desire) (plus|pas)(?! (rater|manquer))( \w+){0,3} (SMS|m?ECRIRE)
 ^plus (de|aucun|jamais de) SMS
@@ -2180,6 +2187,7 @@ por ?que me ESCRIBIR
 ^no soy \w+$
 # French
 (arrete[rz]? (de )?m?ECRIRE|cessez|^(annuler|resilier)$)
+(m|me|nous) ?(ECRIRE pas$|appel\w+ plus)
 (plus|pas|stopp\w+)( \w+){0,2} (me |nous )?m?(ecri(re|vez|s)|envoy(er|ez)|contact(er|ez))
 ce nest (pas|plus) (moi|(son|mon|le|un)( bon)? num\w*)
 (harcel\w*|arnaque\w*|plainte|signaler|avocat|bloque[rz]|degage\w*|casse toi)
@@ -2194,8 +2202,8 @@ pourquoi (vous|tu) m
 _SENTENCE_END = r"[.!?,;:…]+(?=\s|$)|\n|\s[-–—]"
 # A phone's own last line is no part of what was said, nor is a name after a dash.
 _SIGNATURE = (
-    r"(?i)\n\s*(sent|get|enviado|envoy[eé]|obtener) (from|desde|de|depuis|outlook)\b.{0,60}$"
-    r"|\s[-–—~] ?[^\W\d_a-z]\w{0,20}\.?( [^\W\d_a-z]\w{0,20}\.?)?\s*$"
+    r"\n(?i:sent|get|enviado|envoy[eé]|obtener) (?i:from|desde|de|depuis|outlook)\b.{0,60}$"
+    r"|\s[-–—~] ?[^\W\d_a-z]\w{0,20}\.?( [^\W\d_a-z]\w{0,20}\.?)?$"
 )
 # An iPhone's or Android's reaction quotes our own text, with its "Reply STOP".
 _REACTION = (
@@ -2227,7 +2235,7 @@ def read_reply(
         return Request.NOTHING
     sentences = [text, *re.split(_SENTENCE_END, text)]
     plain = [re.sub(_NOT_MEANT, " ", simplify_reply(each)).strip() for each in sentences]
-    said = [*plain, *map(_without_courtesies, plain)]
+    said = dict.fromkeys([*plain, *map(_without_courtesies, plain)])
     if any(re.search(_STOP_PHRASES, each) for each in said):
         return Request.STOP
     doubtful = any(re.search(_DOUBTS, each) for each in said)
@@ -2252,13 +2260,14 @@ def language_of(text: str) -> str:
     ('en', 'es', 'fr')
     """
     plain = simplify_reply(text)
-    tables = (STOP_WORDS, HELP_WORDS, _COURTESIES, _SMALL_WORDS)
-
-    known = {
-        language: "|".join(table[language] for table in tables if language in table)
-        for language in ("en", "es", "fr")
-    }
-    return max(known, key=lambda language: len(re.findall(rf"\b(?:{known[language]})\b", plain)))
+    hits = {}
+    for language in ("en", "es", "fr"):
+        tables = [_COURTESIES, _SMALL_WORDS]
+        if language != "en":  # STOP and INFO are written in every language: they tell nothing
+            tables += [STOP_WORDS, HELP_WORDS]
+        known = "|".join(table[language] for table in tables)
+        hits[language] = len(re.findall(rf"\b(?:{known})\b", plain))
+    return max(hits, key=lambda language: hits[language])
 
 
 def simplify_reply(text: str) -> str:
@@ -2271,6 +2280,7 @@ def simplify_reply(text: str) -> str:
 
     # Letter by letter: a whole text of combining marks would take the square of its length to sort.
     text = text.replace("\u00b4", "'")  # "don´t": on many phones the nearest key
+    text = re.sub(r" #(?!\w)", " number", text)  # "wrong #"
     for _ in range(2):  # bold and circled letters know no case before they are taken apart
         text = "".join(unicodedata.normalize("NFKD", char.casefold()) for char in text)
     hidden = {"Mn", "Me", "Cf"}  # accents, and what has no width: soft hyphens, joiners, directions
@@ -2282,11 +2292,12 @@ def _is_made_of(
     table: Mapping[str, str], extra: Iterable[str], text: str, with_courtesies: bool = True
 ) -> bool:
     """Whether a text is one of the words, once or again and again, and nothing else."""
-    plain = simplify_reply(re.sub(_SIGNATURE, "", text))
-    plain = re.sub(r"\b(\w) (?=\w\b)", r"\1", plain)  # s t o p
+    forms = [simplify_reply(each) for each in (text, re.sub(_SIGNATURE, "", text.strip()))]
+    forms = [re.sub(r"\b(\w) (?=\w\b)", r"\1", each) for each in forms]  # s t o p
+    if with_courtesies:
+        forms = [*forms, *map(_without_courtesies, forms)]
     added = sorted((re.escape(simplify_reply(word)) for word in extra), key=len, reverse=True)
     words = "|".join([*filter(None, added), *table.values()])
-    forms = (plain, _without_courtesies(plain)) if with_courtesies else (plain,)
     return any(form and not re.sub(rf"\b(?:{words})\b", "", form).strip() for form in forms)
 
 
