@@ -2023,24 +2023,204 @@ def encode_deliver(text: str, sender: str, sent_at: datetime) -> str:
 # What an incoming text asks for, in a person's own words: stop, help, start, perhaps stop, nothing.
 # Case, accents, punctuation, emoji and invisible characters do not matter. When in doubt it says
 # "perhaps stop", which holds that person's messages for the operator. It does not know SQL or the
-# modem: a text goes in, a Request comes out.
+# modem: a text goes in, a Request comes out. The tables come first: to teach it, add a line.
 
-STOP_WORDS = frozenset(
-    "stop stopall unsubscribe cancel end quit revoke optout remove arret alto baja parar".split()
+# The tables are patterns over what simplify_reply leaves: "Don't!" is "dont" there. No repeat
+# stands in another that could share its characters: the time is linear in the text's length.
+STOP_WORDS = {  # with the slips of a thumb; "stp" is none, it is French for please
+    "en": r"s+ ?t+ ?o+ ?p+( ?all)?|stpo|sotp|tsop|[adez]top|s[grfy]op|st[0i]p|sto[0l]p?|stahp"
+    r"|stopt|un subscribe|unsub|(u|un|ub)s[a-z]{1,4}(cr|r|c)[a-z]{1,2}b[eds]{0,2}|opt ?out|revoke",
+    "es": r"alto|baja|parar|paren?|para|desuscribir(me)?|detener",
+    "fr": r"arret(e[rz]?)?|desabonn(er?|ement|ez)|desinscri(re|ption)",
+}
+# Beside any other word these may be about anything: they count as the whole message only.
+_WHOLE_STOP_WORDS = {"en": r"cancel|end|quit|remove", "es": r"cancelar"}
+HELP_WORDS = {"en": r"help|info", "es": r"ayuda", "fr": r"aide"}
+START_WORDS = {"en": r"start|unstop"}
+_COURTESIES = {
+    "en": r"please|pl[sz]|thanks?( you| u)?|thx|ty|kindly",
+    "es": r"(por|x) ?fa(vor)?|(muchas )?gracias",
+    "fr": r"s ?il (vous|te) plait|svp|stp|merci",
+}
+_SMALL_WORDS = {  # enough of each language to tell it from the two others
+    "en": r"the|you|your|my|this|to|off|from|texts?|texting|messages|dont|not|do|i|im|want",
+    "es": r"no|mas|ya|mi|de|la|numero|mensajes?|quiero|su|sus|dejen?|el|que|por|lista|escrib\w+",
+    "fr": r"je|ne|plus|pas|moi|mon|numero|de|la|liste|vous|votre|vos|veux|les|messages?|mecri\w+",
+}
+_GROUPS = {  # the words that the capitals in the phrases stand for
+    "STOP": r"(s+t+o+p+|quit|cease|discontinue|halt|refrain from|desist)",
+    "UNSUBSCRIBE": r"(un ?subscribe|unsub|(u|un|ub)s[a-z]{1,4}(cr|r|c)[a-z]{1,2}be?)",
+    "REMOVE": r"(remove|delete|erase|drop|scrub|strike|scratch|take|pull|unlist|get|keep)",
+    "NOT": r"(do ?nt|don t|do not|never|not|no longer)",
+    "TEXTING": r"(te?xt|messag|mesag|msg|contact|writ|send|sms|email|spam|bother|bug|hara|hit)\w*",
+    "TEXT": r"(te?xt|message|mesage|msg|contact|write|send|sms|email|bother|harass|bug)",
+    "YOU": r"(you|u|ya|yall)",
+    "NUMBER": r"(num\w*|nbr|no|phone|cell|name|info\w*|contact|nombre|datos|nom|\w*donnees)",
+    "LIST": r"(\w+ )?(list|records|lists|lista|listas|liste|database|system|contacts|phone|group)",
+    "SMS": r"(te?xt|message|msg|sms|email|communication|mensaje|publicidad|promo|pub)\w*",
+    "ESCRIBIR": r"(escrib|mand|envi|molest|contact|text|acos|jod|llam)\w*",
+    "ECRIRE": r"(ecri|envo[iy]|contact|harcel|texto|importun|derang|spam|sollicit|relanc)\w*",
+    "LATER": r"(before|until|till?|after|at|on|when|while|during|in|today|tonight|yet|now|tomorrow"
+    r"|the|a|my|your|about|if|antes|hasta|despues|ahora|hoy|a las?|el|la|los|las|un|una)\b",
+}
+
+
+def _phrases(table: str) -> str:
+    """Make one pattern of a table: a line a phrase, capitals a group of words, # a comment."""
+    lines = [line for line in table.strip().splitlines() if not line.startswith("#")]
+    whole = r"\b(?:" + "|".join(lines) + r")\b"
+    return re.sub("|".join(_GROUPS), lambda name: _GROUPS[name[0]], whole)
+
+
+# Taken out before phrases are looked for: a stop that is denied, a bus's or a shop's, and a wrong
+# number that is the writer's own slip.
+_NOT_MEANT = _phrases(r"""
+(?<!you )(?<!u )(NOT|cant|cannot|wont|nunca)( ever)?( (want|need|wish|going)( \w+)? to)? STOP
+(no|nunca) (me |nos )?(dej|par|desu|borr|elimin|quit)\w+( de \w+)?
+n(e )?(me |nous )?(arret|desabon|desinscri|supprim|retir|stopp)\w+ pas( de \w+)?
+NOT (want to )?(unsubscribe|opt ?out|remove me|take me off|cancel|delete)
+(the|a|an|bus|pit|one|next|last|first|non|full|rest|truck|each|which|any|un|prochain) stop
+stop (by|in|at|over|on|off|for|and|sign|light|watch|near|here|there|ou|chez|raining)
+(i|we) (have|got|gave|called|texted|dialed|wrote|put|entered|typed)( YOU)? (the|a|my) wrong NUMBER
+""")
+_STOP_PHRASES = _phrases(r"""
+# English: the word itself
+^((no|yes|ok|okay|hi|hello|hey|sorry|just|reply|text|yo|i (already )?said) )*s+t+o+p+$
+^stop(?! it)( \w+){1,3}$
+^stop (sent|im|i am|i dont|i never|or i|or ill|we|this is)
+(interested|thanks|enough) stop$
+^stop( (all|now|it|this|that|already|right|away|immediately|everything))+$
+(please|pl[sz]|svp|favor) (just )?stop$
+(can|could|would|will) YOU( just)? STOP( it| this| that| now)?$
+YOU (need to|must|have to|should|gotta|better) STOP
+(told|asked|want|need|like) (YOU|this|it|that|all|these|those)( \w+)? to( just)? STOP
+how (do|can|could) i( \w+){0,4} (stop|UNSUBSCRIBE)
+STOP( \w+){0,2} (TEXTING|SMS)
+STOP (calling|blowing|with) (me|my|up|this|these|the|us)
+cease and desist
+UNSUBSCRIBE( me| us| my| from| this| now|$)
+(to|i|and) UNSUBSCRIBE
+opt(ed|ing)?( me| us)? out
+# English: other words
+REMOVE (me|us|(my|this)( \w+)? NUMBER) (off|out)$
+REMOVE (me|us|(my|this)( \w+)? NUMBER) (off|out|from)( of)? (your|ur|this|the|any|all) LIST
+(remove|delete|erase) (me|us|(my|this)( \w+)? NUMBER|my)( from| off| out| now|$)
+^REMOVE (off|from) LIST
+(be (removed|deleted|taken off)|off( of)? (your|ur|this) LIST)
+(?<!you )(?<!u )NOT( ever)? ((call|or|and) )*TEXT( or \w+| to)* (me|us|this NUMBER)(?! LATER)
+(?<!you )(?<!u )NOT( ever)? ((call|or|and) )*TEXT (here|any\w*|more|again)(?! LATER)
+(can|could|would|will) YOU not TEXT
+(rather|prefer|appreciate|ask|asked|asking)( \w+){0,5} (not|didnt|dont|to stop)( to)? TEXTING
+never call( \w+)? again
+no (more|mas)( of)?( these| your)? SMS
+^(no more|no SMS|no mas)$
+(NOT|didnt)( \w+)? (want|wish|need|care|consent|agreed?)(?! to (miss|lose))( \w+){0,5} SMS
+NOT( \w+)? (want|wish|need|care|consent)( \w+){0,3} (contacted|from YOU)
+(cancel|end|terminate)( my| the| this| these| all| your)* (subscription|SMS)
+(revoke|withdraw)( my)? (consent|permission)
+wrong (NUMBER|person|guy|man|lady|woman|girl|dude|contact)
+# Spanish
+^(alto|parar|paren?|ya paren?(le)?|par[ae]n?le)( ya)?$
+^(alto|basta) (ya )?no( \w+)*$
+(no|nunca) (me|nos|m) vuelv\w+ a ESCRIBIR
+(no|nunca) (me|nos|m) (escriba|mande|envie|contacte|moleste|textee)[ns]?(?! LATER)
+no (quiero|deseo|quisiera) que (me|nos) ESCRIBIR(?! LATER)
+no (volver a )?(escribir|mandar|enviar|contactar|molestar|textear)(me|nos)(?! LATER)
+(no|nunca) (me|nos) (llame[ns]?|busque[ns]?) (mas|nunca)
+no (escriba|contacte|manden?|envien?)[ns]?( nada| mas| SMS|$)
+(dej[ae]n?|par[ae]n?|pararle|par[ae]n?le|basta|cesen?)( ya)? (de|con|a)( \w+)? (ESCRIBIR|SMS)
+no (quiero|deseo|queremos|necesito|acepto|autorizo)(?! perder)( \w+){0,3} SMS
+(no|ni un|ningun) mas SMS
+^(ya )?(no mas|basta)( ya)?$
+(dar|darme|darnos|dame|d[ae]n?me|doy|darse) de baja
+(quit|saqu|borr|elimin|remuev|remov|retir)\w+ (mi|mis|este) NUMBER
+(quit|sac|saqu|borr|elimin|remuev|remov|retir|sal)\w+ de (la|su|tu|esta|sus|tus) LIST
+(quit|saqu|borr|elimin)([ae]n?|ar)me
+(desu\w*scri\w+|(cancel|anul)\w+( mi| la| esta)? su\w*scripcion|deten\w+( \w+)? SMS)
+(numero|persona) (equivocad|incorrect|errone)\w+
+(se|te) equivoc\w+ de (numero|persona)
+equivocado de numero
+# French
+^arret(e[rsz]?)?( tout| ca| cela| maintenant)?$
+(veuillez|pouvez|merci|faut|voulez) (vous )?d?arreter$
+(?<!vous ne )(?<!tu ne )(m|me|nous) ?ECRIRE (plus|jamais|pas de SMS)
+ne plus (me |nous |etre |m )?m?(ECRIRE|recevoir)
+(veux|veut|souhaite|desire) (plus|pas)(?! (rater|manquer))( \w+){0,3} (SMS|m?ECRIRE)
+^plus (de|aucun|jamais de) SMS
+(desabon\w+|desinscri\w+)
+(retir|enlev|supprim|effac|ray|sort|vir|ot|radi)(e|ez|er|es|ir|s) (moi|(mon|mes|ce) NUMBER)
+(retir|enlev|supprim|effac|ray|sort|vir|ot|radi)(er|ez|ir) de (votre|la|cette|vos|ta) LIST
+((mauvaise?|faux|erreur de) (num\w*|personne)|pas le bon num\w*)
+(vous|tu|te)( \w+){0,2} tromp\w+ de (num\w*|personne)
+d?(arret|cess)(e[rsz]?)?( de| d| tous?| les| vos| ces| me| m| nous)* [md]?(ECRIRE|SMS)
+""")
+_DOUBTS = _phrases(r"""
+# English
+(stop|UNSUBSCRIBE[ds]?|spam\w*|scam\w*|fraud|phishing|harass\w*|attorney|sue|dnc|tcpa|fcc)
+(have|has|be|been) stopped
+^(STOP|terminate)( \w+){0,2}$
+(my|a) lawyer$
+(call|calling|contacting|have) (my|a) lawyer
+^(cancel|end|quit|remove|revoke|(cancel|quit|remove|delete) (this|these|it))$
+(ill|will|gonna|to|im|am|have|been) (report|block|su)(ing|ed)?( YOU| this| it| your| the NUMBER|$)
+(blocked|reported|blocking)( YOU| this NUMBER| your|$)
+NOT (call|TEXT|disturb|wish|want|like)( me| us| this| these| it| any)*( list)?$
+(NOT|didnt|wouldnt|without)( \w+){0,4} (TEXT|texting|messaging|contacting) (me|us)(?! LATER)
+^(dont|do not|enough|thats enough|no longer|wrong|never again|i want out)$
+(remove|delete|off (this|the|your) list)$
+(someone elses?|not \w+|isnt \w+|no longer \w+|wrong) (NUMBER|phone)$
+(NUMBER|phone)( \w+){0,2} (belongs|changed (hands|owners?)|someone else)
+(enough|cut it out|knock it off|quit it|give it a rest)( already)?( of)?( this| these)?( texts)?$
+(leave me (alone|be)|(lose|forget|drop) (my|this) NUMBER|go away|get lost|shut up)
+(fuck\w*|f|piss|bug|back|buzz|screw) (off|YOU)
+who (is|r|are|s)? ?(this|dis|YOU)( and| how| why| again|$)
+(whos|who) (this|dis)
+(how|where) (did|do|d) YOU (get|have|find) (my|this)
+why (are|do|r|did) (YOU|i)( \w+){0,2} (TEXTING|getting)
+(NOT) know (YOU|who)
+do i know YOU
+(not|no longer|isnt) interested
+(never|did ?nt|did not|dont remember) (sign|ask|opt|agree|subscrib|consent|g[ai]ve)\w*
+(passed away|deceased|(nobody|no one) (here|by)|(doesnt|not|no longer) (live|work)s? (here|at))
+^(sorry )?th(is|at) (isnt|is not) \w+$
+# Spanish
+(basta(?! con)|denunci\w*|acos[aoe]\w*|estafa\w*|abogado|no molest\w*|no insist\w+|dejen? de)
+no(?! puedo)( \w+){0,4} (escriba|escribir|mand[ae]r|mande|envie|contact[ae]|moleste)\w*(?! LATER)
+no( \w+){0,2} (numero|telefono) de \w+
+(esta equivocado|se equivoc\w+|^ya no( quiero( nada)?)?$|^(cancelar|anular|salir|suficiente)$)
+bloque(ado|ar|are|o|ando)
+d[ei]j[ae]n?(me|nos)? (en paz|tranquil\w)
+no (me|nos) (interesa|llame)n?
+no (lo|la|los|las|te|le) conozco
+no (estoy|estamos) interesad\w
+^(y )?quien (es|eres|habla|son|sos)( usted| ustedes| tu| ud)?$
+(quien|como|donde)( \w+){0,3} mi numero
+por ?que me ESCRIBIR
+^no soy \w+$
+# French
+(arrete[rz]? (de )?m?ECRIRE|cessez|^(annuler|resilier)$)
+(m|me|nous) ?(ECRIRE pas$|appel\w+ plus)
+(plus|pas|stopp\w+)( \w+){0,2} (me |nous )?m?(ecri(re|vez|s)|envoy(er|ez)|contact(er|ez))
+ce nest (pas|plus) (moi|(son|mon|le|un)( bon)? num\w*)
+(harcel\w*|arnaque\w*|plainte|signaler|avocat|bloque[rz]|degage\w*|casse toi)
+(qui (est ce|etes vous|es tu)|(cest|tes|vous etes) qui)$
+(comment|ou)( \w+){0,4} mon num\w*
+(laiss|fich|fout)\w+ (moi|nous)( la)? (tranquilles?|paix)
+ca suffit
+(pas|plus) interesse\w*
+connais pas
+pourquoi (vous|tu) m
+""")
+_SENTENCE_END = r"[.!?,;:…]+(?=\s|$)|\n|\s[-–—]"
+# A phone's own last line is no part of what was said, nor is a name after a dash.
+_SIGNATURE = (
+    r"\n(?i:sent|get|enviado|envoy[eé]|obtener) (?i:from|desde|de|depuis|outlook)\b.{0,60}$"
+    r"|\s[-–—~] ?[^\W\d_a-z]\w{0,20}\.?( [^\W\d_a-z]\w{0,20}\.?)?$"
 )
-HELP_WORDS = frozenset("help info aide ayuda".split())
-START_WORDS = frozenset("start unstop".split())
-_STOP_PHRASES = (
-    r"^(please |por favor |svp )?(stop|unsubscribe|opt out)( all| now| please| it| this| texting)*"
-    r"( me| us| these| messages?| texts?| texting| sms)*$"
-    r"|\b(stop|quit) (texting|messaging|contacting|writing|sending)\b|\bunsubscribe me\b"
-    r"|\b(take|remove) (me|my number) (off|from)\b|\bdo ?n.?t (text|message|contact|write to) me\b"
-    r"|\bwrong (number|person)\b|\bno me (escriba|escriban|mande|manden|envie|envien)\b"
-    r"|\bne (m|me) ?(ecrivez|contactez) plus\b|\bdesabonner?\b|\bnumero equivocado\b"
-)
-_DOUBTFUL = (
-    r"\b(stop|unsubscribe|spam|report(ed|ing)?|lawyer|attorney|harass\w*|block(ed|ing)?|"
-    r"leave me alone|who is this|how did you get|scam|basta|dejen?|denuncia\w*|arretez)\b"
+# An iPhone's or Android's reaction quotes our own text, with its "Reply STOP".
+_REACTION = (
+    r"(?i)\W*(liked|disliked|loved|laughed at|emphasized|questioned|reacted \S+ to|to|removed an? "
+    r"\w+ from|le gustó|le encantó|a aimé|a adoré)\W{1,3}[\"“«]"
 )
 
 
@@ -2055,32 +2235,87 @@ def read_reply(
     >>> read_reply("S T O P!!").value, read_reply("please stop texting me").value
     ('stop', 'stop')
     >>> read_reply("is this spam?").value, read_reply("stop by at 5").value
-    ('perhaps stop', 'perhaps stop')
+    ('perhaps stop', 'nothing')
+    """
+    if is_keyword_stop(text, stop_words):
+        return Request.STOP
+    if _is_made_of(START_WORDS, start_words, text):
+        return Request.START
+    if _is_made_of(HELP_WORDS, help_words, text):
+        return Request.HELP
+    if re.match(_REACTION, text):
+        return Request.NOTHING
+    sentences = [text, *re.split(_SENTENCE_END, text)]
+    plain = [re.sub(_NOT_MEANT, " ", simplify_reply(each)).strip() for each in sentences]
+    said = dict.fromkeys([*plain, *map(_without_courtesies, plain)])
+    if any(re.search(_STOP_PHRASES, each) for each in said):
+        return Request.STOP
+    doubtful = any(re.search(_DOUBTS, each) for each in said)
+    return Request.PERHAPS_STOP if doubtful else Request.NOTHING
+
+
+def is_keyword_stop(text: str, stop_words: Iterable[str] = ()) -> bool:
+    """Tell a stop by keyword, which START may undo, from one in a person's own words.
+
+    >>> is_keyword_stop("Stop, please!"), is_keyword_stop("please stop texting me")
+    (True, False)
+    """
+    return _is_made_of(STOP_WORDS, stop_words, text) or _is_made_of(
+        _WHOLE_STOP_WORDS, (), text, with_courtesies=False
+    )
+
+
+def language_of(text: str) -> str:
+    """Name the language of a request's words: "en", "es" or "fr"; English when nothing tells.
+
+    >>> language_of("STOP"), language_of("no me escriban más"), language_of("Stop merci")
+    ('en', 'es', 'fr')
     """
     plain = simplify_reply(text)
-    joined = plain.replace(" ", "")
-    if joined in STOP_WORDS.union(simplify_reply(word).replace(" ", "") for word in stop_words):
-        return Request.STOP
-    if joined in START_WORDS.union(map(simplify_reply, start_words)):
-        return Request.START
-    if joined in HELP_WORDS.union(map(simplify_reply, help_words)):
-        return Request.HELP
-    if re.search(_STOP_PHRASES, plain):
-        return Request.STOP
-    return Request.PERHAPS_STOP if re.search(_DOUBTFUL, plain) else Request.NOTHING
+    hits = {}
+    for language in ("en", "es", "fr"):
+        tables = [_COURTESIES, _SMALL_WORDS]
+        if language != "en":  # STOP and INFO are written in every language: they tell nothing
+            tables += [STOP_WORDS, HELP_WORDS]
+        known = "|".join(table[language] for table in tables)
+        hits[language] = len(re.findall(rf"\b(?:{known})\b", plain))
+    return max(hits, key=lambda language: hits[language])
 
 
 def simplify_reply(text: str) -> str:
     """Fold case and accents; leave words of letters and digits, one space between them.
 
     >>> simplify_reply("  ¡ARRÊT, s'il vous plaît! 🙏")
-    'arret s il vous plait'
+    'arret sil vous plait'
     """
     import unicodedata
 
-    folded = unicodedata.normalize("NFKD", text.casefold())
-    letters = "".join(char for char in folded if not unicodedata.combining(char))
-    return " ".join(re.findall(r"[^\W_]+", letters))
+    # Letter by letter: a whole text of combining marks would take the square of its length to sort.
+    text = text.replace("\u00b4", "'")  # "don´t": on many phones the nearest key
+    text = re.sub(r" #(?!\w)", " number", text)  # "wrong #"
+    for _ in range(2):  # bold and circled letters know no case before they are taken apart
+        text = "".join(unicodedata.normalize("NFKD", char.casefold()) for char in text)
+    hidden = {"Mn", "Me", "Cf"}  # accents, and what has no width: soft hyphens, joiners, directions
+    seen = "".join(char for char in text if unicodedata.category(char) not in hidden)
+    return " ".join(re.findall(r"[^\W_]+", re.sub(r"['’‘ʼ`]", "", seen)))
+
+
+def _is_made_of(
+    table: Mapping[str, str], extra: Iterable[str], text: str, with_courtesies: bool = True
+) -> bool:
+    """Whether a text is one of the words, once or again and again, and nothing else."""
+    forms = [simplify_reply(each) for each in (text, re.sub(_SIGNATURE, "", text.strip()))]
+    forms = [re.sub(r"\b(\w) (?=\w\b)", r"\1", each) for each in forms]  # s t o p
+    if with_courtesies:
+        forms = [*forms, *map(_without_courtesies, forms)]
+    added = sorted((re.escape(simplify_reply(word)) for word in extra), key=len, reverse=True)
+    words = "|".join([*filter(None, added), *table.values()])
+    return any(form and not re.sub(rf"\b(?:{words})\b", "", form).strip() for form in forms)
+
+
+def _without_courtesies(plain: str) -> str:
+    polite = "|".join(_COURTESIES.values())
+    return " ".join(re.sub(rf"\b(?:{polite})\b", "", plain).split())
 
 
 # === 7 Store =====================================================================================
