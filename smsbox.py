@@ -899,6 +899,7 @@ FIELD_NAMES: Mapping[str, tuple[str, ...]] = {  # field -> other names, as _plai
     "consent_source": ("optinsource",),
 }  # fmt: skip
 _PART_OF_NAME: Mapping[str, str] = {  # what makes a header a likely name of a field
+    "status": "status",
     "phone_number": "phone|mobile|cell|msisdn",
     "customer_name": (
         "^(?!.*(last|family|sur|company|business|user|file|campaign|list|store|shop)).*name"
@@ -949,6 +950,8 @@ def _guess_encoding(data: bytes) -> str:
         raise CampaignError(
             "this is a workbook (.xlsx, .xls, .ods), not a CSV: open it and save as CSV UTF-8"
         )
+    if data.startswith((b"\xff\xfe\0\0", b"\0\0\xfe\xff")):
+        raise CampaignError("this is UTF-32: save the spreadsheet as CSV UTF-8")
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         return "utf-16"
     head = data[:2000]
@@ -975,24 +978,27 @@ def _is_valid(data: bytes, encoding: str) -> bool:
     return True
 
 
-def read_records(lines: Iterable[str]) -> Iterator[tuple[int, list[str]]]:
+def find_delimiter(lines: Iterator[str]) -> tuple[str, list[str]]:
+    """Read the delimiter off the first line; give it, and what was taken of the CSV for it."""
+    first = next(lines, "")
+    if told := re.fullmatch(r"sep=(.)\s*", first):  # Excel's own line; it does not count as a row
+        return told[1], []
+    return max(",;\t", key=re.sub(r'"[^"]*"', "", first).count), [first]
+
+
+def read_records(
+    lines: Iterator[str], delimiter: str, taken: list[str]
+) -> Iterator[tuple[int, list[str]]]:
     """Cut a CSV's lines into records, each with its spreadsheet row, the header being row 1.
 
-    The delimiter is read off the first line: comma, semicolon or tab. Strict: a quote that is
-    never closed is a CampaignError with its line, never a cell that swallows rows.
+    Strict: a quote that is never closed is a CampaignError with its line, never a cell that
+    swallows rows.
     """
     import csv
     from itertools import chain
 
-    source = iter(lines)
-    first = next(source, "")
-    told = re.fullmatch(r"sep=(.)\s*", first)  # Excel's own first line; it does not count as a row
-    skipped_lines = 1 if told else 0
-    if told:
-        first = next(source, "")
-    bare = re.sub(r'"[^"]*"', "", first)
-    delimiter = told[1] if told else max(",;\t", key=bare.count)
-    reader = csv.reader(chain([first], source), delimiter=delimiter, strict=True)
+    reader = csv.reader(chain(taken, lines), delimiter=delimiter, strict=True)
+    skipped_lines = 0 if taken else 1
     row = 0
     while True:
         line = reader.line_num + 1 + skipped_lines
@@ -1043,14 +1049,18 @@ def _find_said(field_name: str, name: str, header: Sequence[str]) -> int:
             f"--map {field_name}={name}: there is no field {field_name};"
             f" fields are {', '.join(FIELD_NAMES)}"
         )
-    matches = [i for i, each in enumerate(header) if _plain(each) == _plain(name)]
-    if len(matches) != 1:
-        shown = ", ".join(f'"{each}"' for each in header)
-        raise CampaignError(
-            f"--map {field_name}={name}: {len(matches) or 'no'} columns have that name;"
-            f" the columns are {shown}"
-        )
-    return matches[0]
+    letters = [_column_letter(i) for i in range(len(header))]
+    alike = [i for i, each in enumerate(header) if _plain(each) == _plain(name)]
+    exact = [i for i, each in enumerate(header) if each.strip() == name.strip()]
+    by_letter = [i for i, letter in enumerate(letters) if letter == name and not alike]
+    for matches in (exact, alike, by_letter):
+        if len(matches) == 1:
+            return matches[0]
+    shown = ", ".join(f'{letter} "{each}"' for letter, each in zip(letters, header, strict=True))
+    raise CampaignError(
+        f"--map {field_name}={name}: {len(alike) or 'no'} columns have that name;"
+        f" the columns are {shown}: name one by its letter"
+    )
 
 
 def _claim(
@@ -1063,7 +1073,7 @@ def _claim(
         both = " and ".join(f'{_column_letter(i)} "{header[i].strip()}"' for i in free[:2])
         raise CampaignError(
             f"columns {both} could both be the {field_name.replace('_', ' ')}:"
-            f' say which with --map {field_name}="{header[free[0]].strip()}"'
+            f" say which with --map {field_name}={_column_letter(free[0])}"
         )
     found[field_name] = free[0]
 
@@ -1080,6 +1090,8 @@ def _column_letter(index: int) -> str:
 
 _NANP = r"\+?1?([2-9]\d\d)(\d{3})(\d{4})"
 _TOLL_FREE = frozenset(("800", "822", "833", "844", "855", "866", "877", "888"))
+# Countries that drop the 0 of their own numbers after the code (Italy, +39, keeps it).
+_TRUNK_0 = "(27|31|32|33|353|358|40|41|43|44|46|49|61|64|81|82|84|90|91|94|972)0"
 _INVISIBLE = "[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]"
 
 
@@ -1102,6 +1114,7 @@ def parse_phone_number(text: str) -> PhoneNumber:
     _refuse_odd_forms(number)
     digits = re.sub(r"[^0-9]", "", number)
     if number.startswith("+") and not digits.startswith("1"):
+        _refuse_hidden_nanp(number, digits)
         return _parse_foreign(digits)
     if number.startswith(("00", "011")):
         raise ValueError("begins with a dialling prefix: write + and the country code instead")
@@ -1133,15 +1146,27 @@ def _refuse_odd_forms(number: str) -> None:
         raise ValueError("this is not a phone number: write its digits, like +1 213 555 1234")
 
 
+def _refuse_hidden_nanp(number: str, digits: str) -> None:
+    """Refuse a number that is grouped like a North American one but lacks its 1."""
+    if re.fullmatch(r"\+\W*\d{3}\W+\d{3}\W+\d{4}", number) and re.fullmatch(_NANP, digits):
+        raise ValueError(f"write +1 before it, or, if it is another country's, +{digits}")
+
+
 def _parse_foreign(digits: str) -> PhoneNumber:
     if not 8 <= len(digits) <= 15 or digits.startswith("0"):
         raise ValueError("after + come a country code and a number, 8 to 15 digits in all")
+    if trunk := re.match(_TRUNK_0, digits):
+        raise ValueError(
+            f"the 0 after +{trunk[1]} is dialled only inside the country: leave it out"
+        )
     return PhoneNumber("+" + digits)
 
 
 def _explain_length(digits: str) -> str:
     if len(digits) in (10, 11):
         return "not a North American number: write + and the country code if it is another's"
+    if len(digits) > 13:
+        return "two numbers in one cell: keep one"
     return (
         f"{len(digits)} digits: a North American number has 10;"
         " write any other with + and its country code"
@@ -1168,15 +1193,22 @@ def parse_stored_number(text: str) -> PhoneNumber:
 
 # --- texts
 
-_LOST = (
-    r"(?P<question>(?<=[^\W\d_])\?(?=[^\W\d_])|\?\?)"
-    r"|(?P<replacement>\ufffd)"
-    "|(?P<mojibake>[ÃÂ][\u0080-\u00bf€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ]|â€|ðŸ|ï»¿)"
+_NEXT = "[\u0080-\u00bf€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ]"  # 80..BF of UTF-8, read as Windows-1252
+_GARBLED = (  # what UTF-8's Latin, punctuation and emoji look like; of other scripts two letters,
+    # since one is honest too: "CAFÉ”", or a French "été »"
+    f"[Â-Å]{_NEXT}|â€|[âï]{_NEXT}{{2}}|ð{_NEXT}{{2}}|(?:[Æ-ß]{_NEXT}|[à-ï]{_NEXT}{{2}}){{2}}"
 )
-_MAY_BE_LOST = "[?\ufffdÃÂâðï]"
-_WEB_ADDRESS = r"(?i)\b(?:https?://|www\.|[\w-]+\.[a-z]{2,}/)\S*"
+_LOST = (
+    r"(?P<question>(?<=[^\W\d_])\?(?=[^\W\d_])|\?\?)|(?P<replacement>\ufffd)"
+    f"|(?P<mojibake>{_GARBLED})"
+)
+_WEB_ADDRESS = r"(?i)\b(?:https?://|www\.|[\w-]+\.[a-z]{2,}(?:/|\?\S+=))\S*"
 _CONTROL = "[\x00-\x09\x0b-\x1f\x7f-\x9f\ud800-\udfff]"
-_NEAR_MARK = r"(?i)[\[({<]+\s*/?\s*bub+les?\s*[\])}>]+|\[\s*bub+les?\b|\bbub+les?\s*\]"
+_BUBBLE_WORD = r"bub+(?:les?|els?)\s*\d*"
+_NEAR_MARK = (
+    rf"(?i)[\[({{<【［]+\s*/?\s*{_BUBBLE_WORD}\s*[\])}}>】］]+"
+    rf"|\[\s*{_BUBBLE_WORD}\b|\b{_BUBBLE_WORD}\s*\]"
+)
 _PLACE = r"\{\{|\}\}|\{([^{}\n]*)\}|[{}]"
 
 
@@ -1197,18 +1229,27 @@ def unify_line_breaks(text: str) -> str:
 
 def find_text_problem(text: str) -> str | None:
     """Say what is wrong with a text or a name, with its mend; None: nothing."""
+    lost = re.search(_LOST, text) if "?" in text or not text.isascii() else None
+    if lost and (lost := re.search(_LOST, re.sub(_WEB_ADDRESS, "", text))):
+        around = lost.string[max(0, lost.start() - 8) : lost.end() + 8].strip()
+        what = "letters were lost" if lost["mojibake"] is None else "letters were garbled"
+        return f'{what} at "{around}": type them again and save as CSV UTF-8'
     if control := re.search(_CONTROL, text):
         return (
             f"holds the control character U+{ord(control[0]):04X}: delete it (a line break is fine)"
         )
-    if not re.search(_MAY_BE_LOST, text):
-        return None
-    lost = re.search(_LOST, re.sub(_WEB_ADDRESS, "", text))
-    if not lost:
-        return None
-    around = lost.string[max(0, lost.start() - 8) : lost.end() + 8].strip()
-    what = "letters were lost" if lost["mojibake"] is None else "letters were garbled"
-    return f'{what} at "{around}": type them again and save as CSV UTF-8'
+    return None
+
+
+def find_mark_problem(text: str) -> str | None:
+    """Say what is wrong with a text's words and [BUBBLE] marks, with its mend; None: nothing."""
+    if not text.replace(BUBBLE_MARK, "").strip():
+        return "no text: fill it in or delete the row"
+    if "bub" in text.casefold():
+        for mark in re.finditer(_NEAR_MARK, text):
+            if mark[0] != BUBBLE_MARK:
+                return f"{mark[0]} is not the mark between bubbles: write {BUBBLE_MARK}"
+    return None
 
 
 def fill_template(template: str, lookup: Callable[[str], str]) -> str:
@@ -1235,7 +1276,9 @@ def read_campaign(
     measure() cuts one bubble into segments. CampaignError is for the file as a whole: no header,
     no such column, a broken quote, no row taken.
     """
-    records = read_records(lines)
+    source = iter(lines)
+    delimiter, taken = find_delimiter(source)
+    records = read_records(source, delimiter, taken)
     header = next(records, (0, []))[1]
     columns = find_columns(header, order.columns)
     wanted = [name for name in _REQUIRED if name != "message_content" or order.template is None]
@@ -1246,7 +1289,7 @@ def read_campaign(
             f"no column is the {' or the '.join(missing)}; the columns are {shown}:"
             f" rename one, or say which with --map {missing[0]}=COLUMN"
         )
-    reader = _RowReader(header, columns, order, measure)
+    reader = _RowReader(header, columns, order, measure, delimiter)
     reading = Reading(header=header, unused=reader.unused())
     for row, cells in records:
         reader.read(row, cells, reading)
@@ -1267,8 +1310,10 @@ class _RowReader:
         columns: Mapping[str, int],
         order: ReadingOrder,
         measure: Callable[[str], Segmentation],
+        delimiter: str,
     ) -> None:
         self._header = header
+        self._delimiter = delimiter
         self._columns = columns
         self._order = order
         self._measure = measure
@@ -1305,17 +1350,16 @@ class _RowReader:
             into.messages.append(message)
 
     def _cell(self, cells: Sequence[str], field_name: str) -> str:
-        index = self._columns.get(field_name, len(cells))
-        return cells[index].strip() if index < len(cells) else ""
+        return _read_cell(cells, self._columns.get(field_name, len(cells)))
 
     def _not_taken(self, cells: Sequence[str]) -> str | None:
-        status = self._cell(cells, "status")
-        if "status" in self._columns and status != "SUG":
-            return f'status "{printable(status)}" (only SUG is taken)'
-        campaign = self._cell(cells, "campaign_name")
-        wanted = self._order.campaign
-        if "campaign_name" in self._columns and wanted not in (None, campaign):
-            return f'campaign_name "{printable(campaign)}"'
+        if "status" in self._columns and (status := self._cell(cells, "status")) != "SUG":
+            named = self._header[self._columns["status"]].strip()
+            return f'{printable(named)} "{printable(status)}" (only SUG is taken)'
+        if "campaign_name" in self._columns and self._order.campaign is not None:
+            campaign = self._cell(cells, "campaign_name")
+            if campaign != self._order.campaign:
+                return f'campaign_name "{printable(campaign)}"'
         return None
 
     def _read_message(self, row: int, cells: list[str], problems: list[Problem]) -> Message | None:
@@ -1324,6 +1368,9 @@ class _RowReader:
             column = field_name if index is None else self._header[index].strip()
             problems.append(Problem(row, column, value, problem))
 
+        if swallowing := self._find_swallowed_row(cells):
+            complain(*swallowing)
+            return None
         if len(cells) > len(self._header) and any(cells[len(self._header) :]):
             extra = next(cell for cell in cells[len(self._header) :] if cell)
             complain("message_content", extra, "more cells than the header has: quote the text")
@@ -1358,32 +1405,35 @@ class _RowReader:
                 complain("template", "", str(error))
                 return ""
         text = unify_line_breaks(text).strip()
-        wrong = find_text_problem(text) or self._find_bubble_problem(text)
-        if wrong:
+        if wrong := find_text_problem(text) or find_mark_problem(text):
             complain("message_content", text, wrong)
         return text
 
-    def _find_bubble_problem(self, text: str) -> str | None:
-        if "\n" in text and self._swallows_a_row(text):
-            return "a quote opened here swallows the next row: close it in its own cell"
-        if not text.replace(BUBBLE_MARK, "").strip():
-            return "no text: fill it in or delete the row"
-        if "bub" in text.casefold():
-            for mark in re.finditer(_NEAR_MARK, text):
-                if mark[0] != BUBBLE_MARK:
-                    return f"{mark[0]} is not the mark between bubbles: write {BUBBLE_MARK}"
+    def _find_swallowed_row(self, cells: list[str]) -> tuple[str, str, str] | None:
+        """Find a cell that a quote never closed has made of two rows: column, line, problem.
+
+        Cut at a line break, what is above and the line below are both whole rows then.
+        """
+        for place, cell in enumerate(cells):
+            lines = unify_line_breaks(cell).split("\n") if "\n" in cell or "\r" in cell else []
+            for below in range(1, len(lines)):
+                tail = cells[place + 1 :] if below == len(lines) - 1 else []
+                above = "\n".join(lines[:below]).split(self._delimiter)
+                if self._is_row([*cells[:place], *above]) and self._is_row(
+                    [*lines[below].split(self._delimiter), *tail]
+                ):
+                    name = self._header[min(place, len(self._header) - 1)].strip()
+                    return name, lines[below], (
+                        "a quote opened above this line swallows it, a row: close it in its own"
+                        " cell; if it is text, begin the line with a word"
+                    )  # fmt: skip
         return None
 
-    def _swallows_a_row(self, text: str) -> bool:
-        """Tell whether a line inside a quoted cell looks like a row with its own phone number."""
-        index = self._columns["phone_number"]
-        for line in text.split("\n")[1:]:
-            cells = re.split("[,;\t]", line)
-            if len(cells) < len(self._header) - 1 or index >= len(cells):
-                continue
-            with suppress(ValueError):
-                parse_phone_number(cells[index].strip('" '))
-                return True
+    def _is_row(self, cells: Sequence[str]) -> bool:
+        if len(cells) != len(self._header):
+            return False
+        with suppress(ValueError):
+            return bool(parse_phone_number(self._cell(cells, "phone_number").strip('"')))
         return False
 
     def _measured(
@@ -1444,7 +1494,7 @@ class _RowReader:
 
     def _fill(self, cells: Sequence[str], name: str) -> str:
         index = self._places[name]
-        value = cells[index].strip() if index < len(cells) else ""
+        value = _read_cell(cells, index)
         if not value:
             raise ValueError(f'the cell "{self._header[index].strip()}" for {{{name}}} is empty')
         return value
@@ -1465,9 +1515,18 @@ def leave_out_known(
     return kept, skipped
 
 
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a formula begins with
+
+
 def spreadsheet_cell(text: str) -> str:
     """Write a cell so that a spreadsheet takes it for text, never for a formula."""
-    return "'" + text if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
+    return "'" + text if text[:1] in _FORMULA else text
+
+
+def _read_cell(cells: Sequence[str], index: int) -> str:
+    """Read a cell, without the guard of spreadsheet_cell(); "" where there is none."""
+    cell = cells[index].strip() if index < len(cells) else ""
+    return cell[1:].strip() if cell[:1] == "'" and cell[1:2] in _FORMULA else cell
 
 
 # === 4 Pacing ====================================================================================
