@@ -2141,7 +2141,14 @@ def simplify_reply(text: str) -> str:
 SCHEMA_VERSION = 1
 RETRY_ANYWAY = "--even-if-it-may-repeat"
 
-_SCHEMA = """
+# A day that is in no calendar passes datetime() of some SQLites: '+0 days' makes it a real one.
+_NO_TIME = """coalesce(datetime(NEW.scheduled_for, '+0 days') NOT BETWEEN '2020' AND '2100', 1)
+    OR NEW.scheduled_for GLOB '????-??-??*'
+    AND date(substr(NEW.scheduled_for, 1, 10), '+0 days') IS NOT substr(NEW.scheduled_for, 1, 10)
+BEGIN SELECT raise(ABORT,
+    'scheduled_for is not a time of 2020 to 2099: write UTC as YYYY-MM-DD HH:MM:SS'); END"""
+
+_SCHEMA = f"""
 CREATE TABLE campaigns (
     name TEXT PRIMARY KEY,
     created_at TEXT NOT NULL,
@@ -2159,17 +2166,24 @@ CREATE TABLE scheduled_messages (
         CHECK (status IN ('scheduled', 'sent', 'cancelled', 'failed')),
     campaign_message_id TEXT,
     campaign_name TEXT NOT NULL DEFAULT '',
-    sent_at TEXT,
+    sent_at TEXT
+        CONSTRAINT "sent_at is UTC as YYYY-MM-DD HH:MM:SS"
+        CHECK (sent_at IS datetime(sent_at, '+0 days')),
     error_message TEXT,
     created_at TEXT NOT NULL DEFAULT (datetime('now')),
     updated_at TEXT NOT NULL DEFAULT (datetime('now')),
     held_because TEXT,                       -- NULL: free to go
     anyway INTEGER NOT NULL DEFAULT 0 CHECK (anyway IN (0, 1)),
-    attempts INTEGER NOT NULL DEFAULT 0,     -- passing refusals so far
+    attempts INTEGER NOT NULL DEFAULT 0      -- passing refusals so far
+        CHECK (typeof(attempts) = 'integer'),
     timezone TEXT NOT NULL DEFAULT '',
     consent_at TEXT NOT NULL DEFAULT '',
     consent_source TEXT NOT NULL DEFAULT '',
-    actor TEXT                               -- the writer's signature, moved to events at once
+    actor TEXT,                              -- the writer's signature, moved to events at once
+    CONSTRAINT "a text is no blob: CAST it AS TEXT"
+    CHECK ('blob' NOT IN (typeof(phone_number), typeof(customer_name), typeof(message_content),
+        typeof(scheduled_for), typeof(campaign_message_id), typeof(campaign_name),
+        typeof(error_message), typeof(held_because)))
 );
 CREATE INDEX rows_due ON scheduled_messages (scheduled_for, id)
     WHERE status = 'scheduled' AND held_because IS NULL;
@@ -2231,8 +2245,11 @@ CREATE TABLE inbound (
 CREATE INDEX inbound_unread ON inbound (id) WHERE read_at IS NULL;
 
 CREATE TABLE opt_outs (
-    phone_number TEXT PRIMARY KEY,
-    at TEXT NOT NULL,
+    phone_number TEXT PRIMARY KEY
+        CONSTRAINT "phone_number is + and 8 to 15 digits, like +12135551234"
+        CHECK (phone_number GLOB '+[1-9]*' AND length(phone_number) BETWEEN 9 AND 16
+            AND substr(phone_number, 2) NOT GLOB '*[^0-9]*'),
+    at TEXT NOT NULL DEFAULT (datetime('now')),
     words TEXT NOT NULL DEFAULT '',
     reason TEXT NOT NULL DEFAULT ''
 ) WITHOUT ROWID;
@@ -2254,21 +2271,20 @@ BEGIN SELECT raise(ABORT, 'events is the audit: it is only added to'); END;
 CREATE TRIGGER events_stay BEFORE DELETE ON events
 BEGIN SELECT raise(ABORT, 'events is the audit: it is only added to'); END;
 
-CREATE TRIGGER time_checked_insert BEFORE INSERT ON scheduled_messages
-WHEN coalesce(datetime(NEW.scheduled_for), '') < '2020'
-BEGIN SELECT raise(ABORT, 'scheduled_for is not a time: write UTC as YYYY-MM-DD HH:MM:SS'); END;
+CREATE TRIGGER time_checked_insert BEFORE INSERT ON scheduled_messages WHEN {_NO_TIME};
 CREATE TRIGGER time_checked_update BEFORE UPDATE OF scheduled_for ON scheduled_messages
-WHEN coalesce(datetime(NEW.scheduled_for), '') < '2020'
-BEGIN SELECT raise(ABORT, 'scheduled_for is not a time: write UTC as YYYY-MM-DD HH:MM:SS'); END;
+WHEN {_NO_TIME};
 CREATE TRIGGER time_normal_insert AFTER INSERT ON scheduled_messages
-WHEN NEW.scheduled_for IS NOT datetime(NEW.scheduled_for)
+WHEN NEW.scheduled_for IS NOT datetime(NEW.scheduled_for, '+0 days')
 BEGIN
-    UPDATE scheduled_messages SET scheduled_for = datetime(NEW.scheduled_for) WHERE id = NEW.id;
+    UPDATE scheduled_messages SET scheduled_for = datetime(NEW.scheduled_for, '+0 days')
+    WHERE id = NEW.id;
 END;
 CREATE TRIGGER time_normal_update AFTER UPDATE OF scheduled_for ON scheduled_messages
-WHEN NEW.scheduled_for IS NOT datetime(NEW.scheduled_for)
+WHEN NEW.scheduled_for IS NOT datetime(NEW.scheduled_for, '+0 days')
 BEGIN
-    UPDATE scheduled_messages SET scheduled_for = datetime(NEW.scheduled_for) WHERE id = NEW.id;
+    UPDATE scheduled_messages SET scheduled_for = datetime(NEW.scheduled_for, '+0 days')
+    WHERE id = NEW.id;
 END;
 
 CREATE TRIGGER touched AFTER UPDATE OF phone_number, customer_name, message_content, scheduled_for,
@@ -2372,17 +2388,30 @@ _BEGUN = """EXISTS (SELECT 1 FROM messages m JOIN segments g ON g.message_id = m
     WHERE m.scheduled_message_id = s.id AND g.status <> 'failed')"""
 
 
+# What no longer is a time counts as long past: the row is called expired and held, alone.
+_LONG_PAST = datetime(2020, 1, 1, tzinfo=UTC)
+
+
+def _to_time(stored: Any) -> datetime | None:
+    if stored is None:
+        return None
+    try:
+        return from_database_time(stored)
+    except (ValueError, TypeError):
+        return _LONG_PAST
+
+
 def _to_row(record: Sequence[Any]) -> StoredRow:
     return StoredRow(
         id=MessageId(record[0]),
         phone_number=str(record[1]),
         customer_name=str(record[2]),
         message_content=str(record[3]),
-        scheduled_for=from_database_time(record[4]),
+        scheduled_for=_to_time(record[4]) or _LONG_PAST,
         status=RowStatus(record[5]),
         campaign_name=str(record[6]),
         campaign_message_id=str(record[7]),
-        sent_at=from_database_time(record[8]) if record[8] else None,
+        sent_at=_to_time(record[8]),
         error_message=str(record[9]),
         held_because=str(record[10]),
         anyway=bool(record[11]),
@@ -2454,6 +2483,7 @@ class Database:
                 with suppress(OSError):  # group members share it; SQLite itself never gives them w
                     Path(path).chmod(0o660)
                 database.all("PRAGMA page_size = 1024")
+            database._check_version()
             database.all("PRAGMA journal_mode = WAL")
             database.all("PRAGMA synchronous = FULL")
             database.all("PRAGMA foreign_keys = ON")
@@ -2530,6 +2560,8 @@ class Database:
                 f"{self.path} was written by a newer smsbox (schema {version}, this one knows"
                 f" {SCHEMA_VERSION}): install that version again"
             )
+        if version == 0 and self.one("SELECT 1 FROM sqlite_master LIMIT 1"):
+            raise StoreError(f"{self.path}: {_NOT_OURS}")
         return version
 
     def _migrate(self) -> None:
@@ -2547,7 +2579,10 @@ def _connect(uri: str, path: str) -> sqlite3.Connection:
 
     with _sqlite_words(path):
         # Below the watchdog's time: a stuck writer elsewhere must not look like a hang of ours.
-        return sqlite3.connect(uri, uri=True, timeout=30, isolation_level=None)
+        connection = sqlite3.connect(uri, uri=True, timeout=30, isolation_level=None)
+    # By hand a text may hold octets that are no UTF-8: they must not keep other rows from us.
+    connection.text_factory = lambda octets: str(octets, "utf-8", "replace")
+    return connection
 
 
 def _split_statements(script: str) -> Iterator[str]:
@@ -2570,6 +2605,9 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+_NOT_OURS = "it is no smsbox database: name another with --database"
+
+
 @contextmanager
 def _sqlite_words(path: str) -> Iterator[None]:
     import sqlite3
@@ -2586,8 +2624,8 @@ def _sqlite_words(path: str) -> Iterator[None]:
             "readonly": "it can't be written: use sudo, or join the group smsbox",
             "full": "the disk is full: make room, nothing is lost",
             "malformed": "it is damaged: keep the file, and restore a copy",
-            "not a database": "it is no smsbox database: name another with --database",
-            "no such table": "it is no smsbox database: name another with --database",
+            "not a database": _NOT_OURS,
+            "no such table": _NOT_OURS,
         }
         mend = next((mend for word, mend in mends.items() if word in said), said)
         raise StoreError(f"{path}: {mend}") from error
@@ -2696,8 +2734,8 @@ class Store:
         """Give the time of the last message sent."""
         found = self.database.one(
             "SELECT max(sent_at) FROM scheduled_messages INDEXED BY rows_sent WHERE status = 'sent'"
-        )[0]
-        return from_database_time(found) if found else None
+        )
+        return _to_time(found[0])
 
     def awaits_person(self) -> bool:
         """Tell whether something held, unconfirmed, failed or unread waits for the operator."""
@@ -2957,8 +2995,8 @@ class Inbox:
         """Suppress a number and cancel all its scheduled rows; give how many."""
         at = to_database_time(now)
         self.database.change(
-            "INSERT INTO opt_outs (phone_number, at, words, reason) VALUES (?, ?, ?, ?)"
-            " ON CONFLICT DO NOTHING",
+            # Ignored: who is known, and a sender that is no number (nobody can write to it).
+            "INSERT OR IGNORE INTO opt_outs (phone_number, at, words, reason) VALUES (?, ?, ?, ?)",
             (number, at, words, reason),
         )
         return self.database.change(
@@ -3002,12 +3040,13 @@ class Inbox:
             )
         return BubbleId(found[1])
 
-    def texts(self, unread: bool) -> list[Any]:
+    def texts(self, unread: bool, sender: str | None = None) -> list[Any]:
         """Give (id, received_at, sender, body, request, read_at), oldest first."""
-        only = "WHERE read_at IS NULL" if unread else ""
+        only = "AND read_at IS NULL" if unread else ""
         return self.database.all(
-            f"SELECT id, received_at, sender, body, request, read_at FROM inbound {only}"
-            " ORDER BY id"
+            "SELECT id, received_at, sender, body, request, read_at FROM inbound"
+            f" WHERE sender = coalesce(?, sender) {only} ORDER BY id",
+            (sender,),
         )
 
     def mark_read(self, now: datetime) -> None:
@@ -3016,10 +3055,12 @@ class Inbox:
             "UPDATE inbound SET read_at = ? WHERE read_at IS NULL", (to_database_time(now),)
         )
 
-    def opt_outs(self) -> list[Any]:
-        """Give (phone_number, at, words, reason)."""
+    def opt_outs(self, number: str | None = None) -> list[Any]:
+        """Give (phone_number, at, words, reason) of all, or of one number."""
         return self.database.all(
-            "SELECT phone_number, at, words, reason FROM opt_outs ORDER BY at, phone_number"
+            "SELECT phone_number, at, words, reason FROM opt_outs"
+            " WHERE phone_number = coalesce(?, phone_number) ORDER BY at, phone_number",
+            (number,),
         )
 
 
@@ -3057,6 +3098,13 @@ class Desk:
             " ORDER BY sequence",
             (bubble,),
         )
+
+    def consent(self, row_id: MessageId) -> tuple[str, str]:
+        """Give when and how the recipient of a row asked to be written to, as the CSV says."""
+        found = self.database.one(
+            "SELECT consent_at, consent_source FROM scheduled_messages WHERE id = ?", (row_id,)
+        )
+        return (found[0], found[1]) if found else ("", "")
 
     def events(self, row_id: MessageId) -> list[Any]:
         """Give (at, actor, event, detail) of a row, oldest first."""
@@ -3099,7 +3147,7 @@ class Desk:
             f" WHERE status IN ('queued', 'sending')) AND {_BEGUN})"
             " ORDER BY s.scheduled_for, s.id"
         )
-        return [(MessageId(row_id), from_database_time(at)) for row_id, at in found]
+        return [(MessageId(row_id), _to_time(at) or _LONG_PAST) for row_id, at in found]
 
     def last_scheduled(self) -> datetime | None:
         """Give the time of the last message in the queue, paused campaigns included."""
@@ -3107,7 +3155,7 @@ class Desk:
             "SELECT scheduled_for FROM scheduled_messages WHERE status = 'scheduled'"
             " AND held_because IS NULL ORDER BY scheduled_for DESC LIMIT 1"
         )
-        return from_database_time(found[0]) if found else None
+        return _to_time(found[0]) if found else None
 
     def is_busy_between(self, first: datetime, last: datetime) -> bool:
         """Tell whether the queue has a message in a span of time."""
