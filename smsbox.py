@@ -5319,7 +5319,8 @@ def say_wrapped(text: str) -> None:
     """Answer in lines that fit a terminal of 80 columns."""
     import textwrap
 
-    say(textwrap.fill(text, 79, subsequent_indent=" " * 11, break_on_hyphens=False))
+    indent = " " * 11
+    say(textwrap.fill(printable(text), 79, subsequent_indent=indent, break_on_hyphens=False))
 
 
 def complain(text: str) -> None:
@@ -5386,10 +5387,11 @@ def ask_yes(question: str, yes: bool, from_terminal: bool = False) -> bool:
             raise UsageError("there is no terminal to ask for YES on: add --yes") from error
     elif not sys.stdin.isatty():
         raise UsageError("there is no terminal to ask for YES on: add --yes")
-    print(f"{question} Type YES to confirm: ", end="", flush=True)
+    sys.stdout.flush()
+    print(f"{question} Type YES to confirm: ", end="", file=sys.stderr, flush=True)
     if source.readline().strip() == "YES":
         return True
-    say("Not confirmed: nothing was changed.")
+    complain("Not confirmed: nothing was changed.")
     return False
 
 
@@ -5435,7 +5437,8 @@ def cmd_schedule(desk: Desktop) -> int:
         if args.dry_run:
             return 0
         if not draft.planned:
-            say("Nothing to schedule: every row is scheduled or sent already.")
+            tell = complain if args.json else say  # stdout is the plan's
+            tell("Nothing to schedule: every row is scheduled or sent already.")
             return 0
         if not ask_yes(f"{plural(len(draft.planned), 'message')}.", args.yes, args.file == "-"):
             return 1
@@ -5443,7 +5446,7 @@ def cmd_schedule(desk: Desktop) -> int:
         if stored:
             _report_stored(desk, stored)
             return 0
-        if args.yes:
+        if args.yes or args.json:
             raise StoreError("the queue has changed meanwhile: run the command again")
         complain("The queue has changed meanwhile. This is the plan now:")
 
@@ -5501,8 +5504,10 @@ def _report_problems(args: argparse.Namespace, reading: Reading) -> None:
         value = f" {fit(problem.value, 30).strip()!r}" if problem.value else ""
         complain(f'row {problem.row}, "{problem.column}"{value}: {problem.problem}')
     if args.rejects and reading.rejected:
-        _write_rejects(Path(args.rejects), reading)
-        complain(f"{plural(len(reading.rejected), 'row')} written to {args.rejects}")
+        if not args.dry_run:
+            _write_rejects(Path(args.rejects), reading)
+        would_be = "would be " if args.dry_run else ""
+        complain(f"{plural(len(reading.rejected), 'row')} {would_be}written to {args.rejects}")
 
 
 def _write_rejects(path: Path, reading: Reading) -> None:
@@ -5699,13 +5704,13 @@ def print_plan(desk: Desktop, reading: Reading, draft: Draft, seed: int) -> None
             f" | {plural(message.bubbles, 'bubble')}"
         )
     for skipped in draft.skipped:
-        say(f"[LEFT OUT] row {skipped.row} {skipped.phone_number}: {skipped.reason}")
+        say_wrapped(f"[LEFT OUT] row {skipped.row} {skipped.phone_number}: {skipped.reason}")
     if draft.planned:
         _print_totals(desk, reading, draft)
         _print_texts(draft)
         _print_ucs2(draft)
     if desk.args.dry_run:
-        _print_storing_command(desk, seed)
+        _print_storing_command(desk, seed, draft.start)
 
 
 def _print_banner(desk: Desktop, reading: Reading, draft: Draft, seed: int) -> None:
@@ -5727,9 +5732,9 @@ def _print_banner(desk: Desktop, reading: Reading, draft: Draft, seed: int) -> N
         ("Not used", ", ".join(reading.unused) if reading.unused else "-"),
     ):  # fmt: skip
         if value != "-":
-            say(f"{label + ':':<11}{value}")
+            say_wrapped(f"{label + ':':<11}{value}")
     for reason, count in reading.not_taken.items():
-        say(f"{'Not taken:':<11}{plural(count, 'row')} with {reason}")
+        say_wrapped(f"{'Not taken:':<11}{plural(count, 'row')} with {reason}")
     say(rule)
 
 
@@ -5797,68 +5802,85 @@ def _name_character(char: str) -> str:
     return f"{shown} U+{ord(char):04X}{mend}"
 
 
-def _print_storing_command(desk: Desktop, seed: int) -> None:
+def _print_storing_command(desk: Desktop, seed: int, start: datetime) -> None:
     import shlex
 
     args = desk.args
+    keeps_start = args.start is not None and start >= desk.now
     words = ["smsbox"]
     for name in ("config", "database"):
         if getattr(args, name):
             words += [f"--{name}", getattr(args, name)]
     words += ["schedule", args.file]
     for name in ("start", "campaign", "template", "limit"):
-        if getattr(args, name) is not None:
+        if getattr(args, name) is not None and (name != "start" or keeps_start):
             words += [f"--{name}", str(getattr(args, name))]
     for pair in args.map:
         words += ["--map", pair]
     words += [f"--{name.replace('_', '-')}" for name in ("long", "skip_invalid")
               if getattr(args, name)]  # fmt: skip
     words += ["--seed", str(seed)]
-    say("To schedule exactly this:" if args.start else "To schedule this:")
+    say("To schedule exactly this:" if keeps_start else "To schedule this:")
     say("  " + shlex.join(words))
-    if not args.start:
+    if not keeps_start:
         say("The same gaps then count from the moment of YES.")
 
 
 # --- which rows a command means
 
 
-def _find_rows(desk: Desktop, asked: Desk, statuses: Iterable[RowStatus]) -> list[StoredRow]:
-    """Give the rows named by ID, number, --campaign or --all; UsageError where there are none."""
+def _find_rows(desk: Desktop, asked: Desk, state: str) -> tuple[list[StoredRow], list[str]]:
+    """Give the rows in a state that were named by ID, number, --campaign or --all.
+
+    And a sentence for each name of which no row is in that state.
+    """
     args = desk.args
-    wanted = [status.value for status in statuses]
-    if getattr(args, "all", False) or getattr(args, "campaign", None):
-        chosen = RowFilter(campaign=getattr(args, "campaign", None))
+    if getattr(args, "all", False) or args.campaign:
         if args.ids:
             raise UsageError("give IDs or --campaign, not both")
-        if chosen.campaign and not asked.rows(chosen, 1):
-            raise UsageError(_no_campaign(asked, chosen.campaign))
-        return [row for row in asked.rows(chosen) if row.status.value in wanted]
-    if not args.ids:
+        named = [asked.rows(RowFilter(campaign=args.campaign))]
+        if args.campaign and not named[0]:
+            raise UsageError(_no_campaign(asked, args.campaign))
+    elif args.ids:
+        named = [_find_named(asked, name) for name in args.ids]
+    else:
         raise UsageError("say which: an ID, a phone number, or --campaign NAME")
-    rows: list[StoredRow] = []
-    for name in args.ids:
-        found = _find_named(asked, name)
-        if len(found) > 1:
-            found = [row for row in found if row.status.value in wanted]
-        rows += found
-    return rows
+    rows: dict[MessageId, StoredRow] = {}
+    refused: list[str] = []
+    for found in named:
+        fitting = {row.id: row for row in found if state in (row.status.value, _state_of(row))}
+        rows.update(fitting)
+        if not fitting and len(found) == 1:
+            refused.append(f"Message {found[0].id} is {_state_of(found[0])}, not {state}")
+        elif not fitting:
+            states = Counter(map(_state_of, found))
+            counts = ", ".join(f"{count:,} {each}" for each, count in states.items())
+            which = f"None of {plural(len(found), 'message')} is {state}: {counts}"
+            refused.append(which if found else "There is no message")
+    return list(rows.values()), refused
 
 
 def _find_named(asked: Desk, name: str) -> list[StoredRow]:
+    wanted = _parse_name(name)
+    found = asked.rows(wanted)
+    if not found:
+        which = f"to {wanted.number}" if wanted.number else name
+        raise UsageError(f"there is no message {which}: smsbox list shows them")
+    return found
+
+
+def _parse_name(name: str) -> RowFilter:
     if name.isascii() and name.isdigit() and len(name) < 10:
-        found = asked.rows(RowFilter(ids=(int(name),)))
-        if not found:
-            raise UsageError(f"there is no message {name}: smsbox list shows them")
-        return found
+        return RowFilter(ids=(int(name),))
     try:
-        number = parse_phone_number(name)
+        return RowFilter(number=parse_phone_number(name))
     except ValueError as error:
         raise UsageError(f'"{name}" is no ID and no phone number: {error}') from error
-    found = asked.rows(RowFilter(number=number))
-    if not found:
-        raise UsageError(f"there is no message to {number}: smsbox list shows them")
-    return found
+
+
+def _state_of(row: StoredRow) -> str:
+    is_held = row.held_because and row.status is RowStatus.SCHEDULED
+    return "held" if is_held else row.status.value
 
 
 def _no_campaign(asked: Desk, name: str) -> str:
@@ -5879,7 +5901,7 @@ def _confirm_many(desk: Desktop, rows: Sequence[StoredRow], what: str) -> bool:
 
 
 def _row_line(desk: Desktop, row: StoredRow) -> str:
-    state = "held" if row.held_because and row.status is RowStatus.SCHEDULED else row.status.value
+    state = _state_of(row)
     at = row.sent_at if row.status is RowStatus.SENT and row.sent_at else row.scheduled_for
     line = (
         f"{row.id:>6} {fit(row.customer_name, 18)} {fit(row.phone_number, 13)}"
@@ -5896,56 +5918,53 @@ def cmd_cancel(desk: Desktop) -> int:
     """Cancel rows that are not sent yet; the records stay."""
     database = desk.change()
     asked = Desk(database)
-    rows = _find_rows(desk, asked, [RowStatus.SCHEDULED])
-    free = [row for row in rows if row.status is RowStatus.SCHEDULED]
-    refused = [f"{row.id} is {row.status.value} already" for row in rows if row not in free]
-    if free and not _confirm_many(desk, free, "Cancel"):
+    rows, refused = _find_rows(desk, asked, "scheduled")
+    if rows and not _confirm_many(desk, rows, "Cancel"):
         return 1
-    done = asked.cancel([row.id for row in free], desk.now, find_actor())
+    done = asked.cancel([row.id for row in rows], desk.now, find_actor())
     refused += [
-        f"{row.id} is being sent right now and can't be cancelled: try again in a moment"
-        for row in free
+        f"Message {row.id} is being sent right now and can't be cancelled: try again in a moment"
+        for row in rows
         if row.id not in done
     ]
-    return _report_done(f"Cancelled {plural(len(done), 'message')}.", refused, bool(rows))
+    return _report_done(f"Cancelled {plural(len(done), 'message')}.", refused)
 
 
-def _report_done(done: str, refused: Sequence[str], any_named: bool) -> int:
+def _report_done(done: str, refused: Sequence[str]) -> int:
     say(done)
     for sentence in refused:
-        complain(f"Message {sentence}.")
-    return 1 if refused or not any_named else 0
+        complain(f"{sentence}.")
+    return 1 if refused else 0
 
 
 def cmd_reschedule(desk: Desktop) -> int:
     """Move rows by a span, or so that the first of them goes at a time."""
     database = desk.change()
     asked = Desk(database)
-    rows = _find_rows(desk, asked, [RowStatus.SCHEDULED])
-    free = [row for row in rows if row.status is RowStatus.SCHEDULED]
-    refused = [f"{row.id} is {row.status.value} already" for row in rows if row not in free]
-    if not free:
-        return _report_done("Nothing was moved.", refused, bool(rows))
-    first = min(row.scheduled_for for row in free)
+    rows, refused = _find_rows(desk, asked, "scheduled")
+    if not rows:
+        return _report_done("Nothing was moved.", refused)
+    first = min(row.scheduled_for for row in rows)
     shift = _parse_shift(desk, first)
     if first + shift < desk.now - timedelta(minutes=1):
         raise UsageError("that lies in the past: name a later time")
-    if not _confirm_many(desk, free, "Move"):
+    if not _confirm_many(desk, rows, "Move"):
         return 1
     with database.transaction():
-        moves = [(row.id, row.scheduled_for + shift) for row in free]
+        moves = [(row.id, row.scheduled_for + shift) for row in rows]
         Store(database).reschedule_many(moves, desk.now, find_actor())
-    at = first + shift
-    say(f"Moved {plural(len(free), 'message')}; the first is due {show_time(desk.local(at))}.")
+    at = desk.local(first + shift)
+    year = "" if at.year - desk.now.year in (0, 1) else f" {at.year}"
+    done = f"Moved {plural(len(rows), 'message')}; the first is due {show_time(at)}{year}."
     if not is_open(at, desk.config.business_hours):
-        say("That is outside the business hours: it will go at the next opening.")
-    return _report_done("", refused, True) if refused else 0
+        done += "\nThat is outside the business hours: it will go at the next opening."
+    return _report_done(done, refused)
 
 
 def _parse_shift(desk: Desktop, first: datetime) -> timedelta:
     args = desk.args
     if args.by:
-        match = re.fullmatch(r"([+-]?)(\d{1,6})\s*(s|m|min|h|d)", args.by.strip())
+        match = re.fullmatch(r"([+-]?)(\d{1,5})\s*(s|m|min|h|d)", args.by.strip())
         if not match:
             raise UsageError(f"--by {args.by} is no span: write +30m, +2h or +1d")
         unit = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}[match[3]]
@@ -5960,40 +5979,33 @@ def cmd_retry(desk: Desktop) -> int:
     """Set failed rows to scheduled; unconfirmed ones only on the operator's word."""
     database = desk.change()
     asked, args = Desk(database), desk.args
-    rows = _find_rows(desk, asked, [RowStatus.FAILED])
-    failed = [row for row in rows if row.status is RowStatus.FAILED]
-    refused = [f"{row.id} is {row.status.value}, not failed" for row in rows if row not in failed]
-    if failed and not _confirm_many(desk, failed, "Retry"):
+    rows, refused = _find_rows(desk, asked, "failed")
+    if rows and not _confirm_many(desk, rows, "Retry"):
         return 1
-    done = asked.retry(
-        [row.id for row in failed], args.even_if_it_may_repeat, desk.now, find_actor()
-    )
+    done = asked.retry([row.id for row in rows], args.even_if_it_may_repeat, desk.now, find_actor())
     refused += [
-        f"{row.id} may have been sent: add {RETRY_ANYWAY} to send it all the same"
-        for row in failed
+        f"Message {row.id} may have been sent: add {RETRY_ANYWAY} to send it all the same"
+        for row in rows
         if row.id not in done
     ]
     if len(done) > 1:
         _repace(desk, database)
-    return _report_done(f"{plural(len(done), 'message')} will be tried again.", refused, bool(rows))
+    return _report_done(f"{plural(len(done), 'message')} will be tried again.", refused)
 
 
 def cmd_release(desk: Desktop) -> int:
     """Let held rows go, paced anew where their time has passed."""
     database = desk.change()
     asked = Desk(database)
-    rows = _find_rows(desk, asked, [RowStatus.SCHEDULED])
-    held = [row for row in rows if row.held_because and row.status is RowStatus.SCHEDULED]
-    named = desk.args.ids
-    refused = [f"{row.id} is not held" for row in rows if named and row not in held]
-    if held and not _confirm_many(desk, held, "Release"):
+    rows, refused = _find_rows(desk, asked, "held")
+    if rows and not _confirm_many(desk, rows, "Release"):
         return 1
     with database.transaction():
-        moves = [(row.id, max(row.scheduled_for, desk.now)) for row in held]
+        moves = [(row.id, max(row.scheduled_for, desk.now)) for row in rows]
         done = asked.release(moves, desk.now, find_actor())
     if done > 1:
         _repace(desk, database)
-    return _report_done(f"Released {plural(done, 'message')}.", refused, bool(rows))
+    return _report_done(f"Released {plural(done, 'message')}.", refused)
 
 
 def _repace(desk: Desktop, database: Database) -> tuple[int, datetime | None]:
@@ -6056,7 +6068,7 @@ def cmd_send(desk: Desktop) -> int:
     except ValueError as error:
         raise UsageError(f'"{args.number}": {error}') from error
     text = unify_line_breaks(args.text).strip()
-    if wrong := find_text_problem(text) or (None if split_bubbles(text) else "there is no text"):
+    if wrong := find_text_problem(text) or find_mark_problem(text):
         raise UsageError(f"the text: {wrong}")
     hours = desk.config.business_hours
     if not args.anyway and not is_open(desk.now, hours):
@@ -6144,40 +6156,79 @@ def _print_csv(rows: Sequence[StoredRow]) -> None:
 
 def cmd_show(desk: Desktop) -> int:
     """Show all that is known of a message, or of each message to a number."""
-    asked = Desk(desk.read())
-    rows = _find_named(asked, desk.args.id)
-    shown = [_show_values(asked, row) for row in rows]
+    database = desk.read()
+    asked, wanted = Desk(database), _parse_name(desk.args.id)
+    rows = asked.rows(wanted)
+    number = wanted.number or (_e164_of(rows[0]) if rows else "")
+    person = _show_person(Inbox(database), number)
+    if not any(person.values()):
+        rows = _find_named(asked, desk.args.id)  # it says so if there is none
+    shown = [{**_show_values(asked, row), **person} for row in rows]
     if desk.args.json:
-        say(json.dumps(shown if len(shown) != 1 else shown[0], indent=1))
+        alone = shown[0] if len(shown) == 1 else shown or {"phone_number": number, **person}
+        say(json.dumps(alone, indent=1))
         return 0
     for row, values in zip(rows, shown, strict=True):
         _print_message(desk, row, values)
+    for text in person["replies"]:
+        _print_reply(desk, text)
+    if stopped := person["opt_out"]:
+        said = stopped["reason"] or stopped["words"] or "by hand"
+        say(f"{number} gets nothing any more since {stopped['at']} UTC: {said}")
     return 0
+
+
+def _e164_of(row: StoredRow) -> str:
+    """Give a row's number; a hand-made one may be in another spelling."""
+    with suppress(ValueError):
+        return parse_stored_number(row.phone_number)
+    return row.phone_number
+
+
+def _name_values(names: Sequence[str], records: Iterable[Sequence[Any]]) -> list[dict[str, Any]]:
+    return [dict(zip(names, record, strict=True)) for record in records]
+
+
+def _show_person(inbox: Inbox, number: str) -> dict[str, Any]:
+    stopped = _name_values(_OPT_OUT_KEYS, inbox.opt_outs(number))
+    return {
+        "replies": _name_values(_REPLY_KEYS, inbox.texts(unread=False, sender=number)),
+        "opt_out": stopped[0] if stopped else None,
+    }
+
+
+def _print_reply(desk: Desktop, text: Mapping[str, Any]) -> None:
+    at = show_time(desk.local(from_database_time(text["received_at"])))
+    asks = "" if text["request"] == "nothing" else f"  [{text['request']}]"
+    say(f"{at}  {text['sender']}{asks}: {text['body'] or '(not readable)'}")
 
 
 _SEGMENT_KEYS = (
     "sequence", "total", "status", "message_reference", "submitted_at", "answered_at",
     "delivered_at", "error_message",
 )  # fmt: skip
+_EVENT_KEYS = ("at", "actor", "event", "detail")
+_REPLY_KEYS = ("id", "received_at", "sender", "body", "request", "read_at")
+_OPT_OUT_KEYS = ("phone_number", "at", "words", "reason")
 
 
 def _show_values(asked: Desk, row: StoredRow) -> dict[str, Any]:
     bubbles = []
     for bubble in asked.bubbles(row.id):
-        segments = [
-            dict(zip(_SEGMENT_KEYS, each, strict=True)) for each in asked.segments(bubble.id)
-        ]
+        segments = _name_values(_SEGMENT_KEYS, asked.segments(bubble.id))
         bubbles.append({"bubble": bubble.number, "body": bubble.body,
                         "status": bubble.status.value, "segments": segments})  # fmt: skip
-    names = ("at", "actor", "event", "detail")
-    events = [dict(zip(names, each, strict=True)) for each in asked.events(row.id)]
-    return {**_row_values(row), "bubbles": bubbles, "events": events}
+    events = _name_values(_EVENT_KEYS, asked.events(row.id))
+    consent = dict(zip(("consent_at", "consent_source"), asked.consent(row.id), strict=True))
+    return {**_row_values(row), **consent, "bubbles": bubbles, "events": events}
 
 
 def _print_message(desk: Desktop, row: StoredRow, values: Mapping[str, Any]) -> None:
     say(_row_line(desk, row))
     for line in row.message_content.split("\n"):
         say(f"    {line}")
+    if consent := f"{values['consent_at']} {values['consent_source']}".strip():
+        say(f"  consent {consent}")
     for bubble in values["bubbles"]:
         say(f"  bubble {bubble['bubble']}: {bubble['status']}")
         for segment in bubble["segments"]:
@@ -6218,10 +6269,7 @@ def _find_gates(desk: Desktop, database: Database, row: StoredRow) -> Iterator[t
         f"it is {row.status.value} {row.error_message}".strip() if done else "",
     )
     yield "held", row.held_because
-    number = row.phone_number
-    with suppress(ValueError):
-        number = parse_stored_number(number)
-    stopped = Store(database).opted_out_at(number)
+    stopped = Store(database).opted_out_at(_e164_of(row))
     yield "opt-out", f"the recipient said stop on {stopped[:10]}" if stopped else ""
     yield "campaign", asked.paused_campaigns().get(row.campaign_name, "")
     yield "pause", asked.get_state("paused_because")
@@ -6297,6 +6345,7 @@ def _print_status(desk: Desktop, status: Mapping[str, Any], row: StoredRow | Non
         f" {counts['cancelled']:,} cancelled")  # fmt: skip
     for key, mend in (
         ("held", "smsbox list --held"),
+        ("failed", "smsbox list --status failed"),
         ("unconfirmed", "may have been sent: smsbox list --status failed"),
         ("unread", "replies: smsbox inbox"),
     ):
@@ -6308,15 +6357,11 @@ def cmd_inbox(desk: Desktop) -> int:
     """Show what came in, and mark it as read."""
     database = desk.change()
     inbox = Inbox(database)
-    names = ("id", "received_at", "sender", "body", "request", "read_at")
-    texts = [dict(zip(names, each, strict=True)) for each in inbox.texts(desk.args.unread)]
+    texts = _name_values(_REPLY_KEYS, inbox.texts(desk.args.unread))
     if desk.args.json:
         say(json.dumps(texts, indent=1))
     for text in [] if desk.args.json else texts:
-        at = show_time(desk.local(from_database_time(text["received_at"])))
-        asks = "" if text["request"] == "nothing" else f"  [{text['request']}]"
-        body = text["body"] or "(not readable)"
-        say(f"{at}  {text['sender']}{asks}: {body}")
+        _print_reply(desk, text)
     if not texts and not desk.args.json:
         say("No replies.")
     inbox.mark_read(desk.now)
@@ -6328,9 +6373,8 @@ def cmd_optout(desk: Desktop) -> int:
     args = desk.args
     if args.action == "list":
         found = Inbox(desk.read()).opt_outs() if desk.has_database() else []
-        names = ("phone_number", "at", "words", "reason")
         if args.json:
-            say(json.dumps([dict(zip(names, each, strict=True)) for each in found], indent=1))
+            say(json.dumps(_name_values(_OPT_OUT_KEYS, found), indent=1))
         for number, at, words, reason in [] if args.json else found:
             say(f"{number}  {at} UTC  {reason or words}")
         return 0
@@ -6598,6 +6642,7 @@ def _add_changes(add: Callable[..., argparse.ArgumentParser]) -> None:
     when = reschedule.add_mutually_exclusive_group(required=True)
     when.add_argument("--by", metavar="+30m", help="by a span: s, m, h, d")
     when.add_argument("--at", metavar='"YYYY-MM-DD HH:MM"', help="the first of them at a time")
+    reschedule._negative_number_matcher = re.compile(r"-\d+")  # --by -30m: a value, no option
     retry = add("retry", cmd_retry, "try failed messages again")
     retry.add_argument(RETRY_ANYWAY, action="store_true", help="also those that may have been sent")
     release = add("release", cmd_release, "let held messages go")

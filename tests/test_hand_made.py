@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -165,3 +167,157 @@ def test_another_program_s_database_is_refused_and_left_as_it_is(
     with pytest.raises(smsbox.StoreError, match="no smsbox database"):
         open_it(str(path))
     assert path.read_bytes() == before
+
+
+# --- commands -----------------------------------------------------------------------------------
+
+
+@dataclass
+class Shell:
+    """Commands on one database, in this process."""
+
+    path: Path
+    capsys: pytest.CaptureFixture[str]
+    out: str = ""
+    err: str = ""
+
+    def run(self, *words: str) -> int:
+        try:
+            return smsbox.main(["--database", str(self.path), *words])
+        finally:
+            self.out, self.err = self.capsys.readouterr()
+
+
+@pytest.fixture
+def shell(
+    tmp_path: Path,
+    database: smsbox.Database,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> Shell:
+    config = tmp_path / "box.toml"
+    config.write_text("")
+    monkeypatch.setenv("SMSBOX_CONFIG", str(config))
+    return Shell(Path(database.path), capsys)
+
+
+def in_days(days: float) -> str:
+    return smsbox.to_database_time(datetime.now(UTC) + timedelta(days=days))
+
+
+def test_show_of_a_message_tells_consent_replies_and_opt_out(
+    shell: Shell, database: smsbox.Database, now: datetime
+) -> None:
+    row_id = add_row(database, phone_number="(213) 555-2301", consent_at="2025-01-02",
+                     consent_source="shop form")  # fmt: skip
+    inbox = smsbox.Inbox(database)
+    for number, body in (("+12135552301", "Stop it"), ("+12135552302", "not hers")):
+        inbox.add(body, number, body, now, smsbox.Request.STOP, now)
+    inbox.opt_out("+12135552301", "Stop it", now, "daemon")
+    assert shell.run("show", str(row_id)) == 0
+    assert "consent 2025-01-02 shop form" in shell.out
+    assert "+12135552301  [stop]: Stop it" in shell.out
+    assert "nothing any more since 2025-11-09 18:00:00 UTC: Stop it" in shell.out
+    assert "not hers" not in shell.out
+    assert shell.run("show", str(row_id), "--json") == 0
+    told = json.loads(shell.out)
+    assert (told["consent_at"], told["consent_source"]) == ("2025-01-02", "shop form")
+    assert [reply["body"] for reply in told["replies"]] == ["Stop it"]
+    assert told["opt_out"]["words"] == "Stop it"
+
+
+def test_show_of_a_number_that_only_said_stop_works(
+    shell: Shell, database: smsbox.Database, now: datetime
+) -> None:
+    smsbox.Inbox(database).opt_out("+12135552301", "", now, "daemon", "by the operator")
+    assert shell.run("show", "213-555-2301") == 0
+    assert "by the operator" in shell.out
+    assert shell.run("show", "213-555-2301", "--json") == 0
+    told = json.loads(shell.out)
+    assert told["phone_number"] == told["opt_out"]["phone_number"] == "+12135552301"
+    assert shell.run("show", "213-555-2302") == 2
+    assert "there is no message to +12135552302" in shell.err
+
+
+@pytest.mark.parametrize("text", ["Hi (BUBBLE) there", "Hi [BUBBLE1] there", "[BUBBLE]"])
+def test_send_refuses_a_near_miss_of_the_mark_like_schedule_does(shell: Shell, text: str) -> None:
+    assert shell.run("send", "213-555-2301", text, "--anyway") == 2
+    wrong = smsbox.find_mark_problem(text)
+    assert wrong
+    assert wrong in shell.err
+
+
+def test_status_names_failed_rows_with_the_mend(shell: Shell, database: smsbox.Database) -> None:
+    add_row(database, status="failed")
+    shell.run("status")
+    assert "failed       1: smsbox list --status failed" in shell.out
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (["cancel", "213-555-2301"], "None of 2 messages is scheduled: 2 sent."),
+        (["cancel", "--campaign", "spring"], "None of 2 messages is scheduled: 2 sent."),
+        (["cancel", "--all"], "None of 3 messages is scheduled: 2 sent, 1 failed."),
+        (["reschedule", "--campaign", "spring", "--by", "1h"],
+         "None of 2 messages is scheduled: 2 sent."),
+        (["retry", "213-555-2301"], "None of 2 messages is failed: 2 sent."),
+        (["release", "--campaign", "spring"], "None of 2 messages is held: 2 sent."),
+        (["release", "1"], "Message 1 is sent, not held."),
+        (["cancel", "1"], "Message 1 is sent, not scheduled."),
+    ],
+)  # fmt: skip
+def test_command_none_of_whose_rows_fits_says_why(
+    shell: Shell, database: smsbox.Database, words: list[str], why: str
+) -> None:
+    add_row(database, status="sent")
+    add_row(database, status="sent", message_content="Ho")
+    add_row(database, status="failed", campaign_name="", phone_number="+12135552302")
+    assert shell.run(*words) == 1
+    assert why in shell.err.splitlines()
+
+
+def test_cancel_without_any_message_says_so(shell: Shell) -> None:
+    assert shell.run("cancel", "--all") == 1
+    assert shell.err == "There is no message.\n"
+
+
+def test_held_row_is_cancelled_and_released_by_its_state(
+    shell: Shell, database: smsbox.Database
+) -> None:
+    row_id = add_row(database, scheduled_for=in_days(2), held_because="it expired")
+    assert shell.run("release", str(row_id)) == 0
+    assert shell.run("release", str(row_id)) == 1
+    assert f"Message {row_id} is scheduled, not held." in shell.err
+    add_row(database, held_because="it expired")
+    assert shell.run("cancel", "--campaign", "spring", "--yes") == 0
+    assert "Cancelled 2 messages." in shell.out
+
+
+def test_reschedule_by_a_negative_span_needs_no_equals_sign(
+    shell: Shell, database: smsbox.Database
+) -> None:
+    row_id = add_row(database, scheduled_for="2099-03-01 12:00:00")
+    assert shell.run("reschedule", str(row_id), "--by", "-30m") == 0
+    assert stored(database, "scheduled_for", row_id) == "2099-03-01 11:30:00"
+    assert " 2099." in shell.out
+
+
+def test_reschedule_shows_the_year_only_when_it_is_a_far_one(
+    shell: Shell, database: smsbox.Database
+) -> None:
+    row_id = add_row(database, scheduled_for=in_days(2))
+    assert shell.run("reschedule", str(row_id), "--by", "1d") == 0
+    assert shell.out.splitlines()[0].endswith("M.")
+    assert shell.run("reschedule", str(row_id), "--by", "900d") == 0
+    assert str((datetime.now(UTC) + timedelta(days=903)).year) in shell.out
+
+
+@pytest.mark.parametrize(("by", "status"), [("99999d", 75), ("-99999d", 2), ("999999d", 2)])
+def test_reschedule_out_of_all_time_is_refused_in_one_sentence(
+    shell: Shell, database: smsbox.Database, by: str, status: int
+) -> None:
+    row_id = add_row(database, scheduled_for="2099-12-31 23:59:59")
+    assert shell.run("reschedule", str(row_id), "--by", by) == status
+    assert len(shell.err.splitlines()) == 1
+    assert stored(database, "scheduled_for", row_id) == "2099-12-31 23:59:59"
