@@ -909,6 +909,7 @@ FIELD_NAMES: Mapping[str, tuple[str, ...]] = {  # field -> other names, as _plai
     "consent_source": ("optinsource",),
 }  # fmt: skip
 _PART_OF_NAME: Mapping[str, str] = {  # what makes a header a likely name of a field
+    "status": "status",
     "phone_number": "phone|mobile|cell|msisdn",
     "customer_name": (
         "^(?!.*(last|family|sur|company|business|user|file|campaign|list|store|shop)).*name"
@@ -959,6 +960,8 @@ def _guess_encoding(data: bytes) -> str:
         raise CampaignError(
             "this is a workbook (.xlsx, .xls, .ods), not a CSV: open it and save as CSV UTF-8"
         )
+    if data.startswith((b"\xff\xfe\0\0", b"\0\0\xfe\xff")):
+        raise CampaignError("this is UTF-32: save the spreadsheet as CSV UTF-8")
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         return "utf-16"
     head = data[:2000]
@@ -985,24 +988,27 @@ def _is_valid(data: bytes, encoding: str) -> bool:
     return True
 
 
-def read_records(lines: Iterable[str]) -> Iterator[tuple[int, list[str]]]:
+def find_delimiter(lines: Iterator[str]) -> tuple[str, list[str]]:
+    """Read the delimiter off the first line; give it, and what was taken of the CSV for it."""
+    first = next(lines, "")
+    if told := re.fullmatch(r"sep=(.)\s*", first):  # Excel's own line; it does not count as a row
+        return told[1], []
+    return max(",;\t", key=re.sub(r'"[^"]*"', "", first).count), [first]
+
+
+def read_records(
+    lines: Iterator[str], delimiter: str, taken: list[str]
+) -> Iterator[tuple[int, list[str]]]:
     """Cut a CSV's lines into records, each with its spreadsheet row, the header being row 1.
 
-    The delimiter is read off the first line: comma, semicolon or tab. Strict: a quote that is
-    never closed is a CampaignError with its line, never a cell that swallows rows.
+    Strict: a quote that is never closed is a CampaignError with its line, never a cell that
+    swallows rows.
     """
     import csv
     from itertools import chain
 
-    source = iter(lines)
-    first = next(source, "")
-    told = re.fullmatch(r"sep=(.)\s*", first)  # Excel's own first line; it does not count as a row
-    skipped_lines = 1 if told else 0
-    if told:
-        first = next(source, "")
-    bare = re.sub(r'"[^"]*"', "", first)
-    delimiter = told[1] if told else max(",;\t", key=bare.count)
-    reader = csv.reader(chain([first], source), delimiter=delimiter, strict=True)
+    reader = csv.reader(chain(taken, lines), delimiter=delimiter, strict=True)
+    skipped_lines = 0 if taken else 1
     row = 0
     while True:
         line = reader.line_num + 1 + skipped_lines
@@ -1053,14 +1059,18 @@ def _find_said(field_name: str, name: str, header: Sequence[str]) -> int:
             f"--map {field_name}={name}: there is no field {field_name};"
             f" fields are {', '.join(FIELD_NAMES)}"
         )
-    matches = [i for i, each in enumerate(header) if _plain(each) == _plain(name)]
-    if len(matches) != 1:
-        shown = ", ".join(f'"{each}"' for each in header)
-        raise CampaignError(
-            f"--map {field_name}={name}: {len(matches) or 'no'} columns have that name;"
-            f" the columns are {shown}"
-        )
-    return matches[0]
+    letters = [_column_letter(i) for i in range(len(header))]
+    alike = [i for i, each in enumerate(header) if _plain(each) == _plain(name)]
+    exact = [i for i, each in enumerate(header) if each.strip() == name.strip()]
+    by_letter = [i for i, letter in enumerate(letters) if letter == name and not alike]
+    for matches in (exact, alike, by_letter):
+        if len(matches) == 1:
+            return matches[0]
+    shown = ", ".join(f'{letter} "{each}"' for letter, each in zip(letters, header, strict=True))
+    raise CampaignError(
+        f"--map {field_name}={name}: {len(alike) or 'no'} columns have that name;"
+        f" the columns are {shown}: name one by its letter"
+    )
 
 
 def _claim(
@@ -1073,7 +1083,7 @@ def _claim(
         both = " and ".join(f'{_column_letter(i)} "{header[i].strip()}"' for i in free[:2])
         raise CampaignError(
             f"columns {both} could both be the {field_name.replace('_', ' ')}:"
-            f' say which with --map {field_name}="{header[free[0]].strip()}"'
+            f" say which with --map {field_name}={_column_letter(free[0])}"
         )
     found[field_name] = free[0]
 
@@ -1090,6 +1100,8 @@ def _column_letter(index: int) -> str:
 
 _NANP = r"\+?1?([2-9]\d\d)(\d{3})(\d{4})"
 _TOLL_FREE = frozenset(("800", "822", "833", "844", "855", "866", "877", "888"))
+# Countries that drop the 0 of their own numbers after the code (Italy, +39, keeps it).
+_TRUNK_0 = "(27|31|32|33|353|358|40|41|43|44|46|49|61|64|81|82|84|90|91|94|972)0"
 _INVISIBLE = "[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]"
 
 
@@ -1112,6 +1124,7 @@ def parse_phone_number(text: str) -> PhoneNumber:
     _refuse_odd_forms(number)
     digits = re.sub(r"[^0-9]", "", number)
     if number.startswith("+") and not digits.startswith("1"):
+        _refuse_hidden_nanp(number, digits)
         return _parse_foreign(digits)
     if number.startswith(("00", "011")):
         raise ValueError("begins with a dialling prefix: write + and the country code instead")
@@ -1143,15 +1156,27 @@ def _refuse_odd_forms(number: str) -> None:
         raise ValueError("this is not a phone number: write its digits, like +1 213 555 1234")
 
 
+def _refuse_hidden_nanp(number: str, digits: str) -> None:
+    """Refuse a number that is grouped like a North American one but lacks its 1."""
+    if re.fullmatch(r"\+\W*\d{3}\W+\d{3}\W+\d{4}", number) and re.fullmatch(_NANP, digits):
+        raise ValueError(f"write +1 before it, or, if it is another country's, +{digits}")
+
+
 def _parse_foreign(digits: str) -> PhoneNumber:
     if not 8 <= len(digits) <= 15 or digits.startswith("0"):
         raise ValueError("after + come a country code and a number, 8 to 15 digits in all")
+    if trunk := re.match(_TRUNK_0, digits):
+        raise ValueError(
+            f"the 0 after +{trunk[1]} is dialled only inside the country: leave it out"
+        )
     return PhoneNumber("+" + digits)
 
 
 def _explain_length(digits: str) -> str:
     if len(digits) in (10, 11):
         return "not a North American number: write + and the country code if it is another's"
+    if len(digits) > 13:
+        return "two numbers in one cell: keep one"
     return (
         f"{len(digits)} digits: a North American number has 10;"
         " write any other with + and its country code"
@@ -1178,15 +1203,22 @@ def parse_stored_number(text: str) -> PhoneNumber:
 
 # --- texts
 
-_LOST = (
-    r"(?P<question>(?<=[^\W\d_])\?(?=[^\W\d_])|\?\?)"
-    r"|(?P<replacement>\ufffd)"
-    "|(?P<mojibake>[ÃÂ][\u0080-\u00bf€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ]|â€|ðŸ|ï»¿)"
+_NEXT = "[\u0080-\u00bf€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ]"  # 80..BF of UTF-8, read as Windows-1252
+_GARBLED = (  # what UTF-8's Latin, punctuation and emoji look like; of other scripts two letters,
+    # since one is honest too: "CAFÉ”", or a French "été »"
+    f"[Â-Å]{_NEXT}|â€|[âï]{_NEXT}{{2}}|ð{_NEXT}{{2}}|(?:[Æ-ß]{_NEXT}|[à-ï]{_NEXT}{{2}}){{2}}"
 )
-_MAY_BE_LOST = "[?\ufffdÃÂâðï]"
-_WEB_ADDRESS = r"(?i)\b(?:https?://|www\.|[\w-]+\.[a-z]{2,}/)\S*"
+_LOST = (
+    r"(?P<question>(?<=[^\W\d_])\?(?=[^\W\d_])|\?\?)|(?P<replacement>\ufffd)"
+    f"|(?P<mojibake>{_GARBLED})"
+)
+_WEB_ADDRESS = r"(?i)\b(?:https?://|www\.|[\w-]+\.[a-z]{2,}(?:/|\?\S+=))\S*"
 _CONTROL = "[\x00-\x09\x0b-\x1f\x7f-\x9f\ud800-\udfff]"
-_NEAR_MARK = r"(?i)[\[({<]+\s*/?\s*bub+les?\s*[\])}>]+|\[\s*bub+les?\b|\bbub+les?\s*\]"
+_BUBBLE_WORD = r"bub+(?:les?|els?)\s*\d*"
+_NEAR_MARK = (
+    rf"(?i)[\[({{<【［]+\s*/?\s*{_BUBBLE_WORD}\s*[\])}}>】］]+"
+    rf"|\[\s*{_BUBBLE_WORD}\b|\b{_BUBBLE_WORD}\s*\]"
+)
 _PLACE = r"\{\{|\}\}|\{([^{}\n]*)\}|[{}]"
 
 
@@ -1207,18 +1239,27 @@ def unify_line_breaks(text: str) -> str:
 
 def find_text_problem(text: str) -> str | None:
     """Say what is wrong with a text or a name, with its mend; None: nothing."""
+    lost = re.search(_LOST, text) if "?" in text or not text.isascii() else None
+    if lost and (lost := re.search(_LOST, re.sub(_WEB_ADDRESS, "", text))):
+        around = lost.string[max(0, lost.start() - 8) : lost.end() + 8].strip()
+        what = "letters were lost" if lost["mojibake"] is None else "letters were garbled"
+        return f'{what} at "{around}": type them again and save as CSV UTF-8'
     if control := re.search(_CONTROL, text):
         return (
             f"holds the control character U+{ord(control[0]):04X}: delete it (a line break is fine)"
         )
-    if not re.search(_MAY_BE_LOST, text):
-        return None
-    lost = re.search(_LOST, re.sub(_WEB_ADDRESS, "", text))
-    if not lost:
-        return None
-    around = lost.string[max(0, lost.start() - 8) : lost.end() + 8].strip()
-    what = "letters were lost" if lost["mojibake"] is None else "letters were garbled"
-    return f'{what} at "{around}": type them again and save as CSV UTF-8'
+    return None
+
+
+def find_mark_problem(text: str) -> str | None:
+    """Say what is wrong with a text's words and [BUBBLE] marks, with its mend; None: nothing."""
+    if not text.replace(BUBBLE_MARK, "").strip():
+        return "no text: fill it in or delete the row"
+    if "bub" in text.casefold():
+        for mark in re.finditer(_NEAR_MARK, text):
+            if mark[0] != BUBBLE_MARK:
+                return f"{mark[0]} is not the mark between bubbles: write {BUBBLE_MARK}"
+    return None
 
 
 def fill_template(template: str, lookup: Callable[[str], str]) -> str:
@@ -1245,7 +1286,9 @@ def read_campaign(
     measure() cuts one bubble into segments. CampaignError is for the file as a whole: no header,
     no such column, a broken quote, no row taken.
     """
-    records = read_records(lines)
+    source = iter(lines)
+    delimiter, taken = find_delimiter(source)
+    records = read_records(source, delimiter, taken)
     header = next(records, (0, []))[1]
     columns = find_columns(header, order.columns)
     wanted = [name for name in _REQUIRED if name != "message_content" or order.template is None]
@@ -1256,7 +1299,7 @@ def read_campaign(
             f"no column is the {' or the '.join(missing)}; the columns are {shown}:"
             f" rename one, or say which with --map {missing[0]}=COLUMN"
         )
-    reader = _RowReader(header, columns, order, measure)
+    reader = _RowReader(header, columns, order, measure, delimiter)
     reading = Reading(header=header, unused=reader.unused())
     for row, cells in records:
         reader.read(row, cells, reading)
@@ -1277,8 +1320,10 @@ class _RowReader:
         columns: Mapping[str, int],
         order: ReadingOrder,
         measure: Callable[[str], Segmentation],
+        delimiter: str,
     ) -> None:
         self._header = header
+        self._delimiter = delimiter
         self._columns = columns
         self._order = order
         self._measure = measure
@@ -1315,17 +1360,16 @@ class _RowReader:
             into.messages.append(message)
 
     def _cell(self, cells: Sequence[str], field_name: str) -> str:
-        index = self._columns.get(field_name, len(cells))
-        return cells[index].strip() if index < len(cells) else ""
+        return _read_cell(cells, self._columns.get(field_name, len(cells)))
 
     def _not_taken(self, cells: Sequence[str]) -> str | None:
-        status = self._cell(cells, "status")
-        if "status" in self._columns and status != "SUG":
-            return f'status "{printable(status)}" (only SUG is taken)'
-        campaign = self._cell(cells, "campaign_name")
-        wanted = self._order.campaign
-        if "campaign_name" in self._columns and wanted not in (None, campaign):
-            return f'campaign_name "{printable(campaign)}"'
+        if "status" in self._columns and (status := self._cell(cells, "status")) != "SUG":
+            named = self._header[self._columns["status"]].strip()
+            return f'{printable(named)} "{printable(status)}" (only SUG is taken)'
+        if "campaign_name" in self._columns and self._order.campaign is not None:
+            campaign = self._cell(cells, "campaign_name")
+            if campaign != self._order.campaign:
+                return f'campaign_name "{printable(campaign)}"'
         return None
 
     def _read_message(self, row: int, cells: list[str], problems: list[Problem]) -> Message | None:
@@ -1334,6 +1378,9 @@ class _RowReader:
             column = field_name if index is None else self._header[index].strip()
             problems.append(Problem(row, column, value, problem))
 
+        if swallowing := self._find_swallowed_row(cells):
+            complain(*swallowing)
+            return None
         if len(cells) > len(self._header) and any(cells[len(self._header) :]):
             extra = next(cell for cell in cells[len(self._header) :] if cell)
             complain("message_content", extra, "more cells than the header has: quote the text")
@@ -1368,32 +1415,35 @@ class _RowReader:
                 complain("template", "", str(error))
                 return ""
         text = unify_line_breaks(text).strip()
-        wrong = find_text_problem(text) or self._find_bubble_problem(text)
-        if wrong:
+        if wrong := find_text_problem(text) or find_mark_problem(text):
             complain("message_content", text, wrong)
         return text
 
-    def _find_bubble_problem(self, text: str) -> str | None:
-        if "\n" in text and self._swallows_a_row(text):
-            return "a quote opened here swallows the next row: close it in its own cell"
-        if not text.replace(BUBBLE_MARK, "").strip():
-            return "no text: fill it in or delete the row"
-        if "bub" in text.casefold():
-            for mark in re.finditer(_NEAR_MARK, text):
-                if mark[0] != BUBBLE_MARK:
-                    return f"{mark[0]} is not the mark between bubbles: write {BUBBLE_MARK}"
+    def _find_swallowed_row(self, cells: list[str]) -> tuple[str, str, str] | None:
+        """Find a cell that a quote never closed has made of two rows: column, line, problem.
+
+        Cut at a line break, what is above and the line below are both whole rows then.
+        """
+        for place, cell in enumerate(cells):
+            lines = unify_line_breaks(cell).split("\n") if "\n" in cell or "\r" in cell else []
+            for below in range(1, len(lines)):
+                tail = cells[place + 1 :] if below == len(lines) - 1 else []
+                above = "\n".join(lines[:below]).split(self._delimiter)
+                if self._is_row([*cells[:place], *above]) and self._is_row(
+                    [*lines[below].split(self._delimiter), *tail]
+                ):
+                    name = self._header[min(place, len(self._header) - 1)].strip()
+                    return name, lines[below], (
+                        "a quote opened above this line swallows it, a row: close it in its own"
+                        " cell; if it is text, begin the line with a word"
+                    )  # fmt: skip
         return None
 
-    def _swallows_a_row(self, text: str) -> bool:
-        """Tell whether a line inside a quoted cell looks like a row with its own phone number."""
-        index = self._columns["phone_number"]
-        for line in text.split("\n")[1:]:
-            cells = re.split("[,;\t]", line)
-            if len(cells) < len(self._header) - 1 or index >= len(cells):
-                continue
-            with suppress(ValueError):
-                parse_phone_number(cells[index].strip('" '))
-                return True
+    def _is_row(self, cells: Sequence[str]) -> bool:
+        if len(cells) != len(self._header):
+            return False
+        with suppress(ValueError):
+            return bool(parse_phone_number(self._cell(cells, "phone_number").strip('"')))
         return False
 
     def _measured(
@@ -1454,7 +1504,7 @@ class _RowReader:
 
     def _fill(self, cells: Sequence[str], name: str) -> str:
         index = self._places[name]
-        value = cells[index].strip() if index < len(cells) else ""
+        value = _read_cell(cells, index)
         if not value:
             raise ValueError(f'the cell "{self._header[index].strip()}" for {{{name}}} is empty')
         return value
@@ -1475,9 +1525,18 @@ def leave_out_known(
     return kept, skipped
 
 
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a formula begins with
+
+
 def spreadsheet_cell(text: str) -> str:
     """Write a cell so that a spreadsheet takes it for text, never for a formula."""
-    return "'" + text if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
+    return "'" + text if text[:1] in _FORMULA else text
+
+
+def _read_cell(cells: Sequence[str], index: int) -> str:
+    """Read a cell, without the guard of spreadsheet_cell(); "" where there is none."""
+    cell = cells[index].strip() if index < len(cells) else ""
+    return cell[1:].strip() if cell[:1] == "'" and cell[1:2] in _FORMULA else cell
 
 
 # === 4 Pacing ====================================================================================
@@ -2327,7 +2386,14 @@ def _without_courtesies(plain: str) -> str:
 SCHEMA_VERSION = 1
 RETRY_ANYWAY = "--even-if-it-may-repeat"
 
-_SCHEMA = """
+# A day that is in no calendar passes datetime() of some SQLites: '+0 days' makes it a real one.
+_NO_TIME = """coalesce(datetime(NEW.scheduled_for, '+0 days') NOT BETWEEN '2020' AND '2100', 1)
+    OR NEW.scheduled_for GLOB '????-??-??*'
+    AND date(substr(NEW.scheduled_for, 1, 10), '+0 days') IS NOT substr(NEW.scheduled_for, 1, 10)
+BEGIN SELECT raise(ABORT,
+    'scheduled_for is not a time of 2020 to 2099: write UTC as YYYY-MM-DD HH:MM:SS'); END"""
+
+_SCHEMA = f"""
 CREATE TABLE campaigns (
     name TEXT PRIMARY KEY,
     created_at TEXT NOT NULL,
@@ -2345,17 +2411,24 @@ CREATE TABLE scheduled_messages (
         CHECK (status IN ('scheduled', 'sent', 'cancelled', 'failed')),
     campaign_message_id TEXT,
     campaign_name TEXT NOT NULL DEFAULT '',
-    sent_at TEXT,
+    sent_at TEXT
+        CONSTRAINT "sent_at is UTC as YYYY-MM-DD HH:MM:SS"
+        CHECK (sent_at IS datetime(sent_at, '+0 days')),
     error_message TEXT,
     created_at TEXT NOT NULL DEFAULT (datetime('now')),
     updated_at TEXT NOT NULL DEFAULT (datetime('now')),
     held_because TEXT,                       -- NULL: free to go
     anyway INTEGER NOT NULL DEFAULT 0 CHECK (anyway IN (0, 1)),
-    attempts INTEGER NOT NULL DEFAULT 0,     -- passing refusals so far
+    attempts INTEGER NOT NULL DEFAULT 0      -- passing refusals so far
+        CHECK (typeof(attempts) = 'integer'),
     timezone TEXT NOT NULL DEFAULT '',
     consent_at TEXT NOT NULL DEFAULT '',
     consent_source TEXT NOT NULL DEFAULT '',
-    actor TEXT                               -- the writer's signature, moved to events at once
+    actor TEXT,                              -- the writer's signature, moved to events at once
+    CONSTRAINT "a text is no blob: CAST it AS TEXT"
+    CHECK ('blob' NOT IN (typeof(phone_number), typeof(customer_name), typeof(message_content),
+        typeof(scheduled_for), typeof(campaign_message_id), typeof(campaign_name),
+        typeof(error_message), typeof(held_because)))
 );
 CREATE INDEX rows_due ON scheduled_messages (scheduled_for, id)
     WHERE status = 'scheduled' AND held_because IS NULL;
@@ -2418,8 +2491,11 @@ CREATE TABLE inbound (
 CREATE INDEX inbound_unread ON inbound (id) WHERE read_at IS NULL;
 
 CREATE TABLE opt_outs (
-    phone_number TEXT PRIMARY KEY,
-    at TEXT NOT NULL,
+    phone_number TEXT PRIMARY KEY
+        CONSTRAINT "phone_number is + and 8 to 15 digits, like +12135551234"
+        CHECK (phone_number GLOB '+[1-9]*' AND length(phone_number) BETWEEN 9 AND 16
+            AND substr(phone_number, 2) NOT GLOB '*[^0-9]*'),
+    at TEXT NOT NULL DEFAULT (datetime('now')),
     words TEXT NOT NULL DEFAULT '',
     reason TEXT NOT NULL DEFAULT ''
 ) WITHOUT ROWID;
@@ -2441,21 +2517,20 @@ BEGIN SELECT raise(ABORT, 'events is the audit: it is only added to'); END;
 CREATE TRIGGER events_stay BEFORE DELETE ON events
 BEGIN SELECT raise(ABORT, 'events is the audit: it is only added to'); END;
 
-CREATE TRIGGER time_checked_insert BEFORE INSERT ON scheduled_messages
-WHEN coalesce(datetime(NEW.scheduled_for), '') < '2020'
-BEGIN SELECT raise(ABORT, 'scheduled_for is not a time: write UTC as YYYY-MM-DD HH:MM:SS'); END;
+CREATE TRIGGER time_checked_insert BEFORE INSERT ON scheduled_messages WHEN {_NO_TIME};
 CREATE TRIGGER time_checked_update BEFORE UPDATE OF scheduled_for ON scheduled_messages
-WHEN coalesce(datetime(NEW.scheduled_for), '') < '2020'
-BEGIN SELECT raise(ABORT, 'scheduled_for is not a time: write UTC as YYYY-MM-DD HH:MM:SS'); END;
+WHEN {_NO_TIME};
 CREATE TRIGGER time_normal_insert AFTER INSERT ON scheduled_messages
-WHEN NEW.scheduled_for IS NOT datetime(NEW.scheduled_for)
+WHEN NEW.scheduled_for IS NOT datetime(NEW.scheduled_for, '+0 days')
 BEGIN
-    UPDATE scheduled_messages SET scheduled_for = datetime(NEW.scheduled_for) WHERE id = NEW.id;
+    UPDATE scheduled_messages SET scheduled_for = datetime(NEW.scheduled_for, '+0 days')
+    WHERE id = NEW.id;
 END;
 CREATE TRIGGER time_normal_update AFTER UPDATE OF scheduled_for ON scheduled_messages
-WHEN NEW.scheduled_for IS NOT datetime(NEW.scheduled_for)
+WHEN NEW.scheduled_for IS NOT datetime(NEW.scheduled_for, '+0 days')
 BEGIN
-    UPDATE scheduled_messages SET scheduled_for = datetime(NEW.scheduled_for) WHERE id = NEW.id;
+    UPDATE scheduled_messages SET scheduled_for = datetime(NEW.scheduled_for, '+0 days')
+    WHERE id = NEW.id;
 END;
 
 CREATE TRIGGER touched AFTER UPDATE OF phone_number, customer_name, message_content, scheduled_for,
@@ -2559,17 +2634,30 @@ _BEGUN = """EXISTS (SELECT 1 FROM messages m JOIN segments g ON g.message_id = m
     WHERE m.scheduled_message_id = s.id AND g.status <> 'failed')"""
 
 
+# What no longer is a time counts as long past: the row is called expired and held, alone.
+_LONG_PAST = datetime(2020, 1, 1, tzinfo=UTC)
+
+
+def _to_time(stored: Any) -> datetime | None:
+    if stored is None:
+        return None
+    try:
+        return from_database_time(stored)
+    except (ValueError, TypeError):
+        return _LONG_PAST
+
+
 def _to_row(record: Sequence[Any]) -> StoredRow:
     return StoredRow(
         id=MessageId(record[0]),
         phone_number=str(record[1]),
         customer_name=str(record[2]),
         message_content=str(record[3]),
-        scheduled_for=from_database_time(record[4]),
+        scheduled_for=_to_time(record[4]) or _LONG_PAST,
         status=RowStatus(record[5]),
         campaign_name=str(record[6]),
         campaign_message_id=str(record[7]),
-        sent_at=from_database_time(record[8]) if record[8] else None,
+        sent_at=_to_time(record[8]),
         error_message=str(record[9]),
         held_because=str(record[10]),
         anyway=bool(record[11]),
@@ -2641,6 +2729,7 @@ class Database:
                 with suppress(OSError):  # group members share it; SQLite itself never gives them w
                     Path(path).chmod(0o660)
                 database.all("PRAGMA page_size = 1024")
+            database._check_version()
             database.all("PRAGMA journal_mode = WAL")
             database.all("PRAGMA synchronous = FULL")
             database.all("PRAGMA foreign_keys = ON")
@@ -2717,6 +2806,8 @@ class Database:
                 f"{self.path} was written by a newer smsbox (schema {version}, this one knows"
                 f" {SCHEMA_VERSION}): install that version again"
             )
+        if version == 0 and self.one("SELECT 1 FROM sqlite_master LIMIT 1"):
+            raise StoreError(f"{self.path}: {_NOT_OURS}")
         return version
 
     def _migrate(self) -> None:
@@ -2734,7 +2825,10 @@ def _connect(uri: str, path: str) -> sqlite3.Connection:
 
     with _sqlite_words(path):
         # Below the watchdog's time: a stuck writer elsewhere must not look like a hang of ours.
-        return sqlite3.connect(uri, uri=True, timeout=30, isolation_level=None)
+        connection = sqlite3.connect(uri, uri=True, timeout=30, isolation_level=None)
+    # By hand a text may hold octets that are no UTF-8: they must not keep other rows from us.
+    connection.text_factory = lambda octets: str(octets, "utf-8", "replace")
+    return connection
 
 
 def _split_statements(script: str) -> Iterator[str]:
@@ -2757,6 +2851,9 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+_NOT_OURS = "it is no smsbox database: name another with --database"
+
+
 @contextmanager
 def _sqlite_words(path: str) -> Iterator[None]:
     import sqlite3
@@ -2773,8 +2870,8 @@ def _sqlite_words(path: str) -> Iterator[None]:
             "readonly": "it can't be written: use sudo, or join the group smsbox",
             "full": "the disk is full: make room, nothing is lost",
             "malformed": "it is damaged: keep the file, and restore a copy",
-            "not a database": "it is no smsbox database: name another with --database",
-            "no such table": "it is no smsbox database: name another with --database",
+            "not a database": _NOT_OURS,
+            "no such table": _NOT_OURS,
         }
         mend = next((mend for word, mend in mends.items() if word in said), said)
         raise StoreError(f"{path}: {mend}") from error
@@ -2885,8 +2982,8 @@ class Store:
         """Give the time of the last message sent."""
         found = self.database.one(
             "SELECT max(sent_at) FROM scheduled_messages INDEXED BY rows_sent WHERE status = 'sent'"
-        )[0]
-        return from_database_time(found) if found else None
+        )
+        return _to_time(found[0])
 
     def awaits_person(self) -> bool:
         """Tell whether something held, unconfirmed, failed or unread waits for the operator."""
@@ -3167,8 +3264,8 @@ class Inbox:
         """Suppress a number and cancel all its scheduled rows; give how many."""
         at = to_database_time(now)
         self.database.change(
-            "INSERT INTO opt_outs (phone_number, at, words, reason) VALUES (?, ?, ?, ?)"
-            " ON CONFLICT DO NOTHING",
+            # Ignored: who is known, and a sender that is no number (nobody can write to it).
+            "INSERT OR IGNORE INTO opt_outs (phone_number, at, words, reason) VALUES (?, ?, ?, ?)",
             (number, at, words, reason),
         )
         return self.database.change(
@@ -3244,12 +3341,13 @@ class Inbox:
             (row_id, row_id, at, at, row_id),
         )
 
-    def texts(self, unread: bool) -> list[Any]:
+    def texts(self, unread: bool, sender: str | None = None) -> list[Any]:
         """Give (id, received_at, sender, body, request, read_at), oldest first."""
-        only = "WHERE read_at IS NULL" if unread else ""
+        only = "AND read_at IS NULL" if unread else ""
         return self.database.all(
-            f"SELECT id, received_at, sender, body, request, read_at FROM inbound {only}"
-            " ORDER BY id"
+            "SELECT id, received_at, sender, body, request, read_at FROM inbound"
+            f" WHERE sender = coalesce(?, sender) {only} ORDER BY id",
+            (sender,),
         )
 
     def mark_read(self, now: datetime) -> None:
@@ -3258,10 +3356,12 @@ class Inbox:
             "UPDATE inbound SET read_at = ? WHERE read_at IS NULL", (to_database_time(now),)
         )
 
-    def opt_outs(self) -> list[Any]:
-        """Give (phone_number, at, words, reason)."""
+    def opt_outs(self, number: str | None = None) -> list[Any]:
+        """Give (phone_number, at, words, reason) of all, or of one number."""
         return self.database.all(
-            "SELECT phone_number, at, words, reason FROM opt_outs ORDER BY at, phone_number"
+            "SELECT phone_number, at, words, reason FROM opt_outs"
+            " WHERE phone_number = coalesce(?, phone_number) ORDER BY at, phone_number",
+            (number,),
         )
 
 
@@ -3299,6 +3399,13 @@ class Desk:
             " ORDER BY sequence",
             (bubble,),
         )
+
+    def consent(self, row_id: MessageId) -> tuple[str, str]:
+        """Give when and how the recipient of a row asked to be written to, as the CSV says."""
+        found = self.database.one(
+            "SELECT consent_at, consent_source FROM scheduled_messages WHERE id = ?", (row_id,)
+        )
+        return (found[0], found[1]) if found else ("", "")
 
     def events(self, row_id: MessageId) -> list[Any]:
         """Give (at, actor, event, detail) of a row, oldest first."""
@@ -3341,7 +3448,7 @@ class Desk:
             f" WHERE status IN ('queued', 'sending')) AND {_BEGUN})"
             " ORDER BY s.scheduled_for, s.id"
         )
-        return [(MessageId(row_id), from_database_time(at)) for row_id, at in found]
+        return [(MessageId(row_id), _to_time(at) or _LONG_PAST) for row_id, at in found]
 
     def last_scheduled(self) -> datetime | None:
         """Give the time of the last message in the queue, paused campaigns included."""
@@ -3349,7 +3456,7 @@ class Desk:
             "SELECT scheduled_for FROM scheduled_messages WHERE status = 'scheduled'"
             " AND held_because IS NULL ORDER BY scheduled_for DESC LIMIT 1"
         )
-        return from_database_time(found[0]) if found else None
+        return _to_time(found[0]) if found else None
 
     def is_busy_between(self, first: datetime, last: datetime) -> bool:
         """Tell whether the queue has a message in a span of time."""
@@ -6165,7 +6272,8 @@ def say_wrapped(text: str) -> None:
     """Answer in lines that fit a terminal of 80 columns."""
     import textwrap
 
-    say(textwrap.fill(text, 79, subsequent_indent=" " * 11, break_on_hyphens=False))
+    indent = " " * 11
+    say(textwrap.fill(printable(text), 79, subsequent_indent=indent, break_on_hyphens=False))
 
 
 def complain(text: str) -> None:
@@ -6232,10 +6340,11 @@ def ask_yes(question: str, yes: bool, from_terminal: bool = False) -> bool:
             raise UsageError("there is no terminal to ask for YES on: add --yes") from error
     elif not sys.stdin.isatty():
         raise UsageError("there is no terminal to ask for YES on: add --yes")
-    print(f"{question} Type YES to confirm: ", end="", flush=True)
+    sys.stdout.flush()
+    print(f"{question} Type YES to confirm: ", end="", file=sys.stderr, flush=True)
     if source.readline().strip() == "YES":
         return True
-    say("Not confirmed: nothing was changed.")
+    complain("Not confirmed: nothing was changed.")
     return False
 
 
@@ -6281,7 +6390,8 @@ def cmd_schedule(desk: Desktop) -> int:
         if args.dry_run:
             return 0
         if not draft.planned:
-            say("Nothing to schedule: every row is scheduled or sent already.")
+            tell = complain if args.json else say  # stdout is the plan's
+            tell("Nothing to schedule: every row is scheduled or sent already.")
             return 0
         if not ask_yes(f"{plural(len(draft.planned), 'message')}.", args.yes, args.file == "-"):
             return 1
@@ -6289,7 +6399,7 @@ def cmd_schedule(desk: Desktop) -> int:
         if stored:
             _report_stored(desk, stored)
             return 0
-        if args.yes:
+        if args.yes or args.json:
             raise StoreError("the queue has changed meanwhile: run the command again")
         complain("The queue has changed meanwhile. This is the plan now:")
 
@@ -6347,8 +6457,10 @@ def _report_problems(args: argparse.Namespace, reading: Reading) -> None:
         value = f" {fit(problem.value, 30).strip()!r}" if problem.value else ""
         complain(f'row {problem.row}, "{problem.column}"{value}: {problem.problem}')
     if args.rejects and reading.rejected:
-        _write_rejects(Path(args.rejects), reading)
-        complain(f"{plural(len(reading.rejected), 'row')} written to {args.rejects}")
+        if not args.dry_run:
+            _write_rejects(Path(args.rejects), reading)
+        would_be = "would be " if args.dry_run else ""
+        complain(f"{plural(len(reading.rejected), 'row')} {would_be}written to {args.rejects}")
 
 
 def _write_rejects(path: Path, reading: Reading) -> None:
@@ -6545,13 +6657,13 @@ def print_plan(desk: Desktop, reading: Reading, draft: Draft, seed: int) -> None
             f" | {plural(message.bubbles, 'bubble')}"
         )
     for skipped in draft.skipped:
-        say(f"[LEFT OUT] row {skipped.row} {skipped.phone_number}: {skipped.reason}")
+        say_wrapped(f"[LEFT OUT] row {skipped.row} {skipped.phone_number}: {skipped.reason}")
     if draft.planned:
         _print_totals(desk, reading, draft)
         _print_texts(draft)
         _print_ucs2(draft)
     if desk.args.dry_run:
-        _print_storing_command(desk, seed)
+        _print_storing_command(desk, seed, draft.start)
 
 
 def _print_banner(desk: Desktop, reading: Reading, draft: Draft, seed: int) -> None:
@@ -6573,9 +6685,9 @@ def _print_banner(desk: Desktop, reading: Reading, draft: Draft, seed: int) -> N
         ("Not used", ", ".join(reading.unused) if reading.unused else "-"),
     ):  # fmt: skip
         if value != "-":
-            say(f"{label + ':':<11}{value}")
+            say_wrapped(f"{label + ':':<11}{value}")
     for reason, count in reading.not_taken.items():
-        say(f"{'Not taken:':<11}{plural(count, 'row')} with {reason}")
+        say_wrapped(f"{'Not taken:':<11}{plural(count, 'row')} with {reason}")
     say(rule)
 
 
@@ -6643,68 +6755,85 @@ def _name_character(char: str) -> str:
     return f"{shown} U+{ord(char):04X}{mend}"
 
 
-def _print_storing_command(desk: Desktop, seed: int) -> None:
+def _print_storing_command(desk: Desktop, seed: int, start: datetime) -> None:
     import shlex
 
     args = desk.args
+    keeps_start = args.start is not None and start >= desk.now
     words = ["smsbox"]
     for name in ("config", "database"):
         if getattr(args, name):
             words += [f"--{name}", getattr(args, name)]
     words += ["schedule", args.file]
     for name in ("start", "campaign", "template", "limit"):
-        if getattr(args, name) is not None:
+        if getattr(args, name) is not None and (name != "start" or keeps_start):
             words += [f"--{name}", str(getattr(args, name))]
     for pair in args.map:
         words += ["--map", pair]
     words += [f"--{name.replace('_', '-')}" for name in ("long", "skip_invalid")
               if getattr(args, name)]  # fmt: skip
     words += ["--seed", str(seed)]
-    say("To schedule exactly this:" if args.start else "To schedule this:")
+    say("To schedule exactly this:" if keeps_start else "To schedule this:")
     say("  " + shlex.join(words))
-    if not args.start:
+    if not keeps_start:
         say("The same gaps then count from the moment of YES.")
 
 
 # --- which rows a command means
 
 
-def _find_rows(desk: Desktop, asked: Desk, statuses: Iterable[RowStatus]) -> list[StoredRow]:
-    """Give the rows named by ID, number, --campaign or --all; UsageError where there are none."""
+def _find_rows(desk: Desktop, asked: Desk, state: str) -> tuple[list[StoredRow], list[str]]:
+    """Give the rows in a state that were named by ID, number, --campaign or --all.
+
+    And a sentence for each name of which no row is in that state.
+    """
     args = desk.args
-    wanted = [status.value for status in statuses]
-    if getattr(args, "all", False) or getattr(args, "campaign", None):
-        chosen = RowFilter(campaign=getattr(args, "campaign", None))
+    if getattr(args, "all", False) or args.campaign:
         if args.ids:
             raise UsageError("give IDs or --campaign, not both")
-        if chosen.campaign and not asked.rows(chosen, 1):
-            raise UsageError(_no_campaign(asked, chosen.campaign))
-        return [row for row in asked.rows(chosen) if row.status.value in wanted]
-    if not args.ids:
+        named = [asked.rows(RowFilter(campaign=args.campaign))]
+        if args.campaign and not named[0]:
+            raise UsageError(_no_campaign(asked, args.campaign))
+    elif args.ids:
+        named = [_find_named(asked, name) for name in args.ids]
+    else:
         raise UsageError("say which: an ID, a phone number, or --campaign NAME")
-    rows: list[StoredRow] = []
-    for name in args.ids:
-        found = _find_named(asked, name)
-        if len(found) > 1:
-            found = [row for row in found if row.status.value in wanted]
-        rows += found
-    return rows
+    rows: dict[MessageId, StoredRow] = {}
+    refused: list[str] = []
+    for found in named:
+        fitting = {row.id: row for row in found if state in (row.status.value, _state_of(row))}
+        rows.update(fitting)
+        if not fitting and len(found) == 1:
+            refused.append(f"Message {found[0].id} is {_state_of(found[0])}, not {state}")
+        elif not fitting:
+            states = Counter(map(_state_of, found))
+            counts = ", ".join(f"{count:,} {each}" for each, count in states.items())
+            which = f"None of {plural(len(found), 'message')} is {state}: {counts}"
+            refused.append(which if found else "There is no message")
+    return list(rows.values()), refused
 
 
 def _find_named(asked: Desk, name: str) -> list[StoredRow]:
+    wanted = _parse_name(name)
+    found = asked.rows(wanted)
+    if not found:
+        which = f"to {wanted.number}" if wanted.number else name
+        raise UsageError(f"there is no message {which}: smsbox list shows them")
+    return found
+
+
+def _parse_name(name: str) -> RowFilter:
     if name.isascii() and name.isdigit() and len(name) < 10:
-        found = asked.rows(RowFilter(ids=(int(name),)))
-        if not found:
-            raise UsageError(f"there is no message {name}: smsbox list shows them")
-        return found
+        return RowFilter(ids=(int(name),))
     try:
-        number = parse_phone_number(name)
+        return RowFilter(number=parse_phone_number(name))
     except ValueError as error:
         raise UsageError(f'"{name}" is no ID and no phone number: {error}') from error
-    found = asked.rows(RowFilter(number=number))
-    if not found:
-        raise UsageError(f"there is no message to {number}: smsbox list shows them")
-    return found
+
+
+def _state_of(row: StoredRow) -> str:
+    is_held = row.held_because and row.status is RowStatus.SCHEDULED
+    return "held" if is_held else row.status.value
 
 
 def _no_campaign(asked: Desk, name: str) -> str:
@@ -6725,7 +6854,7 @@ def _confirm_many(desk: Desktop, rows: Sequence[StoredRow], what: str) -> bool:
 
 
 def _row_line(desk: Desktop, row: StoredRow) -> str:
-    state = "held" if row.held_because and row.status is RowStatus.SCHEDULED else row.status.value
+    state = _state_of(row)
     at = row.sent_at if row.status is RowStatus.SENT and row.sent_at else row.scheduled_for
     line = (
         f"{row.id:>6} {fit(row.customer_name, 18)} {fit(row.phone_number, 13)}"
@@ -6742,56 +6871,53 @@ def cmd_cancel(desk: Desktop) -> int:
     """Cancel rows that are not sent yet; the records stay."""
     database = desk.change()
     asked = Desk(database)
-    rows = _find_rows(desk, asked, [RowStatus.SCHEDULED])
-    free = [row for row in rows if row.status is RowStatus.SCHEDULED]
-    refused = [f"{row.id} is {row.status.value} already" for row in rows if row not in free]
-    if free and not _confirm_many(desk, free, "Cancel"):
+    rows, refused = _find_rows(desk, asked, "scheduled")
+    if rows and not _confirm_many(desk, rows, "Cancel"):
         return 1
-    done = asked.cancel([row.id for row in free], desk.now, find_actor())
+    done = asked.cancel([row.id for row in rows], desk.now, find_actor())
     refused += [
-        f"{row.id} is being sent right now and can't be cancelled: try again in a moment"
-        for row in free
+        f"Message {row.id} is being sent right now and can't be cancelled: try again in a moment"
+        for row in rows
         if row.id not in done
     ]
-    return _report_done(f"Cancelled {plural(len(done), 'message')}.", refused, bool(rows))
+    return _report_done(f"Cancelled {plural(len(done), 'message')}.", refused)
 
 
-def _report_done(done: str, refused: Sequence[str], any_named: bool) -> int:
+def _report_done(done: str, refused: Sequence[str]) -> int:
     say(done)
     for sentence in refused:
-        complain(f"Message {sentence}.")
-    return 1 if refused or not any_named else 0
+        complain(f"{sentence}.")
+    return 1 if refused else 0
 
 
 def cmd_reschedule(desk: Desktop) -> int:
     """Move rows by a span, or so that the first of them goes at a time."""
     database = desk.change()
     asked = Desk(database)
-    rows = _find_rows(desk, asked, [RowStatus.SCHEDULED])
-    free = [row for row in rows if row.status is RowStatus.SCHEDULED]
-    refused = [f"{row.id} is {row.status.value} already" for row in rows if row not in free]
-    if not free:
-        return _report_done("Nothing was moved.", refused, bool(rows))
-    first = min(row.scheduled_for for row in free)
+    rows, refused = _find_rows(desk, asked, "scheduled")
+    if not rows:
+        return _report_done("Nothing was moved.", refused)
+    first = min(row.scheduled_for for row in rows)
     shift = _parse_shift(desk, first)
     if first + shift < desk.now - timedelta(minutes=1):
         raise UsageError("that lies in the past: name a later time")
-    if not _confirm_many(desk, free, "Move"):
+    if not _confirm_many(desk, rows, "Move"):
         return 1
     with database.transaction():
-        moves = [(row.id, row.scheduled_for + shift) for row in free]
+        moves = [(row.id, row.scheduled_for + shift) for row in rows]
         Store(database).reschedule_many(moves, desk.now, find_actor())
-    at = first + shift
-    say(f"Moved {plural(len(free), 'message')}; the first is due {show_time(desk.local(at))}.")
+    at = desk.local(first + shift)
+    year = "" if at.year - desk.now.year in (0, 1) else f" {at.year}"
+    done = f"Moved {plural(len(rows), 'message')}; the first is due {show_time(at)}{year}."
     if not is_open(at, desk.config.business_hours):
-        say("That is outside the business hours: it will go at the next opening.")
-    return _report_done("", refused, True) if refused else 0
+        done += "\nThat is outside the business hours: it will go at the next opening."
+    return _report_done(done, refused)
 
 
 def _parse_shift(desk: Desktop, first: datetime) -> timedelta:
     args = desk.args
     if args.by:
-        match = re.fullmatch(r"([+-]?)(\d{1,6})\s*(s|m|min|h|d)", args.by.strip())
+        match = re.fullmatch(r"([+-]?)(\d{1,5})\s*(s|m|min|h|d)", args.by.strip())
         if not match:
             raise UsageError(f"--by {args.by} is no span: write +30m, +2h or +1d")
         unit = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}[match[3]]
@@ -6806,40 +6932,33 @@ def cmd_retry(desk: Desktop) -> int:
     """Set failed rows to scheduled; unconfirmed ones only on the operator's word."""
     database = desk.change()
     asked, args = Desk(database), desk.args
-    rows = _find_rows(desk, asked, [RowStatus.FAILED])
-    failed = [row for row in rows if row.status is RowStatus.FAILED]
-    refused = [f"{row.id} is {row.status.value}, not failed" for row in rows if row not in failed]
-    if failed and not _confirm_many(desk, failed, "Retry"):
+    rows, refused = _find_rows(desk, asked, "failed")
+    if rows and not _confirm_many(desk, rows, "Retry"):
         return 1
-    done = asked.retry(
-        [row.id for row in failed], args.even_if_it_may_repeat, desk.now, find_actor()
-    )
+    done = asked.retry([row.id for row in rows], args.even_if_it_may_repeat, desk.now, find_actor())
     refused += [
-        f"{row.id} may have been sent: add {RETRY_ANYWAY} to send it all the same"
-        for row in failed
+        f"Message {row.id} may have been sent: add {RETRY_ANYWAY} to send it all the same"
+        for row in rows
         if row.id not in done
     ]
     if len(done) > 1:
         _repace(desk, database)
-    return _report_done(f"{plural(len(done), 'message')} will be tried again.", refused, bool(rows))
+    return _report_done(f"{plural(len(done), 'message')} will be tried again.", refused)
 
 
 def cmd_release(desk: Desktop) -> int:
     """Let held rows go, paced anew where their time has passed."""
     database = desk.change()
     asked = Desk(database)
-    rows = _find_rows(desk, asked, [RowStatus.SCHEDULED])
-    held = [row for row in rows if row.held_because and row.status is RowStatus.SCHEDULED]
-    named = desk.args.ids
-    refused = [f"{row.id} is not held" for row in rows if named and row not in held]
-    if held and not _confirm_many(desk, held, "Release"):
+    rows, refused = _find_rows(desk, asked, "held")
+    if rows and not _confirm_many(desk, rows, "Release"):
         return 1
     with database.transaction():
-        moves = [(row.id, max(row.scheduled_for, desk.now)) for row in held]
+        moves = [(row.id, max(row.scheduled_for, desk.now)) for row in rows]
         done = asked.release(moves, desk.now, find_actor())
     if done > 1:
         _repace(desk, database)
-    return _report_done(f"Released {plural(done, 'message')}.", refused, bool(rows))
+    return _report_done(f"Released {plural(done, 'message')}.", refused)
 
 
 def _repace(desk: Desktop, database: Database) -> tuple[int, datetime | None]:
@@ -6902,7 +7021,7 @@ def cmd_send(desk: Desktop) -> int:
     except ValueError as error:
         raise UsageError(f'"{args.number}": {error}') from error
     text = unify_line_breaks(args.text).strip()
-    if wrong := find_text_problem(text) or (None if split_bubbles(text) else "there is no text"):
+    if wrong := find_text_problem(text) or find_mark_problem(text):
         raise UsageError(f"the text: {wrong}")
     hours = desk.config.business_hours
     if not args.anyway and not is_open(desk.now, hours):
@@ -6990,40 +7109,79 @@ def _print_csv(rows: Sequence[StoredRow]) -> None:
 
 def cmd_show(desk: Desktop) -> int:
     """Show all that is known of a message, or of each message to a number."""
-    asked = Desk(desk.read())
-    rows = _find_named(asked, desk.args.id)
-    shown = [_show_values(asked, row) for row in rows]
+    database = desk.read()
+    asked, wanted = Desk(database), _parse_name(desk.args.id)
+    rows = asked.rows(wanted)
+    number = wanted.number or (_e164_of(rows[0]) if rows else "")
+    person = _show_person(Inbox(database), number)
+    if not any(person.values()):
+        rows = _find_named(asked, desk.args.id)  # it says so if there is none
+    shown = [{**_show_values(asked, row), **person} for row in rows]
     if desk.args.json:
-        say(json.dumps(shown if len(shown) != 1 else shown[0], indent=1))
+        alone = shown[0] if len(shown) == 1 else shown or {"phone_number": number, **person}
+        say(json.dumps(alone, indent=1))
         return 0
     for row, values in zip(rows, shown, strict=True):
         _print_message(desk, row, values)
+    for text in person["replies"]:
+        _print_reply(desk, text)
+    if stopped := person["opt_out"]:
+        said = stopped["reason"] or stopped["words"] or "by hand"
+        say(f"{number} gets nothing any more since {stopped['at']} UTC: {said}")
     return 0
+
+
+def _e164_of(row: StoredRow) -> str:
+    """Give a row's number; a hand-made one may be in another spelling."""
+    with suppress(ValueError):
+        return parse_stored_number(row.phone_number)
+    return row.phone_number
+
+
+def _name_values(names: Sequence[str], records: Iterable[Sequence[Any]]) -> list[dict[str, Any]]:
+    return [dict(zip(names, record, strict=True)) for record in records]
+
+
+def _show_person(inbox: Inbox, number: str) -> dict[str, Any]:
+    stopped = _name_values(_OPT_OUT_KEYS, inbox.opt_outs(number))
+    return {
+        "replies": _name_values(_REPLY_KEYS, inbox.texts(unread=False, sender=number)),
+        "opt_out": stopped[0] if stopped else None,
+    }
+
+
+def _print_reply(desk: Desktop, text: Mapping[str, Any]) -> None:
+    at = show_time(desk.local(from_database_time(text["received_at"])))
+    asks = "" if text["request"] == "nothing" else f"  [{text['request']}]"
+    say(f"{at}  {text['sender']}{asks}: {text['body'] or '(not readable)'}")
 
 
 _SEGMENT_KEYS = (
     "sequence", "total", "status", "message_reference", "submitted_at", "answered_at",
     "delivered_at", "error_message",
 )  # fmt: skip
+_EVENT_KEYS = ("at", "actor", "event", "detail")
+_REPLY_KEYS = ("id", "received_at", "sender", "body", "request", "read_at")
+_OPT_OUT_KEYS = ("phone_number", "at", "words", "reason")
 
 
 def _show_values(asked: Desk, row: StoredRow) -> dict[str, Any]:
     bubbles = []
     for bubble in asked.bubbles(row.id):
-        segments = [
-            dict(zip(_SEGMENT_KEYS, each, strict=True)) for each in asked.segments(bubble.id)
-        ]
+        segments = _name_values(_SEGMENT_KEYS, asked.segments(bubble.id))
         bubbles.append({"bubble": bubble.number, "body": bubble.body,
                         "status": bubble.status.value, "segments": segments})  # fmt: skip
-    names = ("at", "actor", "event", "detail")
-    events = [dict(zip(names, each, strict=True)) for each in asked.events(row.id)]
-    return {**_row_values(row), "bubbles": bubbles, "events": events}
+    events = _name_values(_EVENT_KEYS, asked.events(row.id))
+    consent = dict(zip(("consent_at", "consent_source"), asked.consent(row.id), strict=True))
+    return {**_row_values(row), **consent, "bubbles": bubbles, "events": events}
 
 
 def _print_message(desk: Desktop, row: StoredRow, values: Mapping[str, Any]) -> None:
     say(_row_line(desk, row))
     for line in row.message_content.split("\n"):
         say(f"    {line}")
+    if consent := f"{values['consent_at']} {values['consent_source']}".strip():
+        say(f"  consent {consent}")
     for bubble in values["bubbles"]:
         say(f"  bubble {bubble['bubble']}: {bubble['status']}")
         for segment in bubble["segments"]:
@@ -7064,10 +7222,7 @@ def _find_gates(desk: Desktop, database: Database, row: StoredRow) -> Iterator[t
         f"it is {row.status.value} {row.error_message}".strip() if done else "",
     )
     yield "held", row.held_because
-    number = row.phone_number
-    with suppress(ValueError):
-        number = parse_stored_number(number)
-    stopped = Store(database).opted_out_at(number)
+    stopped = Store(database).opted_out_at(_e164_of(row))
     yield "opt-out", f"the recipient said stop on {stopped[:10]}" if stopped else ""
     yield "campaign", asked.paused_campaigns().get(row.campaign_name, "")
     yield "pause", asked.get_state("paused_because")
@@ -7143,6 +7298,7 @@ def _print_status(desk: Desktop, status: Mapping[str, Any], row: StoredRow | Non
         f" {counts['cancelled']:,} cancelled")  # fmt: skip
     for key, mend in (
         ("held", "smsbox list --held"),
+        ("failed", "smsbox list --status failed"),
         ("unconfirmed", "may have been sent: smsbox list --status failed"),
         ("unread", "replies: smsbox inbox"),
     ):
@@ -7320,15 +7476,11 @@ def cmd_inbox(desk: Desktop) -> int:
     """Show what came in, and mark it as read."""
     database = desk.change()
     inbox = Inbox(database)
-    names = ("id", "received_at", "sender", "body", "request", "read_at")
-    texts = [dict(zip(names, each, strict=True)) for each in inbox.texts(desk.args.unread)]
+    texts = _name_values(_REPLY_KEYS, inbox.texts(desk.args.unread))
     if desk.args.json:
         say(json.dumps(texts, indent=1))
     for text in [] if desk.args.json else texts:
-        at = show_time(desk.local(from_database_time(text["received_at"])))
-        asks = "" if text["request"] == "nothing" else f"  [{text['request']}]"
-        body = text["body"] or "(not readable)"
-        say(f"{at}  {text['sender']}{asks}: {body}")
+        _print_reply(desk, text)
     if not texts and not desk.args.json:
         say("No replies.")
     inbox.mark_read(desk.now)
@@ -7340,9 +7492,8 @@ def cmd_optout(desk: Desktop) -> int:
     args = desk.args
     if args.action == "list":
         found = Inbox(desk.read()).opt_outs() if desk.has_database() else []
-        names = ("phone_number", "at", "words", "reason")
         if args.json:
-            say(json.dumps([dict(zip(names, each, strict=True)) for each in found], indent=1))
+            say(json.dumps(_name_values(_OPT_OUT_KEYS, found), indent=1))
         for number, at, words, reason in [] if args.json else found:
             say(f"{number}  {at} UTC  {reason or words}")
         return 0
@@ -7618,6 +7769,7 @@ def _add_changes(add: Callable[..., argparse.ArgumentParser]) -> None:
     when = reschedule.add_mutually_exclusive_group(required=True)
     when.add_argument("--by", metavar="+30m", help="by a span: s, m, h, d")
     when.add_argument("--at", metavar='"YYYY-MM-DD HH:MM"', help="the first of them at a time")
+    reschedule._negative_number_matcher = re.compile(r"-\d+")  # --by -30m: a value, no option
     retry = add("retry", cmd_retry, "try failed messages again")
     retry.add_argument(RETRY_ANYWAY, action="store_true", help="also those that may have been sent")
     release = add("release", cmd_release, "let held messages go")
