@@ -52,7 +52,7 @@ from datetime import date, datetime, time, timedelta, timezone
 from enum import Enum
 from io import BytesIO, TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, NewType, Protocol, TextIO, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, NewType, NoReturn, Protocol, TextIO, cast
 
 # Patterns are strings: `re` compiles and keeps each when it is first used. Everything heavier
 # (sqlite3, csv, random, zoneinfo, serial, gpiozero) is imported where it is
@@ -2386,12 +2386,39 @@ def _without_courtesies(plain: str) -> str:
 SCHEMA_VERSION = 1
 RETRY_ANYWAY = "--even-if-it-may-repeat"
 
-# A day that is in no calendar passes datetime() of some SQLites: '+0 days' makes it a real one.
-_NO_TIME = """coalesce(datetime(NEW.scheduled_for, '+0 days') NOT BETWEEN '2020' AND '2100', 1)
-    OR NEW.scheduled_for GLOB '????-??-??*'
-    AND date(substr(NEW.scheduled_for, 1, 10), '+0 days') IS NOT substr(NEW.scheduled_for, 1, 10)
+
+def _render_time_triggers(column: str) -> str:
+    """Write the triggers that keep a column of scheduled_messages a time of SQLite's own form."""
+    # A day that is in no calendar passes datetime() of some SQLites: '+0 days' makes it a real one.
+    new, real = f"NEW.{column}", f"datetime(NEW.{column}, '+0 days')"
+    refuse = f"""coalesce({real} NOT BETWEEN '2020' AND '2100', 1) OR {new} GLOB '????-??-??*'
+    AND date(substr({new}, 1, 10), '+0 days') IS NOT substr({new}, 1, 10)
 BEGIN SELECT raise(ABORT,
-    'scheduled_for is not a time of 2020 to 2099: write UTC as YYYY-MM-DD HH:MM:SS'); END"""
+    '{column} is not a time of 2020 to 2099: write UTC as YYYY-MM-DD HH:MM:SS'); END;"""
+    if column != "scheduled_for":
+        refuse = f"{new} IS NOT NULL AND ({refuse.replace('BEGIN', ') BEGIN', 1)}"
+    keep = f"""WHEN {new} IS NOT {real}
+BEGIN UPDATE scheduled_messages SET {column} = {real} WHERE id = NEW.id; END;"""
+    return f"""
+CREATE TRIGGER {column}_checked_insert BEFORE INSERT ON scheduled_messages WHEN {refuse}
+CREATE TRIGGER {column}_checked_update BEFORE UPDATE OF {column} ON scheduled_messages WHEN {refuse}
+CREATE TRIGGER {column}_normal_insert AFTER INSERT ON scheduled_messages {keep}
+CREATE TRIGGER {column}_normal_update AFTER UPDATE OF {column} ON scheduled_messages {keep}
+"""
+
+
+# Ten digits, or 1 and ten, however they are grouped: a hand-made row is found by its number too.
+_DIGITS = "NEW.phone_number"
+for _mark in " -().":
+    _DIGITS = f"replace({_DIGITS}, '{_mark}', '')"
+_NUMBER_TRIGGER = f"""
+CREATE TRIGGER number_normal_%s ON scheduled_messages
+WHEN NEW.phone_number NOT GLOB '+[1-9]*' AND {_DIGITS} NOT GLOB '*[^0-9]*'
+    AND (length({_DIGITS}) = 10 OR length({_DIGITS}) = 11 AND {_DIGITS} GLOB '1*')
+BEGIN
+    UPDATE scheduled_messages SET phone_number = '+1' || substr({_DIGITS}, -10) WHERE id = NEW.id;
+END;
+"""
 
 _SCHEMA = f"""
 CREATE TABLE campaigns (
@@ -2411,9 +2438,7 @@ CREATE TABLE scheduled_messages (
         CHECK (status IN ('scheduled', 'sent', 'cancelled', 'failed')),
     campaign_message_id TEXT,
     campaign_name TEXT NOT NULL DEFAULT '',
-    sent_at TEXT
-        CONSTRAINT "sent_at is UTC as YYYY-MM-DD HH:MM:SS"
-        CHECK (sent_at IS datetime(sent_at, '+0 days')),
+    sent_at TEXT,
     error_message TEXT,
     created_at TEXT NOT NULL DEFAULT (datetime('now')),
     updated_at TEXT NOT NULL DEFAULT (datetime('now')),
@@ -2517,21 +2542,10 @@ BEGIN SELECT raise(ABORT, 'events is the audit: it is only added to'); END;
 CREATE TRIGGER events_stay BEFORE DELETE ON events
 BEGIN SELECT raise(ABORT, 'events is the audit: it is only added to'); END;
 
-CREATE TRIGGER time_checked_insert BEFORE INSERT ON scheduled_messages WHEN {_NO_TIME};
-CREATE TRIGGER time_checked_update BEFORE UPDATE OF scheduled_for ON scheduled_messages
-WHEN {_NO_TIME};
-CREATE TRIGGER time_normal_insert AFTER INSERT ON scheduled_messages
-WHEN NEW.scheduled_for IS NOT datetime(NEW.scheduled_for, '+0 days')
-BEGIN
-    UPDATE scheduled_messages SET scheduled_for = datetime(NEW.scheduled_for, '+0 days')
-    WHERE id = NEW.id;
-END;
-CREATE TRIGGER time_normal_update AFTER UPDATE OF scheduled_for ON scheduled_messages
-WHEN NEW.scheduled_for IS NOT datetime(NEW.scheduled_for, '+0 days')
-BEGIN
-    UPDATE scheduled_messages SET scheduled_for = datetime(NEW.scheduled_for, '+0 days')
-    WHERE id = NEW.id;
-END;
+{_render_time_triggers("scheduled_for")}
+{_render_time_triggers("sent_at")}
+{_NUMBER_TRIGGER % "insert AFTER INSERT"}
+{_NUMBER_TRIGGER % "update AFTER UPDATE OF phone_number"}
 
 CREATE TRIGGER touched AFTER UPDATE OF phone_number, customer_name, message_content, scheduled_for,
     status, campaign_name, sent_at, error_message, held_because, anyway ON scheduled_messages
@@ -2682,6 +2696,7 @@ class RowFilter(NamedTuple):
     held: bool = False
     find: str | None = None
     unconfirmed: bool = False
+    free: bool = False  # scheduled, and nobody holds it back
 
     def where(self) -> tuple[str, list[object]]:
         """Give the SQL condition and its parameters."""
@@ -2697,6 +2712,8 @@ class RowFilter(NamedTuple):
             given += self.ids
         if self.held:
             terms.append("s.held_because IS NOT NULL AND s.status = 'scheduled'")
+        if self.free:
+            terms.append(_FREE)
         if self.find is not None:
             columns = "s.customer_name || ' ' || s.phone_number || ' ' || s.message_content"
             terms.append(f"instr(lower({columns}), lower(?)) > 0")
@@ -6149,7 +6166,10 @@ class Desktop:
 
     def has_database(self) -> bool:
         """Tell whether there is a database; an empty file is none."""
-        return self.database_path.exists() and self.database_path.stat().st_size > 0
+        try:
+            return self.database_path.exists() and self.database_path.stat().st_size > 0
+        except OSError as error:
+            raise StoreError(f"{self.database_path} can't be read: {error.strerror}") from error
 
     def read(self) -> Database:
         """Open the database to look at it."""
@@ -6904,11 +6924,13 @@ def cmd_reschedule(desk: Desktop) -> int:
     if not _confirm_many(desk, rows, "Move"):
         return 1
     with database.transaction():
-        moves = [(row.id, row.scheduled_for + shift) for row in rows]
+        live = [row for row in rows if asked.rows(RowFilter(ids=(row.id,), status="scheduled"))]
+        moves = [(row.id, row.scheduled_for + shift) for row in live]
         Store(database).reschedule_many(moves, desk.now, find_actor())
+    refused += [f"Message {row.id} is not scheduled any more" for row in rows if row not in live]
     at = desk.local(first + shift)
     year = "" if at.year - desk.now.year in (0, 1) else f" {at.year}"
-    done = f"Moved {plural(len(rows), 'message')}; the first is due {show_time(at)}{year}."
+    done = f"Moved {plural(len(live), 'message')}; the first is due {show_time(at)}{year}."
     if not is_open(at, desk.config.business_hours):
         done += "\nThat is outside the business hours: it will go at the next opening."
     return _report_done(done, refused)
@@ -7071,8 +7093,8 @@ def cmd_list(desk: Desktop) -> int:
         names = asked.campaign_names()
         say(json.dumps(names) if args.json else "\n".join(names) or "none yet")
         return 0
-    status = "scheduled" if args.next is not None else args.status
-    wanted = RowFilter(status=status, campaign=args.campaign, held=args.held, find=args.find)
+    wanted = RowFilter(status=args.status, campaign=args.campaign, held=args.held, find=args.find,
+                       free=args.next is not None)  # fmt: skip
     rows = asked.rows(wanted, -1 if args.next is None else args.next, args.next is not None)
     if args.json:
         say(json.dumps([_row_values(row) for row in rows], indent=1))
@@ -7104,7 +7126,7 @@ def _print_csv(rows: Sequence[StoredRow]) -> None:
     writer.writerow([each.name for each in fields(StoredRow)])
     for row in rows:
         cells = ("" if cell is None else str(cell) for cell in _row_values(row).values())
-        writer.writerow(map(spreadsheet_cell, cells))
+        writer.writerow("\n".join(map(printable, spreadsheet_cell(c).split("\n"))) for c in cells)
 
 
 def cmd_show(desk: Desktop) -> int:
@@ -7153,7 +7175,8 @@ def _show_person(inbox: Inbox, number: str) -> dict[str, Any]:
 def _print_reply(desk: Desktop, text: Mapping[str, Any]) -> None:
     at = show_time(desk.local(from_database_time(text["received_at"])))
     asks = "" if text["request"] == "nothing" else f"  [{text['request']}]"
-    say(f"{at}  {text['sender']}{asks}: {text['body'] or '(not readable)'}")
+    body = (text["body"] or "(not readable)").replace("\n", "\n    ")
+    say(f"{at}  {text['sender']}{asks}: {body}")
 
 
 _SEGMENT_KEYS = (
@@ -7679,9 +7702,15 @@ def _format_help(prog: str) -> argparse.HelpFormatter:
     return argparse.HelpFormatter(prog, width=max(40, width - 2))
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """Show what was typed so that it can't steer the terminal."""
+        super().error(printable(message))
+
+
 def build_parser() -> argparse.ArgumentParser:
     """Build the parser of all commands."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="smsbox",
         formatter_class=_format_help, description="Opt-in SMS campaigns at the pace of a person.",
         epilog="Exit: 0 done, 1 failed, 2 usage, 65 bad campaign data, 75 busy or not now, 78 bad"
@@ -7815,17 +7844,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         args = build_parser().parse_args(argv)
         config = load_config(args.config) if args.command != "demo" else parse_config({})
         database = find_database(args.database, config)
-        return int(args.run(Desktop(args, config, database, Waiting().now())))
-    except CampaignError as error:
-        complain(f"smsbox: {error}.")
-        return error.exit_status
+        status = int(args.run(Desktop(args, config, database, Waiting().now())))
+        sys.stdout.flush()
+        return status
     except SmsboxError as error:
         complain(f"smsbox: {error}.")
         return error.exit_status
     except (KeyboardInterrupt, StopRequested):
         complain("smsbox: interrupted.")
         return 130
-    except BrokenPipeError:  # `smsbox list | head`
+    except OSError as error:  # `smsbox list | head`, or a full disk behind `>`
+        if not isinstance(error, BrokenPipeError):
+            complain(f"smsbox: the answer can't be written: {error.strerror}.")
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
 

@@ -21,7 +21,7 @@ from smsbox import Database, MessageId, PhoneNumber, RowFilter, RowStatus, Store
 UTC = timezone.utc
 ANA, BEN = PhoneNumber("+12135552313"), PhoneNumber("+12135552314")
 FIVE = "one [BUBBLE] two [BUBBLE] three [BUBBLE] four [BUBBLE] five"
-NO_TIME = "scheduled_for is not a time: write UTC as YYYY-MM-DD HH:MM:SS"
+NO_TIME = "scheduled_for is not a time of 2020 to 2099: write UTC as YYYY-MM-DD HH:MM:SS"
 
 
 class Hand:
