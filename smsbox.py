@@ -1059,14 +1059,13 @@ def _find_said(field_name: str, name: str, header: Sequence[str]) -> int:
             f"--map {field_name}={name}: there is no field {field_name};"
             f" fields are {', '.join(FIELD_NAMES)}"
         )
-    letters = [_column_letter(i) for i in range(len(header))]
-    alike = [i for i, each in enumerate(header) if _plain(each) == _plain(name)]
     exact = [i for i, each in enumerate(header) if each.strip() == name.strip()]
-    by_letter = [i for i, letter in enumerate(letters) if letter == name and not alike]
+    alike = [i for i, each in enumerate(header) if _plain(each) == _plain(name)]
+    by_letter = [i for i in range(len(header)) if _column_letter(i) == name and not alike]
     for matches in (exact, alike, by_letter):
         if len(matches) == 1:
             return matches[0]
-    shown = ", ".join(f'{letter} "{each}"' for letter, each in zip(letters, header, strict=True))
+    shown = ", ".join(f'{_column_letter(i)} "{each}"' for i, each in enumerate(header))
     raise CampaignError(
         f"--map {field_name}={name}: {len(alike) or 'no'} columns have that name;"
         f" the columns are {shown}: name one by its letter"
@@ -1124,8 +1123,7 @@ def parse_phone_number(text: str) -> PhoneNumber:
     _refuse_odd_forms(number)
     digits = re.sub(r"[^0-9]", "", number)
     if number.startswith("+") and not digits.startswith("1"):
-        _refuse_hidden_nanp(number, digits)
-        return _parse_foreign(digits)
+        return _parse_foreign(number, digits)
     if number.startswith(("00", "011")):
         raise ValueError("begins with a dialling prefix: write + and the country code instead")
     match = re.fullmatch(_NANP, digits) if len(digits) in (10, 11) else None
@@ -1156,19 +1154,14 @@ def _refuse_odd_forms(number: str) -> None:
         raise ValueError("this is not a phone number: write its digits, like +1 213 555 1234")
 
 
-def _refuse_hidden_nanp(number: str, digits: str) -> None:
-    """Refuse a number that is grouped like a North American one but lacks its 1."""
+def _parse_foreign(number: str, digits: str) -> PhoneNumber:
+    # Grouped like a North American number that lacks its 1.
     if re.fullmatch(r"\+\W*\d{3}\W+\d{3}\W+\d{4}", number) and re.fullmatch(_NANP, digits):
         raise ValueError(f"write +1 before it, or, if it is another country's, +{digits}")
-
-
-def _parse_foreign(digits: str) -> PhoneNumber:
     if not 8 <= len(digits) <= 15 or digits.startswith("0"):
         raise ValueError("after + come a country code and a number, 8 to 15 digits in all")
-    if trunk := re.match(_TRUNK_0, digits):
-        raise ValueError(
-            f"the 0 after +{trunk[1]} is dialled only inside the country: leave it out"
-        )
+    if zero := re.match(_TRUNK_0, digits):
+        raise ValueError(f"the 0 after +{zero[1]} is dialled only inside the country: leave it out")
     return PhoneNumber("+" + digits)
 
 
@@ -1311,6 +1304,12 @@ def read_campaign(
     return reading
 
 
+_SWALLOWED = (
+    "a quote opened above this line swallows it, a row: close it in its own cell; if it is text,"
+    " begin the line with a word"
+)
+
+
 class _RowReader:
     """Reads one row after another; remembers what it has seen, to find duplicates."""
 
@@ -1426,17 +1425,14 @@ class _RowReader:
         """
         for place, cell in enumerate(cells):
             lines = unify_line_breaks(cell).split("\n") if "\n" in cell or "\r" in cell else []
-            for below in range(1, len(lines)):
-                tail = cells[place + 1 :] if below == len(lines) - 1 else []
-                above = "\n".join(lines[:below]).split(self._delimiter)
-                if self._is_row([*cells[:place], *above]) and self._is_row(
-                    [*lines[below].split(self._delimiter), *tail]
-                ):
+            for at, line in enumerate(lines[1:], 1):
+                tail = cells[place + 1 :] if at == len(lines) - 1 else []
+                if not self._is_row([*line.split(self._delimiter), *tail]):
+                    continue
+                above = "\n".join(lines[:at]).split(self._delimiter)
+                if self._is_row([*cells[:place], *above]):
                     name = self._header[min(place, len(self._header) - 1)].strip()
-                    return name, lines[below], (
-                        "a quote opened above this line swallows it, a row: close it in its own"
-                        " cell; if it is text, begin the line with a word"
-                    )  # fmt: skip
+                    return name, line, _SWALLOWED
         return None
 
     def _is_row(self, cells: Sequence[str]) -> bool:
@@ -2386,39 +2382,41 @@ def _without_courtesies(plain: str) -> str:
 SCHEMA_VERSION = 1
 RETRY_ANYWAY = "--even-if-it-may-repeat"
 
-
-def _render_time_triggers(column: str) -> str:
-    """Write the triggers that keep a column of scheduled_messages a time of SQLite's own form."""
-    # A day that is in no calendar passes datetime() of some SQLites: '+0 days' makes it a real one.
-    new, real = f"NEW.{column}", f"datetime(NEW.{column}, '+0 days')"
-    refuse = f"""coalesce({real} NOT BETWEEN '2020' AND '2100', 1) OR {new} GLOB '????-??-??*'
-    AND date(substr({new}, 1, 10), '+0 days') IS NOT substr({new}, 1, 10)
+# What SQLite understands as a time is kept in its own form. A day that is in no calendar passes
+# datetime() of some SQLites: '+0 days' makes it a real one.
+_TIME_TRIGGERS = "".join(
+    f"""
+CREATE TRIGGER {column}_checked_{name} BEFORE {event} ON scheduled_messages
+WHEN {may_lack} (
+    coalesce(datetime(NEW.{column}, '+0 days') NOT BETWEEN '2020' AND '2100', 1)
+    OR NEW.{column} GLOB '????-??-??*'
+    AND date(substr(NEW.{column}, 1, 10), '+0 days') IS NOT substr(NEW.{column}, 1, 10))
 BEGIN SELECT raise(ABORT,
-    '{column} is not a time of 2020 to 2099: write UTC as YYYY-MM-DD HH:MM:SS'); END;"""
-    if column != "scheduled_for":
-        refuse = f"{new} IS NOT NULL AND ({refuse.replace('BEGIN', ') BEGIN', 1)}"
-    keep = f"""WHEN {new} IS NOT {real}
-BEGIN UPDATE scheduled_messages SET {column} = {real} WHERE id = NEW.id; END;"""
-    return f"""
-CREATE TRIGGER {column}_checked_insert BEFORE INSERT ON scheduled_messages WHEN {refuse}
-CREATE TRIGGER {column}_checked_update BEFORE UPDATE OF {column} ON scheduled_messages WHEN {refuse}
-CREATE TRIGGER {column}_normal_insert AFTER INSERT ON scheduled_messages {keep}
-CREATE TRIGGER {column}_normal_update AFTER UPDATE OF {column} ON scheduled_messages {keep}
+    '{column} is not a time of 2020 to 2099: write UTC as YYYY-MM-DD HH:MM:SS'); END;
+CREATE TRIGGER {column}_normal_{name} AFTER {event} ON scheduled_messages
+WHEN NEW.{column} IS NOT datetime(NEW.{column}, '+0 days')
+BEGIN
+    UPDATE scheduled_messages SET {column} = datetime(NEW.{column}, '+0 days') WHERE id = NEW.id;
+END;
 """
-
-
+    for column, may_lack in (("scheduled_for", ""), ("sent_at", "NEW.sent_at IS NOT NULL AND"))
+    for name, event in (("insert", "INSERT"), ("update", f"UPDATE OF {column}"))
+)
 # Ten digits, or 1 and ten, however they are grouped: a hand-made row is found by its number too.
 _DIGITS = "NEW.phone_number"
 for _mark in " -().":
     _DIGITS = f"replace({_DIGITS}, '{_mark}', '')"
-_NUMBER_TRIGGER = f"""
-CREATE TRIGGER number_normal_%s ON scheduled_messages
+_NUMBER_TRIGGERS = "".join(
+    f"""
+CREATE TRIGGER number_normal_{name} AFTER {event} ON scheduled_messages
 WHEN NEW.phone_number NOT GLOB '+[1-9]*' AND {_DIGITS} NOT GLOB '*[^0-9]*'
     AND (length({_DIGITS}) = 10 OR length({_DIGITS}) = 11 AND {_DIGITS} GLOB '1*')
 BEGIN
     UPDATE scheduled_messages SET phone_number = '+1' || substr({_DIGITS}, -10) WHERE id = NEW.id;
 END;
 """
+    for name, event in (("insert", "INSERT"), ("update", "UPDATE OF phone_number"))
+)
 
 _SCHEMA = f"""
 CREATE TABLE campaigns (
@@ -2541,12 +2539,8 @@ CREATE TRIGGER events_keep BEFORE UPDATE ON events
 BEGIN SELECT raise(ABORT, 'events is the audit: it is only added to'); END;
 CREATE TRIGGER events_stay BEFORE DELETE ON events
 BEGIN SELECT raise(ABORT, 'events is the audit: it is only added to'); END;
-
-{_render_time_triggers("scheduled_for")}
-{_render_time_triggers("sent_at")}
-{_NUMBER_TRIGGER % "insert AFTER INSERT"}
-{_NUMBER_TRIGGER % "update AFTER UPDATE OF phone_number"}
-
+{_TIME_TRIGGERS}
+{_NUMBER_TRIGGERS}
 CREATE TRIGGER touched AFTER UPDATE OF phone_number, customer_name, message_content, scheduled_for,
     status, campaign_name, sent_at, error_message, held_because, anyway ON scheduled_messages
 WHEN NEW.updated_at IS OLD.updated_at
@@ -2652,13 +2646,10 @@ _BEGUN = """EXISTS (SELECT 1 FROM messages m JOIN segments g ON g.message_id = m
 _LONG_PAST = datetime(2020, 1, 1, tzinfo=UTC)
 
 
-def _to_time(stored: Any) -> datetime | None:
-    if stored is None:
-        return None
-    try:
+def _to_time(stored: Any) -> datetime:
+    with suppress(ValueError, TypeError):
         return from_database_time(stored)
-    except (ValueError, TypeError):
-        return _LONG_PAST
+    return _LONG_PAST
 
 
 def _to_row(record: Sequence[Any]) -> StoredRow:
@@ -2667,11 +2658,11 @@ def _to_row(record: Sequence[Any]) -> StoredRow:
         phone_number=str(record[1]),
         customer_name=str(record[2]),
         message_content=str(record[3]),
-        scheduled_for=_to_time(record[4]) or _LONG_PAST,
+        scheduled_for=_to_time(record[4]),
         status=RowStatus(record[5]),
         campaign_name=str(record[6]),
         campaign_message_id=str(record[7]),
-        sent_at=_to_time(record[8]),
+        sent_at=_to_time(record[8]) if record[8] else None,
         error_message=str(record[9]),
         held_because=str(record[10]),
         anyway=bool(record[11]),
@@ -2702,8 +2693,8 @@ class RowFilter(NamedTuple):
         """Give the SQL condition and its parameters."""
         terms: list[str] = ["1"]
         given: list[object] = []
-        for column in ("status", "campaign_name", "phone_number"):
-            value = {"status": self.status, "campaign_name": self.campaign}.get(column, self.number)
+        named = {"status": self.status, "campaign_name": self.campaign, "phone_number": self.number}
+        for column, value in named.items():
             if value is not None:
                 terms.append(f"s.{column} = ?")
                 given.append(value)
@@ -2999,8 +2990,8 @@ class Store:
         """Give the time of the last message sent."""
         found = self.database.one(
             "SELECT max(sent_at) FROM scheduled_messages INDEXED BY rows_sent WHERE status = 'sent'"
-        )
-        return _to_time(found[0])
+        )[0]
+        return _to_time(found) if found else None
 
     def awaits_person(self) -> bool:
         """Tell whether something held, unconfirmed, failed or unread waits for the operator."""
@@ -3419,10 +3410,8 @@ class Desk:
 
     def consent(self, row_id: MessageId) -> tuple[str, str]:
         """Give when and how the recipient of a row asked to be written to, as the CSV says."""
-        found = self.database.one(
-            "SELECT consent_at, consent_source FROM scheduled_messages WHERE id = ?", (row_id,)
-        )
-        return (found[0], found[1]) if found else ("", "")
+        sql = "SELECT consent_at, consent_source FROM scheduled_messages WHERE id = ?"
+        return self.database.one(sql, (row_id,)) or ("", "")
 
     def events(self, row_id: MessageId) -> list[Any]:
         """Give (at, actor, event, detail) of a row, oldest first."""
@@ -3465,7 +3454,7 @@ class Desk:
             f" WHERE status IN ('queued', 'sending')) AND {_BEGUN})"
             " ORDER BY s.scheduled_for, s.id"
         )
-        return [(MessageId(row_id), _to_time(at) or _LONG_PAST) for row_id, at in found]
+        return [(MessageId(row_id), _to_time(at)) for row_id, at in found]
 
     def last_scheduled(self) -> datetime | None:
         """Give the time of the last message in the queue, paused campaigns included."""
@@ -6182,6 +6171,7 @@ class Desktop:
 
     def write(self) -> Database:
         """Open the database to change it; it is made when it is missing."""
+        self.has_database()  # a path that can't be is told in words
         become_owner(self.database_path.parent)
         return Database.create_or_open(str(self.database_path))
 
@@ -6292,8 +6282,8 @@ def say_wrapped(text: str) -> None:
     """Answer in lines that fit a terminal of 80 columns."""
     import textwrap
 
-    indent = " " * 11
-    say(textwrap.fill(printable(text), 79, subsequent_indent=indent, break_on_hyphens=False))
+    text = printable(text)
+    say(textwrap.fill(text, 79, subsequent_indent=" " * 11, break_on_hyphens=False))
 
 
 def complain(text: str) -> None:
@@ -6354,11 +6344,9 @@ def ask_yes(question: str, yes: bool, from_terminal: bool = False) -> bool:
         return True
     source: TextIO = sys.stdin
     if from_terminal:
-        try:
+        with suppress(OSError):
             source = open("/dev/tty", encoding="utf-8")  # noqa: SIM115 (as long as the command)
-        except OSError as error:
-            raise UsageError("there is no terminal to ask for YES on: add --yes") from error
-    elif not sys.stdin.isatty():
+    if not source.isatty():
         raise UsageError("there is no terminal to ask for YES on: add --yes")
     sys.stdout.flush()
     print(f"{question} Type YES to confirm: ", end="", file=sys.stderr, flush=True)
@@ -6639,23 +6627,18 @@ def print_plan_json(desk: Desktop, reading: Reading, draft: Draft, seed: int) ->
             }
         )
         write(("" if place == 0 else ",") + "\n" + line)
-    first, last = (planned[0], planned[-1]) if planned else (None, None)
+    times = [to_database_time(planned[place].scheduled_for) for place in (0, -1) if planned]
+    lasts = planned[-1].scheduled_for - planned[0].scheduled_for if planned else timedelta()
     tail = {
         "rejected": [{"row": p.row, "column": p.column, "problem": p.problem}
                      for p in reading.problems],
         "skipped": [each._asdict() for each in draft.skipped],
         "segments": sum(each.message.segments for each in planned),
-        "first": to_database_time(first.scheduled_for) if first else None,
-        "last": to_database_time(last.scheduled_for) if last else None,
-        "duration_hours": _hours_between(first, last),
+        "first": times[0] if times else None,
+        "last": times[-1] if times else None,
+        "duration_hours": round(lasts.total_seconds() / 3600, 2),
     }  # fmt: skip
     write("], " + json.dumps(tail)[1:] + "\n")
-
-
-def _hours_between(first: ScheduledMessage | None, last: ScheduledMessage | None) -> float:
-    if first is None or last is None:
-        return 0.0
-    return round((last.scheduled_for - first.scheduled_for).total_seconds() / 3600, 2)
 
 
 def print_plan(desk: Desktop, reading: Reading, draft: Draft, seed: int) -> None:
@@ -6811,9 +6794,8 @@ def _find_rows(desk: Desktop, asked: Desk, state: str) -> tuple[list[StoredRow],
     if getattr(args, "all", False) or args.campaign:
         if args.ids:
             raise UsageError("give IDs or --campaign, not both")
+        _check_campaign(asked, args.campaign)
         named = [asked.rows(RowFilter(campaign=args.campaign))]
-        if args.campaign and not named[0]:
-            raise UsageError(_no_campaign(asked, args.campaign))
     elif args.ids:
         named = [_find_named(asked, name) for name in args.ids]
     else:
@@ -6852,13 +6834,14 @@ def _parse_name(name: str) -> RowFilter:
 
 
 def _state_of(row: StoredRow) -> str:
-    is_held = row.held_because and row.status is RowStatus.SCHEDULED
-    return "held" if is_held else row.status.value
+    return "held" if row.held_because and row.status is RowStatus.SCHEDULED else row.status.value
 
 
-def _no_campaign(asked: Desk, name: str) -> str:
-    known = ", ".join(asked.campaign_names()) or "none yet"
-    return f'there is no campaign "{name}": the campaigns are {known}'
+def _check_campaign(asked: Desk, name: str | None) -> None:
+    names = asked.campaign_names()
+    if name and name not in names:
+        known = ", ".join(names) or "none yet"
+        raise UsageError(f'there is no campaign "{name}": the campaigns are {known}')
 
 
 def _confirm_many(desk: Desktop, rows: Sequence[StoredRow], what: str) -> bool:
@@ -6919,8 +6902,11 @@ def cmd_reschedule(desk: Desktop) -> int:
         return _report_done("Nothing was moved.", refused)
     first = min(row.scheduled_for for row in rows)
     shift = _parse_shift(desk, first)
+    last = max(row.scheduled_for for row in rows)
     if first + shift < desk.now - timedelta(minutes=1):
         raise UsageError("that lies in the past: name a later time")
+    if (last + shift).year > 2099:
+        raise UsageError("that lies beyond the year 2099: name a nearer time")
     if not _confirm_many(desk, rows, "Move"):
         return 1
     with database.transaction():
@@ -6995,9 +6981,8 @@ def cmd_pause(desk: Desktop) -> int:
     asked, args, actor = Desk(database), desk.args, find_actor()
     because = f"paused by {actor}"
     with database.transaction():
+        _check_campaign(asked, args.campaign)
         if args.campaign:
-            if args.campaign not in asked.campaign_names():
-                raise UsageError(_no_campaign(asked, args.campaign))
             asked.pause_campaign(args.campaign, because, desk.now)
         else:
             asked.set_state("paused_because", asked.get_state("paused_because") or because)
@@ -7013,9 +6998,8 @@ def cmd_resume(desk: Desktop) -> int:
     database = desk.change()
     asked, args, actor = Desk(database), desk.args, find_actor()
     with database.transaction():
+        _check_campaign(asked, args.campaign)
         if args.campaign:
-            if args.campaign not in asked.campaign_names():
-                raise UsageError(_no_campaign(asked, args.campaign))
             asked.pause_campaign(args.campaign, None, desk.now)
         else:
             for key in ("paused_because", "paused_now", "account_refused", "tried_pin"):
@@ -7263,12 +7247,8 @@ def cmd_status(desk: Desktop) -> int:
     """Say how it is now; 0 well, 1 needs attention, 2 not working."""
     served = desk.is_served()
     if not desk.has_database():
-        words = "there is no database yet: schedule a campaign, or start the service"
-        say(
-            json.dumps({"running": False, "database": None})
-            if desk.args.json
-            else f"smsbox: {words}"
-        )
+        words = "smsbox: there is no database yet: schedule a campaign, or start the service"
+        say(json.dumps({"running": False, "database": None}) if desk.args.json else words)
         return 2
     database = desk.read()
     asked = Desk(database)
@@ -7855,8 +7835,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
     except OSError as error:  # `smsbox list | head`, or a full disk behind `>`
         if not isinstance(error, BrokenPipeError):
-            complain(f"smsbox: the answer can't be written: {error.strerror}.")
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            complain(f"smsbox: {error.filename or 'the answer'} can't be used: {error.strerror}.")
+        with suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
 
 

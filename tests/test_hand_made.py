@@ -72,10 +72,10 @@ def test_time_in_another_form_of_sqlite_is_made_the_same(
     assert stored(database, "scheduled_for", add_row(database, scheduled_for=written)) == normal
 
 
-@pytest.mark.parametrize("written", ["yesterday", "2026-02-30 10:00:00", "2026-03-01T10:00"])
+@pytest.mark.parametrize("written", ["yesterday", "2026-02-30 10:00:00", "10:00"])
 def test_sent_at_that_is_no_time_is_refused(database: smsbox.Database, written: str) -> None:
     row_id = add_row(database)
-    with pytest.raises(smsbox.StoreError, match="sent_at is UTC as YYYY-MM-DD HH:MM:SS"):
+    with pytest.raises(smsbox.StoreError, match="sent_at is not a time of 2020 to 2099"):
         database.change("UPDATE scheduled_messages SET sent_at = ?", (written,))
     assert stored(database, "sent_at", row_id) is None
 
@@ -84,7 +84,7 @@ def test_row_whose_time_no_longer_is_one_stops_no_other(
     database: smsbox.Database, now: datetime
 ) -> None:
     broken, good = add_row(database), add_row(database, phone_number="+12135552302")
-    database.change("DROP TRIGGER time_checked_update")
+    database.change("DROP TRIGGER scheduled_for_checked_update")
     database.change("DROP TRIGGER time_normal_update")
     database.change("PRAGMA ignore_check_constraints = ON")
     database.change(
@@ -313,7 +313,7 @@ def test_reschedule_shows_the_year_only_when_it_is_a_far_one(
     assert str((datetime.now(UTC) + timedelta(days=903)).year) in shell.out
 
 
-@pytest.mark.parametrize(("by", "status"), [("99999d", 75), ("-99999d", 2), ("999999d", 2)])
+@pytest.mark.parametrize(("by", "status"), [("99999d", 2), ("-99999d", 2), ("999999d", 2)])
 def test_reschedule_out_of_all_time_is_refused_in_one_sentence(
     shell: Shell, database: smsbox.Database, by: str, status: int
 ) -> None:
