@@ -85,7 +85,9 @@ def test_row_whose_time_no_longer_is_one_stops_no_other(
 ) -> None:
     broken, good = add_row(database), add_row(database, phone_number="+12135552302")
     database.change("DROP TRIGGER scheduled_for_checked_update")
-    database.change("DROP TRIGGER time_normal_update")
+    database.change("DROP TRIGGER scheduled_for_normal_update")
+    database.change("DROP TRIGGER sent_at_checked_update")
+    database.change("DROP TRIGGER sent_at_normal_update")
     database.change("PRAGMA ignore_check_constraints = ON")
     database.change(
         "UPDATE scheduled_messages SET scheduled_for = '2026-02-30 10:00:00', sent_at = 'x'"
