@@ -3611,7 +3611,7 @@ class Modem:
         self._out_of_step = True
         if answer:  # Wavecom: an answer whose OK never comes
             return answer
-        raise NoAnswer(f"the modem does not answer {_mask_pin(text)}")
+        raise NoAnswer(f"the modem does not answer {_mask_secrets(text)}")
 
     def ask(self, text: str, prefix: str = _ANY_LINE, timeout_s: float = 5.0) -> str:
         """Send a command that not every modem knows; the first line of its answer, else ""."""
@@ -3622,11 +3622,8 @@ class Modem:
 
     def listen(self) -> None:
         """Take in what the modem said unasked; never waits."""
-        data = self._port.read()
-        while data:
-            self._trace("<", data)
-            self._lines.extend(self._parser.feed(data))
-            data = self._port.read()
+        while self._read():
+            pass
         self._note_all_lines()
         self._parser.take_prompt()
 
@@ -3646,12 +3643,21 @@ class Modem:
         self._notices.append(line)
 
     def _write(self, text: str, end: bytes = b"\r") -> None:
-        logging.debug("AT> %s", _mask_pin(text))
+        self._trace(">", [text])
         self._port.write(text.encode("ascii") + end)
 
-    def _trace(self, way: str, data: bytes) -> None:
+    def _read(self) -> bool:
+        """Take in what has arrived; False if that is nothing."""
+        data = self._port.read()
+        lines = self._parser.feed(data)
+        self._trace("<", lines)
+        self._lines.extend(lines)
+        return bool(data)
+
+    def _trace(self, way: str, lines: Iterable[str]) -> None:
         if logging.root.isEnabledFor(logging.DEBUG):
-            logging.debug("AT%s %s", way, printable(data.decode("latin-1").strip()))
+            for line in lines:
+                logging.debug("AT%s %s", way, _mask_secrets(line))
 
     def _read_lines(self, timeout_s: float) -> Iterator[str]:
         """Give lines until the deadline, which incoming bytes do not extend."""
@@ -3661,9 +3667,7 @@ class Modem:
                 yield self._lines.popleft()
             if not self._clock.until(deadline, self._port, interruptible=False):
                 return
-            data = self._port.read()
-            self._trace("<", data)
-            self._lines.extend(self._parser.feed(data))
+            self._read()
 
     def _drain_until_quiet(self, quiet_s: float, at_most_s: float = 5.0) -> None:
         end = self._clock.monotonic() + at_most_s
@@ -3892,9 +3896,7 @@ class Modem:
                 self._port.write(ESCAPE)
                 self._out_of_step = True
                 raise NoAnswer("the modem does not ask for the text")
-            data = self._port.read()
-            self._trace("<", data)
-            self._lines.extend(self._parser.feed(data))
+            self._read()
         return self._note_all_lines()
 
     def _note_all_lines(self) -> None:
@@ -3987,8 +3989,17 @@ def _is_hex(line: str) -> bool:
     return bool(re.fullmatch(r"(?:[0-9A-Fa-f]{2}){8,}", line))
 
 
-def _mask_pin(text: str) -> str:
-    return 'AT+CPIN="****"' if text.startswith("AT+CPIN=") else text
+def _mask_secrets(line: str) -> str:
+    """Hide a PIN and the TPDU of a text: the dialogue is for helpers' eyes too.
+
+    >>> _mask_secrets('AT+CPIN="1234"'), _mask_secrets("0011000B91" * 3)
+    ('AT+CPIN="****"', '<15 octets>')
+    """
+    masked = re.sub(r'(CPIN=")[^"]*', r"\1****", line)
+    return re.sub(_TPDU, lambda tpdu: f"<{len(tpdu[0]) // 2} octets>", printable(masked))
+
+
+_TPDU = "(?:[0-9A-Fa-f]{2}){12,}"
 
 
 # === 10 Edges ====================================================================================
@@ -4185,7 +4196,7 @@ def _explain_open(name: str, error: Exception) -> str:
     if number == errno.ENOENT:
         return f"{name} is not there: is the modem plugged in and powered?"
     if number in (errno.EAGAIN, errno.EBUSY):
-        return f"{name} is in use by another program: stop that one, or name another port"
+        return f"{name} is in use by another program: sudo smsbox check names it"
     if number in (errno.EACCES, errno.EPERM):
         return f"{name} may not be opened: join the group dialout, or use sudo"
     return f"{name} can't be opened: {error}"
@@ -4476,6 +4487,59 @@ class StatusFile:
             fresh.chmod(0o644)
             fresh.replace(self._path)
             self._written = text
+
+
+class Holder(NamedTuple):
+    """A process that has a device open."""
+
+    pid: int
+    name: str
+
+
+def find_holders(device: str, proc: Path = Path("/proc")) -> list[Holder]:
+    """Name the other processes that have a device open; as root all are seen."""
+    wanted = os.path.realpath(device)
+    found = []
+    for folder in proc.glob("[0-9]*"):
+        with suppress(OSError):
+            held = any(os.path.realpath(each) == wanted for each in (folder / "fd").iterdir())
+            if held and int(folder.name) != os.getpid():
+                found.append(Holder(int(folder.name), (folder / "comm").read_text().strip()))
+    return found
+
+
+def find_running(names: frozenset[str], proc: Path = Path("/proc")) -> frozenset[str]:
+    """Give those of some programs' names that run."""
+    running = set()
+    for comm in proc.glob("[0-9]*/comm"):
+        with suppress(OSError):
+            running.add(comm.read_text().strip())
+    return names & running
+
+
+def read_undervoltage(
+    mark: Path = Path("/sys/devices/platform/soc/soc:firmware/get_throttled"),
+) -> bool | None:
+    """Tell whether the Pi has seen too low a voltage since it started; None where it is no Pi."""
+    try:
+        return bool(int(mark.read_text().strip(), 16) & 0x10001)  # bit 0: now, bit 16: since start
+    except (OSError, ValueError):
+        return None
+
+
+class Space(NamedTuple):
+    """The file system of a folder."""
+
+    free_bytes: int
+    read_only: bool
+
+
+def read_space(folder: Path) -> Space:
+    """Look at the file system that a folder lies in, or would lie in."""
+    while not folder.exists():
+        folder = folder.parent
+    found = os.statvfs(folder)
+    return Space(found.f_bavail * found.f_frsize, bool(found.f_flag & os.ST_RDONLY))
 
 
 def give_memory_back() -> None:
@@ -5281,6 +5345,8 @@ class Service:
             return False
         except ModemError:
             self._record(lambda: self._store.withdraw_segment(bubble, sequence))
+            if not self._store.is_begun(row.id):
+                self._in_hand = None  # nothing of it is out: a pause holds it too
             raise
         now = self._clock.now()
         self._record(lambda: self._store.mark_segment_sent(bubble, sequence, total, reference, now))
@@ -5416,6 +5482,8 @@ class SimulatedModem:
             "AT+COPS?": '+COPS: 0,0,"Simulated",7',
             "AT+CSQ": "+CSQ: 21,99",
             "AT+CSCA?": '+CSCA: "+12063130004",145',
+            "AT+CNMI?": "+CNMI: 2,1,0,2,0",
+            "AT+CPMS?": '+CPMS: "SM",0,50,"SM",0,50,"SM",0,50',
         }
 
     def feed(self, data: bytes) -> bytes:
@@ -5483,6 +5551,8 @@ class SimulatedModem:
             return f"{listed}\r\n\r\nOK\r\n".encode()
         elif re.fullmatch(r'AT\+CPMS="\w\w"', command):
             return f"\r\n+CPMS: {len(self.stored)},50,0,50,0,50\r\n\r\nOK\r\n".encode()
+        elif command.startswith("AT+CUSD=1"):
+            return b'\r\nOK\r\n\r\n+CUSD: 0,"Your balance is 12.50 USD",15\r\n'
         elif command in self._answers:
             return f"\r\n{self._answers[command]}\r\n\r\nOK\r\n".encode()
         elif not command.startswith("AT"):
@@ -6639,6 +6709,172 @@ def _print_status(desk: Desktop, status: Mapping[str, Any], row: StoredRow | Non
             say(f"{key:<12} {counts[key]:,}: {mend}")
 
 
+# --- check
+
+
+class Fact(NamedTuple):
+    """One line of the check; a warning or fault says its mend."""
+
+    level: str  # 'ok', 'warning' or 'fault'
+    name: str
+    words: str
+
+
+def _judge(holds: bool, name: str, words: str, mend: str, level: str = "fault") -> Fact:
+    return Fact("ok", name, words) if holds else Fact(level, name, f"{words}: {mend}")
+
+
+def cmd_check(desk: Desktop) -> int:
+    """Look at all that smsbox needs, with the daemon running or without; 0 ok, 1, 2 fault."""
+    args = desk.args
+    served = desk.is_served()
+    if served and (args.at or args.ussd):
+        raise StoreError(
+            "smsbox is running and has the modem: sudo systemctl stop smsbox, then check again"
+        )
+    if args.at:
+        start_journal({}, debug=True)
+    facts = [*_check_box(desk, served)]
+    if not args.only_config:
+        facts += _check_system(desk)
+        if served:
+            facts += _check_running(read_status_file(status_path(desk.database_path)))
+        else:
+            facts += _check_modem(desk)
+    if args.json:
+        say(json.dumps([fact._asdict() for fact in facts], indent=1))
+    else:
+        for fact in facts:
+            say(f"{fact.level:<8} {fact.name:<10} {fact.words}")
+    levels = {fact.level for fact in facts}
+    return 2 if "fault" in levels else 1 if "warning" in levels else 0
+
+
+def _check_box(desk: Desktop, served: bool) -> Iterator[Fact]:
+    named = desk.args.config or os.environ.get("SMSBOX_CONFIG") or DEFAULT_CONFIG
+    found = Path(named).exists()
+    yield Fact("ok", "config", f"{named} can be used" if found else "none: the defaults are used")
+    if desk.args.only_config:
+        return
+    yield _judge(served, "service", "running" if served else "not running",
+                 "sudo systemctl start smsbox", "warning")  # fmt: skip
+    path = desk.database_path
+    if desk.has_database():
+        writable = os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
+        yield _judge(writable or os.geteuid() == 0, "database", str(path),
+                     "you may not write it: use sudo, or join the group smsbox")  # fmt: skip
+        paused = Desk(desk.read()).get_state("paused_because")
+        if paused:
+            yield Fact("warning", "pause", f"{paused}: smsbox resume goes on")
+    else:
+        yield Fact("ok", "database", f"{path} is made by the first campaign")
+    space = read_space(path.parent)
+    free = f"{space.free_bytes / 1e6:,.0f} MB free"
+    if space.read_only:
+        yield Fact(
+            "fault", "disk", "read-only: the card may be worn out, copy it and use a new one"
+        )
+    else:
+        yield _judge(space.free_bytes > 100e6, "disk", free, "make room", "warning")
+
+
+def _check_system(desk: Desktop) -> Iterator[Fact]:
+    sources = desk.config.clock.sources
+    trusted = find_time_evidence(sources)
+    if not desk.config.clock.require_trust:
+        yield Fact("warning", "clock", "require_trust is false: a wrong clock is not noticed")
+    else:
+        yield _judge(bool(trusted), "clock", f"right by {trusted}" if trusted else "not trusted",
+                     "connect the Pi to the Internet once, or see [clock] sources")  # fmt: skip
+    low = read_undervoltage()
+    if low is not None:
+        yield _judge(not low, "power", "too low a voltage was seen" if low else "good",
+                     "use the official power supply and a short cable", "warning")  # fmt: skip
+    mends = {
+        "ModemManager": "it takes modems: run install.sh, whose udev rule keeps it off ours",
+        "brltty": "it takes USB serial adapters: sudo apt remove brltty",
+    }
+    for name in sorted(find_running(frozenset(mends))):
+        yield Fact("warning", "others", f"{name} is running; {mends[name]}")
+    lamps = desk.config.lamps
+    pins = [pin for pin in (lamps.ready, lamps.sending, lamps.fault) if pin is not None]
+    yield Fact("ok", "lamps", f"on pins {', '.join(map(str, pins))}" if pins else "none configured")
+
+
+def _check_running(told: Mapping[str, Any]) -> Iterator[Fact]:
+    """Read from the status file what the daemon knows of the modem."""
+    words = str(told.get("modem", "starting"))
+    if told.get("port"):
+        yield from _check_facts(told)
+    if words != "ready":
+        yield Fact("fault", "modem", words)
+    if told.get("resets"):
+        yield Fact("warning", "resets", f"the modem was reset {plural(told['resets'], 'time')}")
+    for warning in told.get("warnings", ()):
+        yield Fact("warning", "modem", str(warning))
+
+
+def _check_facts(told: Mapping[str, Any]) -> Iterator[Fact]:
+    yield Fact("ok", "port", str(told["port"]))
+    yield Fact("ok", "modem", f"{told['model'] or 'unknown model'}, IMEI {told['imei']}")
+    if note := find_quirk(str(told["model"])).note:
+        yield Fact("warning", "modem", note)
+    yield _judge(bool(told["iccid"]), "SIM", f"ICCID {told['iccid'] or 'not told'}",
+                 "push it in, contacts down", "warning")  # fmt: skip
+    where = " ".join(filter(None, (told["operator"], told["access"], told["registration"])))
+    yield _judge(bool(told["registration"]), "network", where or "not registered",
+                 "check antenna, coverage and contract")  # fmt: skip
+    signal = told["signal_dbm"]
+    strong = signal is not None and signal > -107
+    yield _judge(strong, "signal", f"{signal} dBm" if signal is not None else "not told",
+                 "move the antenna", "warning")  # fmt: skip
+    centre = told["service_centre"]
+    yield _judge(bool(centre), "centre", centre or "not told", "put smsc into [modem]", "warning")
+    full = bool(told["storage_full"])
+    yield _judge(not full, "storage", "full" if full else "has room",
+                 "no reply comes in until smsbox has emptied it", "warning")  # fmt: skip
+
+
+def _check_modem(desk: Desktop) -> Iterator[Fact]:
+    """Talk to the modem, as nobody else does."""
+    settings, clock = desk.config.modem, Waiting()
+    port = None
+    try:
+        names = find_ports(settings.port)
+        for name in names[1:]:
+            yield Fact("warning", "port", f'another modem: port = "{name_lastingly(name)}"')
+        port = open_port(names[0], settings.baud)
+        modem = Modem(port, clock, settings)
+        if desk.has_database():
+            attach_guarded(modem, settings, Desk(desk.write()))
+        else:
+            modem.attach(may_try_pin=False)
+        modem.check_network()
+        yield from _check_facts(describe_modem(modem, port))
+        if desk.args.ussd:
+            balance = modem.ask_balance(desk.args.ussd)
+            yield _judge(bool(balance), "balance", balance or "the network does not answer",
+                         "it may know another code, or none over LTE", "warning")  # fmt: skip
+    except ModemError as error:
+        yield Fact("fault", "modem", str(error))
+        if port is None and settings.port not in ("auto", "sim:"):
+            yield from _name_holders(settings.port)
+    finally:
+        if port is not None:
+            port.close()
+
+
+def _name_holders(device: str) -> Iterator[Fact]:
+    mends = {
+        "ModemManager": "run install.sh, whose udev rule keeps it off our modem",
+        "agetty": "the console is on the UART: sudo raspi-config nonint do_serial_cons 1",
+        "brltty": "sudo apt remove brltty",
+    }
+    for holder in find_holders(device):
+        mend = mends.get(holder.name, "stop it")
+        yield Fact("fault", "port", f"{device} is held by {holder.name} (pid {holder.pid}): {mend}")
+
+
 def cmd_inbox(desk: Desktop) -> int:
     """Show what came in, and mark it as read."""
     database = desk.change()
@@ -6876,6 +7112,7 @@ def build_parser() -> argparse.ArgumentParser:
     run = add("run", cmd_run, "be the daemon")
     run.add_argument("--drain", action="store_true", help="end once nothing is scheduled")
     status = add("status", cmd_status, "how it is now (exit 0 well, 1 attention, 2 not working)")
+    _add_check(add("check", cmd_check, "modem, SIM, network, clock, disk: ok, warning or fault"))
     _add_list(add("list", cmd_list, "list messages"))
     show = add("show", cmd_show, "all that is known of a message or a number")
     why = add("why", cmd_why, "what holds a message back, gate by gate")
@@ -6911,6 +7148,14 @@ def _add_schedule(command: argparse.ArgumentParser) -> None:
     add("--map", action="append", default=[], type=_column_pair, metavar="FIELD=COLUMN",
         help="say which column a field is")  # fmt: skip
     add("--json", action="store_true", help="print the plan for a script")
+
+
+def _add_check(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
+    add("--config", action="store_true", dest="only_config", help="only the config")
+    add("--at", action="store_true", help="show the dialogue with the modem")
+    add("--ussd", type=_ussd_code, metavar="CODE", help="ask the network, e.g. *100# for a balance")
+    add("--json", action="store_true", help="for a script")
 
 
 def _add_list(command: argparse.ArgumentParser) -> None:
@@ -6954,6 +7199,12 @@ def _whole_number(text: str) -> int:
     if not (text.isascii() and text.isdigit() and int(text) > 0):
         raise argparse.ArgumentTypeError("write a whole number from 1 on")
     return int(text)
+
+
+def _ussd_code(text: str) -> str:
+    if not re.fullmatch(r"[0-9*#]{2,40}", text):
+        raise argparse.ArgumentTypeError("write digits, * and #, like *100#")
+    return text
 
 
 def _column_pair(text: str) -> str:

@@ -35,7 +35,9 @@ from pathlib import Path
 from typing import NamedTuple, NewType
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+
+from pty_modem import Fault, PtyModem, wait_until  # noqa: E402
 
 import smsbox  # noqa: E402 (found by the path above)
 
@@ -98,6 +100,8 @@ ROWS = (
     Row("idle-wakeups", "idle: wake-ups a minute", 70.0, ""),
     Row("idle-memory", "idle: resident memory", 30.0, "MB"),
     Row("idle-bytes", "idle: bytes written to files in a minute", 0.0, "B"),
+    Row("power-on", "ready so long after a modem that has started", 3.0, "s"),
+    Row("replug", "from the replug to the next accepted segment", 10.0, "s"),
 )
 Measured = dict[str, float]
 
@@ -572,6 +576,38 @@ def measure_idle(folder: Path, _runs: int) -> Measured:
     return measured
 
 
+# --- a modem that comes
+
+
+def measure_recovery(folder: Path, _runs: int) -> Measured:
+    """From the modem's own readiness to the daemon's; from a replug to the next segment."""
+    command = compiled_module(folder)
+    database = folder / "recovery.db"
+    told = database.with_name(database.name + ".status.json")
+
+    def is_ready() -> bool:
+        return told.exists() and json.loads(told.read_text())["modem"] == "ready"
+
+    with PtyModem(folder) as modem:
+        modem.misbehave(Fault("AT.*", times=0, obeys=False, says=b""))
+        queue(database, 1, datetime.now(timezone.utc) + timedelta(days=1), 0, "Hi")
+        with daemon(command, write_config(folder, str(modem.path)), database):
+            time.sleep(10)  # as long as a modem takes from power-on to its first answer
+            modem.behave()
+            modem.say(b"\r\nRDY\r\n\r\n+CPIN: READY\r\n\r\nSMS Ready\r\n")
+            begun = time.monotonic()
+            wait_until(is_ready, 30)
+            measured = {"power-on": time.monotonic() - begun}
+            modem.unplug()
+            time.sleep(8)
+            queue(database, 1, datetime.now(timezone.utc), 0, "Hi")
+            modem.replug()
+            begun = time.monotonic()
+            wait_until(modem.accepted, 30)
+            measured["replug"] = time.monotonic() - begun
+    return measured
+
+
 # --- the table
 
 MEASURES: tuple[tuple[Callable[[Path, int], Measured], Sequence[str]], ...] = (
@@ -581,6 +617,7 @@ MEASURES: tuple[tuple[Callable[[Path, int], Measured], Sequence[str]], ...] = (
     (measure_segments, ("segment",)),
     (measure_lateness, ("lateness",)),
     (measure_idle, ("idle",)),
+    (measure_recovery, ("power-on", "replug")),
 )
 
 

@@ -1,0 +1,172 @@
+"""The check: what is wrong is named in one line with its mend, with the daemon and without."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pty_modem import Fault, PtyModem, wait_until
+from test_end_to_end import Box
+
+import smsbox
+
+
+@pytest.fixture(scope="module")
+def modem(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PtyModem]:
+    with PtyModem(tmp_path_factory.mktemp("modem")) as made:
+        yield made
+
+
+@pytest.fixture
+def box(tmp_path: Path, modem: PtyModem) -> Iterator[Box]:
+    modem.begin_anew()
+    made = Box(tmp_path, modem)
+    yield made
+    for daemon in made.daemons:
+        daemon.kill()
+
+
+def check(box: Box, *words: str, status: int) -> dict[str, list[str]]:
+    """Give the lines of the check: name -> level and words."""
+    done = box.call("check", *words, "--json", status=status)
+    lines: dict[str, list[str]] = {}
+    for fact in json.loads(done.stdout):
+        lines.setdefault(fact["name"], []).append(f"{fact['level']}: {fact['words']}")
+    return lines
+
+
+def test_check_names_modem_sim_network_and_signal_without_the_daemon(box: Box) -> None:
+    lines = check(box, status=1)
+    assert lines["modem"] == ["ok: SIMULATED SIM7600, IMEI ...0017"]
+    assert lines["SIM"] == ["ok: ICCID ...0017"]
+    assert lines["network"] == ["ok: Simulated LTE at home"]
+    assert lines["signal"] == ["ok: -71 dBm"]
+    assert lines["centre"] == ["ok: +12063130004"]
+    assert lines["service"][0].startswith("warning: not running: sudo systemctl start")
+
+
+def test_check_tells_the_same_while_the_daemon_has_the_modem(box: Box) -> None:
+    box.start()
+    status = box.database.with_name("box.db.status.json")
+    wait_until(lambda: status.exists() and json.loads(status.read_text())["modem"] == "ready")
+    heard = len(box.modem.heard())
+    lines = check(box, status=1)  # require_trust is false in these tests
+    assert lines["modem"] == ["ok: SIMULATED SIM7600, IMEI ...0017"]
+    assert lines["network"] == ["ok: Simulated LTE at home"]
+    assert lines["service"] == ["ok: running"]
+    assert lines["clock"][0].startswith("warning: require_trust is false")
+    assert len(box.modem.heard()) == heard
+    for words in (("--at",), ("--ussd", "*100#")):
+        refused = box.call("check", *words, status=75)
+        assert "sudo systemctl stop smsbox" in refused.stderr
+
+
+def test_check_of_a_modem_that_is_not_there(box: Box) -> None:
+    box.settle(modem={"port": str(box.folder / "ttyNONE")})
+    lines = check(box, status=2)
+    assert lines["modem"] == [
+        f"fault: {box.folder}/ttyNONE is not there: is the modem plugged in and powered?"
+    ]
+
+
+def test_check_of_a_busy_port_names_its_holder(box: Box) -> None:
+    holder = os.open(box.modem.path, os.O_RDWR | os.O_NOCTTY)
+    try:
+        fcntl.flock(holder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lines = check(box, status=2)
+    finally:
+        os.close(holder)
+    assert "in use by another program" in lines["modem"][0]
+    assert any(f"(pid {os.getpid()})" in line for line in lines["port"])
+
+
+@pytest.mark.parametrize(
+    ("line", "says", "named", "mend"),
+    [
+        (r"AT\+CPIN\?", b"\r\n+CPIN: SIM PUK\r\n\r\nOK\r\n", "PUK", "unlock it in a phone"),
+        (r"AT\+CPIN\?", b"\r\n+CPIN: SIM PIN\r\n\r\nOK\r\n", "PIN", "sim_pin"),
+        (r"AT\+C\w*REG\?", b"\r\n+CREG: 0,3\r\n\r\nOK\r\n", "denies", "ask its operator"),
+        (r"AT\+C\w*REG\?", b"\r\n+CREG: 0,2\r\n\r\nOK\r\n", "not registered", "antenna"),
+        (r"AT\+CSCA\?", b'\r\n+CSCA: "",129\r\n\r\nOK\r\n', "service centre", "smsc"),
+    ],
+)
+def test_check_names_what_a_modem_lacks_with_its_mend(
+    box: Box, line: str, says: bytes, named: str, mend: str
+) -> None:
+    box.modem.misbehave(Fault(line, times=0, says=says))
+    (words,) = check(box, status=2)["modem"]
+    assert words.startswith("fault: ")
+    assert named in words
+    assert mend in words
+
+
+def test_check_of_the_config_alone_touches_nothing(box: Box) -> None:
+    heard = len(box.modem.heard())
+    assert list(check(box, "--config", status=0)) == ["config"]
+    box.config.write_text("[modem]\nprot = 1\n")
+    assert "did you mean port" in box.call("check", "--config", status=78).stderr
+    assert len(box.modem.heard()) == heard
+    assert not box.database.exists()
+
+
+def test_dialogue_is_shown_and_hides_pin_and_texts(box: Box) -> None:
+    box.modem.begin_anew(pin="9876", deaf_to_ate0=True)
+    box.settle(modem={"sim_pin": "9876", "port": str(box.modem.path)})
+    box.call("list")
+    smsbox.Database.create_or_open(str(box.database)).close()
+    shown = box.call("check", "--at", status=1).stdout
+    assert "AT> AT+CGMI" in shown
+    assert 'AT+CPIN="****"' in shown
+    assert "9876" not in shown
+
+
+def test_balance_is_asked_of_the_network(box: Box) -> None:
+    lines = check(box, "--ussd", "*100#", status=1)
+    assert lines["balance"] == ["ok: Your balance is 12.50 USD"]
+    assert "write digits" in box.call("check", "--ussd", 'x";+CMGD=1', status=2).stderr
+
+
+# --- the parts that this machine does not have
+
+
+def test_ucs2_balance_is_read() -> None:
+    assert smsbox._read_ussd("00320020006500750072", "72") == "2 eur"
+    assert smsbox._read_ussd("2 eur", "15") == "2 eur"
+    assert smsbox._read_ussd("odd", "72") == "odd"
+
+
+@pytest.mark.parametrize(
+    ("word", "seen"), [("0\n", False), ("50005\n", True), ("0x50000\n", True), ("80008\n", False)]
+)
+def test_low_voltage_mark_of_the_pi_is_read(tmp_path: Path, word: str, seen: bool) -> None:
+    mark = tmp_path / "get_throttled"
+    mark.write_text(word)
+    assert smsbox.read_undervoltage(mark) is seen
+    assert smsbox.read_undervoltage(tmp_path / "none") is None
+
+
+def test_holders_and_programs_are_read_from_proc(tmp_path: Path) -> None:
+    device = tmp_path / "ttyUSB2"
+    device.touch()
+    for pid, name, target in (("41", "ModemManager", device), ("42", "bash", tmp_path)):
+        (tmp_path / "proc" / pid / "fd").mkdir(parents=True)
+        (tmp_path / "proc" / pid / "comm").write_text(name + "\n")
+        (tmp_path / "proc" / pid / "fd" / "3").symlink_to(target)
+    proc: Any = tmp_path / "proc"
+    assert smsbox.find_holders(str(device), proc) == [smsbox.Holder(41, "ModemManager")]
+    assert smsbox.find_running(frozenset(("ModemManager", "brltty")), proc) == {"ModemManager"}
+
+
+def test_lasting_name_of_a_port_is_its_path_link(tmp_path: Path) -> None:
+    device = tmp_path / "ttyUSB2"
+    device.touch()
+    links = tmp_path / "by-path"
+    links.mkdir()
+    (links / "usb-0:1.2-port0").symlink_to(device)
+    assert smsbox.name_lastingly(str(device), links) == str(links / "usb-0:1.2-port0")
+    assert smsbox.name_lastingly("/dev/ttyUSB9", links) == "/dev/ttyUSB9"
