@@ -348,6 +348,10 @@ class PtyModem:
         """Give what the recipients' phones show."""
         return rejoin(self.accepted())
 
+    def met(self) -> int:
+        """Count how often a fault was met."""
+        return int(self._tell("count_met"))
+
     def stored(self) -> int:
         """Count the texts in its memory."""
         return int(self._tell("count"))
@@ -739,6 +743,10 @@ class _Modem:
 
     def register(self, registered: bool) -> None:
         self._registered = registered
+
+    def count_met(self) -> str:
+        pairs = zip(self._faults, self._met, strict=True)
+        return str(sum(max(0, met - fault.skip) for fault, met in pairs))
 
     def count(self) -> str:
         return str(len(self._core.stored))
