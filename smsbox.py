@@ -123,7 +123,8 @@ class RefusalClass(str, Enum):
     TRANSIENT = "transient"  # try again after retry_minutes
     NETWORK = "network"  # no network: the queue waits, no attempt is counted
     RECIPIENT = "recipient"  # this message fails, the next one goes on
-    ACCOUNT = "account"  # SIM, contract or service centre: the box pauses
+    ACCOUNT = "account"  # contract or service centre: the box pauses
+    SIM = "SIM"  # it is out or locked: the queue waits, no attempt is counted
     MODEM = "modem"  # the modem is unwell: attach again, then try again
     OURS = "ours"  # we built something invalid: this message fails
     UNKNOWN = "unknown"  # may have been sent all the same
@@ -3642,7 +3643,7 @@ class Final(NamedTuple):
 
 _T, _N, _R = RefusalClass.TRANSIENT, RefusalClass.NETWORK, RefusalClass.RECIPIENT
 _A, _M, _O = RefusalClass.ACCOUNT, RefusalClass.MODEM, RefusalClass.OURS
-_U = RefusalClass.UNKNOWN
+_U, _S = RefusalClass.UNKNOWN, RefusalClass.SIM
 
 CMS_ERRORS: Mapping[int, tuple[str, RefusalClass]] = {
     1: ("unassigned number", _R),
@@ -3693,15 +3694,15 @@ CMS_ERRORS: Mapping[int, tuple[str, RefusalClass]] = {
     303: ("operation not supported", _M),
     304: ("invalid PDU parameter", _O),
     305: ("invalid text parameter", _O),
-    310: ("no SIM", _A),
-    311: ("SIM PIN needed", _A),
-    312: ("phone-to-SIM PIN needed", _A),
-    313: ("SIM failure", _A),
+    310: ("no SIM", _S),
+    311: ("SIM PIN needed", _S),
+    312: ("phone-to-SIM PIN needed", _S),
+    313: ("SIM failure", _S),
     314: ("SIM busy", _T),
-    315: ("wrong SIM", _A),
-    316: ("SIM PUK needed", _A),
-    317: ("SIM PIN2 needed", _A),
-    318: ("SIM PUK2 needed", _A),
+    315: ("wrong SIM", _S),
+    316: ("SIM PUK needed", _S),
+    317: ("SIM PIN2 needed", _S),
+    318: ("SIM PUK2 needed", _S),
     320: ("memory failure", _M),
     322: ("memory full", _M),
     330: ("service centre address unknown", _A),
@@ -3719,13 +3720,13 @@ CMS_ERRORS: Mapping[int, tuple[str, RefusalClass]] = {
 CME_ERRORS: Mapping[int, tuple[str, RefusalClass]] = {
     3: ("operation not allowed", _M),
     4: ("operation not supported", _M),
-    10: ("no SIM", _A),
-    11: ("SIM PIN needed", _A),
-    12: ("SIM PUK needed", _A),
-    13: ("SIM failure", _A),
+    10: ("no SIM", _S),
+    11: ("SIM PIN needed", _S),
+    12: ("SIM PUK needed", _S),
+    13: ("SIM failure", _S),
     14: ("SIM busy", _T),
-    15: ("wrong SIM", _A),
-    16: ("incorrect password", _A),
+    15: ("wrong SIM", _S),
+    16: ("incorrect password", _S),
     30: ("no network service", _N),
     31: ("network time-out", _U),
     32: ("emergency calls only", _N),
@@ -4349,7 +4350,7 @@ class Modem:
                 self._await_ok()
                 return MessageReference(int(match[1]) & 0xFF)
             final = parse_final(line)
-            if final:
+            if final and not final.ok:  # an OK alone belongs to an earlier command
                 self._judge_refusal(final, self._clock.monotonic() - begun)
             if is_reboot(line):
                 self._note(line)
@@ -4361,11 +4362,12 @@ class Modem:
         raise OutcomeUnknown("the modem gave no result")
 
     def _judge_refusal(self, final: Final, after_s: float) -> None:
-        """After Ctrl-Z a time-out of the network, an error without a code, or one that comes late
-        and blames the modem may all hide a sent text."""
-        without_code = final.words in _PLAIN_ERRORS or final.words.endswith("without a code")
-        late = final.refusal is RefusalClass.MODEM and after_s > _LATE_ERROR_S
-        if final.ok or final.refusal is RefusalClass.UNKNOWN or without_code or late:
+        """After Ctrl-Z a time-out of the network, an error without a code of the network's, or one
+        that comes late and blames the modem may all hide a sent text."""
+        blamed = final.refusal is RefusalClass.MODEM
+        not_of_the_network = blamed and not re.match(r"CMS \d", final.words)
+        late = blamed and after_s > _LATE_ERROR_S
+        if final.refusal is RefusalClass.UNKNOWN or not_of_the_network or late:
             raise OutcomeUnknown(f"the modem said {final.words} after the hand-over")
         raise Refused(final.refusal, final.words)
 
@@ -5167,9 +5169,10 @@ class Link:
         """A segment went out: the modem is well."""
         self._troubles = 0
 
-    def wait_for_network(self, words: str) -> None:
-        """The network refused for want of itself: look again in a while."""
-        self._complain(Fault.NO_NETWORK, words, 30.0)
+    def wait_for(self, fault: Fault, words: str) -> None:
+        """A text was refused for want of network or SIM: look again in a while."""
+        self._attached &= fault is not Fault.SIM  # the SIM that comes may be another
+        self._complain(fault, words, 30.0 if self._attached else 5.0)
 
     def close(self) -> None:
         """Release the port."""
@@ -5911,9 +5914,9 @@ class Service:
         self, row: StoredRow, bubble: Bubble, sequence: int, refused: Refused
     ) -> None:
         now, words, kind = self._clock.now(), str(refused), refused.refusal
-        if kind is RefusalClass.NETWORK:
+        if kind in (RefusalClass.NETWORK, RefusalClass.SIM):
             self._record(lambda: self._store.withdraw_segment(bubble, sequence))
-            self._link.wait_for_network(words)
+            self._link.wait_for(Fault.SIM if kind is RefusalClass.SIM else Fault.NO_NETWORK, words)
         elif kind is RefusalClass.ACCOUNT or self._is_third_of_its_kind(row.phone_number, kind):
             # The row stays scheduled: resume tries it first, and alone.
             self._record(lambda: self._store.withdraw_segment(bubble, sequence))
@@ -5965,7 +5968,7 @@ class Service:
         modem = self._link.modem
         if kind is not RefusalClass.ACCOUNT:
             return f"{_FAILURES_TO_PAUSE} recipients in a row were not reached, the last: {words}"
-        if modem is not None and modem.access == "LTE":
+        if modem is not None and modem.access == "LTE" and "facility" in words:
             words += (
                 f"; {modem.identity.operator or 'the operator'} may not carry SMS over LTE here"
             )
