@@ -52,7 +52,7 @@ from datetime import date, datetime, time, timedelta, timezone
 from enum import Enum
 from io import BytesIO, TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, NewType, Protocol, TextIO, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, NewType, NoReturn, Protocol, TextIO, cast
 
 # Patterns are strings: `re` compiles and keeps each when it is first used. Everything heavier
 # (sqlite3, csv, random, zoneinfo, serial, gpiozero) is imported where it is
@@ -263,6 +263,16 @@ class Bubble:
     body: str
     status: BubbleStatus
     error_message: str = ""
+
+
+class Unsettled(NamedTuple):
+    """A segment that the modem had when its answer was lost."""
+
+    bubble: Bubble
+    sequence: int
+    total: int
+    reference_before: int | None  # the SIM's last TP-MR before it; None: not known
+    words: str  # what happened
 
 
 class StoredTpdu(NamedTuple):
@@ -899,6 +909,7 @@ FIELD_NAMES: Mapping[str, tuple[str, ...]] = {  # field -> other names, as _plai
     "consent_source": ("optinsource",),
 }  # fmt: skip
 _PART_OF_NAME: Mapping[str, str] = {  # what makes a header a likely name of a field
+    "status": "status",
     "phone_number": "phone|mobile|cell|msisdn",
     "customer_name": (
         "^(?!.*(last|family|sur|company|business|user|file|campaign|list|store|shop)).*name"
@@ -949,6 +960,8 @@ def _guess_encoding(data: bytes) -> str:
         raise CampaignError(
             "this is a workbook (.xlsx, .xls, .ods), not a CSV: open it and save as CSV UTF-8"
         )
+    if data.startswith((b"\xff\xfe\0\0", b"\0\0\xfe\xff")):
+        raise CampaignError("this is UTF-32: save the spreadsheet as CSV UTF-8")
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         return "utf-16"
     head = data[:2000]
@@ -975,24 +988,27 @@ def _is_valid(data: bytes, encoding: str) -> bool:
     return True
 
 
-def read_records(lines: Iterable[str]) -> Iterator[tuple[int, list[str]]]:
+def find_delimiter(lines: Iterator[str]) -> tuple[str, list[str]]:
+    """Read the delimiter off the first line; give it, and what was taken of the CSV for it."""
+    first = next(lines, "")
+    if told := re.fullmatch(r"sep=(.)\s*", first):  # Excel's own line; it does not count as a row
+        return told[1], []
+    return max(",;\t", key=re.sub(r'"[^"]*"', "", first).count), [first]
+
+
+def read_records(
+    lines: Iterator[str], delimiter: str, taken: list[str]
+) -> Iterator[tuple[int, list[str]]]:
     """Cut a CSV's lines into records, each with its spreadsheet row, the header being row 1.
 
-    The delimiter is read off the first line: comma, semicolon or tab. Strict: a quote that is
-    never closed is a CampaignError with its line, never a cell that swallows rows.
+    Strict: a quote that is never closed is a CampaignError with its line, never a cell that
+    swallows rows.
     """
     import csv
     from itertools import chain
 
-    source = iter(lines)
-    first = next(source, "")
-    told = re.fullmatch(r"sep=(.)\s*", first)  # Excel's own first line; it does not count as a row
-    skipped_lines = 1 if told else 0
-    if told:
-        first = next(source, "")
-    bare = re.sub(r'"[^"]*"', "", first)
-    delimiter = told[1] if told else max(",;\t", key=bare.count)
-    reader = csv.reader(chain([first], source), delimiter=delimiter, strict=True)
+    reader = csv.reader(chain(taken, lines), delimiter=delimiter, strict=True)
+    skipped_lines = 0 if taken else 1
     row = 0
     while True:
         line = reader.line_num + 1 + skipped_lines
@@ -1043,14 +1059,17 @@ def _find_said(field_name: str, name: str, header: Sequence[str]) -> int:
             f"--map {field_name}={name}: there is no field {field_name};"
             f" fields are {', '.join(FIELD_NAMES)}"
         )
-    matches = [i for i, each in enumerate(header) if _plain(each) == _plain(name)]
-    if len(matches) != 1:
-        shown = ", ".join(f'"{each}"' for each in header)
-        raise CampaignError(
-            f"--map {field_name}={name}: {len(matches) or 'no'} columns have that name;"
-            f" the columns are {shown}"
-        )
-    return matches[0]
+    exact = [i for i, each in enumerate(header) if each.strip() == name.strip()]
+    alike = [i for i, each in enumerate(header) if _plain(each) == _plain(name)]
+    by_letter = [i for i in range(len(header)) if _column_letter(i) == name and not alike]
+    for matches in (exact, alike, by_letter):
+        if len(matches) == 1:
+            return matches[0]
+    shown = ", ".join(f'{_column_letter(i)} "{each}"' for i, each in enumerate(header))
+    raise CampaignError(
+        f"--map {field_name}={name}: {len(alike) or 'no'} columns have that name;"
+        f" the columns are {shown}: name one by its letter"
+    )
 
 
 def _claim(
@@ -1063,7 +1082,7 @@ def _claim(
         both = " and ".join(f'{_column_letter(i)} "{header[i].strip()}"' for i in free[:2])
         raise CampaignError(
             f"columns {both} could both be the {field_name.replace('_', ' ')}:"
-            f' say which with --map {field_name}="{header[free[0]].strip()}"'
+            f" say which with --map {field_name}={_column_letter(free[0])}"
         )
     found[field_name] = free[0]
 
@@ -1080,6 +1099,8 @@ def _column_letter(index: int) -> str:
 
 _NANP = r"\+?1?([2-9]\d\d)(\d{3})(\d{4})"
 _TOLL_FREE = frozenset(("800", "822", "833", "844", "855", "866", "877", "888"))
+# Countries that drop the 0 of their own numbers after the code (Italy, +39, keeps it).
+_TRUNK_0 = "(27|31|32|33|353|358|40|41|43|44|46|49|61|64|81|82|84|90|91|94|972)0"
 _INVISIBLE = "[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]"
 
 
@@ -1102,7 +1123,7 @@ def parse_phone_number(text: str) -> PhoneNumber:
     _refuse_odd_forms(number)
     digits = re.sub(r"[^0-9]", "", number)
     if number.startswith("+") and not digits.startswith("1"):
-        return _parse_foreign(digits)
+        return _parse_foreign(number, digits)
     if number.startswith(("00", "011")):
         raise ValueError("begins with a dialling prefix: write + and the country code instead")
     match = re.fullmatch(_NANP, digits) if len(digits) in (10, 11) else None
@@ -1133,15 +1154,22 @@ def _refuse_odd_forms(number: str) -> None:
         raise ValueError("this is not a phone number: write its digits, like +1 213 555 1234")
 
 
-def _parse_foreign(digits: str) -> PhoneNumber:
+def _parse_foreign(number: str, digits: str) -> PhoneNumber:
+    # Grouped like a North American number that lacks its 1.
+    if re.fullmatch(r"\+\W*\d{3}\W+\d{3}\W+\d{4}", number) and re.fullmatch(_NANP, digits):
+        raise ValueError(f"write +1 before it, or, if it is another country's, +{digits}")
     if not 8 <= len(digits) <= 15 or digits.startswith("0"):
         raise ValueError("after + come a country code and a number, 8 to 15 digits in all")
+    if zero := re.match(_TRUNK_0, digits):
+        raise ValueError(f"the 0 after +{zero[1]} is dialled only inside the country: leave it out")
     return PhoneNumber("+" + digits)
 
 
 def _explain_length(digits: str) -> str:
     if len(digits) in (10, 11):
         return "not a North American number: write + and the country code if it is another's"
+    if len(digits) > 13:
+        return "two numbers in one cell: keep one"
     return (
         f"{len(digits)} digits: a North American number has 10;"
         " write any other with + and its country code"
@@ -1168,15 +1196,22 @@ def parse_stored_number(text: str) -> PhoneNumber:
 
 # --- texts
 
-_LOST = (
-    r"(?P<question>(?<=[^\W\d_])\?(?=[^\W\d_])|\?\?)"
-    r"|(?P<replacement>\ufffd)"
-    "|(?P<mojibake>[ÃÂ][\u0080-\u00bf€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ]|â€|ðŸ|ï»¿)"
+_NEXT = "[\u0080-\u00bf€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ]"  # 80..BF of UTF-8, read as Windows-1252
+_GARBLED = (  # what UTF-8's Latin, punctuation and emoji look like; of other scripts two letters,
+    # since one is honest too: "CAFÉ”", or a French "été »"
+    f"[Â-Å]{_NEXT}|â€|[âï]{_NEXT}{{2}}|ð{_NEXT}{{2}}|(?:[Æ-ß]{_NEXT}|[à-ï]{_NEXT}{{2}}){{2}}"
 )
-_MAY_BE_LOST = "[?\ufffdÃÂâðï]"
-_WEB_ADDRESS = r"(?i)\b(?:https?://|www\.|[\w-]+\.[a-z]{2,}/)\S*"
+_LOST = (
+    r"(?P<question>(?<=[^\W\d_])\?(?=[^\W\d_])|\?\?)|(?P<replacement>\ufffd)"
+    f"|(?P<mojibake>{_GARBLED})"
+)
+_WEB_ADDRESS = r"(?i)\b(?:https?://|www\.|[\w-]+\.[a-z]{2,}(?:/|\?\S+=))\S*"
 _CONTROL = "[\x00-\x09\x0b-\x1f\x7f-\x9f\ud800-\udfff]"
-_NEAR_MARK = r"(?i)[\[({<]+\s*/?\s*bub+les?\s*[\])}>]+|\[\s*bub+les?\b|\bbub+les?\s*\]"
+_BUBBLE_WORD = r"bub+(?:les?|els?)\s*\d*"
+_NEAR_MARK = (
+    rf"(?i)[\[({{<【［]+\s*/?\s*{_BUBBLE_WORD}\s*[\])}}>】］]+"
+    rf"|\[\s*{_BUBBLE_WORD}\b|\b{_BUBBLE_WORD}\s*\]"
+)
 _PLACE = r"\{\{|\}\}|\{([^{}\n]*)\}|[{}]"
 
 
@@ -1197,18 +1232,27 @@ def unify_line_breaks(text: str) -> str:
 
 def find_text_problem(text: str) -> str | None:
     """Say what is wrong with a text or a name, with its mend; None: nothing."""
+    lost = re.search(_LOST, text) if "?" in text or not text.isascii() else None
+    if lost and (lost := re.search(_LOST, re.sub(_WEB_ADDRESS, "", text))):
+        around = lost.string[max(0, lost.start() - 8) : lost.end() + 8].strip()
+        what = "letters were lost" if lost["mojibake"] is None else "letters were garbled"
+        return f'{what} at "{around}": type them again and save as CSV UTF-8'
     if control := re.search(_CONTROL, text):
         return (
             f"holds the control character U+{ord(control[0]):04X}: delete it (a line break is fine)"
         )
-    if not re.search(_MAY_BE_LOST, text):
-        return None
-    lost = re.search(_LOST, re.sub(_WEB_ADDRESS, "", text))
-    if not lost:
-        return None
-    around = lost.string[max(0, lost.start() - 8) : lost.end() + 8].strip()
-    what = "letters were lost" if lost["mojibake"] is None else "letters were garbled"
-    return f'{what} at "{around}": type them again and save as CSV UTF-8'
+    return None
+
+
+def find_mark_problem(text: str) -> str | None:
+    """Say what is wrong with a text's words and [BUBBLE] marks, with its mend; None: nothing."""
+    if not text.replace(BUBBLE_MARK, "").strip():
+        return "no text: fill it in or delete the row"
+    if "bub" in text.casefold():
+        for mark in re.finditer(_NEAR_MARK, text):
+            if mark[0] != BUBBLE_MARK:
+                return f"{mark[0]} is not the mark between bubbles: write {BUBBLE_MARK}"
+    return None
 
 
 def fill_template(template: str, lookup: Callable[[str], str]) -> str:
@@ -1235,7 +1279,9 @@ def read_campaign(
     measure() cuts one bubble into segments. CampaignError is for the file as a whole: no header,
     no such column, a broken quote, no row taken.
     """
-    records = read_records(lines)
+    source = iter(lines)
+    delimiter, taken = find_delimiter(source)
+    records = read_records(source, delimiter, taken)
     header = next(records, (0, []))[1]
     columns = find_columns(header, order.columns)
     wanted = [name for name in _REQUIRED if name != "message_content" or order.template is None]
@@ -1246,7 +1292,7 @@ def read_campaign(
             f"no column is the {' or the '.join(missing)}; the columns are {shown}:"
             f" rename one, or say which with --map {missing[0]}=COLUMN"
         )
-    reader = _RowReader(header, columns, order, measure)
+    reader = _RowReader(header, columns, order, measure, delimiter)
     reading = Reading(header=header, unused=reader.unused())
     for row, cells in records:
         reader.read(row, cells, reading)
@@ -1258,6 +1304,12 @@ def read_campaign(
     return reading
 
 
+_SWALLOWED = (
+    "a quote opened above this line swallows it, a row: close it in its own cell; if it is text,"
+    " begin the line with a word"
+)
+
+
 class _RowReader:
     """Reads one row after another; remembers what it has seen, to find duplicates."""
 
@@ -1267,8 +1319,10 @@ class _RowReader:
         columns: Mapping[str, int],
         order: ReadingOrder,
         measure: Callable[[str], Segmentation],
+        delimiter: str,
     ) -> None:
         self._header = header
+        self._delimiter = delimiter
         self._columns = columns
         self._order = order
         self._measure = measure
@@ -1305,17 +1359,16 @@ class _RowReader:
             into.messages.append(message)
 
     def _cell(self, cells: Sequence[str], field_name: str) -> str:
-        index = self._columns.get(field_name, len(cells))
-        return cells[index].strip() if index < len(cells) else ""
+        return _read_cell(cells, self._columns.get(field_name, len(cells)))
 
     def _not_taken(self, cells: Sequence[str]) -> str | None:
-        status = self._cell(cells, "status")
-        if "status" in self._columns and status != "SUG":
-            return f'status "{printable(status)}" (only SUG is taken)'
-        campaign = self._cell(cells, "campaign_name")
-        wanted = self._order.campaign
-        if "campaign_name" in self._columns and wanted not in (None, campaign):
-            return f'campaign_name "{printable(campaign)}"'
+        if "status" in self._columns and (status := self._cell(cells, "status")) != "SUG":
+            named = self._header[self._columns["status"]].strip()
+            return f'{printable(named)} "{printable(status)}" (only SUG is taken)'
+        if "campaign_name" in self._columns and self._order.campaign is not None:
+            campaign = self._cell(cells, "campaign_name")
+            if campaign != self._order.campaign:
+                return f'campaign_name "{printable(campaign)}"'
         return None
 
     def _read_message(self, row: int, cells: list[str], problems: list[Problem]) -> Message | None:
@@ -1324,6 +1377,9 @@ class _RowReader:
             column = field_name if index is None else self._header[index].strip()
             problems.append(Problem(row, column, value, problem))
 
+        if swallowing := self._find_swallowed_row(cells):
+            complain(*swallowing)
+            return None
         if len(cells) > len(self._header) and any(cells[len(self._header) :]):
             extra = next(cell for cell in cells[len(self._header) :] if cell)
             complain("message_content", extra, "more cells than the header has: quote the text")
@@ -1358,32 +1414,32 @@ class _RowReader:
                 complain("template", "", str(error))
                 return ""
         text = unify_line_breaks(text).strip()
-        wrong = find_text_problem(text) or self._find_bubble_problem(text)
-        if wrong:
+        if wrong := find_text_problem(text) or find_mark_problem(text):
             complain("message_content", text, wrong)
         return text
 
-    def _find_bubble_problem(self, text: str) -> str | None:
-        if "\n" in text and self._swallows_a_row(text):
-            return "a quote opened here swallows the next row: close it in its own cell"
-        if not text.replace(BUBBLE_MARK, "").strip():
-            return "no text: fill it in or delete the row"
-        if "bub" in text.casefold():
-            for mark in re.finditer(_NEAR_MARK, text):
-                if mark[0] != BUBBLE_MARK:
-                    return f"{mark[0]} is not the mark between bubbles: write {BUBBLE_MARK}"
+    def _find_swallowed_row(self, cells: list[str]) -> tuple[str, str, str] | None:
+        """Find a cell that a quote never closed has made of two rows: column, line, problem.
+
+        Cut at a line break, what is above and the line below are both whole rows then.
+        """
+        for place, cell in enumerate(cells):
+            lines = unify_line_breaks(cell).split("\n") if "\n" in cell or "\r" in cell else []
+            for at, line in enumerate(lines[1:], 1):
+                tail = cells[place + 1 :] if at == len(lines) - 1 else []
+                if not self._is_row([*line.split(self._delimiter), *tail]):
+                    continue
+                above = "\n".join(lines[:at]).split(self._delimiter)
+                if self._is_row([*cells[:place], *above]):
+                    name = self._header[min(place, len(self._header) - 1)].strip()
+                    return name, line, _SWALLOWED
         return None
 
-    def _swallows_a_row(self, text: str) -> bool:
-        """Tell whether a line inside a quoted cell looks like a row with its own phone number."""
-        index = self._columns["phone_number"]
-        for line in text.split("\n")[1:]:
-            cells = re.split("[,;\t]", line)
-            if len(cells) < len(self._header) - 1 or index >= len(cells):
-                continue
-            with suppress(ValueError):
-                parse_phone_number(cells[index].strip('" '))
-                return True
+    def _is_row(self, cells: Sequence[str]) -> bool:
+        if len(cells) != len(self._header):
+            return False
+        with suppress(ValueError):
+            return bool(parse_phone_number(self._cell(cells, "phone_number").strip('"')))
         return False
 
     def _measured(
@@ -1444,7 +1500,7 @@ class _RowReader:
 
     def _fill(self, cells: Sequence[str], name: str) -> str:
         index = self._places[name]
-        value = cells[index].strip() if index < len(cells) else ""
+        value = _read_cell(cells, index)
         if not value:
             raise ValueError(f'the cell "{self._header[index].strip()}" for {{{name}}} is empty')
         return value
@@ -1465,9 +1521,18 @@ def leave_out_known(
     return kept, skipped
 
 
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a formula begins with
+
+
 def spreadsheet_cell(text: str) -> str:
     """Write a cell so that a spreadsheet takes it for text, never for a formula."""
-    return "'" + text if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
+    return "'" + text if text[:1] in _FORMULA else text
+
+
+def _read_cell(cells: Sequence[str], index: int) -> str:
+    """Read a cell, without the guard of spreadsheet_cell(); "" where there is none."""
+    cell = cells[index].strip() if index < len(cells) else ""
+    return cell[1:].strip() if cell[:1] == "'" and cell[1:2] in _FORMULA else cell
 
 
 # === 4 Pacing ====================================================================================
@@ -2013,24 +2078,204 @@ def encode_deliver(text: str, sender: str, sent_at: datetime) -> str:
 # What an incoming text asks for, in a person's own words: stop, help, start, perhaps stop, nothing.
 # Case, accents, punctuation, emoji and invisible characters do not matter. When in doubt it says
 # "perhaps stop", which holds that person's messages for the operator. It does not know SQL or the
-# modem: a text goes in, a Request comes out.
+# modem: a text goes in, a Request comes out. The tables come first: to teach it, add a line.
 
-STOP_WORDS = frozenset(
-    "stop stopall unsubscribe cancel end quit revoke optout remove arret alto baja parar".split()
+# The tables are patterns over what simplify_reply leaves: "Don't!" is "dont" there. No repeat
+# stands in another that could share its characters: the time is linear in the text's length.
+STOP_WORDS = {  # with the slips of a thumb; "stp" is none, it is French for please
+    "en": r"s+ ?t+ ?o+ ?p+( ?all)?|stpo|sotp|tsop|[adez]top|s[grfy]op|st[0i]p|sto[0l]p?|stahp"
+    r"|stopt|un subscribe|unsub|(u|un|ub)s[a-z]{1,4}(cr|r|c)[a-z]{1,2}b[eds]{0,2}|opt ?out|revoke",
+    "es": r"alto|baja|parar|paren?|para|desuscribir(me)?|detener",
+    "fr": r"arret(e[rz]?)?|desabonn(er?|ement|ez)|desinscri(re|ption)",
+}
+# Beside any other word these may be about anything: they count as the whole message only.
+_WHOLE_STOP_WORDS = {"en": r"cancel|end|quit|remove", "es": r"cancelar"}
+HELP_WORDS = {"en": r"help|info", "es": r"ayuda", "fr": r"aide"}
+START_WORDS = {"en": r"start|unstop"}
+_COURTESIES = {
+    "en": r"please|pl[sz]|thanks?( you| u)?|thx|ty|kindly",
+    "es": r"(por|x) ?fa(vor)?|(muchas )?gracias",
+    "fr": r"s ?il (vous|te) plait|svp|stp|merci",
+}
+_SMALL_WORDS = {  # enough of each language to tell it from the two others
+    "en": r"the|you|your|my|this|to|off|from|texts?|texting|messages|dont|not|do|i|im|want",
+    "es": r"no|mas|ya|mi|de|la|numero|mensajes?|quiero|su|sus|dejen?|el|que|por|lista|escrib\w+",
+    "fr": r"je|ne|plus|pas|moi|mon|numero|de|la|liste|vous|votre|vos|veux|les|messages?|mecri\w+",
+}
+_GROUPS = {  # the words that the capitals in the phrases stand for
+    "STOP": r"(s+t+o+p+|quit|cease|discontinue|halt|refrain from|desist)",
+    "UNSUBSCRIBE": r"(un ?subscribe|unsub|(u|un|ub)s[a-z]{1,4}(cr|r|c)[a-z]{1,2}be?)",
+    "REMOVE": r"(remove|delete|erase|drop|scrub|strike|scratch|take|pull|unlist|get|keep)",
+    "NOT": r"(do ?nt|don t|do not|never|not|no longer)",
+    "TEXTING": r"(te?xt|messag|mesag|msg|contact|writ|send|sms|email|spam|bother|bug|hara|hit)\w*",
+    "TEXT": r"(te?xt|message|mesage|msg|contact|write|send|sms|email|bother|harass|bug)",
+    "YOU": r"(you|u|ya|yall)",
+    "NUMBER": r"(num\w*|nbr|no|phone|cell|name|info\w*|contact|nombre|datos|nom|\w*donnees)",
+    "LIST": r"(\w+ )?(list|records|lists|lista|listas|liste|database|system|contacts|phone|group)",
+    "SMS": r"(te?xt|message|msg|sms|email|communication|mensaje|publicidad|promo|pub)\w*",
+    "ESCRIBIR": r"(escrib|mand|envi|molest|contact|text|acos|jod|llam)\w*",
+    "ECRIRE": r"(ecri|envo[iy]|contact|harcel|texto|importun|derang|spam|sollicit|relanc)\w*",
+    "LATER": r"(before|until|till?|after|at|on|when|while|during|in|today|tonight|yet|now|tomorrow"
+    r"|the|a|my|your|about|if|antes|hasta|despues|ahora|hoy|a las?|el|la|los|las|un|una)\b",
+}
+
+
+def _phrases(table: str) -> str:
+    """Make one pattern of a table: a line a phrase, capitals a group of words, # a comment."""
+    lines = [line for line in table.strip().splitlines() if not line.startswith("#")]
+    whole = r"\b(?:" + "|".join(lines) + r")\b"
+    return re.sub("|".join(_GROUPS), lambda name: _GROUPS[name[0]], whole)
+
+
+# Taken out before phrases are looked for: a stop that is denied, a bus's or a shop's, and a wrong
+# number that is the writer's own slip.
+_NOT_MEANT = _phrases(r"""
+(?<!you )(?<!u )(NOT|cant|cannot|wont|nunca)( ever)?( (want|need|wish|going)( \w+)? to)? STOP
+(no|nunca) (me |nos )?(dej|par|desu|borr|elimin|quit)\w+( de \w+)?
+n(e )?(me |nous )?(arret|desabon|desinscri|supprim|retir|stopp)\w+ pas( de \w+)?
+NOT (want to )?(unsubscribe|opt ?out|remove me|take me off|cancel|delete)
+(the|a|an|bus|pit|one|next|last|first|non|full|rest|truck|each|which|any|un|prochain) stop
+stop (by|in|at|over|on|off|for|and|sign|light|watch|near|here|there|ou|chez|raining)
+(i|we) (have|got|gave|called|texted|dialed|wrote|put|entered|typed)( YOU)? (the|a|my) wrong NUMBER
+""")
+_STOP_PHRASES = _phrases(r"""
+# English: the word itself
+^((no|yes|ok|okay|hi|hello|hey|sorry|just|reply|text|yo|i (already )?said) )*s+t+o+p+$
+^stop(?! it)( \w+){1,3}$
+^stop (sent|im|i am|i dont|i never|or i|or ill|we|this is)
+(interested|thanks|enough) stop$
+^stop( (all|now|it|this|that|already|right|away|immediately|everything))+$
+(please|pl[sz]|svp|favor) (just )?stop$
+(can|could|would|will) YOU( just)? STOP( it| this| that| now)?$
+YOU (need to|must|have to|should|gotta|better) STOP
+(told|asked|want|need|like) (YOU|this|it|that|all|these|those)( \w+)? to( just)? STOP
+how (do|can|could) i( \w+){0,4} (stop|UNSUBSCRIBE)
+STOP( \w+){0,2} (TEXTING|SMS)
+STOP (calling|blowing|with) (me|my|up|this|these|the|us)
+cease and desist
+UNSUBSCRIBE( me| us| my| from| this| now|$)
+(to|i|and) UNSUBSCRIBE
+opt(ed|ing)?( me| us)? out
+# English: other words
+REMOVE (me|us|(my|this)( \w+)? NUMBER) (off|out)$
+REMOVE (me|us|(my|this)( \w+)? NUMBER) (off|out|from)( of)? (your|ur|this|the|any|all) LIST
+(remove|delete|erase) (me|us|(my|this)( \w+)? NUMBER|my)( from| off| out| now|$)
+^REMOVE (off|from) LIST
+(be (removed|deleted|taken off)|off( of)? (your|ur|this) LIST)
+(?<!you )(?<!u )NOT( ever)? ((call|or|and) )*TEXT( or \w+| to)* (me|us|this NUMBER)(?! LATER)
+(?<!you )(?<!u )NOT( ever)? ((call|or|and) )*TEXT (here|any\w*|more|again)(?! LATER)
+(can|could|would|will) YOU not TEXT
+(rather|prefer|appreciate|ask|asked|asking)( \w+){0,5} (not|didnt|dont|to stop)( to)? TEXTING
+never call( \w+)? again
+no (more|mas)( of)?( these| your)? SMS
+^(no more|no SMS|no mas)$
+(NOT|didnt)( \w+)? (want|wish|need|care|consent|agreed?)(?! to (miss|lose))( \w+){0,5} SMS
+NOT( \w+)? (want|wish|need|care|consent)( \w+){0,3} (contacted|from YOU)
+(cancel|end|terminate)( my| the| this| these| all| your)* (subscription|SMS)
+(revoke|withdraw)( my)? (consent|permission)
+wrong (NUMBER|person|guy|man|lady|woman|girl|dude|contact)
+# Spanish
+^(alto|parar|paren?|ya paren?(le)?|par[ae]n?le)( ya)?$
+^(alto|basta) (ya )?no( \w+)*$
+(no|nunca) (me|nos|m) vuelv\w+ a ESCRIBIR
+(no|nunca) (me|nos|m) (escriba|mande|envie|contacte|moleste|textee)[ns]?(?! LATER)
+no (quiero|deseo|quisiera) que (me|nos) ESCRIBIR(?! LATER)
+no (volver a )?(escribir|mandar|enviar|contactar|molestar|textear)(me|nos)(?! LATER)
+(no|nunca) (me|nos) (llame[ns]?|busque[ns]?) (mas|nunca)
+no (escriba|contacte|manden?|envien?)[ns]?( nada| mas| SMS|$)
+(dej[ae]n?|par[ae]n?|pararle|par[ae]n?le|basta|cesen?)( ya)? (de|con|a)( \w+)? (ESCRIBIR|SMS)
+no (quiero|deseo|queremos|necesito|acepto|autorizo)(?! perder)( \w+){0,3} SMS
+(no|ni un|ningun) mas SMS
+^(ya )?(no mas|basta)( ya)?$
+(dar|darme|darnos|dame|d[ae]n?me|doy|darse) de baja
+(quit|saqu|borr|elimin|remuev|remov|retir)\w+ (mi|mis|este) NUMBER
+(quit|sac|saqu|borr|elimin|remuev|remov|retir|sal)\w+ de (la|su|tu|esta|sus|tus) LIST
+(quit|saqu|borr|elimin)([ae]n?|ar)me
+(desu\w*scri\w+|(cancel|anul)\w+( mi| la| esta)? su\w*scripcion|deten\w+( \w+)? SMS)
+(numero|persona) (equivocad|incorrect|errone)\w+
+(se|te) equivoc\w+ de (numero|persona)
+equivocado de numero
+# French
+^arret(e[rsz]?)?( tout| ca| cela| maintenant)?$
+(veuillez|pouvez|merci|faut|voulez) (vous )?d?arreter$
+(?<!vous ne )(?<!tu ne )(m|me|nous) ?ECRIRE (plus|jamais|pas de SMS)
+ne plus (me |nous |etre |m )?m?(ECRIRE|recevoir)
+(veux|veut|souhaite|desire) (plus|pas)(?! (rater|manquer))( \w+){0,3} (SMS|m?ECRIRE)
+^plus (de|aucun|jamais de) SMS
+(desabon\w+|desinscri\w+)
+(retir|enlev|supprim|effac|ray|sort|vir|ot|radi)(e|ez|er|es|ir|s) (moi|(mon|mes|ce) NUMBER)
+(retir|enlev|supprim|effac|ray|sort|vir|ot|radi)(er|ez|ir) de (votre|la|cette|vos|ta) LIST
+((mauvaise?|faux|erreur de) (num\w*|personne)|pas le bon num\w*)
+(vous|tu|te)( \w+){0,2} tromp\w+ de (num\w*|personne)
+d?(arret|cess)(e[rsz]?)?( de| d| tous?| les| vos| ces| me| m| nous)* [md]?(ECRIRE|SMS)
+""")
+_DOUBTS = _phrases(r"""
+# English
+(stop|UNSUBSCRIBE[ds]?|spam\w*|scam\w*|fraud|phishing|harass\w*|attorney|sue|dnc|tcpa|fcc)
+(have|has|be|been) stopped
+^(STOP|terminate)( \w+){0,2}$
+(my|a) lawyer$
+(call|calling|contacting|have) (my|a) lawyer
+^(cancel|end|quit|remove|revoke|(cancel|quit|remove|delete) (this|these|it))$
+(ill|will|gonna|to|im|am|have|been) (report|block|su)(ing|ed)?( YOU| this| it| your| the NUMBER|$)
+(blocked|reported|blocking)( YOU| this NUMBER| your|$)
+NOT (call|TEXT|disturb|wish|want|like)( me| us| this| these| it| any)*( list)?$
+(NOT|didnt|wouldnt|without)( \w+){0,4} (TEXT|texting|messaging|contacting) (me|us)(?! LATER)
+^(dont|do not|enough|thats enough|no longer|wrong|never again|i want out)$
+(remove|delete|off (this|the|your) list)$
+(someone elses?|not \w+|isnt \w+|no longer \w+|wrong) (NUMBER|phone)$
+(NUMBER|phone)( \w+){0,2} (belongs|changed (hands|owners?)|someone else)
+(enough|cut it out|knock it off|quit it|give it a rest)( already)?( of)?( this| these)?( texts)?$
+(leave me (alone|be)|(lose|forget|drop) (my|this) NUMBER|go away|get lost|shut up)
+(fuck\w*|f|piss|bug|back|buzz|screw) (off|YOU)
+who (is|r|are|s)? ?(this|dis|YOU)( and| how| why| again|$)
+(whos|who) (this|dis)
+(how|where) (did|do|d) YOU (get|have|find) (my|this)
+why (are|do|r|did) (YOU|i)( \w+){0,2} (TEXTING|getting)
+(NOT) know (YOU|who)
+do i know YOU
+(not|no longer|isnt) interested
+(never|did ?nt|did not|dont remember) (sign|ask|opt|agree|subscrib|consent|g[ai]ve)\w*
+(passed away|deceased|(nobody|no one) (here|by)|(doesnt|not|no longer) (live|work)s? (here|at))
+^(sorry )?th(is|at) (isnt|is not) \w+$
+# Spanish
+(basta(?! con)|denunci\w*|acos[aoe]\w*|estafa\w*|abogado|no molest\w*|no insist\w+|dejen? de)
+no(?! puedo)( \w+){0,4} (escriba|escribir|mand[ae]r|mande|envie|contact[ae]|moleste)\w*(?! LATER)
+no( \w+){0,2} (numero|telefono) de \w+
+(esta equivocado|se equivoc\w+|^ya no( quiero( nada)?)?$|^(cancelar|anular|salir|suficiente)$)
+bloque(ado|ar|are|o|ando)
+d[ei]j[ae]n?(me|nos)? (en paz|tranquil\w)
+no (me|nos) (interesa|llame)n?
+no (lo|la|los|las|te|le) conozco
+no (estoy|estamos) interesad\w
+^(y )?quien (es|eres|habla|son|sos)( usted| ustedes| tu| ud)?$
+(quien|como|donde)( \w+){0,3} mi numero
+por ?que me ESCRIBIR
+^no soy \w+$
+# French
+(arrete[rz]? (de )?m?ECRIRE|cessez|^(annuler|resilier)$)
+(m|me|nous) ?(ECRIRE pas$|appel\w+ plus)
+(plus|pas|stopp\w+)( \w+){0,2} (me |nous )?m?(ecri(re|vez|s)|envoy(er|ez)|contact(er|ez))
+ce nest (pas|plus) (moi|(son|mon|le|un)( bon)? num\w*)
+(harcel\w*|arnaque\w*|plainte|signaler|avocat|bloque[rz]|degage\w*|casse toi)
+(qui (est ce|etes vous|es tu)|(cest|tes|vous etes) qui)$
+(comment|ou)( \w+){0,4} mon num\w*
+(laiss|fich|fout)\w+ (moi|nous)( la)? (tranquilles?|paix)
+ca suffit
+(pas|plus) interesse\w*
+connais pas
+pourquoi (vous|tu) m
+""")
+_SENTENCE_END = r"[.!?,;:…]+(?=\s|$)|\n|\s[-–—]"
+# A phone's own last line is no part of what was said, nor is a name after a dash.
+_SIGNATURE = (
+    r"\n(?i:sent|get|enviado|envoy[eé]|obtener) (?i:from|desde|de|depuis|outlook)\b.{0,60}$"
+    r"|\s[-–—~] ?[^\W\d_a-z]\w{0,20}\.?( [^\W\d_a-z]\w{0,20}\.?)?$"
 )
-HELP_WORDS = frozenset("help info aide ayuda".split())
-START_WORDS = frozenset("start unstop".split())
-_STOP_PHRASES = (
-    r"^(please |por favor |svp )?(stop|unsubscribe|opt out)( all| now| please| it| this| texting)*"
-    r"( me| us| these| messages?| texts?| texting| sms)*$"
-    r"|\b(stop|quit) (texting|messaging|contacting|writing|sending)\b|\bunsubscribe me\b"
-    r"|\b(take|remove) (me|my number) (off|from)\b|\bdo ?n.?t (text|message|contact|write to) me\b"
-    r"|\bwrong (number|person)\b|\bno me (escriba|escriban|mande|manden|envie|envien)\b"
-    r"|\bne (m|me) ?(ecrivez|contactez) plus\b|\bdesabonner?\b|\bnumero equivocado\b"
-)
-_DOUBTFUL = (
-    r"\b(stop|unsubscribe|spam|report(ed|ing)?|lawyer|attorney|harass\w*|block(ed|ing)?|"
-    r"leave me alone|who is this|how did you get|scam|basta|dejen?|denuncia\w*|arretez)\b"
+# An iPhone's or Android's reaction quotes our own text, with its "Reply STOP".
+_REACTION = (
+    r"(?i)\W*(liked|disliked|loved|laughed at|emphasized|questioned|reacted \S+ to|to|removed an? "
+    r"\w+ from|le gustó|le encantó|a aimé|a adoré)\W{1,3}[\"“«]"
 )
 
 
@@ -2045,32 +2290,87 @@ def read_reply(
     >>> read_reply("S T O P!!").value, read_reply("please stop texting me").value
     ('stop', 'stop')
     >>> read_reply("is this spam?").value, read_reply("stop by at 5").value
-    ('perhaps stop', 'perhaps stop')
+    ('perhaps stop', 'nothing')
+    """
+    if is_keyword_stop(text, stop_words):
+        return Request.STOP
+    if _is_made_of(START_WORDS, start_words, text):
+        return Request.START
+    if _is_made_of(HELP_WORDS, help_words, text):
+        return Request.HELP
+    if re.match(_REACTION, text):
+        return Request.NOTHING
+    sentences = [text, *re.split(_SENTENCE_END, text)]
+    plain = [re.sub(_NOT_MEANT, " ", simplify_reply(each)).strip() for each in sentences]
+    said = dict.fromkeys([*plain, *map(_without_courtesies, plain)])
+    if any(re.search(_STOP_PHRASES, each) for each in said):
+        return Request.STOP
+    doubtful = any(re.search(_DOUBTS, each) for each in said)
+    return Request.PERHAPS_STOP if doubtful else Request.NOTHING
+
+
+def is_keyword_stop(text: str, stop_words: Iterable[str] = ()) -> bool:
+    """Tell a stop by keyword, which START may undo, from one in a person's own words.
+
+    >>> is_keyword_stop("Stop, please!"), is_keyword_stop("please stop texting me")
+    (True, False)
+    """
+    return _is_made_of(STOP_WORDS, stop_words, text) or _is_made_of(
+        _WHOLE_STOP_WORDS, (), text, with_courtesies=False
+    )
+
+
+def language_of(text: str) -> str:
+    """Name the language of a request's words: "en", "es" or "fr"; English when nothing tells.
+
+    >>> language_of("STOP"), language_of("no me escriban más"), language_of("Stop merci")
+    ('en', 'es', 'fr')
     """
     plain = simplify_reply(text)
-    joined = plain.replace(" ", "")
-    if joined in STOP_WORDS.union(simplify_reply(word).replace(" ", "") for word in stop_words):
-        return Request.STOP
-    if joined in START_WORDS.union(map(simplify_reply, start_words)):
-        return Request.START
-    if joined in HELP_WORDS.union(map(simplify_reply, help_words)):
-        return Request.HELP
-    if re.search(_STOP_PHRASES, plain):
-        return Request.STOP
-    return Request.PERHAPS_STOP if re.search(_DOUBTFUL, plain) else Request.NOTHING
+    hits = {}
+    for language in ("en", "es", "fr"):
+        tables = [_COURTESIES, _SMALL_WORDS]
+        if language != "en":  # STOP and INFO are written in every language: they tell nothing
+            tables += [STOP_WORDS, HELP_WORDS]
+        known = "|".join(table[language] for table in tables)
+        hits[language] = len(re.findall(rf"\b(?:{known})\b", plain))
+    return max(hits, key=lambda language: hits[language])
 
 
 def simplify_reply(text: str) -> str:
     """Fold case and accents; leave words of letters and digits, one space between them.
 
     >>> simplify_reply("  ¡ARRÊT, s'il vous plaît! 🙏")
-    'arret s il vous plait'
+    'arret sil vous plait'
     """
     import unicodedata
 
-    folded = unicodedata.normalize("NFKD", text.casefold())
-    letters = "".join(char for char in folded if not unicodedata.combining(char))
-    return " ".join(re.findall(r"[^\W_]+", letters))
+    # Letter by letter: a whole text of combining marks would take the square of its length to sort.
+    text = text.replace("\u00b4", "'")  # "don´t": on many phones the nearest key
+    text = re.sub(r" #(?!\w)", " number", text)  # "wrong #"
+    for _ in range(2):  # bold and circled letters know no case before they are taken apart
+        text = "".join(unicodedata.normalize("NFKD", char.casefold()) for char in text)
+    hidden = {"Mn", "Me", "Cf"}  # accents, and what has no width: soft hyphens, joiners, directions
+    seen = "".join(char for char in text if unicodedata.category(char) not in hidden)
+    return " ".join(re.findall(r"[^\W_]+", re.sub(r"['’‘ʼ`]", "", seen)))
+
+
+def _is_made_of(
+    table: Mapping[str, str], extra: Iterable[str], text: str, with_courtesies: bool = True
+) -> bool:
+    """Whether a text is one of the words, once or again and again, and nothing else."""
+    forms = [simplify_reply(each) for each in (text, re.sub(_SIGNATURE, "", text.strip()))]
+    forms = [re.sub(r"\b(\w) (?=\w\b)", r"\1", each) for each in forms]  # s t o p
+    if with_courtesies:
+        forms = [*forms, *map(_without_courtesies, forms)]
+    added = sorted((re.escape(simplify_reply(word)) for word in extra), key=len, reverse=True)
+    words = "|".join([*filter(None, added), *table.values()])
+    return any(form and not re.sub(rf"\b(?:{words})\b", "", form).strip() for form in forms)
+
+
+def _without_courtesies(plain: str) -> str:
+    polite = "|".join(_COURTESIES.values())
+    return " ".join(re.sub(rf"\b(?:{polite})\b", "", plain).split())
 
 
 # === 7 Store =====================================================================================
@@ -2082,7 +2382,43 @@ def simplify_reply(text: str) -> str:
 SCHEMA_VERSION = 1
 RETRY_ANYWAY = "--even-if-it-may-repeat"
 
-_SCHEMA = """
+# What SQLite understands as a time is kept in its own form. A day that is in no calendar passes
+# datetime() of some SQLites: '+0 days' makes it a real one.
+_TIME_TRIGGERS = "".join(
+    f"""
+CREATE TRIGGER {column}_checked_{name} BEFORE {event} ON scheduled_messages
+WHEN {may_lack} (
+    coalesce(datetime(NEW.{column}, '+0 days') NOT BETWEEN '2020' AND '2100', 1)
+    OR NEW.{column} GLOB '????-??-??*'
+    AND date(substr(NEW.{column}, 1, 10), '+0 days') IS NOT substr(NEW.{column}, 1, 10))
+BEGIN SELECT raise(ABORT,
+    '{column} is not a time of 2020 to 2099: write UTC as YYYY-MM-DD HH:MM:SS'); END;
+CREATE TRIGGER {column}_normal_{name} AFTER {event} ON scheduled_messages
+WHEN NEW.{column} IS NOT datetime(NEW.{column}, '+0 days')
+BEGIN
+    UPDATE scheduled_messages SET {column} = datetime(NEW.{column}, '+0 days') WHERE id = NEW.id;
+END;
+"""
+    for column, may_lack in (("scheduled_for", ""), ("sent_at", "NEW.sent_at IS NOT NULL AND"))
+    for name, event in (("insert", "INSERT"), ("update", f"UPDATE OF {column}"))
+)
+# Ten digits, or 1 and ten, however they are grouped: a hand-made row is found by its number too.
+_DIGITS = "NEW.phone_number"
+for _mark in " -().":
+    _DIGITS = f"replace({_DIGITS}, '{_mark}', '')"
+_NUMBER_TRIGGERS = "".join(
+    f"""
+CREATE TRIGGER number_normal_{name} AFTER {event} ON scheduled_messages
+WHEN NEW.phone_number NOT GLOB '+[1-9]*' AND {_DIGITS} NOT GLOB '*[^0-9]*'
+    AND (length({_DIGITS}) = 10 OR length({_DIGITS}) = 11 AND {_DIGITS} GLOB '1*')
+BEGIN
+    UPDATE scheduled_messages SET phone_number = '+1' || substr({_DIGITS}, -10) WHERE id = NEW.id;
+END;
+"""
+    for name, event in (("insert", "INSERT"), ("update", "UPDATE OF phone_number"))
+)
+
+_SCHEMA = f"""
 CREATE TABLE campaigns (
     name TEXT PRIMARY KEY,
     created_at TEXT NOT NULL,
@@ -2106,11 +2442,16 @@ CREATE TABLE scheduled_messages (
     updated_at TEXT NOT NULL DEFAULT (datetime('now')),
     held_because TEXT,                       -- NULL: free to go
     anyway INTEGER NOT NULL DEFAULT 0 CHECK (anyway IN (0, 1)),
-    attempts INTEGER NOT NULL DEFAULT 0,     -- passing refusals so far
+    attempts INTEGER NOT NULL DEFAULT 0      -- passing refusals so far
+        CHECK (typeof(attempts) = 'integer'),
     timezone TEXT NOT NULL DEFAULT '',
     consent_at TEXT NOT NULL DEFAULT '',
     consent_source TEXT NOT NULL DEFAULT '',
-    actor TEXT                               -- the writer's signature, moved to events at once
+    actor TEXT,                              -- the writer's signature, moved to events at once
+    CONSTRAINT "a text is no blob: CAST it AS TEXT"
+    CHECK ('blob' NOT IN (typeof(phone_number), typeof(customer_name), typeof(message_content),
+        typeof(scheduled_for), typeof(campaign_message_id), typeof(campaign_name),
+        typeof(error_message), typeof(held_because)))
 );
 CREATE INDEX rows_due ON scheduled_messages (scheduled_for, id)
     WHERE status = 'scheduled' AND held_because IS NULL;
@@ -2149,6 +2490,7 @@ CREATE TABLE segments (
     total INTEGER NOT NULL,
     status TEXT NOT NULL CHECK (status IN ('sending', 'sent', 'failed', 'unconfirmed')),
     message_reference INTEGER,               -- TP-MR as the modem gave it
+    reference_before INTEGER,                -- the SIM's last TP-MR before this one; NULL: unknown
     submitted_at TEXT NOT NULL,
     answered_at TEXT,
     delivered_at TEXT,
@@ -2172,8 +2514,11 @@ CREATE TABLE inbound (
 CREATE INDEX inbound_unread ON inbound (id) WHERE read_at IS NULL;
 
 CREATE TABLE opt_outs (
-    phone_number TEXT PRIMARY KEY,
-    at TEXT NOT NULL,
+    phone_number TEXT PRIMARY KEY
+        CONSTRAINT "phone_number is + and 8 to 15 digits, like +12135551234"
+        CHECK (phone_number GLOB '+[1-9]*' AND length(phone_number) BETWEEN 9 AND 16
+            AND substr(phone_number, 2) NOT GLOB '*[^0-9]*'),
+    at TEXT NOT NULL DEFAULT (datetime('now')),
     words TEXT NOT NULL DEFAULT '',
     reason TEXT NOT NULL DEFAULT ''
 ) WITHOUT ROWID;
@@ -2194,24 +2539,8 @@ CREATE TRIGGER events_keep BEFORE UPDATE ON events
 BEGIN SELECT raise(ABORT, 'events is the audit: it is only added to'); END;
 CREATE TRIGGER events_stay BEFORE DELETE ON events
 BEGIN SELECT raise(ABORT, 'events is the audit: it is only added to'); END;
-
-CREATE TRIGGER time_checked_insert BEFORE INSERT ON scheduled_messages
-WHEN coalesce(datetime(NEW.scheduled_for), '') < '2020'
-BEGIN SELECT raise(ABORT, 'scheduled_for is not a time: write UTC as YYYY-MM-DD HH:MM:SS'); END;
-CREATE TRIGGER time_checked_update BEFORE UPDATE OF scheduled_for ON scheduled_messages
-WHEN coalesce(datetime(NEW.scheduled_for), '') < '2020'
-BEGIN SELECT raise(ABORT, 'scheduled_for is not a time: write UTC as YYYY-MM-DD HH:MM:SS'); END;
-CREATE TRIGGER time_normal_insert AFTER INSERT ON scheduled_messages
-WHEN NEW.scheduled_for IS NOT datetime(NEW.scheduled_for)
-BEGIN
-    UPDATE scheduled_messages SET scheduled_for = datetime(NEW.scheduled_for) WHERE id = NEW.id;
-END;
-CREATE TRIGGER time_normal_update AFTER UPDATE OF scheduled_for ON scheduled_messages
-WHEN NEW.scheduled_for IS NOT datetime(NEW.scheduled_for)
-BEGIN
-    UPDATE scheduled_messages SET scheduled_for = datetime(NEW.scheduled_for) WHERE id = NEW.id;
-END;
-
+{_TIME_TRIGGERS}
+{_NUMBER_TRIGGERS}
 CREATE TRIGGER touched AFTER UPDATE OF phone_number, customer_name, message_content, scheduled_for,
     status, campaign_name, sent_at, error_message, held_because, anyway ON scheduled_messages
 WHEN NEW.updated_at IS OLD.updated_at
@@ -2313,17 +2642,27 @@ _BEGUN = """EXISTS (SELECT 1 FROM messages m JOIN segments g ON g.message_id = m
     WHERE m.scheduled_message_id = s.id AND g.status <> 'failed')"""
 
 
+# What no longer is a time counts as long past: the row is called expired and held, alone.
+_LONG_PAST = datetime(2020, 1, 1, tzinfo=UTC)
+
+
+def _to_time(stored: Any) -> datetime:
+    with suppress(ValueError, TypeError):
+        return from_database_time(stored)
+    return _LONG_PAST
+
+
 def _to_row(record: Sequence[Any]) -> StoredRow:
     return StoredRow(
         id=MessageId(record[0]),
         phone_number=str(record[1]),
         customer_name=str(record[2]),
         message_content=str(record[3]),
-        scheduled_for=from_database_time(record[4]),
+        scheduled_for=_to_time(record[4]),
         status=RowStatus(record[5]),
         campaign_name=str(record[6]),
         campaign_message_id=str(record[7]),
-        sent_at=from_database_time(record[8]) if record[8] else None,
+        sent_at=_to_time(record[8]) if record[8] else None,
         error_message=str(record[9]),
         held_because=str(record[10]),
         anyway=bool(record[11]),
@@ -2348,13 +2687,14 @@ class RowFilter(NamedTuple):
     held: bool = False
     find: str | None = None
     unconfirmed: bool = False
+    free: bool = False  # scheduled, and nobody holds it back
 
     def where(self) -> tuple[str, list[object]]:
         """Give the SQL condition and its parameters."""
         terms: list[str] = ["1"]
         given: list[object] = []
-        for column in ("status", "campaign_name", "phone_number"):
-            value = {"status": self.status, "campaign_name": self.campaign}.get(column, self.number)
+        named = {"status": self.status, "campaign_name": self.campaign, "phone_number": self.number}
+        for column, value in named.items():
             if value is not None:
                 terms.append(f"s.{column} = ?")
                 given.append(value)
@@ -2363,6 +2703,8 @@ class RowFilter(NamedTuple):
             given += self.ids
         if self.held:
             terms.append("s.held_because IS NOT NULL AND s.status = 'scheduled'")
+        if self.free:
+            terms.append(_FREE)
         if self.find is not None:
             columns = "s.customer_name || ' ' || s.phone_number || ' ' || s.message_content"
             terms.append(f"instr(lower({columns}), lower(?)) > 0")
@@ -2395,6 +2737,7 @@ class Database:
                 with suppress(OSError):  # group members share it; SQLite itself never gives them w
                     Path(path).chmod(0o660)
                 database.all("PRAGMA page_size = 1024")
+            database._check_version()
             database.all("PRAGMA journal_mode = WAL")
             database.all("PRAGMA synchronous = FULL")
             database.all("PRAGMA foreign_keys = ON")
@@ -2471,6 +2814,8 @@ class Database:
                 f"{self.path} was written by a newer smsbox (schema {version}, this one knows"
                 f" {SCHEMA_VERSION}): install that version again"
             )
+        if version == 0 and self.one("SELECT 1 FROM sqlite_master LIMIT 1"):
+            raise StoreError(f"{self.path}: {_NOT_OURS}")
         return version
 
     def _migrate(self) -> None:
@@ -2488,7 +2833,10 @@ def _connect(uri: str, path: str) -> sqlite3.Connection:
 
     with _sqlite_words(path):
         # Below the watchdog's time: a stuck writer elsewhere must not look like a hang of ours.
-        return sqlite3.connect(uri, uri=True, timeout=30, isolation_level=None)
+        connection = sqlite3.connect(uri, uri=True, timeout=30, isolation_level=None)
+    # By hand a text may hold octets that are no UTF-8: they must not keep other rows from us.
+    connection.text_factory = lambda octets: str(octets, "utf-8", "replace")
+    return connection
 
 
 def _split_statements(script: str) -> Iterator[str]:
@@ -2511,6 +2859,9 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+_NOT_OURS = "it is no smsbox database: name another with --database"
+
+
 @contextmanager
 def _sqlite_words(path: str) -> Iterator[None]:
     import sqlite3
@@ -2527,8 +2878,8 @@ def _sqlite_words(path: str) -> Iterator[None]:
             "readonly": "it can't be written: use sudo, or join the group smsbox",
             "full": "the disk is full: make room, nothing is lost",
             "malformed": "it is damaged: keep the file, and restore a copy",
-            "not a database": "it is no smsbox database: name another with --database",
-            "no such table": "it is no smsbox database: name another with --database",
+            "not a database": _NOT_OURS,
+            "no such table": _NOT_OURS,
         }
         mend = next((mend for word, mend in mends.items() if word in said), said)
         raise StoreError(f"{path}: {mend}") from error
@@ -2620,9 +2971,11 @@ class Store:
         )
 
     def sent_sequences(self, bubble: BubbleId) -> frozenset[int]:
-        """Give the segments of a bubble that the service centre has."""
+        """Give the segments of a bubble that the network has; of one it may not have told us."""
         found = self.database.all(
-            "SELECT sequence FROM segments WHERE message_id = ? AND status = 'sent'", (bubble,)
+            "SELECT sequence FROM segments WHERE message_id = ?"
+            " AND status IN ('sent', 'unconfirmed')",
+            (bubble,),
         )
         return frozenset(record[0] for record in found)
 
@@ -2638,7 +2991,7 @@ class Store:
         found = self.database.one(
             "SELECT max(sent_at) FROM scheduled_messages INDEXED BY rows_sent WHERE status = 'sent'"
         )[0]
-        return from_database_time(found) if found else None
+        return _to_time(found) if found else None
 
     def awaits_person(self) -> bool:
         """Tell whether something held, unconfirmed, failed or unread waits for the operator."""
@@ -2693,7 +3046,9 @@ class Store:
                 return False
         return True
 
-    def begin_segment(self, bubble: Bubble, sequence: int, total: int, now: datetime) -> bool:
+    def begin_segment(
+        self, bubble: Bubble, sequence: int, total: int, reference_before: int | None, now: datetime
+    ) -> bool:
         """Write down, before the modem acts, that a segment is about to be handed over.
 
         False: the bubble was cancelled meanwhile.
@@ -2706,11 +3061,12 @@ class Store:
             ):
                 return False
             self.database.change(
-                "INSERT INTO segments (message_id, sequence, total, status, submitted_at)"
-                " VALUES (?, ?, ?, 'sending', ?) ON CONFLICT (message_id, sequence) DO UPDATE"
-                " SET status = 'sending', submitted_at = excluded.submitted_at,"
-                " error_message = NULL",
-                (bubble.id, sequence, total, to_database_time(now)),
+                "INSERT INTO segments (message_id, sequence, total, status, submitted_at,"
+                " reference_before) VALUES (?, ?, ?, 'sending', ?, ?)"
+                " ON CONFLICT (message_id, sequence) DO UPDATE SET status = 'sending',"
+                " submitted_at = excluded.submitted_at, error_message = NULL,"
+                " reference_before = excluded.reference_before",
+                (bubble.id, sequence, total, to_database_time(now), reference_before),
             )
         return True
 
@@ -2726,17 +3082,37 @@ class Store:
                 " WHERE message_id = ? AND sequence = ? AND status = 'sending'",
                 (reference, at, bubble.id, sequence),
             )
-            if sequence < total:
-                return
+            if sequence == total:
+                self._end_as_sent(bubble, at)
+
+    def mark_handed_over(
+        self, bubble: Bubble, sequence: int, total: int, words: str, now: datetime
+    ) -> None:
+        """The SIM says that the modem handed a segment over; its message goes on behind it."""
+        at = to_database_time(now)
+        with self.database.transaction():
             self.database.change(
-                "UPDATE messages SET status = 'sent', sent_at = ? WHERE id = ?", (at, bubble.id)
+                "UPDATE segments SET status = 'unconfirmed', error_message = ?,"
+                " message_reference = (reference_before + 1) % 256"
+                " WHERE message_id = ? AND sequence = ? AND status = 'sending'",
+                (words, bubble.id, sequence),
             )
-            if bubble.row_id is not None and self.next_bubble(bubble.row_id) is None:
-                self.database.change(
-                    "UPDATE scheduled_messages SET status = 'sent', sent_at = ?, updated_at = ?,"
-                    " error_message = NULL, actor = 'daemon' WHERE id = ? AND status = 'scheduled'",
-                    (at, at, bubble.row_id),
-                )
+            if sequence == total:
+                self._end_as_sent(bubble, at)
+
+    def _end_as_sent(self, bubble: Bubble, at: str) -> None:
+        self.database.change(
+            "UPDATE messages SET status = 'sent', sent_at = ? WHERE id = ?", (at, bubble.id)
+        )
+        if bubble.row_id is not None and self.next_bubble(bubble.row_id) is None:
+            self.database.change(
+                "UPDATE scheduled_messages SET status = 'sent', sent_at = ?, updated_at = ?,"
+                " error_message = (SELECT 'bubble ' || m.bubble || ', ' || g.error_message"
+                " FROM messages m JOIN segments g ON g.message_id = m.id"
+                " WHERE m.scheduled_message_id = ? AND g.status = 'unconfirmed' LIMIT 1),"
+                " actor = 'daemon' WHERE id = ? AND status = 'scheduled'",
+                (at, at, bubble.row_id, bubble.row_id),
+            )
 
     def withdraw_segment(self, bubble: Bubble, sequence: int) -> None:
         """Take back a segment that surely was not handed over."""
@@ -2776,22 +3152,20 @@ class Store:
         said = f"may have been sent: bubble {bubble.number} of {bubbles}, {words}"
         self._end_bubble(bubble, sequence, BubbleStatus.UNCONFIRMED, words, said, now)
 
-    def recover(self, now: datetime) -> list[MessageId]:
-        """After a start: call unconfirmed what was with the modem; give the rows concerned."""
+    def recover(self) -> list[Unsettled]:
+        """After a start: give the segments that were with the modem when smsbox stopped."""
+        self.database.change(
+            "UPDATE messages SET status = 'queued'"
+            " WHERE status IN ('queued', 'sending') AND status = 'sending' AND NOT EXISTS"
+            " (SELECT 1 FROM segments WHERE message_id = messages.id AND status = 'sending')"
+        )
         found = self.database.all(
             "SELECT m.id, m.scheduled_message_id, m.bubble, m.phone_number, m.body, m.status, '',"
-            " g.sequence, g.total FROM segments g JOIN messages m ON m.id = g.message_id"
-            " WHERE g.status = 'sending'"
+            " g.sequence, g.total, g.reference_before"
+            " FROM segments g JOIN messages m ON m.id = g.message_id WHERE g.status = 'sending'"
         )
-        for record in found:
-            words = f"segment {record[7]} of {record[8]}: smsbox stopped while the modem had it"
-            self.mark_unconfirmed(_to_bubble(record), record[7], words, now)
-        with self.database.transaction():
-            self.database.change(
-                "UPDATE messages SET status = 'queued'"
-                " WHERE status IN ('queued', 'sending') AND status = 'sending'"
-            )
-        return [MessageId(record[1]) for record in found if record[1] is not None]
+        words = "smsbox stopped while the modem had it"
+        return [Unsettled(_to_bubble(r), r[7], r[8], r[9], words) for r in found]
 
     def reschedule_many(
         self, moves: Sequence[tuple[MessageId, datetime]], now: datetime, actor: str
@@ -2898,8 +3272,8 @@ class Inbox:
         """Suppress a number and cancel all its scheduled rows; give how many."""
         at = to_database_time(now)
         self.database.change(
-            "INSERT INTO opt_outs (phone_number, at, words, reason) VALUES (?, ?, ?, ?)"
-            " ON CONFLICT DO NOTHING",
+            # Ignored: who is known, and a sender that is no number (nobody can write to it).
+            "INSERT OR IGNORE INTO opt_outs (phone_number, at, words, reason) VALUES (?, ?, ?, ?)",
             (number, at, words, reason),
         )
         return self.database.change(
@@ -2922,33 +3296,66 @@ class Inbox:
         )
 
     def mark_delivered(self, number: str, reference: int, at: datetime) -> BubbleId | None:
-        """Match a report to the latest segment with that recipient and reference."""
+        """Match a report to the latest segment with that recipient and reference.
+
+        It settles what was unconfirmed: who reports a text delivered has had it.
+        """
         found = self.database.one(
-            "SELECT g.id, g.message_id FROM segments g JOIN messages m ON m.id = g.message_id"
-            " WHERE g.message_reference = ? AND g.status = 'sent' AND g.delivered_at IS NULL"
-            " AND m.phone_number = ? ORDER BY g.submitted_at DESC LIMIT 1",
-            (reference, number),
+            "SELECT g.id, g.message_id, g.status FROM segments g"
+            " JOIN messages m ON m.id = g.message_id"
+            " WHERE g.delivered_at IS NULL AND m.phone_number = ?"
+            " AND (g.status = 'sent' AND g.message_reference = ?"
+            " OR g.status = 'unconfirmed' AND (g.reference_before + 1) % 256 = ?)"
+            " ORDER BY g.submitted_at DESC, g.id DESC LIMIT 1",
+            (number, reference, reference),
         )
         if not found:
             return None
+        segment, bubble, status = found
         with self.database.transaction():
             self.database.change(
-                "UPDATE segments SET delivered_at = ? WHERE id = ?",
-                (to_database_time(at), found[0]),
+                "UPDATE segments SET delivered_at = ?, status = 'sent', message_reference = ?"
+                " WHERE id = ?",
+                (to_database_time(at), reference, segment),
             )
+            if status == BubbleStatus.UNCONFIRMED.value:
+                self._settle(bubble, to_database_time(at))
             self.database.change(
                 "UPDATE messages SET delivered_at = ? WHERE id = ? AND status = 'sent' AND NOT"
                 " EXISTS (SELECT 1 FROM segments WHERE message_id = ? AND delivered_at IS NULL)",
-                (to_database_time(at), found[1], found[1]),
+                (to_database_time(at), bubble, bubble),
             )
-        return BubbleId(found[1])
+        return BubbleId(bubble)
 
-    def texts(self, unread: bool) -> list[Any]:
+    def _settle(self, bubble: int, at: str) -> None:
+        """A delivered segment was sent: so is its bubble, and its row, if nothing is missing."""
+        self.database.change(
+            "UPDATE messages SET status = CASE WHEN (SELECT count(*) FROM segments WHERE"
+            " message_id = messages.id AND status = 'sent') = (SELECT max(total) FROM segments"
+            " WHERE message_id = messages.id) THEN 'sent' ELSE 'failed' END, sent_at = ?"
+            " WHERE id = ? AND status = 'unconfirmed'",
+            (at, bubble),
+        )
+        row_id = self.database.one(
+            "SELECT scheduled_message_id FROM messages WHERE id = ?", (bubble,)
+        )[0]
+        self.database.change(
+            "UPDATE scheduled_messages SET error_message = CASE WHEN EXISTS (SELECT 1 FROM"
+            " messages WHERE scheduled_message_id = ? AND status <> 'sent')"
+            " THEN 'it was delivered after all, the rest was not sent' END,"
+            " status = CASE WHEN EXISTS (SELECT 1 FROM messages WHERE scheduled_message_id = ?"
+            " AND status <> 'sent') THEN status ELSE 'sent' END, sent_at = ?, updated_at = ?,"
+            " actor = 'daemon' WHERE id = ? AND status = 'failed'",
+            (row_id, row_id, at, at, row_id),
+        )
+
+    def texts(self, unread: bool, sender: str | None = None) -> list[Any]:
         """Give (id, received_at, sender, body, request, read_at), oldest first."""
-        only = "WHERE read_at IS NULL" if unread else ""
+        only = "AND read_at IS NULL" if unread else ""
         return self.database.all(
-            f"SELECT id, received_at, sender, body, request, read_at FROM inbound {only}"
-            " ORDER BY id"
+            "SELECT id, received_at, sender, body, request, read_at FROM inbound"
+            f" WHERE sender = coalesce(?, sender) {only} ORDER BY id",
+            (sender,),
         )
 
     def mark_read(self, now: datetime) -> None:
@@ -2957,10 +3364,12 @@ class Inbox:
             "UPDATE inbound SET read_at = ? WHERE read_at IS NULL", (to_database_time(now),)
         )
 
-    def opt_outs(self) -> list[Any]:
-        """Give (phone_number, at, words, reason)."""
+    def opt_outs(self, number: str | None = None) -> list[Any]:
+        """Give (phone_number, at, words, reason) of all, or of one number."""
         return self.database.all(
-            "SELECT phone_number, at, words, reason FROM opt_outs ORDER BY at, phone_number"
+            "SELECT phone_number, at, words, reason FROM opt_outs"
+            " WHERE phone_number = coalesce(?, phone_number) ORDER BY at, phone_number",
+            (number,),
         )
 
 
@@ -2998,6 +3407,11 @@ class Desk:
             " ORDER BY sequence",
             (bubble,),
         )
+
+    def consent(self, row_id: MessageId) -> tuple[str, str]:
+        """Give when and how the recipient of a row asked to be written to, as the CSV says."""
+        sql = "SELECT consent_at, consent_source FROM scheduled_messages WHERE id = ?"
+        return self.database.one(sql, (row_id,)) or ("", "")
 
     def events(self, row_id: MessageId) -> list[Any]:
         """Give (at, actor, event, detail) of a row, oldest first."""
@@ -3040,7 +3454,7 @@ class Desk:
             f" WHERE status IN ('queued', 'sending')) AND {_BEGUN})"
             " ORDER BY s.scheduled_for, s.id"
         )
-        return [(MessageId(row_id), from_database_time(at)) for row_id, at in found]
+        return [(MessageId(row_id), _to_time(at)) for row_id, at in found]
 
     def last_scheduled(self) -> datetime | None:
         """Give the time of the last message in the queue, paused campaigns included."""
@@ -3048,7 +3462,7 @@ class Desk:
             "SELECT scheduled_for FROM scheduled_messages WHERE status = 'scheduled'"
             " AND held_because IS NULL ORDER BY scheduled_for DESC LIMIT 1"
         )
-        return from_database_time(found[0]) if found else None
+        return _to_time(found[0]) if found else None
 
     def is_busy_between(self, first: datetime, last: datetime) -> bool:
         """Tell whether the queue has a message in a span of time."""
@@ -3768,6 +4182,28 @@ class Modem:
         used = parse_fields(self.ask("AT+CPMS?", "+CPMS:"))[1:3]
         self.storage_full = len(used) == 2 and used[0] == used[1] != "0"
 
+    def read_last_reference(self) -> int | None:
+        """Read the last TP-MR that was used, from EF_SMSS of the SIM (TS 51.011, file 6F43).
+
+        None where the modem or the SIM does not tell.
+        """
+        told = parse_fields(self.ask("AT+CRSM=176,28483,0,0,2", "+CRSM:"))
+        if told[0] != "144" or len(told) < 3 or not re.fullmatch("[0-9A-Fa-f]{4,}", told[2]):
+            return None
+        return int(told[2][:2], 16)
+
+    def has_restarted(self) -> bool:
+        """Tell whether the modem has said, since its notices were last taken, that it started."""
+        return any(map(is_reboot, self._notices))
+
+    def take_late_reference(self) -> int | None:
+        """Give the message reference that came after its time, once."""
+        for line in list(self._notices):
+            if match := re.match(r"\+CMGS:\s*(\d+)", line):
+                self._notices.remove(line)
+                return int(match[1]) & 0xFF
+        return None
+
     # --- healing
 
     def reset_radio(self) -> None:
@@ -3916,6 +4352,7 @@ class Modem:
             if final:
                 self._judge_refusal(final, self._clock.monotonic() - begun)
             if is_reboot(line):
+                self._note(line)
                 self._out_of_step = True
                 raise OutcomeUnknown("the modem started anew after the hand-over")
             if pdu not in line:  # echo
@@ -4273,6 +4710,22 @@ def _read_max_error_us() -> int:
     return int(timex[3]) if plausible else _SYNCED_BELOW_US
 
 
+def read_power_mark(port: str) -> str:
+    """Name this life of a device: another boot of the Pi or another plugging gives another mark.
+
+    A UART does not tell when its modem loses power, so each process sees another one there.
+    """
+    boot = _BOOT_ID.read_text().strip() if _BOOT_ID.exists() else ""
+    path = os.path.realpath(port)
+    if not os.path.exists(path) or re.match(r"/dev/tty(S|AMA)\d", path):
+        return f"{boot} {os.getpid()}"
+    node = os.stat(path)
+    return f"{boot} {node.st_rdev} {node.st_ino} {node.st_ctime_ns}"
+
+
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
 # --- the service manager
 
 
@@ -4602,6 +5055,7 @@ _WATCH_S = {True: 60.0, False: 600.0}  # how often signal and registration are l
 _SWEEP_S = 300.0  # how often stored texts are looked for: notifications get lost
 _CUT_AFTER = timedelta(hours=1)  # a message cut in half for longer waits for a person
 _BACK_OFF_S = (1.0, 2.0, 5.0)
+_UNCHANGED_FOR_S = 10.0
 _FAILURES_TO_PAUSE = 3
 _TROUBLES_TO_RESET = 3
 _HEAL_AFTER_S = 600.0  # without a network: the radio is reset, then the modem, ever more rarely
@@ -4639,6 +5093,10 @@ class Link:
         self.wake_at = 0.0  # when tend() wants to be called again, monotonic
         self.sweep_at = 0.0
         self.resets = 0  # how often the modem was healed by force
+        self.attachments = 0
+        # Since the last segment was handed over; the service takes them back before the next.
+        self.lost_power = False
+        self.changed_sim = False
         self.warnings: frozenset[str] = frozenset()  # what the operator should know, told once
         self._settings = settings
         self._around = around
@@ -4772,7 +5230,9 @@ class Link:
     def _attach(self, modem: Modem) -> None:
         attach_guarded(modem, self._settings, self._state)
         self._attached = True
+        self.attachments += 1
         self.sweep_at = 0.0
+        self._compare_power_mark(modem)
         who = modem.identity
         if who.imei and who.imei != self._state.get_state("modem_imei"):
             self._state.set_state("modem_imei", who.imei)
@@ -4785,11 +5245,20 @@ class Link:
         if note := find_quirk(who.model).note:
             logging.warning("modem: %s", note)
 
+    def _compare_power_mark(self, modem: Modem) -> None:
+        """Find out whether the modem may have lost its power since it was last attached."""
+        mark = read_power_mark(self._port.name) if self._port else ""
+        known = self._state.get_state("power_mark")
+        self.lost_power |= mark != known or modem.has_restarted()
+        if mark != known:
+            self._state.set_state("power_mark", mark)
+
     def _notice_another_sim(self, iccid: str) -> None:
         """With messages waiting another SIM is another sender: the box pauses and asks."""
         known = self._state.get_state("iccid")
         if not iccid or iccid == known:
             return
+        self.changed_sim = bool(known)
         with self._database.transaction():
             self._state.set_state("iccid", iccid)
             if known and self._state.last_scheduled():
@@ -4935,6 +5404,7 @@ class Intake:
         notices = modem.take_notices()
         if notices.weak_power:
             self._link.note_weak_power()
+        self._link.lost_power |= notices.restarted
         if notices.restarted or notices.sim_gone:
             self._link.attach_again("it started anew" if notices.restarted else "the SIM is out")
             return
@@ -5094,6 +5564,10 @@ class Service:
         self._trusted_by = "" if config.clock.require_trust else "nobody was asked"
         self._owed: list[Callable[[], None]] = []  # what was done but could not be written down
         self._disk_words = ""
+        self._unsettled: list[Unsettled] = []  # nothing is sent before their outcome is settled
+        self._unchanged_since: float | None = None  # when the SIM first said that nothing was sent
+        self._last_reference: int | None = None  # the SIM's last TP-MR, where it is known
+        self._reference_of = 0  # the attachment for which it is
         self._refused_in_a_row: dict[str, RefusalClass] = {}  # number -> why, since the last sent
 
     # --- the loop
@@ -5123,6 +5597,7 @@ class Service:
         self._look_at_clock()
         self._link.tend(self._is_busy())
         if self._link.modem is not None and self._link.is_ready():
+            self._settle(self._link.modem)
             self._intake.take_in(self._link.modem)
         wake_at = self._send_what_is_due()
         is_open_now = is_open(self._clock.now(), self._config.business_hours)
@@ -5170,8 +5645,7 @@ class Service:
             "smsbox %s starts database=%s scheduled=%d held=%d",
             VERSION, self._database.path, counts["scheduled"], counts["held"],
         )  # fmt: skip
-        for row_id in self._store.recover(self._clock.now()):
-            logging.warning("unconfirmed message=%d: the stop came while the modem had it", row_id)
+        self._unsettled = self._store.recover()
 
     def _pay_what_is_owed(self) -> None:
         while self._owed:
@@ -5191,6 +5665,8 @@ class Service:
     def _send_what_is_due(self) -> float:
         now, monotonic = self._clock.now(), self._clock.monotonic()
         poll_at = monotonic + self._config.service.poll_seconds
+        if self._unsettled:
+            return min(poll_at, monotonic + 1.0)
         row = self._find_row(now)
         if row is None:
             return poll_at
@@ -5312,7 +5788,9 @@ class Service:
             self._clock.until(self._clock.monotonic())  # a stop is heard between segments
             if self._desk.get_state("paused_now"):
                 return
-            if not self._store.begin_segment(bubble, sequence, len(pdus), self._clock.now()):
+            before = self._know_last_reference(modem)
+            now = self._clock.now()
+            if not self._store.begin_segment(bubble, sequence, len(pdus), before, now):
                 return
             self._face.show_sending(True)
             if not self._submit(row, bubble, sequence, len(pdus), modem, pdu, octets):
@@ -5332,12 +5810,10 @@ class Service:
         try:
             reference = modem.submit(pdu, octets)
         except OutcomeUnknown as unknown:
-            words = f"segment {sequence} of {total}: {unknown}"
-            now = self._clock.now()
-            self._record(lambda: self._store.mark_unconfirmed(bubble, sequence, words, now))
-            logging.warning("unconfirmed %s: %s", place, unknown)
-            if self._is_third_of_its_kind(row, RefusalClass.UNKNOWN):
-                self._pause(self._explain_refusal(RefusalClass.UNKNOWN, str(unknown)))
+            before, self._last_reference = self._last_reference, None
+            self._unsettled.append(Unsettled(bubble, sequence, total, before, str(unknown)))
+            if not self._follows_references(modem):
+                self._end_unsettled("")
             return False
         except Refused as refused:
             logging.warning("refused %s: %s", place, refused)
@@ -5350,10 +5826,86 @@ class Service:
             raise
         now = self._clock.now()
         self._record(lambda: self._store.mark_segment_sent(bubble, sequence, total, reference, now))
+        self._learn_reference(modem, reference)
         logging.info("sent %s mr=%d in=%.1fs", place, reference, self._clock.monotonic() - begun)
         self._refused_in_a_row.clear()
         self._link.praise()
         return True
+
+    # --- outcomes that were not seen
+
+    def _reference_key(self, modem: Modem) -> str:
+        return f"reference {modem.identity.imei} {modem.identity.iccid}"
+
+    def _follows_references(self, modem: Modem) -> bool:
+        """Tell whether this SIM's file was seen to follow this modem's +CMGS."""
+        return self._desk.get_state(self._reference_key(modem)) == "follows"
+
+    def _learn_reference(self, modem: Modem, reference: int) -> None:
+        """Look once, after the first answered segment, whether the SIM's file tells the same."""
+        self._last_reference = reference
+        key = self._reference_key(modem)
+        if modem.identity.iccid and not self._desk.get_state(key):
+            told = modem.read_last_reference()
+            self._desk.set_state(key, "follows" if told == reference else "does not follow")
+
+    def _know_last_reference(self, modem: Modem) -> int | None:
+        """Give the SIM's last reference before a segment; what happens from here on is new."""
+        if self._reference_of != self._link.attachments:
+            self._reference_of, self._last_reference = self._link.attachments, None
+        if self._last_reference is None and self._follows_references(modem):
+            self._last_reference = modem.read_last_reference()
+        self._link.lost_power = self._link.changed_sim = False
+        return self._last_reference
+
+    def _settle(self, modem: Modem) -> None:
+        """Find out what became of the segment whose answer was not seen, before anything is sent.
+
+        The SIM's last reference tells: advanced by one, the modem has handed it over; unchanged,
+        and still so ten seconds later, nothing was submitted, if the modem kept its power all the
+        while. Anything else proves nothing, and a person decides.
+        """
+        if not self._unsettled:
+            return
+        bubble, sequence, total, before, words = self._unsettled[0]
+        now, told = self._clock.now(), None
+        late = modem.take_late_reference()
+        if late is not None:
+            self._end_unsettled("its answer came late", lambda: self._store.mark_segment_sent(
+                bubble, sequence, total, late, now))  # fmt: skip
+            return
+        if before is not None and self._follows_references(modem) and not self._link.changed_sim:
+            told = modem.read_last_reference()
+        if told is not None and before is not None and told == (before + 1) % 256:
+            said = f"segment {sequence} of {total}: {words}; the SIM says it was handed over"
+            self._end_unsettled("the SIM says it was handed over", lambda: (
+                self._store.mark_handed_over(bubble, sequence, total, said, now)))  # fmt: skip
+        elif told is None or told != before or self._link.lost_power or modem.has_restarted():
+            self._end_unsettled("")
+        elif self._stays_unchanged():
+            self._end_unsettled("the SIM says nothing was submitted", lambda: (
+                self._store.withdraw_segment(bubble, sequence)))  # fmt: skip
+
+    def _stays_unchanged(self) -> bool:
+        """Tell whether the SIM says so for long enough; a modem may still be at work."""
+        monotonic = self._clock.monotonic()
+        self._unchanged_since = self._unchanged_since or monotonic
+        return monotonic - self._unchanged_since >= _UNCHANGED_FOR_S
+
+    def _end_unsettled(self, found: str, write: Callable[[], None] | None = None) -> None:
+        """Write down what became of it; with nothing found it is unconfirmed."""
+        self._unchanged_since = None
+        bubble, sequence, total, _, words = self._unsettled.pop(0)
+        place = f"message={bubble.row_id} bubble={bubble.number} segment={sequence}/{total}"
+        if write is not None:
+            self._record(write)
+            logging.warning("settled %s: %s; %s", place, words, found)
+            return
+        said, now = f"segment {sequence} of {total}: {words}", self._clock.now()
+        self._record(lambda: self._store.mark_unconfirmed(bubble, sequence, said, now))
+        logging.warning("unconfirmed %s: %s", place, words)
+        if self._is_third_of_its_kind(bubble.phone_number, RefusalClass.UNKNOWN):
+            self._pause(self._explain_refusal(RefusalClass.UNKNOWN, words))
 
     def _answer_refusal(
         self, row: StoredRow, bubble: Bubble, sequence: int, refused: Refused
@@ -5362,7 +5914,7 @@ class Service:
         if kind is RefusalClass.NETWORK:
             self._record(lambda: self._store.withdraw_segment(bubble, sequence))
             self._link.wait_for_network(words)
-        elif kind is RefusalClass.ACCOUNT or self._is_third_of_its_kind(row, kind):
+        elif kind is RefusalClass.ACCOUNT or self._is_third_of_its_kind(row.phone_number, kind):
             # The row stays scheduled: resume tries it first, and alone.
             self._record(lambda: self._store.withdraw_segment(bubble, sequence))
             self._pause(self._explain_refusal(kind, words))
@@ -5397,13 +5949,13 @@ class Service:
             self._store.reschedule_many(moves, now, "daemon")
             self._store.postpone(row, later, words, now)
 
-    def _is_third_of_its_kind(self, row: StoredRow, kind: RefusalClass) -> bool:
+    def _is_third_of_its_kind(self, number: str, kind: RefusalClass) -> bool:
         """The same for three recipients in a row speaks of the box, not of the recipients."""
         if kind is RefusalClass.TRANSIENT:
             return False
         if set(self._refused_in_a_row.values()) - {kind}:
             self._refused_in_a_row.clear()
-        self._refused_in_a_row[row.phone_number] = kind
+        self._refused_in_a_row[number] = kind
         if len(self._refused_in_a_row) < _FAILURES_TO_PAUSE:
             return False
         self._refused_in_a_row.clear()
@@ -5551,6 +6103,8 @@ class SimulatedModem:
             return f"{listed}\r\n\r\nOK\r\n".encode()
         elif re.fullmatch(r'AT\+CPMS="\w\w"', command):
             return f"\r\n+CPMS: {len(self.stored)},50,0,50,0,50\r\n\r\nOK\r\n".encode()
+        elif command == "AT+CRSM=176,28483,0,0,2":
+            return f'\r\n+CRSM: 144,0,"{self.reference:02X}FF"\r\n\r\nOK\r\n'.encode()
         elif command.startswith("AT+CUSD=1"):
             return b'\r\nOK\r\n\r\n+CUSD: 0,"Your balance is 12.50 USD",15\r\n'
         elif command in self._answers:
@@ -5601,7 +6155,10 @@ class Desktop:
 
     def has_database(self) -> bool:
         """Tell whether there is a database; an empty file is none."""
-        return self.database_path.exists() and self.database_path.stat().st_size > 0
+        try:
+            return self.database_path.exists() and self.database_path.stat().st_size > 0
+        except OSError as error:
+            raise StoreError(f"{self.database_path} can't be read: {error.strerror}") from error
 
     def read(self) -> Database:
         """Open the database to look at it."""
@@ -5614,6 +6171,7 @@ class Desktop:
 
     def write(self) -> Database:
         """Open the database to change it; it is made when it is missing."""
+        self.has_database()  # a path that can't be is told in words
         become_owner(self.database_path.parent)
         return Database.create_or_open(str(self.database_path))
 
@@ -5724,6 +6282,7 @@ def say_wrapped(text: str) -> None:
     """Answer in lines that fit a terminal of 80 columns."""
     import textwrap
 
+    text = printable(text)
     say(textwrap.fill(text, 79, subsequent_indent=" " * 11, break_on_hyphens=False))
 
 
@@ -5785,16 +6344,15 @@ def ask_yes(question: str, yes: bool, from_terminal: bool = False) -> bool:
         return True
     source: TextIO = sys.stdin
     if from_terminal:
-        try:
+        with suppress(OSError):
             source = open("/dev/tty", encoding="utf-8")  # noqa: SIM115 (as long as the command)
-        except OSError as error:
-            raise UsageError("there is no terminal to ask for YES on: add --yes") from error
-    elif not sys.stdin.isatty():
+    if not source.isatty():
         raise UsageError("there is no terminal to ask for YES on: add --yes")
-    print(f"{question} Type YES to confirm: ", end="", flush=True)
+    sys.stdout.flush()
+    print(f"{question} Type YES to confirm: ", end="", file=sys.stderr, flush=True)
     if source.readline().strip() == "YES":
         return True
-    say("Not confirmed: nothing was changed.")
+    complain("Not confirmed: nothing was changed.")
     return False
 
 
@@ -5840,7 +6398,8 @@ def cmd_schedule(desk: Desktop) -> int:
         if args.dry_run:
             return 0
         if not draft.planned:
-            say("Nothing to schedule: every row is scheduled or sent already.")
+            tell = complain if args.json else say  # stdout is the plan's
+            tell("Nothing to schedule: every row is scheduled or sent already.")
             return 0
         if not ask_yes(f"{plural(len(draft.planned), 'message')}.", args.yes, args.file == "-"):
             return 1
@@ -5848,7 +6407,7 @@ def cmd_schedule(desk: Desktop) -> int:
         if stored:
             _report_stored(desk, stored)
             return 0
-        if args.yes:
+        if args.yes or args.json:
             raise StoreError("the queue has changed meanwhile: run the command again")
         complain("The queue has changed meanwhile. This is the plan now:")
 
@@ -5906,8 +6465,10 @@ def _report_problems(args: argparse.Namespace, reading: Reading) -> None:
         value = f" {fit(problem.value, 30).strip()!r}" if problem.value else ""
         complain(f'row {problem.row}, "{problem.column}"{value}: {problem.problem}')
     if args.rejects and reading.rejected:
-        _write_rejects(Path(args.rejects), reading)
-        complain(f"{plural(len(reading.rejected), 'row')} written to {args.rejects}")
+        if not args.dry_run:
+            _write_rejects(Path(args.rejects), reading)
+        would_be = "would be " if args.dry_run else ""
+        complain(f"{plural(len(reading.rejected), 'row')} {would_be}written to {args.rejects}")
 
 
 def _write_rejects(path: Path, reading: Reading) -> None:
@@ -6066,23 +6627,18 @@ def print_plan_json(desk: Desktop, reading: Reading, draft: Draft, seed: int) ->
             }
         )
         write(("" if place == 0 else ",") + "\n" + line)
-    first, last = (planned[0], planned[-1]) if planned else (None, None)
+    times = [to_database_time(planned[place].scheduled_for) for place in (0, -1) if planned]
+    lasts = planned[-1].scheduled_for - planned[0].scheduled_for if planned else timedelta()
     tail = {
         "rejected": [{"row": p.row, "column": p.column, "problem": p.problem}
                      for p in reading.problems],
         "skipped": [each._asdict() for each in draft.skipped],
         "segments": sum(each.message.segments for each in planned),
-        "first": to_database_time(first.scheduled_for) if first else None,
-        "last": to_database_time(last.scheduled_for) if last else None,
-        "duration_hours": _hours_between(first, last),
+        "first": times[0] if times else None,
+        "last": times[-1] if times else None,
+        "duration_hours": round(lasts.total_seconds() / 3600, 2),
     }  # fmt: skip
     write("], " + json.dumps(tail)[1:] + "\n")
-
-
-def _hours_between(first: ScheduledMessage | None, last: ScheduledMessage | None) -> float:
-    if first is None or last is None:
-        return 0.0
-    return round((last.scheduled_for - first.scheduled_for).total_seconds() / 3600, 2)
 
 
 def print_plan(desk: Desktop, reading: Reading, draft: Draft, seed: int) -> None:
@@ -6104,13 +6660,13 @@ def print_plan(desk: Desktop, reading: Reading, draft: Draft, seed: int) -> None
             f" | {plural(message.bubbles, 'bubble')}"
         )
     for skipped in draft.skipped:
-        say(f"[LEFT OUT] row {skipped.row} {skipped.phone_number}: {skipped.reason}")
+        say_wrapped(f"[LEFT OUT] row {skipped.row} {skipped.phone_number}: {skipped.reason}")
     if draft.planned:
         _print_totals(desk, reading, draft)
         _print_texts(draft)
         _print_ucs2(draft)
     if desk.args.dry_run:
-        _print_storing_command(desk, seed)
+        _print_storing_command(desk, seed, draft.start)
 
 
 def _print_banner(desk: Desktop, reading: Reading, draft: Draft, seed: int) -> None:
@@ -6132,9 +6688,9 @@ def _print_banner(desk: Desktop, reading: Reading, draft: Draft, seed: int) -> N
         ("Not used", ", ".join(reading.unused) if reading.unused else "-"),
     ):  # fmt: skip
         if value != "-":
-            say(f"{label + ':':<11}{value}")
+            say_wrapped(f"{label + ':':<11}{value}")
     for reason, count in reading.not_taken.items():
-        say(f"{'Not taken:':<11}{plural(count, 'row')} with {reason}")
+        say_wrapped(f"{'Not taken:':<11}{plural(count, 'row')} with {reason}")
     say(rule)
 
 
@@ -6202,73 +6758,90 @@ def _name_character(char: str) -> str:
     return f"{shown} U+{ord(char):04X}{mend}"
 
 
-def _print_storing_command(desk: Desktop, seed: int) -> None:
+def _print_storing_command(desk: Desktop, seed: int, start: datetime) -> None:
     import shlex
 
     args = desk.args
+    keeps_start = args.start is not None and start >= desk.now
     words = ["smsbox"]
     for name in ("config", "database"):
         if getattr(args, name):
             words += [f"--{name}", getattr(args, name)]
     words += ["schedule", args.file]
     for name in ("start", "campaign", "template", "limit"):
-        if getattr(args, name) is not None:
+        if getattr(args, name) is not None and (name != "start" or keeps_start):
             words += [f"--{name}", str(getattr(args, name))]
     for pair in args.map:
         words += ["--map", pair]
     words += [f"--{name.replace('_', '-')}" for name in ("long", "skip_invalid")
               if getattr(args, name)]  # fmt: skip
     words += ["--seed", str(seed)]
-    say("To schedule exactly this:" if args.start else "To schedule this:")
+    say("To schedule exactly this:" if keeps_start else "To schedule this:")
     say("  " + shlex.join(words))
-    if not args.start:
+    if not keeps_start:
         say("The same gaps then count from the moment of YES.")
 
 
 # --- which rows a command means
 
 
-def _find_rows(desk: Desktop, asked: Desk, statuses: Iterable[RowStatus]) -> list[StoredRow]:
-    """Give the rows named by ID, number, --campaign or --all; UsageError where there are none."""
+def _find_rows(desk: Desktop, asked: Desk, state: str) -> tuple[list[StoredRow], list[str]]:
+    """Give the rows in a state that were named by ID, number, --campaign or --all.
+
+    And a sentence for each name of which no row is in that state.
+    """
     args = desk.args
-    wanted = [status.value for status in statuses]
-    if getattr(args, "all", False) or getattr(args, "campaign", None):
-        chosen = RowFilter(campaign=getattr(args, "campaign", None))
+    if getattr(args, "all", False) or args.campaign:
         if args.ids:
             raise UsageError("give IDs or --campaign, not both")
-        if chosen.campaign and not asked.rows(chosen, 1):
-            raise UsageError(_no_campaign(asked, chosen.campaign))
-        return [row for row in asked.rows(chosen) if row.status.value in wanted]
-    if not args.ids:
+        _check_campaign(asked, args.campaign)
+        named = [asked.rows(RowFilter(campaign=args.campaign))]
+    elif args.ids:
+        named = [_find_named(asked, name) for name in args.ids]
+    else:
         raise UsageError("say which: an ID, a phone number, or --campaign NAME")
-    rows: list[StoredRow] = []
-    for name in args.ids:
-        found = _find_named(asked, name)
-        if len(found) > 1:
-            found = [row for row in found if row.status.value in wanted]
-        rows += found
-    return rows
+    rows: dict[MessageId, StoredRow] = {}
+    refused: list[str] = []
+    for found in named:
+        fitting = {row.id: row for row in found if state in (row.status.value, _state_of(row))}
+        rows.update(fitting)
+        if not fitting and len(found) == 1:
+            refused.append(f"Message {found[0].id} is {_state_of(found[0])}, not {state}")
+        elif not fitting:
+            states = Counter(map(_state_of, found))
+            counts = ", ".join(f"{count:,} {each}" for each, count in states.items())
+            which = f"None of {plural(len(found), 'message')} is {state}: {counts}"
+            refused.append(which if found else "There is no message")
+    return list(rows.values()), refused
 
 
 def _find_named(asked: Desk, name: str) -> list[StoredRow]:
-    if name.isascii() and name.isdigit() and len(name) < 10:
-        found = asked.rows(RowFilter(ids=(int(name),)))
-        if not found:
-            raise UsageError(f"there is no message {name}: smsbox list shows them")
-        return found
-    try:
-        number = parse_phone_number(name)
-    except ValueError as error:
-        raise UsageError(f'"{name}" is no ID and no phone number: {error}') from error
-    found = asked.rows(RowFilter(number=number))
+    wanted = _parse_name(name)
+    found = asked.rows(wanted)
     if not found:
-        raise UsageError(f"there is no message to {number}: smsbox list shows them")
+        which = f"to {wanted.number}" if wanted.number else name
+        raise UsageError(f"there is no message {which}: smsbox list shows them")
     return found
 
 
-def _no_campaign(asked: Desk, name: str) -> str:
-    known = ", ".join(asked.campaign_names()) or "none yet"
-    return f'there is no campaign "{name}": the campaigns are {known}'
+def _parse_name(name: str) -> RowFilter:
+    if name.isascii() and name.isdigit() and len(name) < 10:
+        return RowFilter(ids=(int(name),))
+    try:
+        return RowFilter(number=parse_phone_number(name))
+    except ValueError as error:
+        raise UsageError(f'"{name}" is no ID and no phone number: {error}') from error
+
+
+def _state_of(row: StoredRow) -> str:
+    return "held" if row.held_because and row.status is RowStatus.SCHEDULED else row.status.value
+
+
+def _check_campaign(asked: Desk, name: str | None) -> None:
+    names = asked.campaign_names()
+    if name and name not in names:
+        known = ", ".join(names) or "none yet"
+        raise UsageError(f'there is no campaign "{name}": the campaigns are {known}')
 
 
 def _confirm_many(desk: Desktop, rows: Sequence[StoredRow], what: str) -> bool:
@@ -6284,7 +6857,7 @@ def _confirm_many(desk: Desktop, rows: Sequence[StoredRow], what: str) -> bool:
 
 
 def _row_line(desk: Desktop, row: StoredRow) -> str:
-    state = "held" if row.held_because and row.status is RowStatus.SCHEDULED else row.status.value
+    state = _state_of(row)
     at = row.sent_at if row.status is RowStatus.SENT and row.sent_at else row.scheduled_for
     line = (
         f"{row.id:>6} {fit(row.customer_name, 18)} {fit(row.phone_number, 13)}"
@@ -6301,56 +6874,58 @@ def cmd_cancel(desk: Desktop) -> int:
     """Cancel rows that are not sent yet; the records stay."""
     database = desk.change()
     asked = Desk(database)
-    rows = _find_rows(desk, asked, [RowStatus.SCHEDULED])
-    free = [row for row in rows if row.status is RowStatus.SCHEDULED]
-    refused = [f"{row.id} is {row.status.value} already" for row in rows if row not in free]
-    if free and not _confirm_many(desk, free, "Cancel"):
+    rows, refused = _find_rows(desk, asked, "scheduled")
+    if rows and not _confirm_many(desk, rows, "Cancel"):
         return 1
-    done = asked.cancel([row.id for row in free], desk.now, find_actor())
+    done = asked.cancel([row.id for row in rows], desk.now, find_actor())
     refused += [
-        f"{row.id} is being sent right now and can't be cancelled: try again in a moment"
-        for row in free
+        f"Message {row.id} is being sent right now and can't be cancelled: try again in a moment"
+        for row in rows
         if row.id not in done
     ]
-    return _report_done(f"Cancelled {plural(len(done), 'message')}.", refused, bool(rows))
+    return _report_done(f"Cancelled {plural(len(done), 'message')}.", refused)
 
 
-def _report_done(done: str, refused: Sequence[str], any_named: bool) -> int:
+def _report_done(done: str, refused: Sequence[str]) -> int:
     say(done)
     for sentence in refused:
-        complain(f"Message {sentence}.")
-    return 1 if refused or not any_named else 0
+        complain(f"{sentence}.")
+    return 1 if refused else 0
 
 
 def cmd_reschedule(desk: Desktop) -> int:
     """Move rows by a span, or so that the first of them goes at a time."""
     database = desk.change()
     asked = Desk(database)
-    rows = _find_rows(desk, asked, [RowStatus.SCHEDULED])
-    free = [row for row in rows if row.status is RowStatus.SCHEDULED]
-    refused = [f"{row.id} is {row.status.value} already" for row in rows if row not in free]
-    if not free:
-        return _report_done("Nothing was moved.", refused, bool(rows))
-    first = min(row.scheduled_for for row in free)
+    rows, refused = _find_rows(desk, asked, "scheduled")
+    if not rows:
+        return _report_done("Nothing was moved.", refused)
+    first = min(row.scheduled_for for row in rows)
     shift = _parse_shift(desk, first)
+    last = max(row.scheduled_for for row in rows)
     if first + shift < desk.now - timedelta(minutes=1):
         raise UsageError("that lies in the past: name a later time")
-    if not _confirm_many(desk, free, "Move"):
+    if (last + shift).year > 2099:
+        raise UsageError("that lies beyond the year 2099: name a nearer time")
+    if not _confirm_many(desk, rows, "Move"):
         return 1
     with database.transaction():
-        moves = [(row.id, row.scheduled_for + shift) for row in free]
+        live = [row for row in rows if asked.rows(RowFilter(ids=(row.id,), status="scheduled"))]
+        moves = [(row.id, row.scheduled_for + shift) for row in live]
         Store(database).reschedule_many(moves, desk.now, find_actor())
-    at = first + shift
-    say(f"Moved {plural(len(free), 'message')}; the first is due {show_time(desk.local(at))}.")
+    refused += [f"Message {row.id} is not scheduled any more" for row in rows if row not in live]
+    at = desk.local(first + shift)
+    year = "" if at.year - desk.now.year in (0, 1) else f" {at.year}"
+    done = f"Moved {plural(len(live), 'message')}; the first is due {show_time(at)}{year}."
     if not is_open(at, desk.config.business_hours):
-        say("That is outside the business hours: it will go at the next opening.")
-    return _report_done("", refused, True) if refused else 0
+        done += "\nThat is outside the business hours: it will go at the next opening."
+    return _report_done(done, refused)
 
 
 def _parse_shift(desk: Desktop, first: datetime) -> timedelta:
     args = desk.args
     if args.by:
-        match = re.fullmatch(r"([+-]?)(\d{1,6})\s*(s|m|min|h|d)", args.by.strip())
+        match = re.fullmatch(r"([+-]?)(\d{1,5})\s*(s|m|min|h|d)", args.by.strip())
         if not match:
             raise UsageError(f"--by {args.by} is no span: write +30m, +2h or +1d")
         unit = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}[match[3]]
@@ -6365,40 +6940,33 @@ def cmd_retry(desk: Desktop) -> int:
     """Set failed rows to scheduled; unconfirmed ones only on the operator's word."""
     database = desk.change()
     asked, args = Desk(database), desk.args
-    rows = _find_rows(desk, asked, [RowStatus.FAILED])
-    failed = [row for row in rows if row.status is RowStatus.FAILED]
-    refused = [f"{row.id} is {row.status.value}, not failed" for row in rows if row not in failed]
-    if failed and not _confirm_many(desk, failed, "Retry"):
+    rows, refused = _find_rows(desk, asked, "failed")
+    if rows and not _confirm_many(desk, rows, "Retry"):
         return 1
-    done = asked.retry(
-        [row.id for row in failed], args.even_if_it_may_repeat, desk.now, find_actor()
-    )
+    done = asked.retry([row.id for row in rows], args.even_if_it_may_repeat, desk.now, find_actor())
     refused += [
-        f"{row.id} may have been sent: add {RETRY_ANYWAY} to send it all the same"
-        for row in failed
+        f"Message {row.id} may have been sent: add {RETRY_ANYWAY} to send it all the same"
+        for row in rows
         if row.id not in done
     ]
     if len(done) > 1:
         _repace(desk, database)
-    return _report_done(f"{plural(len(done), 'message')} will be tried again.", refused, bool(rows))
+    return _report_done(f"{plural(len(done), 'message')} will be tried again.", refused)
 
 
 def cmd_release(desk: Desktop) -> int:
     """Let held rows go, paced anew where their time has passed."""
     database = desk.change()
     asked = Desk(database)
-    rows = _find_rows(desk, asked, [RowStatus.SCHEDULED])
-    held = [row for row in rows if row.held_because and row.status is RowStatus.SCHEDULED]
-    named = desk.args.ids
-    refused = [f"{row.id} is not held" for row in rows if named and row not in held]
-    if held and not _confirm_many(desk, held, "Release"):
+    rows, refused = _find_rows(desk, asked, "held")
+    if rows and not _confirm_many(desk, rows, "Release"):
         return 1
     with database.transaction():
-        moves = [(row.id, max(row.scheduled_for, desk.now)) for row in held]
+        moves = [(row.id, max(row.scheduled_for, desk.now)) for row in rows]
         done = asked.release(moves, desk.now, find_actor())
     if done > 1:
         _repace(desk, database)
-    return _report_done(f"Released {plural(done, 'message')}.", refused, bool(rows))
+    return _report_done(f"Released {plural(done, 'message')}.", refused)
 
 
 def _repace(desk: Desktop, database: Database) -> tuple[int, datetime | None]:
@@ -6413,9 +6981,8 @@ def cmd_pause(desk: Desktop) -> int:
     asked, args, actor = Desk(database), desk.args, find_actor()
     because = f"paused by {actor}"
     with database.transaction():
+        _check_campaign(asked, args.campaign)
         if args.campaign:
-            if args.campaign not in asked.campaign_names():
-                raise UsageError(_no_campaign(asked, args.campaign))
             asked.pause_campaign(args.campaign, because, desk.now)
         else:
             asked.set_state("paused_because", asked.get_state("paused_because") or because)
@@ -6431,9 +6998,8 @@ def cmd_resume(desk: Desktop) -> int:
     database = desk.change()
     asked, args, actor = Desk(database), desk.args, find_actor()
     with database.transaction():
+        _check_campaign(asked, args.campaign)
         if args.campaign:
-            if args.campaign not in asked.campaign_names():
-                raise UsageError(_no_campaign(asked, args.campaign))
             asked.pause_campaign(args.campaign, None, desk.now)
         else:
             for key in ("paused_because", "paused_now", "account_refused", "tried_pin"):
@@ -6461,7 +7027,7 @@ def cmd_send(desk: Desktop) -> int:
     except ValueError as error:
         raise UsageError(f'"{args.number}": {error}') from error
     text = unify_line_breaks(args.text).strip()
-    if wrong := find_text_problem(text) or (None if split_bubbles(text) else "there is no text"):
+    if wrong := find_text_problem(text) or find_mark_problem(text):
         raise UsageError(f"the text: {wrong}")
     hours = desk.config.business_hours
     if not args.anyway and not is_open(desk.now, hours):
@@ -6511,8 +7077,8 @@ def cmd_list(desk: Desktop) -> int:
         names = asked.campaign_names()
         say(json.dumps(names) if args.json else "\n".join(names) or "none yet")
         return 0
-    status = "scheduled" if args.next is not None else args.status
-    wanted = RowFilter(status=status, campaign=args.campaign, held=args.held, find=args.find)
+    wanted = RowFilter(status=args.status, campaign=args.campaign, held=args.held, find=args.find,
+                       free=args.next is not None)  # fmt: skip
     rows = asked.rows(wanted, -1 if args.next is None else args.next, args.next is not None)
     if args.json:
         say(json.dumps([_row_values(row) for row in rows], indent=1))
@@ -6544,45 +7110,85 @@ def _print_csv(rows: Sequence[StoredRow]) -> None:
     writer.writerow([each.name for each in fields(StoredRow)])
     for row in rows:
         cells = ("" if cell is None else str(cell) for cell in _row_values(row).values())
-        writer.writerow(map(spreadsheet_cell, cells))
+        writer.writerow("\n".join(map(printable, spreadsheet_cell(c).split("\n"))) for c in cells)
 
 
 def cmd_show(desk: Desktop) -> int:
     """Show all that is known of a message, or of each message to a number."""
-    asked = Desk(desk.read())
-    rows = _find_named(asked, desk.args.id)
-    shown = [_show_values(asked, row) for row in rows]
+    database = desk.read()
+    asked, wanted = Desk(database), _parse_name(desk.args.id)
+    rows = asked.rows(wanted)
+    number = wanted.number or (_e164_of(rows[0]) if rows else "")
+    person = _show_person(Inbox(database), number)
+    if not any(person.values()):
+        rows = _find_named(asked, desk.args.id)  # it says so if there is none
+    shown = [{**_show_values(asked, row), **person} for row in rows]
     if desk.args.json:
-        say(json.dumps(shown if len(shown) != 1 else shown[0], indent=1))
+        alone = shown[0] if len(shown) == 1 else shown or {"phone_number": number, **person}
+        say(json.dumps(alone, indent=1))
         return 0
     for row, values in zip(rows, shown, strict=True):
         _print_message(desk, row, values)
+    for text in person["replies"]:
+        _print_reply(desk, text)
+    if stopped := person["opt_out"]:
+        said = stopped["reason"] or stopped["words"] or "by hand"
+        say(f"{number} gets nothing any more since {stopped['at']} UTC: {said}")
     return 0
+
+
+def _e164_of(row: StoredRow) -> str:
+    """Give a row's number; a hand-made one may be in another spelling."""
+    with suppress(ValueError):
+        return parse_stored_number(row.phone_number)
+    return row.phone_number
+
+
+def _name_values(names: Sequence[str], records: Iterable[Sequence[Any]]) -> list[dict[str, Any]]:
+    return [dict(zip(names, record, strict=True)) for record in records]
+
+
+def _show_person(inbox: Inbox, number: str) -> dict[str, Any]:
+    stopped = _name_values(_OPT_OUT_KEYS, inbox.opt_outs(number))
+    return {
+        "replies": _name_values(_REPLY_KEYS, inbox.texts(unread=False, sender=number)),
+        "opt_out": stopped[0] if stopped else None,
+    }
+
+
+def _print_reply(desk: Desktop, text: Mapping[str, Any]) -> None:
+    at = show_time(desk.local(from_database_time(text["received_at"])))
+    asks = "" if text["request"] == "nothing" else f"  [{text['request']}]"
+    body = (text["body"] or "(not readable)").replace("\n", "\n    ")
+    say(f"{at}  {text['sender']}{asks}: {body}")
 
 
 _SEGMENT_KEYS = (
     "sequence", "total", "status", "message_reference", "submitted_at", "answered_at",
     "delivered_at", "error_message",
 )  # fmt: skip
+_EVENT_KEYS = ("at", "actor", "event", "detail")
+_REPLY_KEYS = ("id", "received_at", "sender", "body", "request", "read_at")
+_OPT_OUT_KEYS = ("phone_number", "at", "words", "reason")
 
 
 def _show_values(asked: Desk, row: StoredRow) -> dict[str, Any]:
     bubbles = []
     for bubble in asked.bubbles(row.id):
-        segments = [
-            dict(zip(_SEGMENT_KEYS, each, strict=True)) for each in asked.segments(bubble.id)
-        ]
+        segments = _name_values(_SEGMENT_KEYS, asked.segments(bubble.id))
         bubbles.append({"bubble": bubble.number, "body": bubble.body,
                         "status": bubble.status.value, "segments": segments})  # fmt: skip
-    names = ("at", "actor", "event", "detail")
-    events = [dict(zip(names, each, strict=True)) for each in asked.events(row.id)]
-    return {**_row_values(row), "bubbles": bubbles, "events": events}
+    events = _name_values(_EVENT_KEYS, asked.events(row.id))
+    consent = dict(zip(("consent_at", "consent_source"), asked.consent(row.id), strict=True))
+    return {**_row_values(row), **consent, "bubbles": bubbles, "events": events}
 
 
 def _print_message(desk: Desktop, row: StoredRow, values: Mapping[str, Any]) -> None:
     say(_row_line(desk, row))
     for line in row.message_content.split("\n"):
         say(f"    {line}")
+    if consent := f"{values['consent_at']} {values['consent_source']}".strip():
+        say(f"  consent {consent}")
     for bubble in values["bubbles"]:
         say(f"  bubble {bubble['bubble']}: {bubble['status']}")
         for segment in bubble["segments"]:
@@ -6623,10 +7229,7 @@ def _find_gates(desk: Desktop, database: Database, row: StoredRow) -> Iterator[t
         f"it is {row.status.value} {row.error_message}".strip() if done else "",
     )
     yield "held", row.held_because
-    number = row.phone_number
-    with suppress(ValueError):
-        number = parse_stored_number(number)
-    stopped = Store(database).opted_out_at(number)
+    stopped = Store(database).opted_out_at(_e164_of(row))
     yield "opt-out", f"the recipient said stop on {stopped[:10]}" if stopped else ""
     yield "campaign", asked.paused_campaigns().get(row.campaign_name, "")
     yield "pause", asked.get_state("paused_because")
@@ -6644,12 +7247,8 @@ def cmd_status(desk: Desktop) -> int:
     """Say how it is now; 0 well, 1 needs attention, 2 not working."""
     served = desk.is_served()
     if not desk.has_database():
-        words = "there is no database yet: schedule a campaign, or start the service"
-        say(
-            json.dumps({"running": False, "database": None})
-            if desk.args.json
-            else f"smsbox: {words}"
-        )
+        words = "smsbox: there is no database yet: schedule a campaign, or start the service"
+        say(json.dumps({"running": False, "database": None}) if desk.args.json else words)
         return 2
     database = desk.read()
     asked = Desk(database)
@@ -6702,6 +7301,7 @@ def _print_status(desk: Desktop, status: Mapping[str, Any], row: StoredRow | Non
         f" {counts['cancelled']:,} cancelled")  # fmt: skip
     for key, mend in (
         ("held", "smsbox list --held"),
+        ("failed", "smsbox list --status failed"),
         ("unconfirmed", "may have been sent: smsbox list --status failed"),
         ("unread", "replies: smsbox inbox"),
     ):
@@ -6879,15 +7479,11 @@ def cmd_inbox(desk: Desktop) -> int:
     """Show what came in, and mark it as read."""
     database = desk.change()
     inbox = Inbox(database)
-    names = ("id", "received_at", "sender", "body", "request", "read_at")
-    texts = [dict(zip(names, each, strict=True)) for each in inbox.texts(desk.args.unread)]
+    texts = _name_values(_REPLY_KEYS, inbox.texts(desk.args.unread))
     if desk.args.json:
         say(json.dumps(texts, indent=1))
     for text in [] if desk.args.json else texts:
-        at = show_time(desk.local(from_database_time(text["received_at"])))
-        asks = "" if text["request"] == "nothing" else f"  [{text['request']}]"
-        body = text["body"] or "(not readable)"
-        say(f"{at}  {text['sender']}{asks}: {body}")
+        _print_reply(desk, text)
     if not texts and not desk.args.json:
         say("No replies.")
     inbox.mark_read(desk.now)
@@ -6899,9 +7495,8 @@ def cmd_optout(desk: Desktop) -> int:
     args = desk.args
     if args.action == "list":
         found = Inbox(desk.read()).opt_outs() if desk.has_database() else []
-        names = ("phone_number", "at", "words", "reason")
         if args.json:
-            say(json.dumps([dict(zip(names, each, strict=True)) for each in found], indent=1))
+            say(json.dumps(_name_values(_OPT_OUT_KEYS, found), indent=1))
         for number, at, words, reason in [] if args.json else found:
             say(f"{number}  {at} UTC  {reason or words}")
         return 0
@@ -7087,9 +7682,15 @@ def _format_help(prog: str) -> argparse.HelpFormatter:
     return argparse.HelpFormatter(prog, width=max(40, width - 2))
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """Show what was typed so that it can't steer the terminal."""
+        super().error(printable(message))
+
+
 def build_parser() -> argparse.ArgumentParser:
     """Build the parser of all commands."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="smsbox",
         formatter_class=_format_help, description="Opt-in SMS campaigns at the pace of a person.",
         epilog="Exit: 0 done, 1 failed, 2 usage, 65 bad campaign data, 75 busy or not now, 78 bad"
@@ -7177,6 +7778,7 @@ def _add_changes(add: Callable[..., argparse.ArgumentParser]) -> None:
     when = reschedule.add_mutually_exclusive_group(required=True)
     when.add_argument("--by", metavar="+30m", help="by a span: s, m, h, d")
     when.add_argument("--at", metavar='"YYYY-MM-DD HH:MM"', help="the first of them at a time")
+    reschedule._negative_number_matcher = re.compile(r"-\d+")  # --by -30m: a value, no option
     retry = add("retry", cmd_retry, "try failed messages again")
     retry.add_argument(RETRY_ANYWAY, action="store_true", help="also those that may have been sent")
     release = add("release", cmd_release, "let held messages go")
@@ -7222,18 +7824,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         args = build_parser().parse_args(argv)
         config = load_config(args.config) if args.command != "demo" else parse_config({})
         database = find_database(args.database, config)
-        return int(args.run(Desktop(args, config, database, Waiting().now())))
-    except CampaignError as error:
-        complain(f"smsbox: {error}.")
-        return error.exit_status
+        status = int(args.run(Desktop(args, config, database, Waiting().now())))
+        sys.stdout.flush()
+        return status
     except SmsboxError as error:
         complain(f"smsbox: {error}.")
         return error.exit_status
     except (KeyboardInterrupt, StopRequested):
         complain("smsbox: interrupted.")
         return 130
-    except BrokenPipeError:  # `smsbox list | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:  # `smsbox list | head`, or a full disk behind `>`
+        if not isinstance(error, BrokenPipeError):
+            complain(f"smsbox: {error.filename or 'the answer'} can't be used: {error.strerror}.")
+        with suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
 
 

@@ -97,6 +97,12 @@ def test_workbook_is_refused_with_the_way_out(octets: bytes) -> None:
     assert "save as CSV UTF-8" in refusal(lambda: smsbox.detect_encoding(octets))
 
 
+@pytest.mark.parametrize("encoding", ["utf-32-le", "utf-32-be"])
+def test_utf32_is_refused_with_the_way_out(encoding: str) -> None:
+    octets = ("\ufeff" + TEXT).encode(encoding)
+    assert "CSV UTF-8" in refusal(lambda: smsbox.detect_encoding(octets))
+
+
 def test_binary_is_refused() -> None:
     binary = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + bytes(range(1, 256))
     assert "CSV UTF-8" in refusal(lambda: smsbox.detect_encoding(binary))
@@ -211,6 +217,43 @@ def test_quote_that_swallows_a_row_is_a_problem_of_its_row(body: str) -> None:
     assert all("2135551235" not in message.message_content for message in reading.messages)
 
 
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param('2135551234,"Ana,Hi\n2135551235,Ben",Hello\n', id="from name to name"),
+        pytest.param('2135551234,"Ana,Hi\n2135551235",Ben,Hello\n', id="from name to number"),
+        pytest.param('"2135551234,Ana,Hi\r\n2135551235,Ben,Hello"\n', id="two whole rows"),
+        pytest.param(
+            '2135551234,"Ana,Hi\n2135551235,Ben,Hi\n2135551236,Cleo",Hi\n', id="a row between"
+        ),
+    ],
+)
+def test_quote_in_any_cell_that_swallows_a_row_is_a_problem(body: str, delimiter: str) -> None:
+    reading = read((HEADER + body).replace(",", delimiter))
+    assert not reading.messages
+    problem = only_problem(reading)
+    assert "quote" in problem.problem
+    assert "2135551235" in problem.value
+
+
+def test_row_that_was_swallowed_shows_a_way_out_that_works() -> None:
+    line = "2135552309, Oak Street, Shop"
+    problem = only_problem(read_text(f"Come to\n{line}"))
+    assert problem.value == line
+    assert "begin the line with a word" in problem.problem
+    assert read_text(f"Come to\nTel. {line}").messages
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["Come to\n(213) 555-2309, Oak Street Shop", "Hi,\n2135552309\nOak St, 5, LA",
+     "a, b, c\n2135552309, Oak Street", "Hi\n2135552309; Oak Street; Shop"],
+)  # fmt: skip
+def test_an_address_in_a_text_of_several_lines_is_no_swallowed_row(content: str) -> None:
+    assert read_text(content).messages[0].message_content == content
+
+
 def test_a_phone_number_in_a_text_of_several_lines_is_no_swallowed_row() -> None:
     [message] = read_text("Hi\ncall 213-555-1234, ask for Bo\nbye, Cy, and Di").messages
     assert "213-555-1234" in message.message_content
@@ -317,12 +360,32 @@ def test_map_takes_a_column_that_another_field_would_have_had() -> None:
     assert message.message_content == "Ho"
 
 
+def test_map_takes_the_exact_spelling_first_and_the_letter_that_the_error_shows() -> None:
+    text = "phone,Phone,PHONE,name,message\n1,2135551234,3105551111,Ana,Hi\n"
+    [message] = read(text, columns={"phone_number": "Phone"}).messages
+    assert message.phone_number == "+12135551234"
+    doubled = text.replace("PHONE", "Phone")
+    assert "--map phone_number=A" in refusal(lambda: read(doubled))
+    assert 'C "Phone"' in refusal(lambda: read(doubled, columns={"phone_number": "Phone"}))
+    [message] = read(doubled, columns={"phone_number": "C"}).messages
+    assert message.phone_number == "+13105551111"
+
+
+@pytest.mark.parametrize("status", ["Message Status", "status_code", "Status (SUG or not)"])
+def test_header_with_the_word_status_is_the_status_column(status: str) -> None:
+    reading = read(f"phone,name,text,{status}\n2135551234,Ana,Hi,SUG\n2135551235,Ben,Hi,sent\n")
+    assert [message.customer_name for message in reading.messages] == ["Ana"]
+    assert list(reading.not_taken) == [f'{status} "sent" (only SUG is taken)']
+
+
 @pytest.mark.parametrize(
     ("columns", "words"),
     [
         pytest.param({"phone_number": "nope"}, ("nope", "Phone"), id="no such column"),
         pytest.param({"fone": "Phone"}, ("fone", "phone_number"), id="no such field"),
-        pytest.param({"customer_name": "twice"}, ("twice", "2"), id="two such columns"),
+        pytest.param(
+            {"customer_name": "TWICE"}, ("TWICE", "2", 'D "twice"'), id="two such columns"
+        ),
     ],
 )
 def test_map_that_says_nothing_sure_is_refused(
@@ -432,6 +495,9 @@ def test_trailing_empty_cells_beyond_the_header_do_no_harm() -> None:
         ("+29012345", "+29012345"),
         ("+4915123456789.0", "+4915123456789"),
         ("+971412345678901", "+971412345678901"),
+        ("+39 06 1234 5678", "+390612345678"),
+        ("+2135551234", "+2135551234"),
+        ("+372 5123 4567", "+37251234567"),
     ],
 )
 def test_good_number_becomes_e164(written: str, number: str) -> None:
@@ -478,7 +544,18 @@ def test_good_number_becomes_e164(written: str, number: str) -> None:
         ("+12135551234 +13105551234", r"two numbers"),
         ("+12135551234+13105551234", r"two numbers"),
         ("213+5551234", r"\+"),
-        ("213-555-1234 310-555-1234", r"two numbers|20 digits"),
+        ("213-555-1234 310-555-1234", r"two numbers"),
+        ("2135551234 3105551234", r"two numbers"),
+        ("213 555 1234 310 555 1234", r"two numbers"),
+        ("+1 213 555 1234 310 555 1234", r"two numbers"),
+        ("555-1234 555-9876", r"two numbers"),
+        ("+(213) 555-1234", r"(?=.*\+1 before)(?=.*\+2135551234)"),
+        ("+213-555-1234", r"\+1 before"),
+        ("+ 213.555.1234", r"\+1 before"),
+        ("+44 0 7911 123456", r"0 after \+44.*leave"),
+        ("+4407911123456", r"0 after \+44.*leave"),
+        ("+49 0151 23456789", r"0 after \+49.*leave"),
+        ("+353 086 123 4567", r"0 after \+353.*leave"),
         ("9115551234", r"911"),
         ("4115551234", r"411"),
         ("2139111234", r"911"),
@@ -586,7 +663,8 @@ def test_all_forms_of_a_number_are_the_same_number(digits: str, form: str) -> No
     "content",
     ["cr?me br?l?e", "Hi ?? there", "Hi there??", "Caf\ufffd", "\ufffd",
      "CafÃ© con leche", "JosÃ©", "â€œquotedâ€\u009d", "itâ€™s", "ðŸ˜€ hi", "5 Â€", "NiÃ±o",
-     "ï»¿Hi"],
+     "ï»¿Hi", "Itï¿½s", "cÅ“ur", "â‚¬5", "ÐŸÑ€Ð¸Ð²ÐµÑ‚", "“CafÃ©”", "Î“ÎµÎ¹Î±", "ã\u0081‚ã\u0081„",
+     "Ã\u0081gua", "Å\u0081Ã³dÅº"],
 )  # fmt: skip
 def test_lost_letters_are_a_problem_of_their_row(content: str) -> None:
     problem = only_problem(read_text(content))
@@ -604,7 +682,8 @@ def test_lost_letters_of_a_name_are_a_problem_too(name: str) -> None:
     "content",
     ["How are you?", "Really? Yes!", "Ready? 1? 2?", "a ? b", "¿Qué tal?", "see https://x.co/?a=b?c",
      "www.x.com/a?b=1", "SÃO PAULO", "Âge", "crème brûlée", "shop.example/q?id=7", "100 €", "â",
-     "(why?) \"what?\"", "?", "ça va?", "Ready?\nYes"],
+     "(why?) \"what?\"", "?", "ça va?", "Ready?\nYes", "foo.com?x=1", "see foo.com?x=1&y=2",
+     "«\u00a0été\u00a0»", "“CAFÉ”", "„Gruß“", "Привет", "🎉🎉", "50 €…"],
 )  # fmt: skip
 def test_good_texts_have_lost_nothing(content: str) -> None:
     [message] = read_text(content).messages
@@ -630,7 +709,8 @@ def test_line_breaks_become_line_feeds() -> None:
 @pytest.mark.parametrize(
     "near",
     ["[bubble]", "[Bubble]", "[ BUBBLE ]", "[BUBBLES]", "(BUBBLE)", "{BUBBLE}", "<BUBBLE>",
-     "[/BUBBLE]", "[BUBBLE", "BUBBLE]", "[[BUBBLE]]", "[BUBLE]", "[BUBBLE}"],
+     "[/BUBBLE]", "[BUBBLE", "BUBBLE]", "[[BUBBLE]]", "[BUBLE]", "[BUBBLE}", "[BUBBLE1]",
+     "[BUBBLE 2]", "[BUBBEL]", "【BUBBLE】", "［BUBBLE］"],
 )  # fmt: skip
 def test_near_miss_of_the_bubble_mark_is_a_problem(near: str) -> None:
     reading = read_text(f"Hi Ana {near} see you [BUBBLE] there")
@@ -872,6 +952,12 @@ def test_cell_that_a_spreadsheet_would_compute_is_made_text(cell: str) -> None:
 @pytest.mark.parametrize("cell", ["", "Ana", "1+1", "a=b", "'x", " =1", "2135551234"])
 def test_other_cells_stay_as_they_are(cell: str) -> None:
     assert smsbox.spreadsheet_cell(cell) == cell
+
+
+@pytest.mark.parametrize("content", ["=1+1", "+1 free", "-10 %", "@ana", "'Hi'", "'t is"])
+def test_text_made_safe_for_a_spreadsheet_is_read_back(content: str) -> None:
+    [message] = read_text(smsbox.spreadsheet_cell(content)).messages
+    assert message.message_content == content
 
 
 def test_number_made_text_for_a_spreadsheet_is_read_back() -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -105,7 +108,8 @@ def test_french_phrases_mean_stop(text: str) -> None:
     "text",
     ["I will report this", "is this spam?", "I'm calling my lawyer", "This is harassment",
      "you are blocked", "I'll block you", "Leave me alone", "Who is this?",
-     "who is this and how did you get my number", "How did you get my number?", "scam", "I said stop it already",
+     "who is this and how did you get my number", "How did you get my number?", "scam",
+     "I said stop it already",
      "Why won't this stop?", "¡Basta!", "Ya basta", "Dejen de escribirme", "deje de escribirme",
      "Voy a denunciar esto", "Arrêtez de m'écrire", "arretez svp", "stop merci", "Stop, gracias"],
 )  # fmt: skip
@@ -140,7 +144,8 @@ def test_stop_inside_other_words_never_stops_by_itself(text: str) -> None:
     "text",
     ["", "   ", "🙏", "👍👍", "?", "...", "1", "Yes", "YES", "yes please", "No", "ok", "Thanks!",
      "thank you", "Hi", "Who?", "See you at 5", "What time do you open?",
-     "Cancel my appointment on Friday please", "can I cancel the order", "at the end of the week", "The end of the month works",
+     "Cancel my appointment on Friday please", "can I cancel the order", "at the end of the week",
+     "The end of the month works",
      "I never quit!", "I removed the old one", "info about the price?", "start at nine?",
      "Can you help me find it", "When does it start?", "the weekend", "a friend", "I'll be there",
      "unstoppable", "Stopover in Denver", "Topstop", "Call me", "Call 213-555-1234", "https://x.co/stopx",
@@ -221,3 +226,138 @@ def test_no_case_mark_or_emoji_around_it_hides_a_keyword(
         char.upper() if flag else char.lower() for char, flag in zip(word, upper, strict=False)
     )
     assert smsbox.read_reply(before + mixed + after) is STOP
+
+
+# --- how people really write --------------------------------------------------------------------
+
+
+def wordings(name: str) -> list[str]:
+    """The lines of a file of wordings, a request each; the comments left out."""
+    lines = (Path(__file__).parent / "replies" / f"{name}.txt").read_text().splitlines()
+    return [line.replace("\\n", "\n") for line in lines if line and not line.startswith("# ")]
+
+
+def fresh(part: str) -> list[str]:
+    text = (Path(__file__).parent / "replies" / "fresh.txt").read_text()
+    optouts, harmless = text.split("# --- harmless")
+    chosen = optouts if part == "optout" else harmless
+    return [line for line in chosen.splitlines() if line and not line.startswith("#")]
+
+
+def rate(texts: list[str], asked: smsbox.Request) -> float:
+    return sum(smsbox.read_reply(each) is asked for each in texts) / len(texts)
+
+
+@pytest.mark.parametrize("text", wordings("optout") + fresh("optout"))
+def test_no_opt_out_passes_unnoticed(text: str) -> None:
+    assert smsbox.read_reply(text) in (STOP, PERHAPS_STOP)
+
+
+@pytest.mark.parametrize("text", wordings("doubtful"))
+def test_no_doubtful_reply_lets_the_next_message_go(text: str) -> None:
+    assert smsbox.read_reply(text) in (STOP, PERHAPS_STOP)
+
+
+@pytest.mark.parametrize("text", wordings("harmless") + fresh("harmless"))
+def test_no_harmless_reply_opts_a_person_out(text: str) -> None:
+    assert smsbox.read_reply(text) in (NOTHING, PERHAPS_STOP)
+
+
+def test_most_opt_outs_need_no_operator_and_few_harmless_replies_trouble_one() -> None:
+    assert len(wordings("optout")) >= 150
+    assert len(wordings("harmless")) >= 150
+    assert rate(wordings("optout"), STOP) >= 0.9
+    assert rate(wordings("harmless"), PERHAPS_STOP) <= 0.03
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["STOP\n\nSent from my iPhone", "stop - Ana", "Cancel - Ana", "CANCEL\n\nSent from my iPhone",
+     "alto por favor", "Arrêt s'il vous plaît", "STOP STOP STOP", "unsubcribe", "stpo", "s.t.o.p",
+     "STOP ALL", "S\ufe0fTOP", "S\u2060TOP", "stop, thanks"],
+)  # fmt: skip
+def test_signature_courtesy_and_slip_leave_a_keyword_a_keyword(text: str) -> None:
+    assert smsbox.read_reply(text) is STOP
+
+
+@pytest.mark.parametrize("text", ["cancel please", "Remove please", "quit, thanks"])
+def test_words_about_anything_stop_only_as_the_whole_message(text: str) -> None:
+    assert smsbox.read_reply(text) is PERHAPS_STOP
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["don't stop", "do not remove me from your list", "Don't unsubscribe me",
+     "no dejen de escribirme", "ne m'envoyez pas la facture",
+     "ne me désabonnez pas", "n'arrêtez pas de m'écrire", "no me desuscriban",
+     "I gave you the wrong number, it's 213-555-1234", "Don't stop. It is fun"],
+)  # fmt: skip
+def test_a_denied_stop_is_none(text: str) -> None:
+    assert smsbox.read_reply(text) is NOTHING
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["Liked “Hi Ana. Reply STOP to opt out”", 'Loved "Text STOP to end"',
+     "👍 to “Hi. Reply STOP to end”"],
+)  # fmt: skip
+def test_a_reaction_quotes_our_own_stop_and_asks_for_nothing(text: str) -> None:
+    assert smsbox.read_reply(text) is NOTHING
+
+
+def test_a_sentence_of_its_own_is_read_on_its_own() -> None:
+    assert smsbox.read_reply("Please don't. Stop texting me") is STOP
+    assert smsbox.read_reply("Nice try\nplease stop") is STOP
+
+
+# --- what the confirmation needs ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("word", STOP_KEYWORDS)
+def test_a_keyword_is_told_from_a_phrase(word: str) -> None:
+    assert smsbox.is_keyword_stop(word)
+    assert smsbox.is_keyword_stop(f"{word}\n\nSent from my iPhone")
+    assert not smsbox.is_keyword_stop(f"{word} texting me now")
+
+
+def test_extra_words_are_keywords_and_phrases_are_none() -> None:
+    assert smsbox.is_keyword_stop("kein bedarf!", ("Kein Bedarf",))
+    for text in ("", "wrong number", "remove me from your list", "no me escriban más"):
+        assert not smsbox.is_keyword_stop(text, ("", "!"))
+
+
+@given(st.text(), st.lists(st.text(), max_size=3))
+def test_what_is_a_keyword_stop_is_a_stop(text: str, words: list[str]) -> None:
+    if smsbox.is_keyword_stop(text, words):
+        assert smsbox.read_reply(text, words) is STOP
+
+
+@pytest.mark.parametrize(
+    ("language", "texts"),
+    [("en", ["STOP", "stop please", "HELP", "info", "take me off your list", "", "🙏"]),
+     ("es", ["ALTO", "baja por favor", "stop gracias", "AYUDA", "no me escriban más",
+             "ya no quiero recibir mensajes", "quítenme de la lista", "por favor stop"]),
+     ("fr", ["ARRÊT", "stop svp", "Stop merci", "AIDE", "ne m'écrivez plus", "désabonnez-moi",
+             "retirez-moi de votre liste", "je ne veux plus recevoir de messages"])],
+)  # fmt: skip
+def test_language_of_a_request_is_known_by_its_words(language: str, texts: list[str]) -> None:
+    for text in texts:
+        assert smsbox.language_of(text) == language
+
+
+@given(st.text())
+def test_every_text_has_one_of_three_languages(text: str) -> None:
+    assert smsbox.language_of(text) in ("en", "es", "fr")
+
+
+@pytest.mark.parametrize(
+    "unit",
+    ["a", "s", "stop ", "dont ", "stop all ", "\n", " ", "a\u0301\u0316", "no me ", "the ", ". ",
+     "- A", "thank you ", "s t o p ", "uns", "desu", "\n sent from "],
+)  # fmt: skip
+def test_a_hostile_text_takes_no_longer_than_its_length(unit: str) -> None:
+    text = (unit * 20_000)[:20_000] + "x"  # longer than the longest concatenated message
+    before = time.process_time()
+    smsbox.read_reply(text)
+    smsbox.language_of(text)
+    assert time.process_time() - before < 5  # a square would take minutes

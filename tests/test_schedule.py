@@ -394,6 +394,17 @@ def test_price_is_shown_once_it_is_known(desk: Desk) -> None:
     assert re.search(r"Segments: +4\b.*1\.00 EUR", desk.schedule("c.csv", "--dry-run").out)
 
 
+def test_long_lines_of_the_banner_are_wrapped(desk: Desk) -> None:
+    unused = [f"Column number {i}" for i in range(12)]
+    header = HEADER.strip() + "," + ",".join(unused) + ",Status of the row in the old system\n"
+    rows = "2135551234,Ana,Hi" + "," * 13 + "SUG\n2135551235,Ben,Hi" + "," * 13 + "x" * 60 + "\n"
+    desk.write("c.csv", header + rows)
+    out = desk.schedule("c.csv", "--dry-run", "--campaign", "A campaign " * 9).out
+    banner, command = out.split("To schedule this:")
+    assert all(columns(line) < 80 for line in banner.splitlines())
+    assert f"--campaign '{'A campaign ' * 9}'" in command  # the line to copy is left whole
+
+
 def test_columns_that_nothing_reads_are_named(desk: Desk) -> None:
     desk.write("c.csv", "Phone Number,Name,Message,Shoe size\n2135551234,Ana,Hi,38\n")
     assert "Shoe size" in desk.schedule("c.csv", "--dry-run").out
@@ -488,6 +499,42 @@ def test_json_stays_one_object_when_the_plan_is_stored(desk: Desk) -> None:
     assert stored.status == 0
     times = [each["scheduled_for"] for each in stored.object["messages"]]
     assert desk.rows() == times
+
+
+def test_json_of_nothing_new_stays_one_object_when_it_is_stored(desk: Desk) -> None:
+    desk.write("c.csv", THREE)
+    assert desk.schedule("c.csv", "--yes").status == 0
+    again = desk.schedule("c.csv", "--yes", "--json")
+    assert again.status == 0
+    assert again.object["messages"] == []
+    assert "Nothing to schedule" in again.err
+
+
+def test_json_asks_on_the_terminal_and_not_on_stdout(desk: Desk) -> None:
+    desk.write("c.csv", THREE)
+    words = desk.words("schedule", "c.csv", "--json")
+    terminal = Terminal(["sh", "-c", f"{shlex.join(words)} > plan.json"], desk.folder,
+                        desk.environment, None)  # fmt: skip
+    terminal.wait_for(QUESTION)
+    terminal.type("NO\n")
+    assert terminal.end() == 1
+    terminal.close()
+    assert len(json.loads((desk.folder / "plan.json").read_text())["messages"]) == 3
+
+
+def test_json_prints_no_second_plan_when_the_queue_changed(desk: Desk) -> None:
+    desk.write("c.csv", THREE)
+    desk.write("d.csv", many(2))
+    words = desk.words("schedule", "c.csv", "--json")
+    terminal = Terminal(["sh", "-c", f"{shlex.join(words)} > plan.json"], desk.folder,
+                        desk.environment, None)  # fmt: skip
+    terminal.wait_for(QUESTION)
+    assert desk.schedule("d.csv", "--yes").status == 0
+    terminal.type("YES\n")
+    assert terminal.end() == 75
+    terminal.close()
+    assert len(json.loads((desk.folder / "plan.json").read_text())["messages"]) == 3
+    assert len(desk.rows()) == 2
 
 
 def test_same_seed_and_start_give_the_same_plan_and_another_seed_another(desk: Desk) -> None:
@@ -831,6 +878,10 @@ def test_past_start_is_a_warning_in_a_dry_run_and_refused_when_storing(desk: Des
     refused = desk.schedule("c.csv", "--yes", "--start", "2025-03-10 10:00")
     assert refused.status == 2
     assert "past" in refused.sentence
+    preview = desk.schedule("c.csv", "--dry-run", "--start", "2025-03-10 10:00")
+    command = preview.out.split("To schedule this:")[1]
+    assert "--seed" in command
+    assert "--start" not in command  # it would be refused
     assert desk.snapshot() == before
 
 
@@ -1104,6 +1155,28 @@ def test_rejects_hold_no_formula(desk: Desk) -> None:
         for cell in (*header, *row.values()):
             assert not cell.startswith(("=", "+", "-", "@", "\t", "\r"))
     assert rows[0]["customer_name"].endswith(formula)
+
+
+def test_rejected_texts_that_begin_like_a_formula_come_back_unchanged(desk: Desk) -> None:
+    texts = ["=5 for 4 today", "+1 free", "-10 % for you", "@ana says hi"]
+    rows = "".join(f"{i},Name {i},{text}\n" for i, text in enumerate(texts))
+    desk.write("c.csv", HEADER + rows)
+    assert desk.schedule("c.csv", "--yes", "--rejects", "bad.csv").status == 65
+    mended = (desk.folder / "bad.csv").read_text(encoding="utf-8-sig")
+    for i in range(len(texts)):
+        mended = mended.replace(f"\n{i},", f"\n213555200{i},")
+    desk.write("mended.csv", mended)
+    assert desk.schedule("mended.csv", "--yes", "--start", TEN).status == 0
+    assert desk.rows("message_content") == texts
+
+
+@pytest.mark.parametrize("words", [[], ["--skip-invalid"]])
+def test_dry_run_only_says_what_it_would_write_to_rejects(desk: Desk, words: list[str]) -> None:
+    desk.write("c.csv", THREE + "12,Dan,Hi\n")
+    before = desk.snapshot()
+    done = desk.schedule("c.csv", "--dry-run", "--rejects", "bad.csv", *words)
+    assert "1 row would be written to bad.csv" in done.err
+    assert desk.snapshot() == before
 
 
 def test_existing_file_is_not_overwritten_with_rejects(desk: Desk) -> None:
