@@ -480,3 +480,34 @@ def test_campaign_arrives_over_each_device(tmp_path: Path) -> None:
     for name, (rows, texts) in zip(names, came, strict=True):
         assert rows == [("sent", "")] * len(CAMPAIGN), name
         assert texts == arrives, name
+
+
+def send_before_and_after_a_reboot(profile: str, folder: Path) -> list[tuple[str, str]]:
+    """Let a modem start anew between two messages; what arrived."""
+    folder.mkdir()
+    with PtyModem(folder, profile=profile) as modem:
+        box = Box(folder, modem)
+        box.lay_down()
+        box.insert(ANA, "Before")
+        daemon = box.start()
+        try:
+            wait_until(box.texts, 20.0)
+            modem.befall("reboot", 1.0)
+            box.insert(BEN, "After")
+            wait_until(lambda: len(box.texts()) == 2, 40.0)
+            assert daemon.stop() == 0
+        finally:
+            daemon.process.kill()
+            daemon.process.wait()
+        return box.texts()
+
+
+@pytest.mark.long
+def test_each_device_that_starts_anew_is_used_again(tmp_path: Path) -> None:
+    names = [name for name in PROFILES if name != "plain"]
+    with ThreadPoolExecutor(len(names)) as pool:
+        came = list(
+            pool.map(lambda name: send_before_and_after_a_reboot(name, tmp_path / name), names)
+        )
+    for name, texts in zip(names, came, strict=True):
+        assert texts == [(ANA, "Before"), (BEN, "After")], name
