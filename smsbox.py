@@ -5383,6 +5383,29 @@ def repace(
     return len(moves), times[-1] if times else None
 
 
+def postpone(
+    database: Database, row: StoredRow, words: str, now: datetime, rng: random.Random,
+    config: Config,
+) -> None:  # fmt: skip
+    """Try a row again after its wait, in the hours and the pace; what is too near behind moves."""
+    desk, store = Desk(database), Store(database)
+    hours, pace = config.business_hours, config.pacing
+    later = now + timedelta(minutes=config.service.retry_minutes[row.attempts])
+    later = later if row.anyway else next_open(later, hours)
+    least = timedelta(minutes=pace.interval_minutes[0])
+    with database.transaction():
+        queue = [each for each in desk.queue_times(exclude_anyway=True) if each[0] != row.id]
+        near = [at for _, at in queue if later - least < at <= later]
+        if near and not row.anyway:
+            later = next_open(near[-1] + least, hours)
+        behind = [(row_id, at) for row_id, at in queue if at >= later]
+        times = replan([at for _, at in behind], later + least, rng, pace, hours)
+        pairs = zip(behind, times, strict=True)
+        moves = [(row_id, new) for (row_id, old), new in pairs if new != old]
+        store.reschedule_many(moves, now, "daemon")
+        store.postpone(row, later, words, now)
+
+
 def find_shut_gate(row: StoredRow, now: datetime, config: Config) -> str:
     """Say why a due row may not begin at this time of day; "" if it may."""
     if row.anyway or is_open(now, config.business_hours):
@@ -5546,6 +5569,139 @@ class Face:
             self._around.lamps.show(state)
 
 
+class RefusalStreak:
+    """Counts refusals of one kind: the same for three recipients in a row speaks of the box."""
+
+    def __init__(self) -> None:
+        self._kinds: dict[str, RefusalClass] = {}  # number -> why, since the last success
+
+    def is_third(self, number: str, kind: RefusalClass) -> bool:
+        """Count a refusal; True for the third recipient in a row, and the count begins anew."""
+        if kind is RefusalClass.TRANSIENT:
+            return False
+        if set(self._kinds.values()) - {kind}:
+            self._kinds.clear()
+        self._kinds[number] = kind
+        if len(self._kinds) < _FAILURES_TO_PAUSE:
+            return False
+        self._kinds.clear()
+        return True
+
+    def end(self) -> None:
+        """A segment went out."""
+        self._kinds.clear()
+
+
+class Outcomes:
+    """Finds out what became of segments whose answer was not seen, before anything else is sent.
+
+    The SIM keeps the last message reference. Advanced by one, the modem has handed the segment
+    over; unchanged, and still so ten seconds later, nothing was submitted, if the modem kept its
+    power all the while. Anything else proves nothing, and a person decides.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        link: Link,
+        record: Callable[[Callable[[], None]], None],
+    ) -> None:
+        self.pending: list[Unsettled] = []
+        self._store = Store(database)
+        self._desk = Desk(database)
+        self._clock = clock
+        self._link = link
+        self._record = record
+        self._unchanged_since: float | None = None  # when the SIM first said that nothing was sent
+        self._last_reference: int | None = None  # the SIM's last TP-MR, where it is known
+        self._reference_of = 0  # the attachment for which it is
+
+    def know_last_reference(self, modem: Modem) -> int | None:
+        """Give the SIM's last reference before a segment; what happens from here on is new."""
+        if self._reference_of != self._link.attachments:
+            self._reference_of, self._last_reference = self._link.attachments, None
+        if self._last_reference is None and self._follows(modem):
+            self._last_reference = modem.read_last_reference()
+        self._link.lost_power = self._link.changed_sim = False
+        return self._last_reference
+
+    def learn(self, modem: Modem, reference: int) -> None:
+        """Look once, after the first answered segment, whether the SIM's file tells the same."""
+        self._last_reference = reference
+        key = self._key(modem)
+        if modem.identity.iccid and not self._desk.get_state(key):
+            told = modem.read_last_reference()
+            self._desk.set_state(key, "follows" if told == reference else "does not follow")
+
+    def miss(
+        self, modem: Modem, bubble: Bubble, sequence: int, total: int, words: str
+    ) -> Unsettled | None:
+        """The answer to a segment was not seen. What ends as unconfirmed at once is given back."""
+        before, self._last_reference = self._last_reference, None
+        self.pending.append(Unsettled(bubble, sequence, total, before, words))
+        return None if self._follows(modem) else self._give_up()
+
+    def settle(self, modem: Modem) -> Unsettled | None:
+        """Settle the oldest that is pending; one that ends as unconfirmed is given back."""
+        if not self.pending:
+            return None
+        bubble, sequence, total, before, words = self.pending[0]
+        now, told = self._clock.now(), None
+        late = modem.take_late_reference()
+        if late is not None:
+            self._end("its answer came late", lambda: (
+                self._store.mark_segment_sent(bubble, sequence, total, late, now)))  # fmt: skip
+            return None
+        if before is not None and self._follows(modem) and not self._link.changed_sim:
+            told = modem.read_last_reference()
+        if told is not None and before is not None and told == (before + 1) % 256:
+            said = f"segment {sequence} of {total}: {words}; the SIM says it was handed over"
+            self._end("the SIM says it was handed over", lambda: (
+                self._store.mark_handed_over(bubble, sequence, total, said, now)))  # fmt: skip
+        elif told is None or told != before or self._link.lost_power or modem.has_restarted():
+            return self._give_up()
+        elif self._stays_unchanged():
+            self._end("the SIM says nothing was submitted", lambda: (
+                self._store.withdraw_segment(bubble, sequence)))  # fmt: skip
+        return None
+
+    def _key(self, modem: Modem) -> str:
+        return f"reference {modem.identity.imei} {modem.identity.iccid}"
+
+    def _follows(self, modem: Modem) -> bool:
+        """Tell whether this SIM's file was seen to follow this modem's +CMGS."""
+        return self._desk.get_state(self._key(modem)) == "follows"
+
+    def _stays_unchanged(self) -> bool:
+        """Tell whether the SIM says so for long enough; a modem may still be at work."""
+        monotonic = self._clock.monotonic()
+        self._unchanged_since = self._unchanged_since or monotonic
+        return monotonic - self._unchanged_since >= _UNCHANGED_FOR_S
+
+    def _end(self, found: str, write: Callable[[], None]) -> None:
+        unsettled = self._take()
+        self._record(write)
+        logging.warning("settled %s: %s; %s", _place(unsettled), unsettled.words, found)
+
+    def _give_up(self) -> Unsettled:
+        unsettled = self._take()
+        bubble, sequence, total, _, words = unsettled
+        said, now = f"segment {sequence} of {total}: {words}", self._clock.now()
+        self._record(lambda: self._store.mark_unconfirmed(bubble, sequence, said, now))
+        logging.warning("unconfirmed %s: %s", _place(unsettled), words)
+        return unsettled
+
+    def _take(self) -> Unsettled:
+        self._unchanged_since = None
+        return self.pending.pop(0)
+
+
+def _place(unsettled: Unsettled) -> str:
+    bubble, sequence, total, _, _ = unsettled
+    return f"message={bubble.row_id} bubble={bubble.number} segment={sequence}/{total}"
+
+
 class Service:
     """The daemon's loop over one database and one modem."""
 
@@ -5567,11 +5723,8 @@ class Service:
         self._trusted_by = "" if config.clock.require_trust else "nobody was asked"
         self._owed: list[Callable[[], None]] = []  # what was done but could not be written down
         self._disk_words = ""
-        self._unsettled: list[Unsettled] = []  # nothing is sent before their outcome is settled
-        self._unchanged_since: float | None = None  # when the SIM first said that nothing was sent
-        self._last_reference: int | None = None  # the SIM's last TP-MR, where it is known
-        self._reference_of = 0  # the attachment for which it is
-        self._refused_in_a_row: dict[str, RefusalClass] = {}  # number -> why, since the last sent
+        self._outcomes = Outcomes(database, around.clock, self._link, self._record)
+        self._streak = RefusalStreak()
 
     # --- the loop
 
@@ -5600,7 +5753,8 @@ class Service:
         self._look_at_clock()
         self._link.tend(self._is_busy())
         if self._link.modem is not None and self._link.is_ready():
-            self._settle(self._link.modem)
+            if unconfirmed := self._outcomes.settle(self._link.modem):
+                self._count_unconfirmed(unconfirmed)
             self._intake.take_in(self._link.modem)
         wake_at = self._send_what_is_due()
         is_open_now = is_open(self._clock.now(), self._config.business_hours)
@@ -5648,7 +5802,7 @@ class Service:
             "smsbox %s starts database=%s scheduled=%d held=%d",
             VERSION, self._database.path, counts["scheduled"], counts["held"],
         )  # fmt: skip
-        self._unsettled = self._store.recover()
+        self._outcomes.pending = self._store.recover()
 
     def _pay_what_is_owed(self) -> None:
         while self._owed:
@@ -5668,7 +5822,7 @@ class Service:
     def _send_what_is_due(self) -> float:
         now, monotonic = self._clock.now(), self._clock.monotonic()
         poll_at = monotonic + self._config.service.poll_seconds
-        if self._unsettled:
+        if self._outcomes.pending:
             return min(poll_at, monotonic + 1.0)
         row = self._find_row(now)
         if row is None:
@@ -5791,7 +5945,7 @@ class Service:
             self._clock.until(self._clock.monotonic())  # a stop is heard between segments
             if self._desk.get_state("paused_now"):
                 return
-            before = self._know_last_reference(modem)
+            before = self._outcomes.know_last_reference(modem)
             now = self._clock.now()
             if not self._store.begin_segment(bubble, sequence, len(pdus), before, now):
                 return
@@ -5813,10 +5967,8 @@ class Service:
         try:
             reference = modem.submit(pdu, octets)
         except OutcomeUnknown as unknown:
-            before, self._last_reference = self._last_reference, None
-            self._unsettled.append(Unsettled(bubble, sequence, total, before, str(unknown)))
-            if not self._follows_references(modem):
-                self._end_unsettled("")
+            if unconfirmed := self._outcomes.miss(modem, bubble, sequence, total, str(unknown)):
+                self._count_unconfirmed(unconfirmed)
             return False
         except Refused as refused:
             logging.warning("refused %s: %s", place, refused)
@@ -5829,86 +5981,13 @@ class Service:
             raise
         now = self._clock.now()
         self._record(lambda: self._store.mark_segment_sent(bubble, sequence, total, reference, now))
-        self._learn_reference(modem, reference)
+        self._outcomes.learn(modem, reference)
         logging.info("sent %s mr=%d in=%.1fs", place, reference, self._clock.monotonic() - begun)
-        self._refused_in_a_row.clear()
+        self._streak.end()
         self._link.praise()
         return True
 
-    # --- outcomes that were not seen
-
-    def _reference_key(self, modem: Modem) -> str:
-        return f"reference {modem.identity.imei} {modem.identity.iccid}"
-
-    def _follows_references(self, modem: Modem) -> bool:
-        """Tell whether this SIM's file was seen to follow this modem's +CMGS."""
-        return self._desk.get_state(self._reference_key(modem)) == "follows"
-
-    def _learn_reference(self, modem: Modem, reference: int) -> None:
-        """Look once, after the first answered segment, whether the SIM's file tells the same."""
-        self._last_reference = reference
-        key = self._reference_key(modem)
-        if modem.identity.iccid and not self._desk.get_state(key):
-            told = modem.read_last_reference()
-            self._desk.set_state(key, "follows" if told == reference else "does not follow")
-
-    def _know_last_reference(self, modem: Modem) -> int | None:
-        """Give the SIM's last reference before a segment; what happens from here on is new."""
-        if self._reference_of != self._link.attachments:
-            self._reference_of, self._last_reference = self._link.attachments, None
-        if self._last_reference is None and self._follows_references(modem):
-            self._last_reference = modem.read_last_reference()
-        self._link.lost_power = self._link.changed_sim = False
-        return self._last_reference
-
-    def _settle(self, modem: Modem) -> None:
-        """Find out what became of the segment whose answer was not seen, before anything is sent.
-
-        The SIM's last reference tells: advanced by one, the modem has handed it over; unchanged,
-        and still so ten seconds later, nothing was submitted, if the modem kept its power all the
-        while. Anything else proves nothing, and a person decides.
-        """
-        if not self._unsettled:
-            return
-        bubble, sequence, total, before, words = self._unsettled[0]
-        now, told = self._clock.now(), None
-        late = modem.take_late_reference()
-        if late is not None:
-            self._end_unsettled("its answer came late", lambda: self._store.mark_segment_sent(
-                bubble, sequence, total, late, now))  # fmt: skip
-            return
-        if before is not None and self._follows_references(modem) and not self._link.changed_sim:
-            told = modem.read_last_reference()
-        if told is not None and before is not None and told == (before + 1) % 256:
-            said = f"segment {sequence} of {total}: {words}; the SIM says it was handed over"
-            self._end_unsettled("the SIM says it was handed over", lambda: (
-                self._store.mark_handed_over(bubble, sequence, total, said, now)))  # fmt: skip
-        elif told is None or told != before or self._link.lost_power or modem.has_restarted():
-            self._end_unsettled("")
-        elif self._stays_unchanged():
-            self._end_unsettled("the SIM says nothing was submitted", lambda: (
-                self._store.withdraw_segment(bubble, sequence)))  # fmt: skip
-
-    def _stays_unchanged(self) -> bool:
-        """Tell whether the SIM says so for long enough; a modem may still be at work."""
-        monotonic = self._clock.monotonic()
-        self._unchanged_since = self._unchanged_since or monotonic
-        return monotonic - self._unchanged_since >= _UNCHANGED_FOR_S
-
-    def _end_unsettled(self, found: str, write: Callable[[], None] | None = None) -> None:
-        """Write down what became of it; with nothing found it is unconfirmed."""
-        self._unchanged_since = None
-        bubble, sequence, total, _, words = self._unsettled.pop(0)
-        place = f"message={bubble.row_id} bubble={bubble.number} segment={sequence}/{total}"
-        if write is not None:
-            self._record(write)
-            logging.warning("settled %s: %s; %s", place, words, found)
-            return
-        said, now = f"segment {sequence} of {total}: {words}", self._clock.now()
-        self._record(lambda: self._store.mark_unconfirmed(bubble, sequence, said, now))
-        logging.warning("unconfirmed %s: %s", place, words)
-        if self._is_third_of_its_kind(bubble.phone_number, RefusalClass.UNKNOWN):
-            self._pause(self._explain_refusal(RefusalClass.UNKNOWN, words))
+    # --- what a refusal means
 
     def _answer_refusal(
         self, row: StoredRow, bubble: Bubble, sequence: int, refused: Refused
@@ -5917,13 +5996,13 @@ class Service:
         if kind in (RefusalClass.NETWORK, RefusalClass.SIM):
             self._record(lambda: self._store.withdraw_segment(bubble, sequence))
             self._link.wait_for(Fault.SIM if kind is RefusalClass.SIM else Fault.NO_NETWORK, words)
-        elif kind is RefusalClass.ACCOUNT or self._is_third_of_its_kind(row.phone_number, kind):
+        elif kind is RefusalClass.ACCOUNT or self._streak.is_third(row.phone_number, kind):
             # The row stays scheduled: resume tries it first, and alone.
             self._record(lambda: self._store.withdraw_segment(bubble, sequence))
             self._pause(self._explain_refusal(kind, words))
         elif kind in (RefusalClass.TRANSIENT, RefusalClass.MODEM) and self._may_retry(row):
             self._record(lambda: self._store.withdraw_segment(bubble, sequence))
-            self._postpone(row, words, now)
+            postpone(self._database, row, words, now, self._rng, self._config)
             if kind is RefusalClass.MODEM:
                 self._link.blame(words)
         else:
@@ -5931,38 +6010,6 @@ class Service:
 
     def _may_retry(self, row: StoredRow) -> bool:
         return row.attempts < len(self._config.service.retry_minutes)
-
-    def _postpone(self, row: StoredRow, words: str, now: datetime) -> None:
-        """Try a row again later, in the hours and the pace: what is too near behind it moves."""
-        wait = self._config.service.retry_minutes[row.attempts]
-        hours, pace = self._config.business_hours, self._config.pacing
-        later = now + timedelta(minutes=wait)
-        later = later if row.anyway else next_open(later, hours)
-        least = timedelta(minutes=pace.interval_minutes[0])
-        with self._database.transaction():
-            queue = self._desk.queue_times(exclude_anyway=True)
-            queue = [(row_id, at) for row_id, at in queue if row_id != row.id]
-            near = [at for _, at in queue if later - least < at <= later]
-            if near and not row.anyway:
-                later = next_open(near[-1] + least, hours)
-            behind = [(row_id, at) for row_id, at in queue if at >= later]
-            times = replan([at for _, at in behind], later + least, self._rng, pace, hours)
-            pairs = zip(behind, times, strict=True)
-            moves = [(row_id, new) for (row_id, old), new in pairs if new != old]
-            self._store.reschedule_many(moves, now, "daemon")
-            self._store.postpone(row, later, words, now)
-
-    def _is_third_of_its_kind(self, number: str, kind: RefusalClass) -> bool:
-        """The same for three recipients in a row speaks of the box, not of the recipients."""
-        if kind is RefusalClass.TRANSIENT:
-            return False
-        if set(self._refused_in_a_row.values()) - {kind}:
-            self._refused_in_a_row.clear()
-        self._refused_in_a_row[number] = kind
-        if len(self._refused_in_a_row) < _FAILURES_TO_PAUSE:
-            return False
-        self._refused_in_a_row.clear()
-        return True
 
     def _explain_refusal(self, kind: RefusalClass, words: str) -> str:
         modem = self._link.modem
@@ -5973,6 +6020,10 @@ class Service:
                 f"; {modem.identity.operator or 'the operator'} may not carry SMS over LTE here"
             )
         return f"refused: {words}"
+
+    def _count_unconfirmed(self, unsettled: Unsettled) -> None:
+        if self._streak.is_third(unsettled.bubble.phone_number, RefusalClass.UNKNOWN):
+            self._pause(self._explain_refusal(RefusalClass.UNKNOWN, unsettled.words))
 
     def _pause(self, because: str) -> None:
         with self._database.transaction():
