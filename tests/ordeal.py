@@ -79,7 +79,7 @@ class Ordeal:
     def _live(self, death: Death | None) -> bool:
         """Let the daemon live to its death, or until nothing is left to do; True: it came."""
         step, occurrence, after_s = death or Death("")
-        if step in HANDED_OVER:
+        if step in HANDED_OVER or step in GIVEN_UP:
             time.sleep(0.4)  # the answer comes while nobody listens
         words = [step, str(occurrence), *self._box.command("run", "--drain")[2:]]
         with (self._box.folder / "daemon.txt").open("ab") as file:
