@@ -3284,6 +3284,11 @@ class Inbox:
             (at, actor, number),
         )
 
+    def opt_out_words(self, number: str) -> str:
+        """Give the words with which a number said stop; "" if the operator entered it, or none."""
+        found = self.database.one("SELECT words FROM opt_outs WHERE phone_number = ?", (number,))
+        return str(found[0]) if found else ""
+
     def opt_in(self, number: str) -> bool:
         """Lift a suppression; False if there was none."""
         return bool(self.database.change("DELETE FROM opt_outs WHERE phone_number = ?", (number,)))
@@ -4717,7 +4722,7 @@ def read_power_mark(port: str) -> str:
 
     A UART does not tell when its modem loses power, so each process sees another one there.
     """
-    boot = _BOOT_ID.read_text().strip() if _BOOT_ID.exists() else ""
+    boot = read_boot_id()
     path = os.path.realpath(port)
     if not os.path.exists(path) or re.match(r"/dev/tty(S|AMA)\d", path):
         return f"{boot} {os.getpid()}"
@@ -4725,7 +4730,9 @@ def read_power_mark(port: str) -> str:
     return f"{boot} {node.st_rdev} {node.st_ino} {node.st_ctime_ns}"
 
 
-_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+def read_boot_id(source: Path = Path("/proc/sys/kernel/random/boot_id")) -> str:
+    """Name this boot of the Pi; "" where the system does not tell."""
+    return source.read_text().strip() if source.exists() else ""
 
 
 # --- the service manager
@@ -5477,7 +5484,9 @@ class Intake:
             if asked is Request.STOP:
                 touched = self._inbox.opt_out(number, body, now, "daemon")
             elif asked is Request.START:
-                touched = int(self._inbox.opt_in(number))
+                said = self._inbox.opt_out_words(number)
+                if is_keyword_stop(said, words.stop_words):  # what else stopped them stays
+                    touched = int(self._inbox.opt_in(number))
             elif asked is Request.PERHAPS_STOP:
                 touched = self._inbox.hold_rows_of(number, "their reply may mean stop", now)
         level = logging.WARNING if asked is Request.PERHAPS_STOP else logging.INFO
@@ -5538,7 +5547,9 @@ class Face:
             **describe_modem(self._link.modem, self._link.port),
             "resets": self._link.resets,
             "warnings": sorted(self._link.warnings),
-            "clock": trusted_by or "not trusted: waiting for the network's time",
+            "clock": trusted_by
+            or "not trusted: connect the Pi to the Internet, or look at the time"
+            " (date) and say smsbox resume --clock-is-right",
             "next_id": row.id if row else None,
             "next_at": to_database_time(row.scheduled_for) if row else None,
             "ready": ready.value,
@@ -6032,10 +6043,18 @@ class Service:
     # --- the clock
 
     def _look_at_clock(self) -> None:
-        if not self._trusted_by:
-            self._trusted_by = self._around.find_time_evidence()
-            if self._trusted_by:
-                logging.info("the clock is trusted by=%s", self._trusted_by)
+        """Trust lasts for the boot: a clock that was right drifts by seconds, not by hours."""
+        if self._trusted_by:
+            return
+        boot = read_boot_id()
+        known = bool(boot) and self._desk.get_state("trusted_boot") == boot
+        self._trusted_by = self._around.find_time_evidence() or (
+            "this boot's past" if known else ""
+        )
+        if self._trusted_by:
+            logging.info("the clock is trusted by=%s", self._trusted_by)
+            if not known:
+                self._desk.set_state("trusted_boot", boot)
 
 
 def find_lamps(
@@ -7058,13 +7077,16 @@ def cmd_resume(desk: Desktop) -> int:
         else:
             for key in ("paused_because", "paused_now", "account_refused", "tried_pin"):
                 asked.set_state(key, "")
+        if args.clock_is_right:
+            asked.set_state("trusted_boot", read_boot_id())
+            Store(database).add_event("clock is right", "", desk.now, actor)
         Store(database).add_event("resumed", args.campaign or "", desk.now, actor)
     moved, finish = _repace(desk, database)
     sent, left = (
         len(asked.rows(RowFilter(status=status, campaign=args.campaign)))
         for status in ("sent", "scheduled")
     )
-    say(f"Resumed: {plural(sent, 'message')} were sent, {left:,} will be.")
+    say(f"Resumed: {plural(sent, 'message')} sent so far, {left:,} will be.")
     if moved and finish:
         last = show_time(desk.local(finish))
         say(f"{plural(moved, 'message')} paced anew; the last now goes {last}.")
@@ -7338,6 +7360,8 @@ def _print_status(desk: Desktop, status: Mapping[str, Any], row: StoredRow | Non
         say(f"modem    {status.get('modem', 'starting')!s}"
             + (f", {status['operator']}" if status.get("operator") else "")
             + (f", signal {signal} dBm" if signal is not None else ""))  # fmt: skip
+        for warning in status.get("warnings", ()):
+            say(f"         {warning}")
         say(f"clock    {status.get('clock', '')!s}")
     else:
         say("service  not running: sudo systemctl start smsbox")
@@ -7390,11 +7414,9 @@ def cmd_check(desk: Desktop) -> int:
         start_journal({}, debug=True)
     facts = [*_check_box(desk, served)]
     if not args.only_config:
-        facts += _check_system(desk)
-        if served:
-            facts += _check_running(read_status_file(status_path(desk.database_path)))
-        else:
-            facts += _check_modem(desk)
+        told = read_status_file(status_path(desk.database_path)) if served else {}
+        facts += _check_system(desk, told)
+        facts += _check_running(told) if served else _check_modem(desk)
     if args.json:
         say(json.dumps([fact._asdict() for fact in facts], indent=1))
     else:
@@ -7432,14 +7454,18 @@ def _check_box(desk: Desktop, served: bool) -> Iterator[Fact]:
         yield _judge(space.free_bytes > 100e6, "disk", free, "make room", "warning")
 
 
-def _check_system(desk: Desktop) -> Iterator[Fact]:
-    sources = desk.config.clock.sources
-    trusted = find_time_evidence(sources)
+def _check_system(desk: Desktop, told: Mapping[str, Any]) -> Iterator[Fact]:
+    trusted = str(told.get("clock", "")) or find_time_evidence(desk.config.clock.sources)
+    trusted = "" if trusted.startswith("not trusted") else trusted
     if not desk.config.clock.require_trust:
         yield Fact("warning", "clock", "require_trust is false: a wrong clock is not noticed")
     else:
-        yield _judge(bool(trusted), "clock", f"right by {trusted}" if trusted else "not trusted",
-                     "connect the Pi to the Internet once, or see [clock] sources")  # fmt: skip
+        yield _judge(
+            bool(trusted),
+            "clock",
+            f"right by {trusted}" if trusted else "not trusted",
+            "connect the Pi to the Internet once, or smsbox resume --clock-is-right",
+        )
     low = read_undervoltage()
     if low is not None:
         yield _judge(not low, "power", "too low a voltage was seen" if low else "good",
@@ -7843,6 +7869,7 @@ def _add_changes(add: Callable[..., argparse.ArgumentParser]) -> None:
     pause = add("pause", cmd_pause, "pause sending; the message in hand is finished")
     pause.add_argument("--now", action="store_true", help="stop before the next segment")
     resume = add("resume", cmd_resume, "go on, paced anew")
+    resume.add_argument("--clock-is-right", action="store_true", help="your word for this boot")
     for command in (pause, resume):
         command.add_argument("--campaign", metavar="NAME", help="only this campaign")
     send = add("send", cmd_send, "send one message now, e.g. a test")
