@@ -3978,30 +3978,22 @@ class Notices(NamedTuple):
     weak_power: bool = False
 
 
-class Modem:
-    """One conversation over one open port. After PortLost it is thrown away."""
+class Conversation:
+    """One command at a time over one open port, and the hand-over of a text.
 
-    def __init__(
-        self, port: Port, clock: Clock, settings: ModemSettings, patience: int = 10
-    ) -> None:
-        self.identity = Identity()
-        self.signal_dbm: int | None = None
-        self.registration = ""  # in words; "" while there is none
-        self.access = ""  # 'LTE', '3G', '2G'
-        self.service_centre = ""
-        self.storage_full = False
-        self.pin_was_refused = False
-        self.delivery_reports = False  # whether the modem will tell of them
+    A command names the prefix of its answer; any other line is a notice, kept until it is asked
+    for. After PortLost the conversation is thrown away.
+    """
+
+    def __init__(self, port: Port, clock: Clock, send_timeout_s: float, patience: int) -> None:
         self._port = port
         self._clock = clock
-        self._settings = settings
+        self._send_timeout_s = send_timeout_s
         self._patience = patience  # how often a silent modem is called
         self._parser = LineParser()
         self._lines: deque[str] = deque()
         self._notices: deque[str] = deque(maxlen=1000)
         self._out_of_step = False  # a late answer may still come
-
-    # --- one command
 
     def command(self, text: str, prefix: str = "", timeout_s: float = 5.0) -> list[str]:
         """Send a command and give the lines of its information response.
@@ -4010,7 +4002,7 @@ class Modem:
         Refused, NoAnswer and PortLost.
         """
         if self._out_of_step:
-            self._resynchronise()
+            self.resynchronise()
         self.listen()
         self._write(text)
         answer: list[str] = []
@@ -4098,7 +4090,7 @@ class Modem:
             self.listen()
         self.listen()
 
-    def _resynchronise(self) -> None:
+    def resynchronise(self) -> None:
         """Come into step again: leave a prompt, let late answers pass, see a fresh OK.
 
         A modem that stays silent is given up as PortLost: opening the port again may help.
@@ -4113,6 +4105,137 @@ class Modem:
                 return
         raise PortLost("the modem is silent: is it powered, and is this its AT port?")
 
+    def has_restarted(self) -> bool:
+        """Tell whether the modem has said, since its notices were last taken, that it started."""
+        return any(map(is_reboot, self._notices))
+
+    def take_late_reference(self) -> int | None:
+        """Give the message reference that came after its time, once."""
+        for line in list(self._notices):
+            if match := re.match(r"\+CMGS:\s*(\d+)", line):
+                self._notices.remove(line)
+                return int(match[1]) & 0xFF
+        return None
+
+    def await_notice(self, pattern: str, timeout_s: float) -> re.Match[str] | None:
+        """Wait for a line that comes unasked; None if it does not."""
+        deadline = self._clock.monotonic() + timeout_s
+        while True:
+            self.listen()
+            for line in self._notices:
+                if told := re.match(pattern, line):
+                    return told
+            if not self._clock.until(deadline, self._port):
+                return None
+
+    # --- a text
+
+    def submit(self, pdu: str, octets: int) -> MessageReference:
+        """Hand over one segment; the message reference that the modem gave it.
+
+        NoAnswer, Refused and PortLost: it was surely not sent. OutcomeUnknown: it may have been.
+        """
+        if self._out_of_step:
+            self.resynchronise()
+        self.listen()
+        self._write(f"AT+CMGS={octets}")
+        self._await_prompt()
+        try:
+            self._write(pdu, CTRL_Z)
+            return self._await_reference(pdu)
+        except PortLost as lost:
+            raise OutcomeUnknown(f"the port was lost after the hand-over ({lost})") from lost
+
+    def _await_prompt(self) -> None:
+        deadline = self._clock.monotonic() + _PROMPT_S
+        while not self._parser.take_prompt():
+            while self._lines:
+                line = self._lines.popleft()
+                if line == ">":  # something unasked followed at once
+                    return self._note_all_lines()
+                final = parse_final(line)
+                if final and not final.ok:
+                    raise Refused(final.refusal, final.words)
+                if is_reboot(line):
+                    self._out_of_step = True
+                    raise NoAnswer("the modem started anew")
+                if not line.startswith("AT+CMGS"):
+                    self._note(line)
+            if not self._clock.until(deadline, self._port, interruptible=False):
+                self._port.write(ESCAPE)
+                self._out_of_step = True
+                raise NoAnswer("the modem does not ask for the text")
+            self._read()
+        return self._note_all_lines()
+
+    def _note_all_lines(self) -> None:
+        """What came before the prompt says nothing of the text that follows."""
+        while self._lines:
+            self._note(self._lines.popleft())
+
+    def _await_reference(self, pdu: str) -> MessageReference:
+        """Wait for +CMGS: after Ctrl-Z, and half as long again for a late one."""
+        begun = self._clock.monotonic()
+        for line in self._read_lines(self._send_timeout_s * 1.5):
+            match = re.match(r"\+CMGS:\s*(\d+)", line)
+            if match:
+                self._await_ok()
+                return MessageReference(int(match[1]) & 0xFF)
+            final = parse_final(line)
+            if final and not final.ok:  # an OK alone belongs to an earlier command
+                self._judge_refusal(final, self._clock.monotonic() - begun)
+            if is_reboot(line):
+                self._note(line)
+                self._out_of_step = True
+                raise OutcomeUnknown("the modem started anew after the hand-over")
+            if pdu not in line:  # echo
+                self._note(line)
+        self._out_of_step = True
+        raise OutcomeUnknown("the modem gave no result")
+
+    def _judge_refusal(self, final: Final, after_s: float) -> None:
+        """After Ctrl-Z a time-out of the network, an error without a code of the network's, or one
+        that comes late and blames the modem may all hide a sent text."""
+        blamed = final.refusal is RefusalClass.MODEM
+        not_of_the_network = blamed and not re.match(r"CMS \d", final.words)
+        late = blamed and after_s > _LATE_ERROR_S
+        if final.refusal is RefusalClass.UNKNOWN or not_of_the_network or late:
+            raise OutcomeUnknown(f"the modem said {final.words} after the hand-over")
+        raise Refused(final.refusal, final.words)
+
+    def _await_ok(self) -> None:
+        """The reference is the proof; an OK that never comes only costs a resynchronisation."""
+        self._out_of_step = True
+        with suppress(PortLost):  # the next command meets it again
+            for line in self._read_lines(5.0):
+                if line == "OK":
+                    self._out_of_step = False
+                    return
+                self._note(line)
+
+
+class Modem:
+    """What smsbox wants of a modem: attach, look at the network, heal, read what is stored."""
+
+    def __init__(
+        self, port: Port, clock: Clock, settings: ModemSettings, patience: int = 10
+    ) -> None:
+        self.identity = Identity()
+        self.signal_dbm: int | None = None
+        self.registration = ""  # in words; "" while there is none
+        self.access = ""  # 'LTE', '3G', '2G'
+        self.service_centre = ""
+        self.storage_full = False
+        self.pin_was_refused = False
+        self.delivery_reports = False  # whether the modem will tell of them
+        self._clock = clock
+        self._settings = settings
+        self._talk = talk = Conversation(port, clock, settings.send_timeout_seconds, patience)
+        # The conversation's own words, so that a caller needs to know only one of the two.
+        self.command, self.ask, self.submit = talk.command, talk.ask, talk.submit
+        self.listen, self.take_notices = talk.listen, talk.take_notices
+        self.has_restarted, self.take_late_reference = talk.has_restarted, talk.take_late_reference
+
     # --- attaching
 
     def attach(self, may_try_pin: bool = True) -> None:
@@ -4123,7 +4246,7 @@ class Modem:
 
     def greet(self) -> None:
         """Come into step and learn who it is; a locked SIM tells its ICCID on most modems."""
-        self._resynchronise()
+        self._talk.resynchronise()
         for text in ("ATE0", "ATV1", "AT+CMEE=1", "ATS0=0", "AT+CLIP=0", "AT+CMMS=0"):
             self.ask(text)
         model = " ".join(filter(None, (self.ask("AT+CGMI"), self.ask("AT+CGMM"))))
@@ -4198,18 +4321,6 @@ class Modem:
             return None
         return int(told[2][:2], 16)
 
-    def has_restarted(self) -> bool:
-        """Tell whether the modem has said, since its notices were last taken, that it started."""
-        return any(map(is_reboot, self._notices))
-
-    def take_late_reference(self) -> int | None:
-        """Give the message reference that came after its time, once."""
-        for line in list(self._notices):
-            if match := re.match(r"\+CMGS:\s*(\d+)", line):
-                self._notices.remove(line)
-                return int(match[1]) & 0xFF
-        return None
-
     # --- healing
 
     def reset_radio(self) -> None:
@@ -4225,14 +4336,8 @@ class Modem:
     def ask_balance(self, code: str) -> str:
         """Send a USSD code like '*100#' and give the network's answer; "" if there is none."""
         self.ask(f'AT+CUSD=1,"{code}",15', "", 30)
-        deadline = self._clock.monotonic() + 30
-        while True:
-            self.listen()
-            for line in self._notices:
-                if told := re.match(r'\+CUSD: ?\d, ?"(.*?)"?(?:, ?(\d+))?$', line):
-                    return printable(_read_ussd(told[1], told[2]))
-            if not self._clock.until(deadline, self._port):
-                return ""
+        told = self._talk.await_notice(r'\+CUSD: ?\d, ?"(.*?)"?(?:, ?(\d+))?$', 30)
+        return printable(_read_ussd(told[1], told[2])) if told else ""
 
     def unlock(self, may_try_pin: bool, on_try: Callable[[], None] = lambda: None) -> None:
         """Wait for the SIM; NotReady says what it lacks. on_try() is called before its PIN is
@@ -4302,89 +4407,6 @@ class Modem:
             self.ask("AT+CNMI=1,1,0,0,0")
 
     # --- texts
-
-    def submit(self, pdu: str, octets: int) -> MessageReference:
-        """Hand over one segment; the message reference that the modem gave it.
-
-        NoAnswer, Refused and PortLost: it was surely not sent. OutcomeUnknown: it may have been.
-        """
-        if self._out_of_step:
-            self._resynchronise()
-        self.listen()
-        self._write(f"AT+CMGS={octets}")
-        self._await_prompt()
-        try:
-            self._write(pdu, CTRL_Z)
-            return self._await_reference(pdu)
-        except PortLost as lost:
-            raise OutcomeUnknown(f"the port was lost after the hand-over ({lost})") from lost
-
-    def _await_prompt(self) -> None:
-        deadline = self._clock.monotonic() + _PROMPT_S
-        while not self._parser.take_prompt():
-            while self._lines:
-                line = self._lines.popleft()
-                if line == ">":  # something unasked followed at once
-                    return self._note_all_lines()
-                final = parse_final(line)
-                if final and not final.ok:
-                    raise Refused(final.refusal, final.words)
-                if is_reboot(line):
-                    self._out_of_step = True
-                    raise NoAnswer("the modem started anew")
-                if not line.startswith("AT+CMGS"):
-                    self._note(line)
-            if not self._clock.until(deadline, self._port, interruptible=False):
-                self._port.write(ESCAPE)
-                self._out_of_step = True
-                raise NoAnswer("the modem does not ask for the text")
-            self._read()
-        return self._note_all_lines()
-
-    def _note_all_lines(self) -> None:
-        """What came before the prompt says nothing of the text that follows."""
-        while self._lines:
-            self._note(self._lines.popleft())
-
-    def _await_reference(self, pdu: str) -> MessageReference:
-        """Wait for +CMGS: after Ctrl-Z, and half as long again for a late one."""
-        begun = self._clock.monotonic()
-        for line in self._read_lines(self._settings.send_timeout_seconds * 1.5):
-            match = re.match(r"\+CMGS:\s*(\d+)", line)
-            if match:
-                self._await_ok()
-                return MessageReference(int(match[1]) & 0xFF)
-            final = parse_final(line)
-            if final and not final.ok:  # an OK alone belongs to an earlier command
-                self._judge_refusal(final, self._clock.monotonic() - begun)
-            if is_reboot(line):
-                self._note(line)
-                self._out_of_step = True
-                raise OutcomeUnknown("the modem started anew after the hand-over")
-            if pdu not in line:  # echo
-                self._note(line)
-        self._out_of_step = True
-        raise OutcomeUnknown("the modem gave no result")
-
-    def _judge_refusal(self, final: Final, after_s: float) -> None:
-        """After Ctrl-Z a time-out of the network, an error without a code of the network's, or one
-        that comes late and blames the modem may all hide a sent text."""
-        blamed = final.refusal is RefusalClass.MODEM
-        not_of_the_network = blamed and not re.match(r"CMS \d", final.words)
-        late = blamed and after_s > _LATE_ERROR_S
-        if final.refusal is RefusalClass.UNKNOWN or not_of_the_network or late:
-            raise OutcomeUnknown(f"the modem said {final.words} after the hand-over")
-        raise Refused(final.refusal, final.words)
-
-    def _await_ok(self) -> None:
-        """The reference is the proof; an OK that never comes only costs a resynchronisation."""
-        self._out_of_step = True
-        with suppress(PortLost):  # the next command meets it again
-            for line in self._read_lines(5.0):
-                if line == "OK":
-                    self._out_of_step = False
-                    return
-                self._note(line)
 
     def read_stored(self, memories: Iterable[str] = ("",)) -> list[StoredTpdu]:
         """List the TPDUs in the given memories; "": the one in use."""
