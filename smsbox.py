@@ -1115,6 +1115,10 @@ def parse_phone_number(text: str) -> PhoneNumber:
     """
     import unicodedata
 
+    plain = re.fullmatch(r"(?:\+?1)?([2-9]\d\d)(\d{3})(\d{4})", text) if text.isascii() else None
+    if plain:  # most are written like this, and then there is nothing odd to look for
+        _check_nanp(*plain.groups())
+        return PhoneNumber(f"+1{''.join(plain.groups())}")
     number = unicodedata.normalize("NFKC", re.sub(_INVISIBLE, "", text)).strip().lstrip("'").strip()
     number = re.sub(r"(?i)^tel:\s*", "", number)
     number = re.sub(r"[‐-―−]", "-", number)
@@ -1247,9 +1251,10 @@ def find_text_problem(text: str) -> str | None:
 
 def find_mark_problem(text: str) -> str | None:
     """Say what is wrong with a text's words and [BUBBLE] marks, with its mend; None: nothing."""
-    if not text.replace(BUBBLE_MARK, "").strip():
+    rest = text.replace(BUBBLE_MARK, "")
+    if not rest.strip():
         return "no text: fill it in or delete the row"
-    if "bub" in text.casefold():
+    if "bub" in rest.casefold() or re.search(r"[][(){}<>【】［］]", rest):
         for mark in re.finditer(_NEAR_MARK, text):
             if mark[0] != BUBBLE_MARK:
                 return f"{mark[0]} is not the mark between bubbles: write {BUBBLE_MARK}"
