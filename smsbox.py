@@ -4254,7 +4254,8 @@ class Modem:
         self._talk.resynchronise()
         for text in ("ATE0", "ATV1", "AT+CMEE=1", "ATS0=0", "AT+CLIP=0", "AT+CMMS=0"):
             self.ask(text)
-        model = " ".join(filter(None, (self.ask("AT+CGMI"), self.ask("AT+CGMM"))))
+        told = (re.sub(r"^\+CGM[IM]:", "", self.ask(f"AT+CGM{part}")) for part in "IM")
+        model = " ".join(filter(None, (each.strip(' "') for each in told)))
         self.identity = Identity(model=printable(model), imei=_digits(self.ask("AT+CGSN")))
         for text in find_quirk(model).set_up:
             self.ask(text)
