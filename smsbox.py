@@ -6306,9 +6306,14 @@ def become_owner(folder: Path) -> None:
     """As root, become the owner of the database's folder: what root makes, the daemon can't use."""
     if os.geteuid() != 0 or not folder.exists():
         return
+    import pwd
+
     owner = folder.stat()
     if owner.st_uid != 0:
-        os.setgroups([owner.st_gid])
+        try:
+            os.initgroups(pwd.getpwuid(owner.st_uid).pw_name, owner.st_gid)
+        except KeyError:
+            os.setgroups([owner.st_gid])
         os.setgid(owner.st_gid)
         os.setuid(owner.st_uid)
 
@@ -7440,11 +7445,12 @@ def cmd_check(desk: Desktop) -> int:
         )
     if args.at:
         start_journal({}, debug=True)
-    facts = [*_check_box(desk, served)]
+    told = read_status_file(status_path(desk.database_path)) if served else {}
+    facts = [_check_config(desk)]
     if not args.only_config:
-        told = read_status_file(status_path(desk.database_path)) if served else {}
-        facts += _check_system(desk, told)
-        facts += _check_running(told) if served else _check_modem(desk)
+        # The modem first: opening the database gives up what root may see and open.
+        modem = [*(_check_running(told) if served else _check_modem(desk))]
+        facts += [*_check_box(desk, served), *_check_system(desk, told), *modem]
     if args.json:
         say(json.dumps([fact._asdict() for fact in facts], indent=1))
     else:
@@ -7454,12 +7460,13 @@ def cmd_check(desk: Desktop) -> int:
     return 2 if "fault" in levels else 1 if "warning" in levels else 0
 
 
-def _check_box(desk: Desktop, served: bool) -> Iterator[Fact]:
+def _check_config(desk: Desktop) -> Fact:
     named = desk.args.config or os.environ.get("SMSBOX_CONFIG") or DEFAULT_CONFIG
     found = Path(named).exists()
-    yield Fact("ok", "config", f"{named} can be used" if found else "none: the defaults are used")
-    if desk.args.only_config:
-        return
+    return Fact("ok", "config", f"{named} can be used" if found else "none: the defaults are used")
+
+
+def _check_box(desk: Desktop, served: bool) -> Iterator[Fact]:
     yield _judge(served, "service", "running" if served else "not running",
                  "sudo systemctl start smsbox", "warning")  # fmt: skip
     path = desk.database_path
