@@ -1115,6 +1115,10 @@ def parse_phone_number(text: str) -> PhoneNumber:
     """
     import unicodedata
 
+    plain = re.fullmatch(r"(?:\+?1)?([2-9]\d\d)(\d{3})(\d{4})", text) if text.isascii() else None
+    if plain:  # most are written like this, and then there is nothing odd to look for
+        _check_nanp(*plain.groups())
+        return PhoneNumber(f"+1{''.join(plain.groups())}")
     number = unicodedata.normalize("NFKC", re.sub(_INVISIBLE, "", text)).strip().lstrip("'").strip()
     number = re.sub(r"(?i)^tel:\s*", "", number)
     number = re.sub(r"[‐-―−]", "-", number)
@@ -1247,9 +1251,10 @@ def find_text_problem(text: str) -> str | None:
 
 def find_mark_problem(text: str) -> str | None:
     """Say what is wrong with a text's words and [BUBBLE] marks, with its mend; None: nothing."""
-    if not text.replace(BUBBLE_MARK, "").strip():
+    rest = text.replace(BUBBLE_MARK, "")
+    if not rest.strip():
         return "no text: fill it in or delete the row"
-    if "bub" in text.casefold():
+    if "bub" in rest.casefold() or re.search(r"[][(){}<>【】［］]", rest):
         for mark in re.finditer(_NEAR_MARK, text):
             if mark[0] != BUBBLE_MARK:
                 return f"{mark[0]} is not the mark between bubbles: write {BUBBLE_MARK}"
@@ -3284,6 +3289,11 @@ class Inbox:
             (at, actor, number),
         )
 
+    def opt_out_words(self, number: str) -> str:
+        """Give the words with which a number said stop; "" if the operator entered it, or none."""
+        found = self.database.one("SELECT words FROM opt_outs WHERE phone_number = ?", (number,))
+        return str(found[0]) if found else ""
+
     def opt_in(self, number: str) -> bool:
         """Lift a suppression; False if there was none."""
         return bool(self.database.change("DELETE FROM opt_outs WHERE phone_number = ?", (number,)))
@@ -3973,30 +3983,22 @@ class Notices(NamedTuple):
     weak_power: bool = False
 
 
-class Modem:
-    """One conversation over one open port. After PortLost it is thrown away."""
+class Conversation:
+    """One command at a time over one open port, and the hand-over of a text.
 
-    def __init__(
-        self, port: Port, clock: Clock, settings: ModemSettings, patience: int = 10
-    ) -> None:
-        self.identity = Identity()
-        self.signal_dbm: int | None = None
-        self.registration = ""  # in words; "" while there is none
-        self.access = ""  # 'LTE', '3G', '2G'
-        self.service_centre = ""
-        self.storage_full = False
-        self.pin_was_refused = False
-        self.delivery_reports = False  # whether the modem will tell of them
+    A command names the prefix of its answer; any other line is a notice, kept until it is asked
+    for. After PortLost the conversation is thrown away.
+    """
+
+    def __init__(self, port: Port, clock: Clock, send_timeout_s: float, patience: int) -> None:
         self._port = port
         self._clock = clock
-        self._settings = settings
+        self._send_timeout_s = send_timeout_s
         self._patience = patience  # how often a silent modem is called
         self._parser = LineParser()
         self._lines: deque[str] = deque()
         self._notices: deque[str] = deque(maxlen=1000)
         self._out_of_step = False  # a late answer may still come
-
-    # --- one command
 
     def command(self, text: str, prefix: str = "", timeout_s: float = 5.0) -> list[str]:
         """Send a command and give the lines of its information response.
@@ -4005,7 +4007,7 @@ class Modem:
         Refused, NoAnswer and PortLost.
         """
         if self._out_of_step:
-            self._resynchronise()
+            self.resynchronise()
         self.listen()
         self._write(text)
         answer: list[str] = []
@@ -4093,7 +4095,7 @@ class Modem:
             self.listen()
         self.listen()
 
-    def _resynchronise(self) -> None:
+    def resynchronise(self) -> None:
         """Come into step again: leave a prompt, let late answers pass, see a fresh OK.
 
         A modem that stays silent is given up as PortLost: opening the port again may help.
@@ -4108,6 +4110,137 @@ class Modem:
                 return
         raise PortLost("the modem is silent: is it powered, and is this its AT port?")
 
+    def has_restarted(self) -> bool:
+        """Tell whether the modem has said, since its notices were last taken, that it started."""
+        return any(map(is_reboot, self._notices))
+
+    def take_late_reference(self) -> int | None:
+        """Give the message reference that came after its time, once."""
+        for line in list(self._notices):
+            if match := re.match(r"\+CMGS:\s*(\d+)", line):
+                self._notices.remove(line)
+                return int(match[1]) & 0xFF
+        return None
+
+    def await_notice(self, pattern: str, timeout_s: float) -> re.Match[str] | None:
+        """Wait for a line that comes unasked; None if it does not."""
+        deadline = self._clock.monotonic() + timeout_s
+        while True:
+            self.listen()
+            for line in self._notices:
+                if told := re.match(pattern, line):
+                    return told
+            if not self._clock.until(deadline, self._port):
+                return None
+
+    # --- a text
+
+    def submit(self, pdu: str, octets: int) -> MessageReference:
+        """Hand over one segment; the message reference that the modem gave it.
+
+        NoAnswer, Refused and PortLost: it was surely not sent. OutcomeUnknown: it may have been.
+        """
+        if self._out_of_step:
+            self.resynchronise()
+        self.listen()
+        self._write(f"AT+CMGS={octets}")
+        self._await_prompt()
+        try:
+            self._write(pdu, CTRL_Z)
+            return self._await_reference(pdu)
+        except PortLost as lost:
+            raise OutcomeUnknown(f"the port was lost after the hand-over ({lost})") from lost
+
+    def _await_prompt(self) -> None:
+        deadline = self._clock.monotonic() + _PROMPT_S
+        while not self._parser.take_prompt():
+            while self._lines:
+                line = self._lines.popleft()
+                if line == ">":  # something unasked followed at once
+                    return self._note_all_lines()
+                final = parse_final(line)
+                if final and not final.ok:
+                    raise Refused(final.refusal, final.words)
+                if is_reboot(line):
+                    self._out_of_step = True
+                    raise NoAnswer("the modem started anew")
+                if not line.startswith("AT+CMGS"):
+                    self._note(line)
+            if not self._clock.until(deadline, self._port, interruptible=False):
+                self._port.write(ESCAPE)
+                self._out_of_step = True
+                raise NoAnswer("the modem does not ask for the text")
+            self._read()
+        return self._note_all_lines()
+
+    def _note_all_lines(self) -> None:
+        """What came before the prompt says nothing of the text that follows."""
+        while self._lines:
+            self._note(self._lines.popleft())
+
+    def _await_reference(self, pdu: str) -> MessageReference:
+        """Wait for +CMGS: after Ctrl-Z, and half as long again for a late one."""
+        begun = self._clock.monotonic()
+        for line in self._read_lines(self._send_timeout_s * 1.5):
+            match = re.match(r"\+CMGS:\s*(\d+)", line)
+            if match:
+                self._await_ok()
+                return MessageReference(int(match[1]) & 0xFF)
+            final = parse_final(line)
+            if final and not final.ok:  # an OK alone belongs to an earlier command
+                self._judge_refusal(final, self._clock.monotonic() - begun)
+            if is_reboot(line):
+                self._note(line)
+                self._out_of_step = True
+                raise OutcomeUnknown("the modem started anew after the hand-over")
+            if pdu not in line:  # echo
+                self._note(line)
+        self._out_of_step = True
+        raise OutcomeUnknown("the modem gave no result")
+
+    def _judge_refusal(self, final: Final, after_s: float) -> None:
+        """After Ctrl-Z a time-out of the network, an error without a code of the network's, or one
+        that comes late and blames the modem may all hide a sent text."""
+        blamed = final.refusal is RefusalClass.MODEM
+        not_of_the_network = blamed and not re.match(r"CMS \d", final.words)
+        late = blamed and after_s > _LATE_ERROR_S
+        if final.refusal is RefusalClass.UNKNOWN or not_of_the_network or late:
+            raise OutcomeUnknown(f"the modem said {final.words} after the hand-over")
+        raise Refused(final.refusal, final.words)
+
+    def _await_ok(self) -> None:
+        """The reference is the proof; an OK that never comes only costs a resynchronisation."""
+        self._out_of_step = True
+        with suppress(PortLost):  # the next command meets it again
+            for line in self._read_lines(5.0):
+                if line == "OK":
+                    self._out_of_step = False
+                    return
+                self._note(line)
+
+
+class Modem:
+    """What smsbox wants of a modem: attach, look at the network, heal, read what is stored."""
+
+    def __init__(
+        self, port: Port, clock: Clock, settings: ModemSettings, patience: int = 10
+    ) -> None:
+        self.identity = Identity()
+        self.signal_dbm: int | None = None
+        self.registration = ""  # in words; "" while there is none
+        self.access = ""  # 'LTE', '3G', '2G'
+        self.service_centre = ""
+        self.storage_full = False
+        self.pin_was_refused = False
+        self.delivery_reports = False  # whether the modem will tell of them
+        self._clock = clock
+        self._settings = settings
+        self._talk = talk = Conversation(port, clock, settings.send_timeout_seconds, patience)
+        # The conversation's own words, so that a caller needs to know only one of the two.
+        self.command, self.ask, self.submit = talk.command, talk.ask, talk.submit
+        self.listen, self.take_notices = talk.listen, talk.take_notices
+        self.has_restarted, self.take_late_reference = talk.has_restarted, talk.take_late_reference
+
     # --- attaching
 
     def attach(self, may_try_pin: bool = True) -> None:
@@ -4118,10 +4251,11 @@ class Modem:
 
     def greet(self) -> None:
         """Come into step and learn who it is; a locked SIM tells its ICCID on most modems."""
-        self._resynchronise()
+        self._talk.resynchronise()
         for text in ("ATE0", "ATV1", "AT+CMEE=1", "ATS0=0", "AT+CLIP=0", "AT+CMMS=0"):
             self.ask(text)
-        model = " ".join(filter(None, (self.ask("AT+CGMI"), self.ask("AT+CGMM"))))
+        told = (re.sub(r"^\+CGM[IM]:", "", self.ask(f"AT+CGM{part}")) for part in "IM")
+        model = " ".join(filter(None, (each.strip(' "') for each in told)))
         self.identity = Identity(model=printable(model), imei=_digits(self.ask("AT+CGSN")))
         for text in find_quirk(model).set_up:
             self.ask(text)
@@ -4193,18 +4327,6 @@ class Modem:
             return None
         return int(told[2][:2], 16)
 
-    def has_restarted(self) -> bool:
-        """Tell whether the modem has said, since its notices were last taken, that it started."""
-        return any(map(is_reboot, self._notices))
-
-    def take_late_reference(self) -> int | None:
-        """Give the message reference that came after its time, once."""
-        for line in list(self._notices):
-            if match := re.match(r"\+CMGS:\s*(\d+)", line):
-                self._notices.remove(line)
-                return int(match[1]) & 0xFF
-        return None
-
     # --- healing
 
     def reset_radio(self) -> None:
@@ -4220,14 +4342,8 @@ class Modem:
     def ask_balance(self, code: str) -> str:
         """Send a USSD code like '*100#' and give the network's answer; "" if there is none."""
         self.ask(f'AT+CUSD=1,"{code}",15', "", 30)
-        deadline = self._clock.monotonic() + 30
-        while True:
-            self.listen()
-            for line in self._notices:
-                if told := re.match(r'\+CUSD: ?\d, ?"(.*?)"?(?:, ?(\d+))?$', line):
-                    return printable(_read_ussd(told[1], told[2]))
-            if not self._clock.until(deadline, self._port):
-                return ""
+        told = self._talk.await_notice(r'\+CUSD: ?\d, ?"(.*?)"?(?:, ?(\d+))?$', 30)
+        return printable(_read_ussd(told[1], told[2])) if told else ""
 
     def unlock(self, may_try_pin: bool, on_try: Callable[[], None] = lambda: None) -> None:
         """Wait for the SIM; NotReady says what it lacks. on_try() is called before its PIN is
@@ -4297,89 +4413,6 @@ class Modem:
             self.ask("AT+CNMI=1,1,0,0,0")
 
     # --- texts
-
-    def submit(self, pdu: str, octets: int) -> MessageReference:
-        """Hand over one segment; the message reference that the modem gave it.
-
-        NoAnswer, Refused and PortLost: it was surely not sent. OutcomeUnknown: it may have been.
-        """
-        if self._out_of_step:
-            self._resynchronise()
-        self.listen()
-        self._write(f"AT+CMGS={octets}")
-        self._await_prompt()
-        try:
-            self._write(pdu, CTRL_Z)
-            return self._await_reference(pdu)
-        except PortLost as lost:
-            raise OutcomeUnknown(f"the port was lost after the hand-over ({lost})") from lost
-
-    def _await_prompt(self) -> None:
-        deadline = self._clock.monotonic() + _PROMPT_S
-        while not self._parser.take_prompt():
-            while self._lines:
-                line = self._lines.popleft()
-                if line == ">":  # something unasked followed at once
-                    return self._note_all_lines()
-                final = parse_final(line)
-                if final and not final.ok:
-                    raise Refused(final.refusal, final.words)
-                if is_reboot(line):
-                    self._out_of_step = True
-                    raise NoAnswer("the modem started anew")
-                if not line.startswith("AT+CMGS"):
-                    self._note(line)
-            if not self._clock.until(deadline, self._port, interruptible=False):
-                self._port.write(ESCAPE)
-                self._out_of_step = True
-                raise NoAnswer("the modem does not ask for the text")
-            self._read()
-        return self._note_all_lines()
-
-    def _note_all_lines(self) -> None:
-        """What came before the prompt says nothing of the text that follows."""
-        while self._lines:
-            self._note(self._lines.popleft())
-
-    def _await_reference(self, pdu: str) -> MessageReference:
-        """Wait for +CMGS: after Ctrl-Z, and half as long again for a late one."""
-        begun = self._clock.monotonic()
-        for line in self._read_lines(self._settings.send_timeout_seconds * 1.5):
-            match = re.match(r"\+CMGS:\s*(\d+)", line)
-            if match:
-                self._await_ok()
-                return MessageReference(int(match[1]) & 0xFF)
-            final = parse_final(line)
-            if final and not final.ok:  # an OK alone belongs to an earlier command
-                self._judge_refusal(final, self._clock.monotonic() - begun)
-            if is_reboot(line):
-                self._note(line)
-                self._out_of_step = True
-                raise OutcomeUnknown("the modem started anew after the hand-over")
-            if pdu not in line:  # echo
-                self._note(line)
-        self._out_of_step = True
-        raise OutcomeUnknown("the modem gave no result")
-
-    def _judge_refusal(self, final: Final, after_s: float) -> None:
-        """After Ctrl-Z a time-out of the network, an error without a code of the network's, or one
-        that comes late and blames the modem may all hide a sent text."""
-        blamed = final.refusal is RefusalClass.MODEM
-        not_of_the_network = blamed and not re.match(r"CMS \d", final.words)
-        late = blamed and after_s > _LATE_ERROR_S
-        if final.refusal is RefusalClass.UNKNOWN or not_of_the_network or late:
-            raise OutcomeUnknown(f"the modem said {final.words} after the hand-over")
-        raise Refused(final.refusal, final.words)
-
-    def _await_ok(self) -> None:
-        """The reference is the proof; an OK that never comes only costs a resynchronisation."""
-        self._out_of_step = True
-        with suppress(PortLost):  # the next command meets it again
-            for line in self._read_lines(5.0):
-                if line == "OK":
-                    self._out_of_step = False
-                    return
-                self._note(line)
 
     def read_stored(self, memories: Iterable[str] = ("",)) -> list[StoredTpdu]:
         """List the TPDUs in the given memories; "": the one in use."""
@@ -4717,7 +4750,7 @@ def read_power_mark(port: str) -> str:
 
     A UART does not tell when its modem loses power, so each process sees another one there.
     """
-    boot = _BOOT_ID.read_text().strip() if _BOOT_ID.exists() else ""
+    boot = read_boot_id()
     path = os.path.realpath(port)
     if not os.path.exists(path) or re.match(r"/dev/tty(S|AMA)\d", path):
         return f"{boot} {os.getpid()}"
@@ -4725,7 +4758,9 @@ def read_power_mark(port: str) -> str:
     return f"{boot} {node.st_rdev} {node.st_ino} {node.st_ctime_ns}"
 
 
-_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+def read_boot_id(source: Path = Path("/proc/sys/kernel/random/boot_id")) -> str:
+    """Name this boot of the Pi; "" where the system does not tell."""
+    return source.read_text().strip() if source.exists() else ""
 
 
 # --- the service manager
@@ -5477,7 +5512,9 @@ class Intake:
             if asked is Request.STOP:
                 touched = self._inbox.opt_out(number, body, now, "daemon")
             elif asked is Request.START:
-                touched = int(self._inbox.opt_in(number))
+                said = self._inbox.opt_out_words(number)
+                if is_keyword_stop(said, words.stop_words):  # what else stopped them stays
+                    touched = int(self._inbox.opt_in(number))
             elif asked is Request.PERHAPS_STOP:
                 touched = self._inbox.hold_rows_of(number, "their reply may mean stop", now)
         level = logging.WARNING if asked is Request.PERHAPS_STOP else logging.INFO
@@ -5538,7 +5575,9 @@ class Face:
             **describe_modem(self._link.modem, self._link.port),
             "resets": self._link.resets,
             "warnings": sorted(self._link.warnings),
-            "clock": trusted_by or "not trusted: waiting for the network's time",
+            "clock": trusted_by
+            or "not trusted: connect the Pi to the Internet, or look at the time"
+            " (date) and say smsbox resume --clock-is-right",
             "next_id": row.id if row else None,
             "next_at": to_database_time(row.scheduled_for) if row else None,
             "ready": ready.value,
@@ -6032,10 +6071,18 @@ class Service:
     # --- the clock
 
     def _look_at_clock(self) -> None:
-        if not self._trusted_by:
-            self._trusted_by = self._around.find_time_evidence()
-            if self._trusted_by:
-                logging.info("the clock is trusted by=%s", self._trusted_by)
+        """Trust lasts for the boot: a clock that was right drifts by seconds, not by hours."""
+        if self._trusted_by:
+            return
+        boot = read_boot_id()
+        known = bool(boot) and self._desk.get_state("trusted_boot") == boot
+        self._trusted_by = self._around.find_time_evidence() or (
+            "this boot's past" if known else ""
+        )
+        if self._trusted_by:
+            logging.info("the clock is trusted by=%s", self._trusted_by)
+            if not known:
+                self._desk.set_state("trusted_boot", boot)
 
 
 def find_lamps(
@@ -6259,9 +6306,14 @@ def become_owner(folder: Path) -> None:
     """As root, become the owner of the database's folder: what root makes, the daemon can't use."""
     if os.geteuid() != 0 or not folder.exists():
         return
+    import pwd
+
     owner = folder.stat()
     if owner.st_uid != 0:
-        os.setgroups([owner.st_gid])
+        try:
+            os.initgroups(pwd.getpwuid(owner.st_uid).pw_name, owner.st_gid)
+        except KeyError:
+            os.setgroups([owner.st_gid])
         os.setgid(owner.st_gid)
         os.setuid(owner.st_uid)
 
@@ -7058,13 +7110,16 @@ def cmd_resume(desk: Desktop) -> int:
         else:
             for key in ("paused_because", "paused_now", "account_refused", "tried_pin"):
                 asked.set_state(key, "")
+        if args.clock_is_right:
+            asked.set_state("trusted_boot", read_boot_id())
+            Store(database).add_event("clock is right", "", desk.now, actor)
         Store(database).add_event("resumed", args.campaign or "", desk.now, actor)
     moved, finish = _repace(desk, database)
     sent, left = (
         len(asked.rows(RowFilter(status=status, campaign=args.campaign)))
         for status in ("sent", "scheduled")
     )
-    say(f"Resumed: {plural(sent, 'message')} were sent, {left:,} will be.")
+    say(f"Resumed: {plural(sent, 'message')} sent so far, {left:,} will be.")
     if moved and finish:
         last = show_time(desk.local(finish))
         say(f"{plural(moved, 'message')} paced anew; the last now goes {last}.")
@@ -7338,6 +7393,8 @@ def _print_status(desk: Desktop, status: Mapping[str, Any], row: StoredRow | Non
         say(f"modem    {status.get('modem', 'starting')!s}"
             + (f", {status['operator']}" if status.get("operator") else "")
             + (f", signal {signal} dBm" if signal is not None else ""))  # fmt: skip
+        for warning in status.get("warnings", ()):
+            say(f"         {warning}")
         say(f"clock    {status.get('clock', '')!s}")
     else:
         say("service  not running: sudo systemctl start smsbox")
@@ -7388,13 +7445,12 @@ def cmd_check(desk: Desktop) -> int:
         )
     if args.at:
         start_journal({}, debug=True)
-    facts = [*_check_box(desk, served)]
+    told = read_status_file(status_path(desk.database_path)) if served else {}
+    facts = [_check_config(desk)]
     if not args.only_config:
-        facts += _check_system(desk)
-        if served:
-            facts += _check_running(read_status_file(status_path(desk.database_path)))
-        else:
-            facts += _check_modem(desk)
+        # The modem first: opening the database gives up what root may see and open.
+        modem = [*(_check_running(told) if served else _check_modem(desk))]
+        facts += [*_check_box(desk, served), *_check_system(desk, told), *modem]
     if args.json:
         say(json.dumps([fact._asdict() for fact in facts], indent=1))
     else:
@@ -7404,12 +7460,13 @@ def cmd_check(desk: Desktop) -> int:
     return 2 if "fault" in levels else 1 if "warning" in levels else 0
 
 
-def _check_box(desk: Desktop, served: bool) -> Iterator[Fact]:
+def _check_config(desk: Desktop) -> Fact:
     named = desk.args.config or os.environ.get("SMSBOX_CONFIG") or DEFAULT_CONFIG
     found = Path(named).exists()
-    yield Fact("ok", "config", f"{named} can be used" if found else "none: the defaults are used")
-    if desk.args.only_config:
-        return
+    return Fact("ok", "config", f"{named} can be used" if found else "none: the defaults are used")
+
+
+def _check_box(desk: Desktop, served: bool) -> Iterator[Fact]:
     yield _judge(served, "service", "running" if served else "not running",
                  "sudo systemctl start smsbox", "warning")  # fmt: skip
     path = desk.database_path
@@ -7432,14 +7489,18 @@ def _check_box(desk: Desktop, served: bool) -> Iterator[Fact]:
         yield _judge(space.free_bytes > 100e6, "disk", free, "make room", "warning")
 
 
-def _check_system(desk: Desktop) -> Iterator[Fact]:
-    sources = desk.config.clock.sources
-    trusted = find_time_evidence(sources)
+def _check_system(desk: Desktop, told: Mapping[str, Any]) -> Iterator[Fact]:
+    trusted = str(told.get("clock", "")) or find_time_evidence(desk.config.clock.sources)
+    trusted = "" if trusted.startswith("not trusted") else trusted
     if not desk.config.clock.require_trust:
         yield Fact("warning", "clock", "require_trust is false: a wrong clock is not noticed")
     else:
-        yield _judge(bool(trusted), "clock", f"right by {trusted}" if trusted else "not trusted",
-                     "connect the Pi to the Internet once, or see [clock] sources")  # fmt: skip
+        yield _judge(
+            bool(trusted),
+            "clock",
+            f"right by {trusted}" if trusted else "not trusted",
+            "connect the Pi to the Internet once, or smsbox resume --clock-is-right",
+        )
     low = read_undervoltage()
     if low is not None:
         yield _judge(not low, "power", "too low a voltage was seen" if low else "good",
@@ -7843,6 +7904,7 @@ def _add_changes(add: Callable[..., argparse.ArgumentParser]) -> None:
     pause = add("pause", cmd_pause, "pause sending; the message in hand is finished")
     pause.add_argument("--now", action="store_true", help="stop before the next segment")
     resume = add("resume", cmd_resume, "go on, paced anew")
+    resume.add_argument("--clock-is-right", action="store_true", help="your word for this boot")
     for command in (pause, resume):
         command.add_argument("--campaign", metavar="NAME", help="only this campaign")
     send = add("send", cmd_send, "send one message now, e.g. a test")

@@ -718,3 +718,12 @@ def test_opted_out_number_is_listed_until_it_is_removed_with_a_reason(box: Box) 
     assert box.row(row_id) == ("cancelled",)
     event = "SELECT actor, detail FROM events WHERE event = 'opt-out removed'"
     assert box.sql(event) == [(LOGIN, "asked for it")]
+
+
+def test_operator_s_word_on_the_clock_holds_for_this_boot(box: Box) -> None:
+    box.insert()
+    box.run("resume", "--clock-is-right")
+    assert box.sql("SELECT value FROM state WHERE key = 'trusted_boot'") == [
+        (smsbox.read_boot_id(),)
+    ]
+    assert ("clock is right",) in box.sql("SELECT event FROM events")

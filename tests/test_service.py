@@ -751,6 +751,18 @@ def test_nothing_is_sent_until_the_clock_is_trusted(box: Box) -> None:
     assert box.published[-1]["clock"] == "the battery clock"
 
 
+def test_trust_lasts_for_the_boot_and_no_longer(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    box.serve(30)
+    box.evidence = ""
+    box.insert(ANA, "one")
+    box.serve(60)
+    assert box.texts() == ["one"]
+    monkeypatch.setattr(smsbox, "read_boot_id", lambda: "another boot")
+    box.insert(ANA, "two")
+    box.serve(60)
+    assert box.texts() == ["one"]
+
+
 def test_status_tells_what_the_daemon_does(box: Box) -> None:
     row_id = box.insert(ANA, "Hi", in_s=600)
     box.serve(60)
@@ -778,3 +790,19 @@ def test_error_of_smsbox_itself_holds_the_row_in_hand_and_the_others_go(box: Box
     assert "an error of smsbox" in because
     assert box.row(good)[0] == "sent"
     assert box.texts() == ["one", "three"]
+
+
+# --- start
+
+
+@pytest.mark.parametrize(
+    ("words", "may_come_back"),
+    [("STOP", True), ("Stop, please", True), ("please stop texting me", False), ("", False)],
+)
+def test_start_lifts_only_a_stop_by_keyword(box: Box, words: str, may_come_back: bool) -> None:
+    with box.database.transaction():
+        smsbox.Inbox(box.database).opt_out(ANA, words, box.play.now(), "daemon")
+    box.far.modem.receive(smsbox.encode_deliver("START", ANA, box.play.now()))
+    box.serve(60)
+    assert bool(box.sql("SELECT * FROM opt_outs")) is not may_come_back
+    assert box.sql("SELECT request FROM inbound") == [("start",)]
