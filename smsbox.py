@@ -5158,8 +5158,6 @@ class Link:
 
     def tend(self, busy: bool) -> None:
         """Open, attach and watch, when it is time to."""
-        if self.modem is not None:
-            self.modem.listen()  # also while it is not ready: unread bytes would end every wait
         if self._around.clock.monotonic() < self.wake_at:
             return
         try:
@@ -5178,6 +5176,11 @@ class Link:
             self._settle(Fault.NONE, "ready")
             self._warn_of(modem)
             self.wake_at = self._around.clock.monotonic() + _WATCH_S[busy]
+
+    def listen(self) -> None:
+        """Take in what the modem says, ready or not: unread bytes would end every wait."""
+        if self.modem is not None:
+            self.modem.listen()
 
     def lose(self, words: str) -> None:
         """Give the port up, and come back with back-off."""
@@ -5267,7 +5270,6 @@ class Link:
 
     def _attach(self, modem: Modem) -> None:
         attach_guarded(modem, self._settings, self._state)
-        self._attached = True
         self.attachments += 1
         self.sweep_at = 0.0
         self._compare_power_mark(modem)
@@ -5275,6 +5277,7 @@ class Link:
         if who.imei and who.imei != self._state.get_state("modem_imei"):
             self._state.set_state("modem_imei", who.imei)
         self._notice_another_sim(who.iccid)
+        self._attached = True  # not before all of this is written down
         logging.info(
             "modem ready to talk port=%s model=%s imei=...%s iccid=...%s",
             self._port.name if self._port else "", who.model or "unknown",
@@ -5553,6 +5556,7 @@ class Face:
         self._desk = Desk(database)
         self._link = link
         self._told = ""
+        self._status: dict[str, object] = {}
         self._lamps = LampState()
 
     def show(self, is_open_now: bool, in_hand: bool, trusted_by: str) -> None:
@@ -5583,6 +5587,7 @@ class Face:
             "ready": ready.value,
             "fault": fault.value,
         }
+        self._status = status
         self._around.publish(status)
         words = f"{self._link.words}; {ready.value}"
         words += f"; next {status['next_at']} UTC" if row else "; nothing is scheduled"
@@ -5601,6 +5606,7 @@ class Face:
     def show_disk_fault(self) -> None:
         """The database can't be asked any more: say just that."""
         self._light(LampState(Ready.RESTING, Fault.DISK))
+        self._around.publish({**self._status, "fault": Fault.DISK.value})
 
     def _light(self, state: LampState) -> None:
         self._lamps = state
@@ -5762,6 +5768,7 @@ class Service:
         self._trusted_by = "" if config.clock.require_trust else "nobody was asked"
         self._owed: list[Callable[[], None]] = []  # what was done but could not be written down
         self._disk_words = ""
+        self._is_recovered = False  # what a crash left is found before anything else is done
         self._outcomes = Outcomes(database, around.clock, self._link, self._record)
         self._streak = RefusalStreak()
 
@@ -5769,7 +5776,6 @@ class Service:
 
     def run(self, drain: bool) -> None:
         """Serve until StopRequested, or until the queue is empty with drain."""
-        self._recover()
         self._around.notifier.notify("READY=1")
         try:
             while True:
@@ -5788,6 +5794,9 @@ class Service:
 
     def tick(self) -> float:
         """Do what is to be done now; give the monotonic time of the next tick."""
+        self._link.listen()  # before anything that a failing disk may end
+        if not self._is_recovered:
+            self._recover()
         self._pay_what_is_owed()
         self._look_at_clock()
         self._link.tend(self._is_busy())
@@ -5826,7 +5835,7 @@ class Service:
 
     def _is_drained(self) -> bool:
         with suppress(StoreError):
-            return not self._owed and self._store.is_drained()
+            return self._is_recovered and not self._owed and self._store.is_drained()
         return False
 
     def _hold_row_in_hand(self) -> None:
@@ -5842,6 +5851,7 @@ class Service:
             VERSION, self._database.path, counts["scheduled"], counts["held"],
         )  # fmt: skip
         self._outcomes.pending = self._store.recover()
+        self._is_recovered = True
 
     def _pay_what_is_owed(self) -> None:
         while self._owed:

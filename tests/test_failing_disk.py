@@ -92,7 +92,6 @@ def test_nothing_is_claimed_or_sent_while_the_disk_fails_and_it_recovers_by_itse
     assert shown(box) == "none"
 
 
-@pytest.mark.xfail(strict=True, reason="only the lamp says it: the status file keeps the old fault")
 def test_status_says_that_the_disk_fails(box: Box, disk: Disk) -> None:
     box.insert(number_of(0), write_text(0), in_s=60)
     fails(box, disk, 30, 400)
@@ -100,7 +99,6 @@ def test_status_says_that_the_disk_fails(box: Box, disk: Disk) -> None:
     assert box.published[-1]["fault"] == "database or disk"
 
 
-@pytest.mark.xfail(strict=True, reason="the daemon ends: a dark lamp, and nothing in the status")
 def test_start_with_a_disk_that_fails_waits_for_it(
     box: Box, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -112,7 +110,6 @@ def test_start_with_a_disk_that_fails_waits_for_it(
     assert_sent_once(box, [row])
 
 
-@pytest.mark.xfail(strict=True, reason="what an attachment had still to do is forgotten")
 def test_sim_that_was_changed_while_the_disk_failed_still_pauses_the_box(
     box: Box, disk: Disk
 ) -> None:
@@ -128,7 +125,6 @@ def test_sim_that_was_changed_while_the_disk_failed_still_pauses_the_box(
     assert "another SIM" in (box.desk.get_state("paused_because") or "")
 
 
-@pytest.mark.xfail(strict=True, reason="nobody reads the port while the disk fails")
 @pytest.mark.parametrize("statements", ["BEGIN", "SELECT"])
 def test_daemon_does_not_spin_while_the_disk_fails_and_the_modem_speaks(
     box: Box, statements: str, monkeypatch: pytest.MonkeyPatch
