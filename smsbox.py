@@ -5687,6 +5687,22 @@ class Outcomes:
         self.pending.append(Unsettled(bubble, sequence, total, before, words))
         return None if self._follows(modem) else self._give_up()
 
+    def doubt(
+        self, modem: Modem, bubble: Bubble, sequence: int, total: int, words: str
+    ) -> Unsettled | None:
+        """Ask the SIM whether a modem that blames itself has handed the segment over after all.
+
+        A refused segment that the SIM has counted ends as unconfirmed and is given back.
+        """
+        before, told = self._last_reference, None
+        with suppress(ModemError):
+            told = modem.read_last_reference() if before is not None else None
+        if before is None or told is None or told == before:
+            return None
+        self._last_reference = None
+        self.pending.append(Unsettled(bubble, sequence, total, before, words))
+        return self._give_up()
+
     def settle(self, modem: Modem) -> Unsettled | None:
         """Settle the oldest that is pending; one that ends as unconfirmed is given back."""
         if not self.pending:
@@ -6021,7 +6037,14 @@ class Service:
             return False
         except Refused as refused:
             logging.warning("refused %s: %s", place, refused)
-            self._answer_refusal(row, bubble, sequence, refused)
+            doubted = None
+            if refused.refusal is RefusalClass.MODEM:
+                said = f"{refused}, yet the SIM has counted it"
+                doubted = self._outcomes.doubt(modem, bubble, sequence, total, said)
+            if doubted:
+                self._count_unconfirmed(doubted)
+            else:
+                self._answer_refusal(row, bubble, sequence, refused)
             return False
         except ModemError:
             self._record(lambda: self._store.withdraw_segment(bubble, sequence))
@@ -7563,7 +7586,7 @@ def _check_facts(told: Mapping[str, Any]) -> Iterator[Fact]:
 def _check_modem(desk: Desktop) -> Iterator[Fact]:
     """Talk to the modem, as nobody else does."""
     settings, clock = desk.config.modem, Waiting()
-    port = None
+    port, names = None, [settings.port]
     try:
         names = find_ports(settings.port)
         for name in names[1:]:
@@ -7582,8 +7605,8 @@ def _check_modem(desk: Desktop) -> Iterator[Fact]:
                          "it may know another code, or none over LTE", "warning")  # fmt: skip
     except ModemError as error:
         yield Fact("fault", "modem", str(error))
-        if port is None and settings.port not in ("auto", "sim:"):
-            yield from _name_holders(settings.port)
+        if port is None:
+            yield from _name_holders(names[0])
     finally:
         if port is not None:
             port.close()

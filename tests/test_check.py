@@ -5,7 +5,10 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shutil
+import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +86,76 @@ def test_check_of_a_busy_port_names_its_holder(box: Box) -> None:
         os.close(holder)
     assert "in use by another program" in lines["modem"][0]
     assert any(f"(pid {os.getpid()})" in line for line in lines["port"])
+
+
+@contextmanager
+def program(name: str, folder: Path, *files: int) -> Iterator[int]:
+    """A real process of that name with some files open; its number."""
+    shutil.copy("/bin/sleep", folder / name)
+    running = subprocess.Popen([folder / name, "60"], pass_fds=files)
+    try:
+        yield running.pid
+    finally:
+        running.kill()
+        running.wait()
+
+
+@pytest.mark.parametrize(
+    ("name", "mend"),
+    [
+        ("agetty", "sudo raspi-config nonint do_serial_cons 1"),
+        ("ModemManager", "run install.sh"),
+        ("brltty", "sudo apt remove brltty"),
+        ("minicom", "stop it"),
+    ],
+)
+def test_holder_of_the_port_that_was_found_is_named_with_its_mend(
+    box: Box,
+    name: str,
+    mend: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    box.settle(modem={"port": "auto"})
+    monkeypatch.setattr(smsbox, "find_ports", lambda wanted: [str(box.modem.path)])
+    terminal = os.open(box.modem.path, os.O_RDWR | os.O_NOCTTY)
+    fcntl.flock(terminal, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    words = ["--config", str(box.config), "--database", str(box.database), "check", "--json"]
+    with program(name, box.folder, terminal) as pid:
+        status = smsbox.main(words)
+    os.close(terminal)
+    named = [each["words"] for each in json.loads(capsys.readouterr().out)]
+    assert status == 2
+    (line,) = (each for each in named if f"is held by {name} (pid {pid})" in each)
+    assert line.startswith(str(box.modem.path))
+    assert mend in line
+
+
+@pytest.mark.parametrize("name", ["brltty", "ModemManager"])
+def test_program_that_takes_modems_is_named_while_it_runs(box: Box, name: str) -> None:
+    assert "others" not in check(box, status=1)
+    with program(name, box.folder):
+        (line,) = check(box, status=1)["others"]
+    assert line.startswith(f"warning: {name} is running; it takes ")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount")
+def test_card_that_turned_read_only_is_a_fault(box: Box) -> None:
+    card = box.folder / "card"
+    card.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "none", card], check=False)
+    if mounted.returncode:
+        pytest.skip("this machine mounts nothing")
+    try:
+        box.database = card / "box.db"
+        smsbox.Database.create_or_open(str(box.database)).close()
+        assert check(box, status=1)["disk"][0].startswith(("ok: ", "warning: "))
+        subprocess.run(["mount", "-o", "remount,ro", card], check=True)
+        assert check(box, status=2)["disk"] == [
+            "fault: read-only: the card may be worn out, copy it and use a new one"
+        ]
+    finally:
+        subprocess.run(["umount", card], check=True)
 
 
 @pytest.mark.parametrize(

@@ -83,6 +83,30 @@ def test_reference_that_moved_otherwise_proves_nothing(box: Box, moved_by: int) 
     assert "may have been sent" in box.row(row)[1]
 
 
+def test_modem_that_blames_itself_after_the_sim_has_counted_is_not_believed(box: Box) -> None:
+    row = box.insert(ANA, "one [BUBBLE] two")
+
+    def refuse() -> None:
+        told(box, 2)
+        box.far.said = b"\r\n+CMS ERROR: 500\r\n"
+
+    box.far.script.append(refuse)
+    box.serve(3600)
+    assert box.bubbles(row) == ["unconfirmed", "cancelled"]
+    status, words = box.row(row)
+    assert status == "failed"
+    assert "CMS 500 unknown error, yet the SIM has counted it" in words
+    assert box.texts() == ["before", "one"]
+
+
+def test_modem_that_blames_itself_is_tried_again_where_the_sim_has_not_counted(box: Box) -> None:
+    row = box.insert(ANA, "one")
+    box.far.script.append(b"\r\n+CMS ERROR: 500\r\n")
+    box.serve(3600)
+    assert box.row(row) == ("sent", None)
+    assert box.texts() == ["before", "one"]
+
+
 def test_reference_that_can_not_be_read_any_more_proves_nothing(box: Box) -> None:
     row = box.insert(ANA, "one")
     box.far.script.append(SILENCE)
