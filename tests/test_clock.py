@@ -11,12 +11,14 @@ import json
 import logging
 import os
 import re
+import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta, timezone
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 import test_end_to_end
@@ -130,8 +132,10 @@ def clock_warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
     ]
 
 
-def is_step(words: str) -> bool:
-    return re.search(r"\b(step|stepped|jump|jumped)\b", words) is not None
+def step_sizes(caplog: pytest.LogCaptureFixture) -> list[int]:
+    """The steps that the journal tells of, in seconds."""
+    found = (re.search(r"[+-]\d+(?= s\b)", words) for words in clock_warnings(caplog))
+    return [int(each[0]) for each in found if each]
 
 
 # --- what the modem says of the time
@@ -620,6 +624,22 @@ def test_network_s_time_is_found_anew_by_the_next_life(box: Box) -> None:
     assert abs(reality(box)[0] - at(10, 30)) <= timedelta(seconds=3)
 
 
+def test_network_s_time_that_is_taken_just_after_a_message_went_makes_no_burst(box: Box) -> None:
+    """The system's clock was 4.9 minutes slow; then somebody set it, and nobody vouched."""
+    box.tables = {"clock": {"sources": ["network"]}}
+    let_network_say(box, at(10) + timedelta(minutes=4.9))
+    campaign(box, 5)
+
+    def lose() -> None:
+        box.evidence = ""
+        box.play.step(-600)
+
+    box.far.script.extend([None, lambda: box.after(1, lose)])
+    box.serve(2 * HOUR)
+    assert clock_words(box) == "the network's time"
+    expect_pace(box, 5)
+
+
 def test_system_s_clock_that_is_stepped_under_the_network_s_time_changes_nothing(
     box: Box,
 ) -> None:
@@ -810,7 +830,7 @@ def test_message_sent_in_the_future_takes_the_trust_until_that_time_has_passed(b
     box.insert(BEN, "text 1", in_s=65)
     box.serve(2 * HOUR)
     assert is_trusted(box)
-    assert box.far.arrived_s[0] >= 1000 + 30 * MINUTE
+    assert box.far.arrived_s[0] >= 1000 + 25 * MINUTE  # then it is no more than five minutes off
     expect_pace(box, 2)
 
 
@@ -860,27 +880,53 @@ def test_step_of_a_clock_that_is_vouched_for_makes_no_burst(
     else:
         expect_pace(box, 6)
         assert all(box.row(each)[0] == "sent" for each in ids)
-    steps = [words for words in clock_warnings(caplog) if is_step(words)]
-    assert len(steps) == 1, clock_warnings(caplog)
+    assert step_sizes(caplog) == [round(step_s)], clock_warnings(caplog)
 
 
-@pytest.mark.parametrize(
-    ("step_s", "size"),
-    [
-        (HOUR, r"3[ ,]?600|3[ ,]?599|\b1(\.0)? ?h|60 min"),
-        (-HOUR, r"-(3[ ,]?600|3[ ,]?599|1(\.0)? ?h|60 min)|back"),
-        (10, r"\b10(\.0)?\b"),
-        (3, r"\b3(\.0)?\b"),
-    ],
-)
+@pytest.mark.parametrize("step_s", [HOUR, -HOUR, 10, -10, 3])
 def test_step_is_told_once_with_its_size(
-    box: Box, step_s: float, size: str, caplog: pytest.LogCaptureFixture
+    box: Box, step_s: float, caplog: pytest.LogCaptureFixture
 ) -> None:
     box.after(100, lambda: box.play.step(step_s))
     box.serve(HOUR)
-    steps = [words for words in clock_warnings(caplog) if is_step(words)]
-    assert len(steps) == 1, clock_warnings(caplog)
-    assert re.search(size, steps[0]), steps[0]
+    assert step_sizes(caplog) == [step_s], clock_warnings(caplog)
+
+
+@pytest.mark.parametrize("steps_s", [(140, 140), (200, 90), (100, 100, 90), (-100, 290)])
+def test_steps_that_follow_each_other_make_no_burst(box: Box, steps_s: tuple[float, ...]) -> None:
+    campaign(box, 5)
+
+    def step() -> None:
+        for place, step_s in enumerate(steps_s):
+            box.after(1 + 20 * place, lambda by_s=step_s: box.play.step(by_s))  # type: ignore[misc]
+
+    box.far.script.extend([None, step])
+    box.serve(2 * HOUR)
+    expect_pace(box, 5)
+
+
+@pytest.mark.parametrize("evidence_after_s", [0.5, 15, 100])
+@pytest.mark.parametrize("mend", ["evidence", "the word"])
+def test_evidence_that_comes_after_the_step_makes_no_burst(
+    box: Box, mend: str, evidence_after_s: float
+) -> None:
+    """The clock is set first, and the mark that says so is touched a little later."""
+    lose_evidence_for("the past", box)
+    campaign(box, 5)
+
+    def vouch() -> None:
+        if mend == "evidence":
+            box.evidence = "systemd-timesyncd"
+        else:
+            say_clock_is_right(box)
+
+    def step() -> None:
+        box.play.step(4.9 * MINUTE)
+        box.after(evidence_after_s, vouch)
+
+    box.far.script.extend([None, lambda: box.after(1, step)])
+    box.serve(2 * HOUR)
+    expect_pace(box, 5)
 
 
 def test_step_of_a_second_changes_nothing(box: Box, caplog: pytest.LogCaptureFixture) -> None:
@@ -935,7 +981,7 @@ def test_step_that_nobody_vouches_for_takes_the_trust(
     assert rows(box) == after_step[0]  # nothing is held, moved or expired
     assert box.sql("SELECT id FROM scheduled_messages WHERE held_because IS NOT NULL") == []
     assert box.wall.shown[-1].fault is Fault.CLOCK
-    assert len([words for words in clock_warnings(caplog) if is_step(words)]) == 1
+    assert step_sizes(caplog) == [round(step_s)]
 
 
 @pytest.mark.parametrize("step_s", [HOUR, YEAR])
@@ -1037,7 +1083,7 @@ def test_step_of_an_unwatched_clock_makes_no_burst(
     step_just_after(unwatched, 2, step_s)
     unwatched.serve(6 * HOUR)
     expect_pace(unwatched, 6)
-    assert len([words for words in clock_warnings(caplog) if is_step(words)]) == 1
+    assert step_sizes(caplog) == [round(step_s)]
 
 
 # --- other hours in the config
@@ -1049,7 +1095,7 @@ def plan_of(box: Box) -> list[datetime]:
 
 
 def local_hours(box: Box, zone: str = "America/Los_Angeles") -> list[float]:
-    there = [each.astimezone(smsbox.ZoneInfo(zone)) for each in plan_of(box)]
+    there = [each.astimezone(ZoneInfo(zone)) for each in plan_of(box)]
     return [each.hour + each.minute / 60 for each in there]
 
 
@@ -1199,14 +1245,13 @@ class Served:
 
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[Served]:
-    with PtyModem(tmp_path) as modem:
-        box = test_end_to_end.Box(tmp_path, modem)
-        box.settle(clock={"require_trust": True, "sources": ["network"]})
-        box.lay_down()
-        made = Served(box)
-        yield made
-        if made.lock is not None:
-            os.close(made.lock)
+    box = test_end_to_end.Box(tmp_path, PtyModem(tmp_path))  # a modem that is never started
+    box.settle(clock={"require_trust": True, "sources": ["network"]})
+    smsbox.Database.create_or_open(str(box.database)).close()
+    made = Served(box)
+    yield made
+    if made.lock is not None:
+        os.close(made.lock)
 
 
 def far_from_now(**ahead: float) -> datetime:
@@ -1238,20 +1283,8 @@ def test_commands_use_the_system_s_clock_when_the_daemon_is_gone(served: Served)
     assert abs(served.dry_run_start() - datetime.now(UTC)) < timedelta(seconds=15)
 
 
-@pytest.mark.parametrize(
-    "told",
-    [
-        None,
-        "soon",
-        [],
-        ["2031-01-01 00:00:00"],
-        ["2031-01-01 00:00:00", "x", smsbox.read_boot_id()],
-        ["garbage", 5.0, smsbox.read_boot_id()],
-        ["2031-01-01 00:00:00", 5.0, "another boot"],
-        {"at": 5},
-    ],
-)
-def test_commands_ignore_a_network_time_of_another_boot_and_garbage(
+@pytest.mark.parametrize("told", [None, [], ["2031-01-01 00:00:00", 5.0, "another boot"]])
+def test_commands_use_the_system_s_clock_where_no_time_of_this_boot_is_told(
     served: Served, told: object
 ) -> None:
     served.say(told)
@@ -1313,6 +1346,14 @@ def far_away(tmp_path_factory: pytest.TempPathFactory) -> Iterator[test_end_to_e
 AHEAD_S = 3 * YEAR + 5 * HOUR
 
 
+def read_status_lines(box: test_end_to_end.Box) -> str:
+    """What the operator reads, however well the box is."""
+    command = box.command("status")
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    assert done.stderr == ""
+    return done.stdout
+
+
 @pytest.fixture
 def street(tmp_path: Path) -> Iterator[test_end_to_end.Box]:
     with PtyModem(tmp_path) as modem:
@@ -1331,7 +1372,7 @@ def test_operator_s_word_lets_the_daemon_send_in_this_boot(street: test_end_to_e
     daemon = box.start()
     box.await_idle()
     box.stays([])
-    told = box.call("status", status=1).stdout
+    told = read_status_lines(box)
     assert "not trusted" in told
     assert "resume --clock-is-right" in told
     assert "not trusted" in box.call("why", str(first)).stdout
@@ -1341,14 +1382,14 @@ def test_operator_s_word_lets_the_daemon_send_in_this_boot(street: test_end_to_e
     box.insert(BEN, "two")
     box.start()
     wait_until(lambda: box.texts() == [(ANA, "one"), (BEN, "two")])
-    assert "not trusted" not in box.call("status").stdout
+    assert "not trusted" not in read_status_lines(box)
 
 
 def test_status_says_that_the_clock_is_not_watched(street: test_end_to_end.Box) -> None:
     street.lay_down()
     street.start()
     street.await_idle()
-    wait_until(lambda: NOT_WATCHED in street.call("status").stdout)
+    assert NOT_WATCHED in read_status_lines(street)
 
 
 def test_daemon_whose_system_clock_is_years_wrong_sends_at_the_network_s_hour(
@@ -1366,7 +1407,6 @@ def test_daemon_whose_system_clock_is_years_wrong_sends_at_the_network_s_hour(
     wall = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=3)
     network = wall + timedelta(seconds=AHEAD_S)
     row_id = box.insert(ANA, "In another year", network)
-    box.insert(BEN, "A day later", network + timedelta(days=1))
     late = box.insert(CHLOE, "By the system's clock", datetime.now(UTC) + timedelta(days=9))
     wait_until(box.texts)
     assert box.texts()[0] == (ANA, "In another year")
@@ -1375,7 +1415,7 @@ def test_daemon_whose_system_clock_is_years_wrong_sends_at_the_network_s_hour(
     assert abs(smsbox.from_database_time(sent_at) - network) < timedelta(seconds=4)
     told = box.call("why", str(late)).stdout
     assert "7 days late" in told or "held" in told  # years late by the network's time
-    assert "the network's time" in box.call("status", status=1).stdout
+    assert "the network's time" in read_status_lines(box)
     path = box.folder / "some.csv"
     test_end_to_end.write_csv(path, [(ANA, "Ana", "Hi")])
     start = json.loads(box.call("schedule", str(path), "--dry-run", "--json").stdout)["start"]
