@@ -478,7 +478,8 @@ def test_hours_are_those_of_the_network_s_time(box: Box, off_s: float) -> None:
 def test_status_tells_the_commands_how_to_find_the_network_s_time(box: Box, off_s: float) -> None:
     make_network_box(box, off_s)
     box.serve(300)
-    text, instant, boot = box.published[-1]["network_time"]  # type: ignore[misc]
+    told: Any = box.published[-1]["network_time"]
+    text, instant, boot = told
     assert boot == smsbox.read_boot_id()
     truth = at(10) + timedelta(seconds=float(instant) - 1000)
     assert abs(smsbox.from_database_time(text) - truth) <= timedelta(seconds=2)
@@ -967,18 +968,17 @@ def test_step_that_nobody_vouches_for_takes_the_trust(
 ) -> None:
     lose_evidence_for(how, box)
     campaign(box, 4)
-    step_just_after(box, 2, step_s)
-    after_step: list[Any] = []
-    box.far.script.pop()
-    box.far.script.append(
-        lambda: box.after(
-            1, lambda: (box.play.step(step_s), note_at(box, 30, after_step, lambda: rows(box)))
-        )
-    )
-    box.serve(5 * HOUR)
+    soon_after: list[Any] = []
+
+    def step() -> None:
+        box.play.step(step_s)
+        note_at(box, 30, soon_after, lambda: rows(box))
+
+    box.far.script.extend([None, lambda: box.after(1, step)])
+    box.serve(2 * HOUR)
     assert box.texts() == ["text 0", "text 1"]
     assert not is_trusted(box)
-    assert rows(box) == after_step[0]  # nothing is held, moved or expired
+    assert rows(box) == soon_after[0]  # nothing is held, moved or expired
     assert box.sql("SELECT id FROM scheduled_messages WHERE held_because IS NOT NULL") == []
     assert box.wall.shown[-1].fault is Fault.CLOCK
     assert step_sizes(caplog) == [round(step_s)]
