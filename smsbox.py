@@ -5344,6 +5344,8 @@ def take_lock(path: Path) -> int | None:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o660)
     except OSError as error:
         raise StoreError(f"{path} can't be opened: {error.strerror}") from error
+    with suppress(OSError):  # whatever the umask, the group may take it too
+        os.fchmod(descriptor, 0o660)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -7956,6 +7958,7 @@ def cmd_status(desk: Desktop) -> int:
         **(read_status_file(status_path(desk.database_path)) if served else {}),
         "database": str(desk.database_path),
         "paused": asked.get_state("paused_because") or None,
+        "moved": bool(asked.get_state("retired")),
         "paused_campaigns": asked.paused_campaigns(),
         "counts": counts,
         "sent_today": asked.count_sent_since(midnight),
@@ -7995,7 +7998,8 @@ def _print_status(desk: Desktop, status: Mapping[str, Any], row: StoredRow | Non
     opens = desk.local(next_open(desk.now, hours))
     say(f"hours    {'open' if status['open'] else f'closed until {show_time(opens)}'}")
     if status["paused"]:
-        say(f"paused   {status['paused']}: smsbox resume goes on")
+        mend = "" if status["moved"] else ": smsbox resume goes on"
+        say(f"paused   {status['paused']}{mend}")
     for name, because in status["paused_campaigns"].items():
         say(f"paused   campaign {name}: {because}")
     if row:
@@ -8166,6 +8170,7 @@ def _bring_near(source: BufferedReader, to: Path, name: str) -> None:
     except StoreError as error:
         words = str(error).partition(": ")[2]
         words = "it is damaged: try an older copy" if "damaged" in words else words
+        words = words.replace("another with --database", "a file that smsbox backup made")
         raise StoreError(f"{name}: {words}") from error
 
 
