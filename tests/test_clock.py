@@ -870,16 +870,16 @@ def step_just_after(box: Box, texts: int, step_s: float, evidence: str | None = 
 def test_step_of_a_clock_that_is_vouched_for_makes_no_burst(
     box: Box, step_s: float, caplog: pytest.LogCaptureFixture
 ) -> None:
-    ids = campaign(box, 6)
+    ids = campaign(box, 4)
     step_just_after(box, 2, step_s)
-    box.serve(6 * HOUR)
+    box.serve(2.5 * HOUR)
     held = box.sql("SELECT count(*) FROM scheduled_messages WHERE held_because IS NOT NULL")
     assert held == [(0,)]
     if step_s == -YEAR:  # what was sent lies in the future now: that is another gate
         assert box.texts() == ["text 0", "text 1"]
         assert not is_trusted(box)
     else:
-        expect_pace(box, 6)
+        expect_pace(box, 4)
         assert all(box.row(each)[0] == "sent" for each in ids)
     assert step_sizes(caplog) == [round(step_s)], clock_warnings(caplog)
 
@@ -1019,10 +1019,10 @@ def test_trust_comes_back_after_a_step_with_evidence_or_the_word_anew(
         else:
             say_clock_is_right(box)
 
-    box.after(HOUR, vouch)
-    box.serve(4 * HOUR)
+    box.after(HOUR / 2, vouch)
+    box.serve(2 * HOUR)
     expect_pace(box, 4)
-    assert box.far.arrived_s[2] >= 1000 + HOUR
+    assert box.far.arrived_s[2] >= 1000 + HOUR / 2
     assert is_trusted(box)
 
 
@@ -1079,10 +1079,10 @@ def test_gate_that_is_off_stays_open_whatever_happens(unwatched: Box, trouble: s
 def test_step_of_an_unwatched_clock_makes_no_burst(
     unwatched: Box, step_s: float, caplog: pytest.LogCaptureFixture
 ) -> None:
-    campaign(unwatched, 6)
+    campaign(unwatched, 4)
     step_just_after(unwatched, 2, step_s)
-    unwatched.serve(6 * HOUR)
-    expect_pace(unwatched, 6)
+    unwatched.serve(2.5 * HOUR)
+    expect_pace(unwatched, 4)
     assert step_sizes(caplog) == [round(step_s)]
 
 
@@ -1264,9 +1264,7 @@ def as_network_time(utc: datetime, ago_s: float = 0.0, boot: str | None = None) 
     return [f"{told:%Y-%m-%d %H:%M:%S}", instant, boot or smsbox.read_boot_id()]
 
 
-@pytest.mark.parametrize(
-    "ahead", [{"hours": -3.0}, {"hours": 5.0}, {"days": -300.0}, {"days": 1000.0}]
-)
+@pytest.mark.parametrize("ahead", [{"hours": -3.0}, {"days": 1000.0}])
 def test_commands_use_the_network_s_time_while_the_daemon_does(
     served: Served, ahead: dict[str, float]
 ) -> None:
@@ -1283,7 +1281,7 @@ def test_commands_use_the_system_s_clock_when_the_daemon_is_gone(served: Served)
     assert abs(served.dry_run_start() - datetime.now(UTC)) < timedelta(seconds=15)
 
 
-@pytest.mark.parametrize("told", [None, [], ["2031-01-01 00:00:00", 5.0, "another boot"]])
+@pytest.mark.parametrize("told", [None, ["2031-01-01 00:00:00", 5.0, "another boot"]])
 def test_commands_use_the_system_s_clock_where_no_time_of_this_boot_is_told(
     served: Served, told: object
 ) -> None:
@@ -1322,6 +1320,12 @@ def test_status_says_open_or_closed_by_the_network_s_time(served: Served) -> Non
         told = json.loads(box.call("status", "--json").stdout)
         said.append(told["open"])
     assert said == [False, True]
+
+
+def test_status_says_that_the_clock_is_not_watched(served: Served) -> None:
+    served.box.settle(clock={"require_trust": False})
+    served.status.write_text(json.dumps({"modem": "ready", "clock": NOT_WATCHED}))
+    assert NOT_WATCHED in read_status_lines(served.box)
 
 
 # --- real processes
@@ -1385,13 +1389,6 @@ def test_operator_s_word_lets_the_daemon_send_in_this_boot(street: test_end_to_e
     assert "not trusted" not in read_status_lines(box)
 
 
-def test_status_says_that_the_clock_is_not_watched(street: test_end_to_end.Box) -> None:
-    street.lay_down()
-    street.start()
-    street.await_idle()
-    assert NOT_WATCHED in read_status_lines(street)
-
-
 def test_daemon_whose_system_clock_is_years_wrong_sends_at_the_network_s_hour(
     far_away: test_end_to_end.Box,
 ) -> None:
@@ -1404,7 +1401,7 @@ def test_daemon_whose_system_clock_is_years_wrong_sends_at_the_network_s_hour(
 
     wait_until(lambda: read_status().get("network_time"), within_s=40)
     assert read_status()["clock"] == "the network's time"
-    wall = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=3)
+    wall = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=2)
     network = wall + timedelta(seconds=AHEAD_S)
     row_id = box.insert(ANA, "In another year", network)
     late = box.insert(CHLOE, "By the system's clock", datetime.now(UTC) + timedelta(days=9))
