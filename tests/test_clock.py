@@ -641,6 +641,18 @@ def test_network_s_time_that_is_taken_just_after_a_message_went_makes_no_burst(b
     expect_pace(box, 5)
 
 
+def test_network_s_time_is_looked_at_each_hour_after_it_was_taken(box: Box) -> None:
+    """What the modem told at first may have been its own clock, before the network set it."""
+    make_network_box(box, -3 * HOUR)
+    box.after(30 * MINUTE, lambda: let_network_say(box, at(12)))
+    asked: list[Any] = []
+    note_at(box, 10 * MINUTE, asked, lambda: box.far.heard.count(CCLK))
+    box.serve(3.5 * HOUR)
+    assert box.far.heard.count(CCLK) >= asked[0] + 3
+    network = at(12) + timedelta(hours=3)
+    assert not is_trusted(box) or abs(box.play.now() - network) < timedelta(minutes=5)
+
+
 def test_system_s_clock_that_is_stepped_under_the_network_s_time_changes_nothing(
     box: Box,
 ) -> None:
@@ -906,6 +918,33 @@ def test_steps_that_follow_each_other_make_no_burst(box: Box, steps_s: tuple[flo
     expect_pace(box, 5)
 
 
+@pytest.mark.parametrize("step_s", [5 * MINUTE, HOUR / 2, 2 * HOUR, YEAR, -HOUR])
+def test_step_between_two_bubbles_lets_the_message_end_and_the_next_one_wait(
+    box: Box, step_s: float
+) -> None:
+    box.tables = {"pacing": {"bubble_gap_seconds": [60, 60]}}
+    row_id = box.insert(ANA, "one [BUBBLE] two", in_s=30)
+    box.insert(BEN, "three", in_s=330)
+    step_just_after(box, 1, step_s)
+    box.serve(3 * HOUR)
+    assert box.row(row_id, "status, held_because") == ("sent", None)
+    assert box.texts() == ["one", "two", "three"]
+    first, rest, following = box.far.arrived_s
+    assert 59 <= rest - first <= 75
+    assert following - first >= LEAST_S
+
+
+def test_step_over_closing_time_leaves_the_rest_for_the_next_opening(box: Box) -> None:
+    box.play.start = at(19, 30)
+    box.tables = {"service": {"poll_seconds": 60}}
+    campaign(box, 4)
+    step_just_after(box, 2, HOUR)
+    box.serve(15 * HOUR)
+    expect_pace(box, 4)
+    third = at(20, 30) + timedelta(seconds=box.far.arrived_s[2] - 1000)
+    assert third == at(9, day=10)
+
+
 @pytest.mark.parametrize("evidence_after_s", [0.5, 15, 100])
 @pytest.mark.parametrize("mend", ["evidence", "the word"])
 def test_evidence_that_comes_after_the_step_makes_no_burst(
@@ -1120,6 +1159,7 @@ def plan_afternoon(box: Box) -> None:
         ({"opens": "12:00"}, "America/Los_Angeles", (12.0, 20.0), 1),
         ({"timezone": "America/New_York"}, "America/New_York", (9.0, 20.0), 1),
         ({"timezone": "Europe/London"}, "Europe/London", (9.0, 20.0), 4),
+        ({"days": ["mon"]}, "America/Los_Angeles", (9.0, 20.0), 5),
     ],
 )
 def test_rows_outside_the_new_hours_are_paced_into_them_at_the_next_start(
