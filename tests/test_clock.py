@@ -789,13 +789,13 @@ def test_veto_outlives_the_daemon(box: Box) -> None:
     let_network_say(box, box.play.now() + timedelta(hours=1))
     box.serve(180)
     assert not is_trusted(box)
-    box.insert(ANA, "Hi", in_s=120)
+    box.insert(ANA, "Hi", in_s=5)  # before the next life can have looked twice
     box.serve(HOUR / 2)
     assert box.texts() == []
 
 
 def test_operator_s_word_overrules_the_network_for_this_boot(
-    box: Box, monkeypatch: pytest.MonkeyPatch
+    box: Box, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     let_network_say(box, box.play.now() + timedelta(hours=1))
     box.insert(ANA, "one", in_s=400)
@@ -806,6 +806,7 @@ def test_operator_s_word_overrules_the_network_for_this_boot(
     assert told == [False]
     assert box.texts() == ["one"]
     assert is_trusted(box)
+    assert len(clock_warnings(caplog)) == 1  # the doubt, before the word
     box.insert(ANA, "two", in_s=400)
     box.serve(HOUR)
     assert box.texts() == ["one", "two"]
