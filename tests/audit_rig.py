@@ -36,7 +36,7 @@ class _Reaper:
         real = sqlite3.connect
 
         def connect(*given: Any, **named: Any) -> sqlite3.Connection:
-            connection = real(*given, **named)
+            connection: sqlite3.Connection = real(*given, **named)
             self._reach("sqlite3 has connected")
             connection.set_trace_callback(self._hear_sql)
             return connection
@@ -44,7 +44,7 @@ class _Reaper:
         sqlite3.connect = connect  # type: ignore[assignment]
 
     def _hear_sql(self, statement: str) -> None:
-        step = f"SQL {statement.split()[0]}"
+        step = f"SQL {statement.split(maxsplit=1)[0]}"
         if step not in (self._last, "SQL --"):  # a trigger's work and a comment are no steps
             self._reach(step)
 

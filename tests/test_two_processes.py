@@ -7,9 +7,9 @@ spoil nothing. And a service manager's watchdog ends a daemon that hangs, played
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
-import random
 import shutil
 import signal
 import socket
@@ -23,15 +23,17 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from datetime import datetime, timedelta, timezone
 from itertools import pairwise, permutations
 from pathlib import Path
+from threading import Event
 from typing import NamedTuple
 
 import audit_rig
 import kill_rig
 import pytest
 from pty_modem import TEXT, Fault, PtyModem, wait_until
-from test_end_to_end import ANA, BEN, CHLOE, PROGRAM, ROOT, Box, Daemon
+from test_end_to_end import ANA, BEN, CHLOE, PROGRAM, Box, Daemon
 
 STRANGER = "+12135552399"
 NO_TRACE = "Traceback"
@@ -98,6 +100,7 @@ class Shared:
         self._running: list[subprocess.Popen[str]] = []
         self.folder = top / "state"
         self.database = self.folder / "smsbox.db"
+        self.status = self.folder / "smsbox.db.status.json"
         self._config = top / "config.toml"
         self._config.write_text(SIMULATED)
         self._campaign = top / "campaign.csv"
@@ -189,8 +192,11 @@ class Shared:
 
     def await_served(self) -> None:
         """Wait until a daemon has its modem."""
-        status = self.database.with_name("smsbox.db.status.json")
-        wait_until(lambda: status.exists() and json.loads(status.read_text())["modem"] == "ready")
+
+        def is_ready() -> bool:
+            return self.status.exists() and json.loads(self.status.read_text())["modem"] == "ready"
+
+        wait_until(is_ready)
 
     def statuses(self) -> list[object]:
         return [each[0] for each in self.sql("SELECT status FROM scheduled_messages")]
@@ -260,12 +266,17 @@ def readable() -> Iterator[tuple[str, Path]]:
 
     top = Path(tempfile.mkdtemp(prefix="smsbox-people-"))  # tmp_path is root's alone
     top.chmod(0o755)
-    shutil.copy(PROGRAM, top)
     shutil.copy(audit_rig.__file__, top)
     shutil.copytree(Path(serial.__file__).parent, top / "serial")
-    subprocess.run([python, "-m", "compileall", "-q", str(top)], check=True)
+    lay_down_program(python, top)
     yield python, top
     shutil.rmtree(top)
+
+
+def lay_down_program(python: str, folder: Path) -> None:
+    """Copy and compile the program, as the installer does: then a command takes no time."""
+    shutil.copy(PROGRAM, folder)
+    subprocess.run([python, "-m", "compileall", "-q", str(folder)], check=True)
 
 
 @pytest.fixture
@@ -424,9 +435,10 @@ def test_daemon_waits_for_a_person_amid_a_change_and_sends_once_they_are_killed(
 
 
 def die_at_every_step(
-    shared: Shared, person: Person, prepare: Callable[[], object], *words: str
-) -> list[str]:
-    """Kill a command at each of its steps; the others must be able to write after each."""
+    shared: Shared, person: Person, words: list[str],
+    prepare: Callable[[], object], check: Callable[[], object],
+) -> list[str]:  # fmt: skip
+    """Kill a command at each of its steps, and look after each whether others can go on."""
     steps: list[str] = []
     while True:
         prepare()
@@ -435,8 +447,7 @@ def die_at_every_step(
             return steps
         steps.append(reached)
         try:
-            shared.write(SERVICE)
-            shared.write(MEMBER)
+            check()
         except AssertionError as error:
             raise AssertionError(f"{person.name} died before: {reached}") from error
 
@@ -445,23 +456,31 @@ def die_at_every_step(
 def test_death_at_any_step_of_the_first_command_locks_nobody_out(
     shared: Shared, person: Person
 ) -> None:
+    def write() -> None:
+        shared.write(SERVICE)
+        shared.write(MEMBER)
+
     steps = die_at_every_step(
-        shared, person, lambda: shared.make_folder(0o2770), "optout", "add", STRANGER
+        shared, person, ["optout", "add", STRANGER], lambda: shared.make_folder(0o2770), write
     )
     assert {"SQL BEGIN", "SQL CREATE", "SQL COMMIT"} <= set(steps)
 
 
 @LONG
 @pytest.mark.parametrize("words", [["list"], ["status"], ["run", "--drain"]], ids=" ".join)
-def test_death_at_any_step_of_a_later_command_locks_nobody_out(
+def test_death_at_any_step_of_a_later_command_leaves_a_daemon_that_sends_and_says_so(
     shared: Shared, words: list[str]
 ) -> None:
+    def serve() -> None:
+        shared.status.unlink(missing_ok=True)
+        shared.drain(SERVICE)
+        assert json.loads(shared.status.read_text())["modem"] == "ready"
+
     steps = die_at_every_step(
-        shared, MEMBER, lambda: shared.call(SERVICE, "send", ANA, "Hi Ana"), *words
+        shared, MEMBER, words, lambda: shared.call(SERVICE, "send", ANA, "Hi Ana"), serve
     )
     assert "SQL SELECT" in steps
-    shared.drain(SERVICE)
-    assert set(shared.statuses()) == {"sent"}
+    assert set(shared.statuses()) <= {"sent", "failed"}  # failed: it died with a text in hand
 
 
 # --- a second daemon
@@ -531,5 +550,292 @@ def goes_on(box: Box, daemon: Daemon) -> None:
 
 # --- commands at any instant
 
+ROWS = 20
+REFUSED = b"\r\n+CMS ERROR: 1\r\n"  # for good: the message fails, and can be tried again
+
+
+class Said(NamedTuple):
+    """What a command answered, and when it had ended."""
+
+    words: tuple[str, ...]
+    status: int
+    out: str
+    problems: str
+    ended_at: float
+
+
+class Crowd:
+    """People who run commands in their own processes while the daemon sends."""
+
+    def __init__(self, box: Box, program: Path) -> None:
+        self.box = box
+        self.said: list[Said] = []
+        self._over = Event()
+        self._environment = {**os.environ, "PYTHONPATH": str(program)}
+
+    def call(self, *words: str) -> Said:
+        command = self.box.command(*words)
+        done = subprocess.run(
+            [command[0], "-m", "smsbox", *command[2:]], env=self._environment,
+            capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60,
+        )  # fmt: skip
+        said = Said(words, done.returncode, done.stdout, done.stderr, time.time())
+        self.said.append(said)
+        return said
+
+    def look(self, turn: int) -> None:
+        row_id = str(turn % ROWS + 1)
+        for words in (
+            ["list", "--json"], ["status", "--json"], ["inbox", "--json"], ["show", row_id],
+            ["why", row_id], ["list", "--next", "3"], ["show", "--json", number_of(turn % ROWS)],
+        ):  # fmt: skip
+            self.call(*words)
+
+    def change(self, turn: int) -> None:
+        """What is next is most likely in the daemon's hand, what is last is not."""
+        self.call("cancel", self._find_row("ASC"))
+        self.call("reschedule", self._find_row("ASC"), "--by", f"+{turn % 2 + 1}s")
+        self.call("cancel", self._find_row("DESC"))
+        self.call("optout", "add", STRANGER)
+        self.call("optout", "remove", STRANGER, "--reason", "asked for it")
+
+    def interrupt(self, turn: int) -> None:
+        self._over.wait(0.3)
+        self.call("pause", *(["--now"] if turn % 2 else []))
+        self.call("resume")
+        for found in self.box.sql("SELECT id FROM scheduled_messages WHERE status = 'failed'"):
+            self.call("retry", str(found[0]))
+
+    def send(self, turn: int) -> None:
+        place = ROWS + turn
+        self.call("send", number_of(place), write_text(place))
+
+    def _find_row(self, order: str) -> str:
+        found = self.box.sql(
+            f"SELECT id FROM scheduled_messages WHERE status = 'scheduled' AND id <= {ROWS}"
+            f" ORDER BY scheduled_for {order}, id {order}"
+        )
+        return str(found[0][0] if found else ROWS)
+
+    def go_on_for(self, seconds: float) -> None:
+        """Let all of them work, a turn at the least."""
+
+        def work(job: Callable[[int], None]) -> None:
+            for turn in itertools.count():
+                job(turn)
+                if self._over.is_set():
+                    return
+
+        jobs = (self.look, self.change, self.interrupt, self.send)
+        with ThreadPoolExecutor(len(jobs)) as pool:
+            working = [pool.submit(work, job) for job in jobs]
+            self._over.wait(seconds)
+            self._over.set()
+            for each in working:
+                each.result()
+
+    def find_problems(self) -> list[str]:
+        """Hold what the commands said, the database and the modem against each other."""
+        found = [f"{each}" for each in self.said if not is_sensible(each)]
+        journey = Counter(each.text for each in self.box.modem.texts())
+        found += [f"{text} was sent {count} times" for text, count in journey.items() if count > 1]
+        for row_id, number in self.box.sql("SELECT id, phone_number FROM scheduled_messages"):
+            found += self._judge(row_id, number)
+        return found
+
+    def _judge(self, row_id: int, number: str) -> Iterator[str]:
+        taken = [each for each in self.box.modem.texts() if each.number == number]
+        status, words = self.box.row(row_id)
+        bubbles = [f"{number[-3:]} {part}" for part in ("one", "two")]
+        if [each.text for each in taken] != bubbles[: len(taken)]:
+            yield f"row {row_id}: {taken}"
+        told = {0: "", 1: "1 of 2 bubbles were sent"}.get(len(taken), "too late")
+        fits = {"sent": len(taken) == 2, "cancelled": words == told, "failed": len(taken) < 2}
+        if not fits.get(status):
+            yield f"row {row_id} is {status}: {words!r}, {len(taken)} bubbles were taken"
+        for each in self.said:
+            if each.words == ("cancel", str(row_id)) and each.status == 0:
+                if status != "cancelled":
+                    yield f"row {row_id} was cancelled and is {status}"
+                if late := [text for text in taken if text.at > each.ended_at]:
+                    yield f"row {row_id} was cancelled at {each.ended_at}: {late}"
+
+
+def number_of(place: int) -> str:
+    return f"+12135554{place:03}"
+
+
+def write_text(place: int) -> str:
+    return f"{place:03} one [BUBBLE] {place:03} two"
+
+
+def is_sensible(said: Said) -> bool:
+    """Tell whether a command did its work, or said in words why not."""
+    not_done = {"cancel": (0, 1), "reschedule": (0, 1), "retry": (0, 1), "send": (0, 1)}
+    attention = {"status": (0, 1), "optout": (0, 2)}  # removed twice: a usage error
+    allowed = {**not_done, **attention}.get(said.words[0], (0,))
+    refusal = said.status == 0 or bool(said.problems or said.words[0] == "status")
+    if said.status == 0 and "--json" in said.words:
+        json.loads(said.out)
+    return said.status in allowed and refusal and NO_TRACE not in said.problems
+
+
+@pytest.mark.parametrize("seconds", [3.0, pytest.param(40.0, marks=LONG)])
+def test_commands_at_any_instant_leave_nothing_sent_twice_and_nothing_lost(
+    box: Box, seconds: float
+) -> None:
+    box.settle(pacing={"interval_minutes": [0, 0], "bubble_gap_seconds": [0, 0]})
+    box.modem.misbehave(
+        Fault(TEXT, skip=3, obeys=False, says=REFUSED),
+        Fault(TEXT, skip=6, obeys=False, says=REFUSED),
+        Fault(TEXT, times=0, delay_s=seconds / ROWS / 2),
+    )
+    box.lay_down()
+    for place in range(ROWS):
+        box.insert(number_of(place), write_text(place))
+    program = box.folder / "program"
+    program.mkdir()
+    lay_down_program(sys.executable, program)
+    crowd = Crowd(box, program)
+    daemon = box.start()
+    box.modem.receive("Thanks, see you", number_of(1))
+    wait_until(box.modem.accepted)
+    crowd.go_on_for(seconds)
+    crowd.call("resume")
+    wait_until(lambda: (0,) in box.sql(
+        "SELECT count(*) FROM scheduled_messages WHERE status = 'scheduled'"), 30)  # fmt: skip
+    assert daemon.stop() == 0
+    assert NO_TRACE not in daemon.journal()
+    assert crowd.find_problems() == []
+    assert box.sql("PRAGMA integrity_check") == [("ok",)]
+    assert box.sql("PRAGMA foreign_key_check") == []
+    done = Counter((each.words[0], each.status) for each in crowd.said)
+    for command in ("list", "status", "show", "cancel", "reschedule", "pause", "send", "why"):
+        assert done[command, 0], done  # none of them was only refused
+
 
 # --- the watchdog
+
+WATCHDOG_S = 1.0
+
+
+class Supervisor:
+    """Plays the service manager: hears the daemon, and ends one that falls silent."""
+
+    def __init__(self, box: Box) -> None:
+        self._box = box
+        self._path = box.folder / "notify"
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.bind(str(self._path))
+        self._socket.settimeout(WATCHDOG_S)
+        self.heard: list[tuple[float, str]] = []
+
+    def start(self, *launcher: str, drain: bool = False) -> Daemon:
+        """Start the daemon, or a launcher of it, with what the service manager tells it."""
+        words = self._box.command("run", *(["--drain"] if drain else []))
+        words[1:2] = launcher or words[1:2]
+        # The shell becomes the daemon: so the pid is known before it starts.
+        script = 'WATCHDOG_PID=$$ exec "$@"'
+        output = self._box.folder / f"daemon{len(self._box.daemons)}.txt"
+        told = {"NOTIFY_SOCKET": str(self._path), "WATCHDOG_USEC": f"{WATCHDOG_S * 1e6:.0f}"}
+        with output.open("wb") as file:
+            process = subprocess.Popen(
+                ["sh", "-c", script, "sh", *words], stdout=file, stderr=file,
+                env={**os.environ, **told},
+            )  # fmt: skip
+        daemon = Daemon(process, output)
+        self._box.daemons.append(daemon)
+        return daemon
+
+    def listen(self) -> str:
+        """Give the next message; "" when none comes in the watchdog's time."""
+        try:
+            message = self._socket.recv(4096).decode()
+        except TimeoutError:
+            return ""
+        self.heard.append((time.monotonic(), message))
+        return message
+
+    def await_ready(self) -> None:
+        end = time.monotonic() + 10
+        while "READY=1" not in self.listen():
+            assert time.monotonic() < end
+
+    def listen_until(self, happens: Callable[[], object]) -> list[float]:
+        """Listen until something happens; give the pauses between signs of life meanwhile."""
+        began = time.monotonic()
+        while not happens():
+            self.listen()
+            assert time.monotonic() < began + 20
+        pets = [at for at, message in self.heard if at >= began and "WATCHDOG=1" in message]
+        return [after - before for before, after in pairwise([began, *pets])]
+
+    def listen_to_the_end(self) -> None:
+        """Listen until no sign of life has come for the watchdog's time."""
+        last = time.monotonic()
+        while time.monotonic() - last < WATCHDOG_S:
+            if "WATCHDOG=1" in self.listen():
+                last = time.monotonic()
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+@pytest.fixture
+def supervisor(box: Box) -> Iterator[Supervisor]:
+    made = Supervisor(box)
+    yield made
+    made.close()
+
+
+def test_watchdog_is_petted_in_idle_hours_and_while_the_modem_takes_long(
+    box: Box, supervisor: Supervisor
+) -> None:
+    box.settle(service={"poll_seconds": 30})
+    box.modem.misbehave(Fault(TEXT, delay_s=2.5))
+    box.lay_down()
+    row_id = box.insert(ANA, "Slowly", datetime.now(timezone.utc) + timedelta(seconds=4))
+    daemon = supervisor.start()
+    supervisor.await_ready()
+    box.await_idle()
+    idle = supervisor.listen_until(box.modem.accepted)
+    waiting = supervisor.listen_until(lambda: box.row(row_id)[0] == "sent")
+    assert daemon.stop() == 0
+    assert len(idle) >= 3
+    assert len(waiting) >= 5
+    assert max(idle + waiting) < WATCHDOG_S
+
+
+@pytest.mark.parametrize(
+    ("step", "profile", "ends_as"),
+    [
+        ("after text", "EC25", "sent"),
+        ("before mark_segment_sent", "plain", "failed"),
+        pytest.param("after text", "plain", "failed", marks=LONG),
+        pytest.param("before mark_segment_sent", "EC25", "sent", marks=LONG),
+    ],
+)
+def test_daemon_that_hangs_with_a_text_at_the_modem_is_ended_and_sends_it_once(
+    box: Box, supervisor: Supervisor, step: str, profile: str, ends_as: str
+) -> None:
+    """Where the SIM's last reference can be read it is known to be sent, else it is not tried."""
+    box.modem.begin_anew(profile=profile)
+    box.lay_down()
+    box.insert(CHLOE, "The first")  # by its reference the modem is known to tell the truth
+    hung_with, after = box.insert(ANA, "Once"), box.insert(BEN, "The next")
+    daemon = supervisor.start(kill_rig.__file__, f"hang {step}", "2")
+    supervisor.await_ready()
+    supervisor.listen_until(lambda: len(box.modem.accepted()) == 2)
+    supervisor.listen_to_the_end()
+    assert daemon.process.poll() is None
+    daemon.process.send_signal(signal.SIGABRT)
+    assert daemon.wait() == -signal.SIGABRT
+    assert box.bubbles(hung_with) == ["sending"]
+
+    again = supervisor.start(drain=True)
+    supervisor.await_ready()
+    assert again.wait() == 0, again.journal()
+    assert box.texts() == [(CHLOE, "The first"), (ANA, "Once"), (BEN, "The next")]
+    assert box.row(hung_with)[0] == ends_as
+    assert box.bubbles(hung_with) == [{"sent": "sent", "failed": "unconfirmed"}[ends_as]]
+    assert box.row(after) == ("sent", "")
