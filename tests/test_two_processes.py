@@ -571,12 +571,12 @@ class Crowd:
         self.box = box
         self.said: list[Said] = []
         self._over = Event()
-        self._environment = {**os.environ, "PYTHONPATH": str(program)}
+        self._program = program
 
     def call(self, *words: str) -> Said:
         command = self.box.command(*words)
         done = subprocess.run(
-            [command[0], "-m", "smsbox", *command[2:]], env=self._environment,
+            [command[0], "-m", "smsbox", *command[2:]], cwd=self._program,
             capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60,
         )  # fmt: skip
         said = Said(words, done.returncode, done.stdout, done.stderr, time.time())
@@ -595,6 +595,7 @@ class Crowd:
         """What is next is most likely in the daemon's hand, what is last is not."""
         self.call("cancel", self._find_row("ASC"))
         self.call("reschedule", self._find_row("ASC"), "--by", f"+{turn % 2 + 1}s")
+        self.call("reschedule", self._find_row("DESC"), "--by", "+1s")
         self.call("cancel", self._find_row("DESC"))
         self.call("optout", "add", STRANGER)
         self.call("optout", "remove", STRANGER, "--reason", "asked for it")
@@ -710,7 +711,7 @@ def test_commands_at_any_instant_leave_nothing_sent_twice_and_nothing_lost(
     assert box.sql("PRAGMA integrity_check") == [("ok",)]
     assert box.sql("PRAGMA foreign_key_check") == []
     done = Counter((each.words[0], each.status) for each in crowd.said)
-    for command in ("list", "status", "show", "cancel", "reschedule", "pause", "send", "why"):
+    for command in ("cancel", "reschedule", "retry", "send"):
         assert done[command, 0], done  # none of them was only refused
 
 
