@@ -50,7 +50,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, fields, replace
 from datetime import date, datetime, time, timedelta, timezone
 from enum import Enum
-from io import BytesIO, TextIOWrapper
+from io import BufferedReader, BufferedWriter, BytesIO, TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NewType, NoReturn, Protocol, TextIO, cast
 
@@ -501,6 +501,9 @@ class Clock(Protocol):
     def monotonic(self) -> float:
         """Give seconds that never jump."""
 
+    def adopt(self, at: datetime | None) -> None:
+        """Take a time that goes on by the monotonic clock; None: the system's clock again."""
+
     def until(
         self, deadline: float, port: Port | None = None, *, interruptible: bool = True
     ) -> bool:
@@ -779,7 +782,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("service", "retry_minutes", [1, 5, 15], _numbers,
             "waits before a passing refusal is tried again"),
     Setting("service", "backup_dir", "", _read_text,
-            "a folder for daily copies", in_force=False),
+            "a folder for daily copies elsewhere, like a USB stick's"),
     Setting("clock", "require_trust", True, _read_flag,
             "send nothing until the time is known to be right"),
     Setting("clock", "sources", ["ntp"], _read_sources,
@@ -2775,6 +2778,43 @@ class Database:
         """Close the connection."""
         self._connection.close()
 
+    def verify(self) -> None:
+        """Let SQLite look through the whole file; StoreError if it is damaged."""
+        if self.one("PRAGMA quick_check(1)")[0] != "ok":
+            raise StoreError(f"{self.path}: {_DAMAGED}")
+
+    def copy_to(
+        self, path: Path, state: Mapping[str, str], beat: Callable[[], object] = lambda: None
+    ) -> None:
+        """Make an online copy: one file, verified and durable, with words of its own in `state`.
+
+        beat is called every few megabytes. OSError or StoreError: there is no such file.
+        """
+        part = path.with_name(path.name + ".part")
+        part.unlink(missing_ok=True)
+        copy = Database(_connect(f"{part.absolute().as_uri()}?mode=rwc", str(part)), str(part))
+        try:
+            with _sqlite_words(self.path):
+                self._connection.backup(
+                    copy._connection, pages=4096, progress=lambda *_: beat(), sleep=0
+                )
+            copy.all("PRAGMA journal_mode = DELETE")  # all of it in one file
+            copy.all("PRAGMA synchronous = OFF")
+            Desk(copy).set_states(state)
+            copy.verify()
+            copy.close()
+            part.chmod(0o660)
+            _sync_file(part)
+            part.replace(path)
+        finally:
+            copy.close()
+            part.unlink(missing_ok=True)
+        _sync_folder(path.parent)
+
+    def truncate_log(self) -> None:
+        """Move all of the write-ahead log into the file, while nobody reads from it."""
+        self.all("PRAGMA wal_checkpoint(TRUNCATE)")
+
     def all(self, sql: str, given: Sequence[object] = ()) -> list[Any]:
         """Run one statement and give all its rows."""
         with _sqlite_words(self.path):
@@ -2812,6 +2852,11 @@ class Database:
                 if self._connection.in_transaction:
                     self.change("ROLLBACK")
             raise
+
+    def require_schema(self) -> None:
+        """Refuse a file that holds nothing yet."""
+        if self._check_version() == 0:
+            raise StoreError(f"{self.path}: {_NOT_OURS}")
 
     def _check_version(self) -> int:
         version = int(self.one("PRAGMA user_version")[0])
@@ -2856,15 +2901,23 @@ def _split_statements(script: str) -> Iterator[str]:
             statement = ""
 
 
-def _sync_folder(folder: Path) -> None:
-    """Make a new file's name as durable as its content."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def _sync_file(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
 
 
+def _sync_folder(folder: Path) -> None:
+    """Make a new file's name as durable as its content."""
+    _sync_file(folder)
+
+
+_DAMAGED = (
+    "it is damaged and nothing is sent from it: stop smsbox, then smsbox restore FILE with the"
+    " newest copy (see the folder backups beside it)"
+)
 _NOT_OURS = "it is no smsbox database: name another with --database"
 
 
@@ -2883,12 +2936,167 @@ def _sqlite_words(path: str) -> Iterator[None]:
             "unable to open": "it can't be opened: use sudo, or join the group smsbox",
             "readonly": "it can't be written: use sudo, or join the group smsbox",
             "full": "the disk is full: make room, nothing is lost",
-            "malformed": "it is damaged: keep the file, and restore a copy",
+            "malformed": _DAMAGED,
             "not a database": _NOT_OURS,
             "no such table": _NOT_OURS,
         }
         mend = next((mend for word, mend in mends.items() if word in said), said)
         raise StoreError(f"{path}: {mend}") from error
+
+
+class CopyFolders:
+    """Where the daily copies lie: beside the database, and in another folder where one is set."""
+
+    def __init__(self, database: Path, elsewhere: str) -> None:
+        self._database = database
+        self.beside = database.parent / "backups"
+        self.elsewhere = Path(elsewhere) if elsewhere else None
+
+    def newest(self) -> Path | None:
+        """Give the last copy beside the database."""
+        return max(self.beside.glob(_COPY_NAMES), default=None)
+
+    def is_elsewhere(self) -> bool:
+        """Tell whether there is a copy on another device than the database's own."""
+        with suppress(OSError):
+            if self.elsewhere is not None and any(self.elsewhere.glob(_COPY_NAMES)):
+                return self.elsewhere.stat().st_dev != self._database.stat().st_dev
+        return False
+
+    def make(self, database: Database, now: datetime, beat: Callable[[], object]) -> bool:
+        """Make the day's copy, unless it is there or nothing has changed since the last one."""
+        path = self.beside / f"smsbox-{now:%Y-%m-%d}.db"
+        database.truncate_log()
+        # With an empty log the file is as old as its last change; a copy takes over that age.
+        changed_ns = self._database.stat().st_mtime_ns
+        newest, log = self.newest(), self._database.with_name(self._database.name + "-wal")
+        is_whole = not log.exists() or log.stat().st_size == 0
+        if path.exists() or (newest and is_whole and newest.stat().st_mtime_ns == changed_ns):
+            return False
+        self.beside.mkdir(exist_ok=True)
+        database.copy_to(path, {"copied_at": to_database_time(now)}, beat)
+        if is_whole:
+            os.utime(path, ns=(changed_ns, changed_ns))
+        self._keep_seven(self.beside)
+        return True
+
+    def spread(self) -> None:
+        """Put the newest copy into the other folder, where it is not there yet."""
+        newest, folder = self.newest(), self.elsewhere
+        if newest is None or folder is None or (folder / newest.name).exists():
+            return
+        if not folder.is_dir():
+            raise StoreError(f"backup_dir {folder} is not there: is the stick plugged in?")
+        import shutil
+
+        part = folder / (newest.name + ".part")
+        try:
+            shutil.copyfile(newest, part)
+            _sync_file(part)
+            part.replace(folder / newest.name)
+        finally:
+            part.unlink(missing_ok=True)
+        self._keep_seven(folder)
+
+    def _keep_seven(self, folder: Path) -> None:
+        for old in sorted(folder.glob(_COPY_NAMES))[:-_COPIES_KEPT]:
+            old.unlink()
+        _sync_folder(folder)
+
+
+_COPY_NAMES = "smsbox-[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9].db"
+_COPIES_KEPT = 7
+
+
+class Restoring:
+    """A copy on its way back: what may have been sent since it was made is held."""
+
+    def __init__(self, copy: Database, present: Database | None) -> None:
+        self.held = self.opted_out = 0
+        self._copy = copy
+        self._state = Desk(copy)
+        self._store = Store(copy)
+        self._present = present
+
+    def copied_at(self) -> str:
+        """Give when the copy was made; of one that does not say it, the last that it knows."""
+        return self._state.get_state("copied_at") or str(
+            self._copy.one(
+                "SELECT max(at) FROM (SELECT max(at) AS at FROM events UNION ALL"
+                " SELECT max(sent_at) FROM scheduled_messages UNION ALL"
+                " SELECT max(created_at) FROM scheduled_messages)"
+            )[0]
+            or ""
+        )
+
+    def prepare(self, now: datetime, actor: str, clock_is_sure: bool) -> None:
+        """Hold, merge and write down where it comes from; inside the caller's transaction."""
+        copied_at, moved = self.copied_at(), self._state.get_state("moved")
+        came, retired = (
+            Desk(self._present).get_state(key) if self._present else ""
+            for key in ("came", "retired")
+        )
+        if not moved or moved in (came, retired):
+            # The box that a retired one was moved to may be sending any of its rows.
+            until = datetime(9999, 1, 1, tzinfo=UTC) if retired else now
+            self.held = self._store.hold_restored(copied_at, until, now, actor)
+            self.held += self._hold_what_went_on(copied_at, now, actor)
+            if not clock_is_sure:
+                self._state.set_state("restored_copy", copied_at)
+        for number, at, words, reason in self._more_opt_outs():
+            inbox = Inbox(self._copy)
+            inbox.opt_out(number, words, _to_time(at), actor, reason)
+            self.opted_out += 1
+        self._state.set_states({"copied_at": "", "moved": "", "came": moved or came})
+        self._store.add_event("restored", f"from a copy of {copied_at}", now, actor)
+
+    def _hold_what_went_on(self, copied_at: str, now: datetime, actor: str) -> int:
+        """Hold what the present database has sent, begun or ended since."""
+        if self._present is None:
+            return 0
+        ended = self._present.all(
+            "SELECT id, phone_number FROM scheduled_messages s"
+            f" WHERE status <> 'scheduled' OR {_BEGUN}"
+        )
+        words = f"{_RESTORED} {copied_at}: it went on since"
+        at = to_database_time(now)
+        return sum(
+            self._copy.change(
+                "UPDATE scheduled_messages SET held_because = ?, updated_at = ?, actor = ?"
+                " WHERE id = ? AND phone_number = ? AND status = 'scheduled'"
+                " AND held_because IS NULL",
+                (words, at, actor, row_id, number),
+            )
+            for row_id, number in ended
+        )
+
+    def _more_opt_outs(self) -> list[Any]:
+        if self._present is None:
+            return []
+        known = Desk(self._copy).opted_out()
+        found = self._present.all("SELECT phone_number, at, words, reason FROM opt_outs")
+        return [each for each in found if each[0] not in known]
+
+
+def put_in_place(copy: Path, database: Path, now: datetime) -> Path | None:
+    """Let a copy take the database's place in one step; the file of before is kept aside under
+    the name that is given back. Neither is open any more.
+    """
+    aside = database.with_name(f"{database.name}.replaced-{now:%Y%m%d-%H%M%S}")
+    log, shared = (database.with_name(database.name + suffix) for suffix in ("-wal", "-shm"))
+    if log.exists():  # of a damaged database: the copy must not meet another file's log
+        log.rename(aside.with_name(aside.name + "-wal"))
+    shared.unlink(missing_ok=True)
+    had_one = database.exists()
+    if had_one:
+        os.link(database, aside)
+    _sync_file(copy)
+    copy.replace(database)
+    _sync_folder(database.parent)
+    return aside if had_one else None
+
+
+_RESTORED = "restored from a copy of"
 
 
 class Store:
@@ -3191,6 +3399,19 @@ class Store:
             " WHERE id = ? AND status = 'scheduled'",
             (because, to_database_time(now), row_id),
         )
+
+    def hold_restored(self, copied_at: str, until: datetime, now: datetime, actor: str) -> int:
+        """Hold the rows of a restored copy that were due since; they may have been sent."""
+        at, last = to_database_time(now), to_database_time(until)
+        return self.database.change(
+            "UPDATE scheduled_messages SET held_because = ?, updated_at = ?, actor = ?"
+            " WHERE status = 'scheduled' AND held_because IS NULL AND scheduled_for <= ?"
+            " AND created_at <= ? AND NOT EXISTS (SELECT 1 FROM events"
+            " WHERE scheduled_message_id = scheduled_messages.id AND event = 'released'"
+            " AND at > ?)",
+            (f"{_RESTORED} {copied_at}: may have been sent since", at, actor, last,
+             copied_at, copied_at),
+        )  # fmt: skip
 
     def add_event(self, event: str, detail: str, now: datetime, actor: str) -> None:
         """Write into the audit what concerns no single row."""
@@ -3590,6 +3811,11 @@ class Desk:
         else:
             self.database.change("DELETE FROM state WHERE key = ?", (key,))
 
+    def set_states(self, words: Mapping[str, str]) -> None:
+        """Keep several words."""
+        for key, value in words.items():
+            self.set_state(key, value)
+
     def _withdraw_unconfirmed(self, row_id: MessageId) -> None:
         self.database.change(
             "UPDATE segments SET status = 'failed', error_message ="
@@ -3835,6 +4061,32 @@ def parse_registration(line: str) -> int | None:
     if len(given) < 2 or not re.fullmatch("[0-9]{1,3}", given[1]) or '"' in line.split(",")[1]:
         return None
     return int(given[1])
+
+
+_TIME = r'"?(?:20)?(\d\d)/(\d\d)/(\d\d),(\d\d):(\d\d):(\d\d)([+-]\d{1,2})'
+
+
+def parse_network_time(line: str) -> tuple[datetime, ...]:
+    """Read a +CCLK answer, TS 27.007 8.15: what the time may be in UTC, the standard's first.
+
+    Local time with the quarters of an hour east of UTC; some modems give UTC beside the zone. Empty
+    for a clock that nobody set (modems start in 1980, 2004 or so) and for one without a zone.
+
+    >>> [f"{at:%H:%M}" for at in parse_network_time('+CCLK: "26/11/24,15:30:00-32"')]
+    ['23:30', '15:30']
+    """
+    match = re.search(_TIME, line)
+    if not match:
+        return ()
+    year, month, day, hour, minute, second, quarters = map(int, match.groups())
+    try:
+        told = datetime(2000 + year, month, day, hour, minute, second, tzinfo=UTC)
+    except ValueError:
+        return ()
+    if not 2025 <= told.year <= 2079 or abs(quarters) > 56:
+        return ()
+    standard = told - timedelta(minutes=15 * quarters)
+    return (standard, told) if quarters else (told,)
 
 
 # === 9 Modem =====================================================================================
@@ -4233,6 +4485,7 @@ class Modem:
         self.storage_full = False
         self.pin_was_refused = False
         self.delivery_reports = False  # whether the modem will tell of them
+        self._keeps_time = False  # whether it was told to keep its clock by the network
         self._clock = clock
         self._settings = settings
         self._talk = talk = Conversation(port, clock, settings.send_timeout_seconds, patience)
@@ -4316,6 +4569,15 @@ class Modem:
             self._choose_notices()
         used = parse_fields(self.ask("AT+CPMS?", "+CPMS:"))[1:3]
         self.storage_full = len(used) == 2 and used[0] == used[1] != "0"
+
+    def read_network_time(self) -> tuple[datetime, ...]:
+        """Give what the time may be in UTC by the modem's clock, which the network sets."""
+        if not self._keeps_time:
+            self._keeps_time = True
+            # Local time into the clock, where a modem has the choice (Quectel); SIM800: AT+CLTS.
+            for text in ("AT+CTZU=1", "AT+CTZU=3", "AT+CLTS=1"):
+                self.ask(text)
+        return parse_network_time(self.ask("AT+CCLK?", "+CCLK:"))
 
     def read_last_reference(self) -> int | None:
         """Read the last TP-MR that was used, from EF_SMSS of the SIM (TS 51.011, file 6F43).
@@ -4494,6 +4756,7 @@ class Waiting:
         self._petted = float("-inf")
         self._stopped = False
         self._wake_descriptor: int | None = None
+        self._adopted_at: datetime | None = None  # the time when the monotonic clock stood at 0
 
     def catch_signals(self) -> None:
         """Let SIGTERM and SIGINT end the wait that runs, and raise StopRequested in it."""
@@ -4512,7 +4775,13 @@ class Waiting:
 
     def now(self) -> datetime:
         """Give the aware UTC time."""
+        if self._adopted_at is not None:
+            return self._adopted_at + timedelta(seconds=self.monotonic())
         return datetime.now(UTC)
+
+    def adopt(self, at: datetime | None) -> None:
+        """Take a time that goes on by the monotonic clock; None: the system's clock again."""
+        self._adopted_at = at and at - timedelta(seconds=self.monotonic())
 
     def monotonic(self) -> float:
         """Give seconds that never jump."""
@@ -4577,6 +4846,10 @@ class FastClock:
     def monotonic(self) -> float:
         """Give the seconds of the play."""
         return self._waiting.monotonic() + self._skipped_s
+
+    def adopt(self, at: datetime | None) -> None:
+        """Take another time, as any clock does."""
+        self._start = (at or self._start) - timedelta(seconds=self.monotonic() if at else 0)
 
     def until(
         self, deadline: float, port: Port | None = None, *, interruptible: bool = True
@@ -4715,20 +4988,30 @@ class SocketPort:
 _TIMESYNC_MARK = Path("/run/systemd/timesync/synchronized")  # touched at each synchronisation
 _RTC = Path("/sys/class/rtc/rtc0")
 _SYNCED_BELOW_US = 16_000_000  # what systemd's timedated calls synchronised
+_MARK_IS_FRESH = (-60.0, 45 * 60.0)  # s; timesyncd asks at least every 34 minutes
 
 
 def find_time_evidence(sources: Sequence[str]) -> str:
-    """Say who vouches for the system clock; "" if nobody does.
+    """Say who vouches for the system clock now; "" if nobody does.
 
     A Pi has no clock battery: after a power cut its clock is plausible and wrong by the outage.
     """
-    if "ntp" in sources and _TIMESYNC_MARK.exists():
+    if "ntp" in sources and _is_fresh(_TIMESYNC_MARK):
         return "systemd-timesyncd"
     if "ntp" in sources and _read_max_error_us() < _SYNCED_BELOW_US:
         return "the kernel's NTP state"
     if "rtc" in sources and _RTC.exists():
         return "the battery clock"
     return ""
+
+
+def _is_fresh(mark: Path) -> bool:
+    """Tell whether the mark was touched lately by the very clock that it vouches for: one that
+    somebody set by hand since then is not vouched for any more."""
+    with suppress(OSError):
+        age_s = datetime.now(UTC).timestamp() - mark.stat().st_mtime
+        return _MARK_IS_FRESH[0] <= age_s <= _MARK_IS_FRESH[1]
+    return False
 
 
 def _read_max_error_us() -> int:
@@ -4984,6 +5267,7 @@ class Holder(NamedTuple):
 
     pid: int
     name: str
+    command: str = ""  # its whole command line
 
 
 def find_holders(device: str, proc: Path = Path("/proc")) -> list[Holder]:
@@ -4994,7 +5278,10 @@ def find_holders(device: str, proc: Path = Path("/proc")) -> list[Holder]:
         with suppress(OSError):
             held = any(os.path.realpath(each) == wanted for each in (folder / "fd").iterdir())
             if held and int(folder.name) != os.getpid():
-                found.append(Holder(int(folder.name), (folder / "comm").read_text().strip()))
+                name = (folder / "comm").read_text().strip()
+                words = (folder / "cmdline").read_bytes() if (folder / "cmdline").exists() else b""
+                command = words.replace(b"\0", b" ").decode(errors="replace").strip()
+                found.append(Holder(int(folder.name), name, command))
     return found
 
 
@@ -5057,6 +5344,8 @@ def take_lock(path: Path) -> int | None:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o660)
     except OSError as error:
         raise StoreError(f"{path} can't be opened: {error.strerror}") from error
+    with suppress(OSError):  # whatever the umask, the group may take it too
+        os.fchmod(descriptor, 0o660)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -5097,6 +5386,11 @@ _FAILURES_TO_PAUSE = 3
 _TROUBLES_TO_RESET = 3
 _HEAL_AFTER_S = 600.0  # without a network: the radio is reset, then the modem, ever more rarely
 _KEY_PAUSE_S = 60.0  # the power key is pressed once a minute at the most
+_COPIES_EVERY_S = 3600.0
+_STEP_S = 2.0  # more than NTP slews between two looks
+_CLOCK_TOLERANCE = timedelta(minutes=5)
+_BETWEEN_READINGS_S = 10.0
+_READINGS_AGREE_S = 3.0
 _WEAK_DBM = -107
 _WEAK = "the signal is weak: move the antenna"
 _FULL = "its storage is full: it is being emptied"
@@ -5402,11 +5696,13 @@ def _digest(pin: str, iccid: str) -> str:
 
 
 def repace(
-    database: Database, now: datetime, rng: random.Random, config: Config, actor: str
-) -> tuple[int, datetime | None]:
+    database: Database, now: datetime, rng: random.Random, config: Config, actor: str,
+    stepped_s: float = 0.0,
+) -> tuple[int, datetime | None]:  # fmt: skip
     """Pace the free rows anew from now; give how many moved and the new finish.
 
     No burst: the first goes an interval after the last that was sent, or at the next opening.
+    stepped_s: by how much the clock was set since that one was sent.
     """
     desk, store = Desk(database), Store(database)
     with database.transaction():
@@ -5414,11 +5710,33 @@ def repace(
         earliest = now
         if last := store.last_sent_at():
             gap = draw_gap(rng, config.pacing)
-            earliest = max(now, min(last, now) + timedelta(seconds=gap.gap_s))
+            last = min(last + timedelta(seconds=stepped_s), now)
+            earliest = max(now, last + timedelta(seconds=gap.gap_s))
         times = replan([at for _, at in queue], earliest, rng, config.pacing, config.business_hours)
         moves = [(row, new) for (row, old), new in zip(queue, times, strict=True) if new != old]
         store.reschedule_many(moves, now, actor)
     return len(moves), times[-1] if times else None
+
+
+def describe_hours(hours: BusinessHours) -> str:
+    """Write business hours so that a change is seen."""
+    days, holidays = sorted(hours.days), sorted(map(str, hours.closed_on))
+    return f"{hours.timezone.key} {hours.opens}-{hours.closes} {days} {holidays}"
+
+
+def move_into_hours(database: Database, now: datetime, rng: random.Random, config: Config) -> int:
+    """Move the free rows that lie outside the hours, and those behind them as far as needed."""
+    hours = config.business_hours
+    with database.transaction():
+        queue = Desk(database).queue_times(exclude_anyway=True)
+        times = [at for _, at in queue]
+        closed = [place for place, at in enumerate(times) if not is_open(at, hours)]
+        for place in closed:
+            if not is_open(times[place], hours):
+                times[place:] = replan(times[place:], times[place], rng, config.pacing, hours)
+        moves = [(row, new) for (row, old), new in zip(queue, times, strict=True) if new != old]
+        Store(database).reschedule_many(moves, now, "daemon")
+    return len(moves)
 
 
 def postpone(
@@ -5547,26 +5865,199 @@ def describe_modem(modem: Modem | None, port: Port | None) -> dict[str, object]:
     }
 
 
+class Timekeeper:
+    """Decides whether the time may be believed; nothing is sent, held or moved before it is.
+
+    Trust lasts for the boot, since a clock that was right drifts by seconds: but not over a step
+    for which nobody vouches, and not against the network's word or our own past.
+    """
+
+    def __init__(self, config: Config, around: Surroundings, database: Database) -> None:
+        self.trusted_by = ""  # in words; "" while the time is not trusted
+        self.doubt = ""  # then why
+        self.network_time: tuple[str, float, str] | None = None  # UTC, monotonic, boot: adopted
+        self._settings = config.clock
+        self._zone = config.business_hours.timezone
+        self._around = around
+        self._clock = around.clock
+        self._state = Desk(database)
+        self._store = Store(database)
+        self._boot = read_boot_id()
+        self._vouched_by = ""
+        self._began = False
+        self._offset_s: float | None = None  # wall time minus monotonic time, as last seen
+        self._veto = ""  # what the network says against the clock
+        self._future = ""  # what our own past says against it
+        self._suspected = False
+        self._first_reading: tuple[float, datetime] | None = None
+        self._ask_at = 0.0  # when the network is asked again, monotonic
+        self._asked_of = 0  # the attachment that was asked last
+
+    def look(self) -> float:
+        """Look at the clock; give by how many seconds it was stepped since the last look."""
+        stepped_s = self._find_step()
+        if not self._settings.require_trust:
+            self.trusted_by = "not watched: require_trust is false"
+            return stepped_s
+        if stepped_s:
+            self._doubt_after_step()
+        if not self._began or stepped_s or self.doubt:
+            self._hear_operator()
+            self._find_future()
+        self._ask_evidence()
+        self._began = True
+        self._conclude()
+        return stepped_s
+
+    def ask_network(self, modem: Modem, attachment: int) -> None:
+        """Compare with the network's time: at each attachment, then hourly, sooner in doubt."""
+        monotonic = self._clock.monotonic()
+        if attachment != self._asked_of:
+            self._asked_of, self._ask_at, self._first_reading = attachment, 0.0, None
+        if monotonic < self._ask_at or not self._settings.require_trust or self.network_time:
+            return
+        readings = modem.read_network_time()
+        wanted = "network" in self._settings.sources and not self._vouched_by
+        wait_s = 60.0 if wanted or self._veto else 3600.0
+        if readings and wanted and self._is_zone_plausible(readings):
+            wait_s = self._compare_readings(readings[0])
+        elif readings and self._vouched_by:
+            wait_s = self._compare_clock(readings)
+        self._ask_at = monotonic + wait_s
+        self._conclude()
+
+    # --- who vouches
+
+    def _ask_evidence(self) -> None:
+        if self._vouched_by and not self.network_time:
+            return
+        found = self._around.find_time_evidence()
+        if not found and not self._vouched_by and self._is_word_of_boot("trusted_boot"):
+            told = self._is_word_of_boot("clock_word")
+            found = "the operator's word" if told else "this boot's past"
+        if found:
+            if self.network_time:
+                self.network_time = None
+                self._clock.adopt(None)
+            self._vouched_by = found
+            if not self._is_word_of_boot("trusted_boot"):
+                self._state.set_state("trusted_boot", self._boot)
+
+    def _is_word_of_boot(self, key: str) -> bool:
+        return bool(self._boot) and self._state.get_state(key) == self._boot
+
+    def _hear_operator(self) -> None:
+        """The operator's word for this boot overrules what speaks against the clock."""
+        if self._is_word_of_boot("clock_word"):
+            self._veto = ""
+        elif not self._began and self._state.get_state("clock_veto").startswith(f"{self._boot} "):
+            self._veto = self._state.get_state("clock_veto").partition(" ")[2]
+
+    # --- what speaks against it
+
+    def _find_step(self) -> float:
+        offset_s = self._clock.now().timestamp() - self._clock.monotonic()
+        stepped_s = 0.0 if self._offset_s is None else offset_s - self._offset_s
+        self._offset_s = offset_s
+        if abs(stepped_s) <= _STEP_S:
+            return 0.0
+        logging.warning("the clock was set by %+.0f s", stepped_s)
+        return stepped_s
+
+    def _doubt_after_step(self) -> None:
+        """Only who vouches for the clock as it is now is believed, not who did before."""
+        self._vouched_by = self._around.find_time_evidence()
+        self._suspected, self._ask_at = False, 0.0
+        if not self._vouched_by:
+            for key in ("trusted_boot", "clock_word"):
+                self._state.set_state(key, "")
+
+    def _find_future(self) -> None:
+        now, last = self._clock.now(), self._store.last_sent_at()
+        is_past = last is None or last - now <= _CLOCK_TOLERANCE
+        self._future = ""
+        if last is not None and not is_past and not self._is_word_of_boot("clock_word"):
+            self._future = (
+                f"it says {to_database_time(now)} UTC, and the last message was sent at"
+                f" {to_database_time(last)}"
+            )
+
+    def _compare_clock(self, readings: Sequence[datetime]) -> float:
+        """Hold the network's time against the clock; twice in a row it withdraws the trust."""
+        now = self._clock.now()
+        as_local = readings[-1].replace(tzinfo=self._zone)  # with a zone that the modem lacks
+        if any(abs(each - now) <= _CLOCK_TOLERANCE for each in (*readings, as_local)):
+            self._suspected = False
+            self._lift_veto()
+            return 3600.0
+        if self._suspected and not self._veto and not self._is_word_of_boot("clock_word"):
+            network, ours = to_database_time(readings[0]), to_database_time(now)
+            self._veto = f"it says {ours} UTC, the network {network}"
+            self._state.set_state("clock_veto", f"{self._boot} {self._veto}")
+        self._suspected = True
+        return 60.0 if self._veto else 30.0
+
+    def _lift_veto(self) -> None:
+        if self._veto:
+            self._veto = ""
+            self._state.set_state("clock_veto", "")
+
+    # --- the network's time as our own
+
+    def _is_zone_plausible(self, readings: Sequence[datetime]) -> bool:
+        """Zone 0 is what modems say that know no zone: it counts where the sender's is 0 too."""
+        return len(readings) > 1 or not readings[0].astimezone(self._zone).utcoffset()
+
+    def _compare_readings(self, reading: datetime) -> float:
+        """Adopt the network's time once two readings agree with what has passed between them."""
+        monotonic = self._clock.monotonic()
+        first, self._first_reading = self._first_reading, (monotonic, reading)
+        if first is not None:
+            passed_s = (reading - first[1]).total_seconds()
+            if abs(passed_s - (monotonic - first[0])) <= _READINGS_AGREE_S:
+                self._clock.adopt(reading)
+                self.network_time = (to_database_time(reading), monotonic, self._boot)
+                self._vouched_by = "the network's time"
+                self._lift_veto()
+                self._offset_s = reading.timestamp() - monotonic
+                self._find_future()
+        return _BETWEEN_READINGS_S
+
+    def _conclude(self) -> None:
+        before = self.trusted_by
+        self.doubt = self._veto or self._future
+        if not self._vouched_by:
+            self.doubt = self.doubt or "nobody vouches for it"
+        self.trusted_by = "" if self.doubt else self._vouched_by
+        if self.trusted_by and not before:
+            logging.info("the clock is trusted by=%s", self.trusted_by)
+        elif before and not self.trusted_by:
+            logging.warning("the clock is not trusted any more: %s", self.doubt)
+
+
 class Face:
     """Tells lamps, service manager and status file how the box is; each only what is new."""
 
-    def __init__(self, around: Surroundings, database: Database, link: Link) -> None:
+    def __init__(
+        self, around: Surroundings, database: Database, link: Link, time: Timekeeper
+    ) -> None:
         self._around = around
         self._store = Store(database)
         self._desk = Desk(database)
         self._link = link
+        self._time = time
         self._told = ""
         self._status: dict[str, object] = {}
         self._lamps = LampState()
 
-    def show(self, is_open_now: bool, in_hand: bool, trusted_by: str) -> None:
+    def show(self, is_open_now: bool, in_hand: bool) -> None:
         """Show the state after a tick."""
         row = self._store.next_row()
         ready, fault = find_lamps(
             link_fault=self._link.fault,
             link_ready=self._link.is_ready(),
             account_refused=bool(self._desk.get_state("account_refused")),
-            trusted=bool(trusted_by),
+            trusted=bool(self._time.trusted_by),
             awaits_person=self._store.awaits_person() or self._paused_itself(),
             resting=bool(self._desk.get_state("paused_because")) or not is_open_now,
             under_way=in_hand or row is not None,
@@ -5579,9 +6070,10 @@ class Face:
             **describe_modem(self._link.modem, self._link.port),
             "resets": self._link.resets,
             "warnings": sorted(self._link.warnings),
-            "clock": trusted_by
-            or "not trusted: connect the Pi to the Internet, or look at the time"
-            " (date) and say smsbox resume --clock-is-right",
+            "clock": self._time.trusted_by
+            or f"not trusted: {self._time.doubt}: connect the Pi to the Internet, or look at the"
+            " time (date) and say smsbox resume --clock-is-right",
+            "network_time": self._time.network_time,
             "next_id": row.id if row else None,
             "next_at": to_database_time(row.scheduled_for) if row else None,
             "ready": ready.value,
@@ -5612,6 +6104,37 @@ class Face:
         self._lamps = state
         if self._around.lamps is not None:
             self._around.lamps.show(state)
+
+
+class Copies:
+    """Makes a copy of the database each day, and puts it into another folder too."""
+
+    def __init__(self, elsewhere: str, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._folders = CopyFolders(Path(database.path), elsewhere)
+        self._clock = clock
+        self._look_at = 0.0  # monotonic
+        self._told = ""
+
+    def tend(self) -> None:
+        """Make what is missing; what fails is told once and tried again in an hour."""
+        if self._clock.monotonic() < self._look_at:
+            return
+        self._look_at = self._clock.monotonic() + _COPIES_EVERY_S
+        try:
+            if self._folders.make(self._database, self._clock.now(), self._beat):
+                logging.info("copied the database to %s", self._folders.newest())
+            self._folders.spread()
+        except (OSError, StoreError) as error:
+            if str(error) != self._told:
+                logging.warning("no copy of the database: %s", error)
+            self._told = str(error)
+        else:
+            self._told = ""
+
+    def _beat(self) -> None:
+        """A long copy is progress: the watchdog may know, and a stop is heard."""
+        self._clock.until(self._clock.monotonic() + 0.01)
 
 
 class RefusalStreak:
@@ -5778,10 +6301,12 @@ class Service:
         self._rng = rng
         self._link = Link(config.modem, around, database)
         self._intake = Intake(config, database, around.clock, self._link)
-        self._face = Face(around, database, self._link)
+        self._time = Timekeeper(config, around, database)
+        self._copies = Copies(config.service.backup_dir, database, around.clock)
+        self._face = Face(around, database, self._link, self._time)
         self._in_hand: MessageId | None = None  # the row whose bubbles are going out
         self._next_bubble_at = 0.0  # monotonic
-        self._trusted_by = "" if config.clock.require_trust else "nobody was asked"
+        self._knows_hours = False  # whether the stored rows were planned for the hours of now
         self._owed: list[Callable[[], None]] = []  # what was done but could not be written down
         self._disk_words = ""
         self._is_recovered = False  # what a crash left is found before anything else is done
@@ -5814,15 +6339,20 @@ class Service:
         if not self._is_recovered:
             self._recover()
         self._pay_what_is_owed()
-        self._look_at_clock()
+        stepped_s = self._time.look()
         self._link.tend(self._is_busy())
         if self._link.modem is not None and self._link.is_ready():
+            self._time.ask_network(self._link.modem, self._link.attachments)
             if unconfirmed := self._outcomes.settle(self._link.modem):
                 self._count_unconfirmed(unconfirmed)
             self._intake.take_in(self._link.modem)
+        if self._time.trusted_by:
+            self._keep_the_plan(stepped_s)
         wake_at = self._send_what_is_due()
+        if self._in_hand is None and self._time.trusted_by:
+            self._copies.tend()
         is_open_now = is_open(self._clock.now(), self._config.business_hours)
-        self._face.show(is_open_now, self._in_hand is not None, self._trusted_by)
+        self._face.show(is_open_now, self._in_hand is not None)
         return min(wake_at, self._link.wake_at)
 
     def _is_busy(self) -> bool:
@@ -5861,6 +6391,7 @@ class Service:
                 self._store.hold(row_id, "an error of smsbox: see the journal", self._clock.now())
 
     def _recover(self) -> None:
+        self._database.verify()
         counts = self._desk.count_by_status()
         logging.info(
             "smsbox %s starts database=%s scheduled=%d held=%d",
@@ -5924,7 +6455,7 @@ class Service:
         finishing = row.id == self._in_hand and not self._desk.get_state("paused_now")
         if paused and not finishing:
             return True
-        return not self._trusted_by or not self._link.is_ready()
+        return not self._time.trusted_by or not self._link.is_ready()
 
     def _put_in_its_place(self, row: StoredRow, now: datetime) -> bool:
         """Move or hold a row that may not begin now; True if it was."""
@@ -6101,21 +6632,33 @@ class Service:
         with self._database.transaction():
             pause_box(self._database, because, self._clock, account=True)
 
-    # --- the clock
+    # --- what changes a plan from outside
 
-    def _look_at_clock(self) -> None:
-        """Trust lasts for the boot: a clock that was right drifts by seconds, not by hours."""
-        if self._trusted_by:
+    def _keep_the_plan(self, stepped_s: float) -> None:
+        """Pace anew what a step of the clock, other hours or a restored copy have overthrown."""
+        now, config = self._clock.now(), self._config
+        self._hold_restored(now)
+        if stepped_s:
+            repace(self._database, now, self._rng, config, "daemon", stepped_s)
+        if self._knows_hours:
             return
-        boot = read_boot_id()
-        known = bool(boot) and self._desk.get_state("trusted_boot") == boot
-        self._trusted_by = self._around.find_time_evidence() or (
-            "this boot's past" if known else ""
-        )
-        if self._trusted_by:
-            logging.info("the clock is trusted by=%s", self._trusted_by)
-            if not known:
-                self._desk.set_state("trusted_boot", boot)
+        self._knows_hours = True
+        hours = describe_hours(config.business_hours)
+        known = self._desk.get_state("hours")
+        if hours == known:
+            return
+        if known:
+            moved = move_into_hours(self._database, now, self._rng, config)
+            logging.info("the business hours have changed: %s moved", plural(moved, "message"))
+        self._desk.set_state("hours", hours)
+
+    def _hold_restored(self, now: datetime) -> None:
+        """A copy was restored while nobody vouched for the clock: now it is known what was due."""
+        copied_at = self._desk.get_state("restored_copy")
+        if copied_at:
+            held = self._store.hold_restored(copied_at, now, now, "daemon")
+            self._desk.set_state("restored_copy", "")
+            logging.warning("held %s of the restored copy", plural(held, "message"))
 
 
 def find_lamps(
@@ -6333,6 +6876,16 @@ def status_path(database: Path) -> Path:
     if database.parent == STATE_FOLDER:
         return Path("/run/smsbox/status.json")
     return database.with_name(database.name + ".status.json")
+
+
+def tell_time(database: Path) -> datetime:
+    """Give the time: where the daemon goes by the network's, that one."""
+    clock = Waiting()
+    adopted = read_status_file(status_path(database)).get("network_time")
+    if adopted and adopted[2] == read_boot_id() and is_locked(lock_path(database)):
+        passed_s = clock.monotonic() - float(adopted[1])
+        return from_database_time(adopted[0]) + timedelta(seconds=passed_s)
+    return clock.now()
 
 
 def become_owner(folder: Path) -> None:
@@ -6712,7 +7265,8 @@ def _store_draft(
     Without --start the same gaps count from now, the moment of YES.
     """
     database = desk.write()
-    fresh = replace(desk, now=Waiting().now())
+    _refuse_retired(Desk(database))
+    fresh = replace(desk, now=tell_time(desk.database_path))
     with database.transaction():
         again = make_draft(fresh, reading, start, seed, _view_queue(database, reading))
         if again.queue != draft.queue:
@@ -7136,6 +7690,7 @@ def cmd_resume(desk: Desktop) -> int:
     """Go on after a pause, paced anew from now."""
     database = desk.change()
     asked, args, actor = Desk(database), desk.args, find_actor()
+    _refuse_retired(asked)
     with database.transaction():
         _check_campaign(asked, args.campaign)
         if args.campaign:
@@ -7144,7 +7699,8 @@ def cmd_resume(desk: Desktop) -> int:
             for key in ("paused_because", "paused_now", "account_refused", "tried_pin"):
                 asked.set_state(key, "")
         if args.clock_is_right:
-            asked.set_state("trusted_boot", read_boot_id())
+            for key in ("trusted_boot", "clock_word"):
+                asked.set_state(key, read_boot_id())
             Store(database).add_event("clock is right", "", desk.now, actor)
         Store(database).add_event("resumed", args.campaign or "", desk.now, actor)
     moved, finish = _repace(desk, database)
@@ -7178,6 +7734,7 @@ def cmd_send(desk: Desktop) -> int:
             f"it is outside the business hours until {show_time(opens)}: wait, or add --anyway"
         )
     database = desk.write()
+    _refuse_retired(Desk(database))
     if stopped_at := Store(database).opted_out_at(number):
         raise StoreError(f"{number} said stop on {stopped_at[:10]}: nothing is sent")
     row_id = Store(database).add_row(number, text, args.anyway, desk.now, find_actor())
@@ -7401,11 +7958,16 @@ def cmd_status(desk: Desktop) -> int:
         **(read_status_file(status_path(desk.database_path)) if served else {}),
         "database": str(desk.database_path),
         "paused": asked.get_state("paused_because") or None,
+        "moved": bool(asked.get_state("retired")),
         "paused_campaigns": asked.paused_campaigns(),
         "counts": counts,
         "sent_today": asked.count_sent_since(midnight),
         "open": is_open(desk.now, desk.config.business_hours),
     }
+    copies = CopyFolders(desk.database_path, desk.config.service.backup_dir)
+    newest = copies.newest()
+    status["last_copy"] = newest.stem.removeprefix("smsbox-") if newest else None
+    status["copies_elsewhere"] = copies.is_elsewhere()
     row = Store(database).next_row()
     status["next"] = _row_values(row) if row else None
     if desk.args.json:
@@ -7431,10 +7993,13 @@ def _print_status(desk: Desktop, status: Mapping[str, Any], row: StoredRow | Non
         say(f"clock    {status.get('clock', '')!s}")
     else:
         say("service  not running: sudo systemctl start smsbox")
+        if not desk.config.clock.require_trust:
+            say("clock    not watched: require_trust is false")
     opens = desk.local(next_open(desk.now, hours))
     say(f"hours    {'open' if status['open'] else f'closed until {show_time(opens)}'}")
     if status["paused"]:
-        say(f"paused   {status['paused']}: smsbox resume goes on")
+        mend = "" if status["moved"] else ": smsbox resume goes on"
+        say(f"paused   {status['paused']}{mend}")
     for name, because in status["paused_campaigns"].items():
         say(f"paused   campaign {name}: {because}")
     if row:
@@ -7443,6 +8008,13 @@ def _print_status(desk: Desktop, status: Mapping[str, Any], row: StoredRow | Non
     say(f"queue    {counts['scheduled']:,} scheduled, {counts['sent']:,} sent"
         f" ({status['sent_today']:,} today), {counts['failed']:,} failed,"
         f" {counts['cancelled']:,} cancelled")  # fmt: skip
+    same = (
+        ""
+        if status["copies_elsewhere"]
+        else ("; every copy is on the database's own device: set backup_dir, like a USB stick's")
+    )
+    last = f"the last of {status['last_copy']}" if status["last_copy"] else "none yet"
+    say(f"copies   {last}{same}")
     for key, mend in (
         ("held", "smsbox list --held"),
         ("failed", "smsbox list --status failed"),
@@ -7451,6 +8023,215 @@ def _print_status(desk: Desktop, status: Mapping[str, Any], row: StoredRow | Non
     ):
         if counts[key]:
             say(f"{key:<12} {counts[key]:,}: {mend}")
+
+
+# --- copies
+
+
+def cmd_backup(desk: Desktop) -> int:
+    """Make an online copy of the database, whole and verified; --move retires this box."""
+    import shutil
+
+    args, to_stdout = desk.args, desk.args.file == "-"
+    if not desk.has_database():
+        raise StoreError(f"there is no database at {desk.database_path} to be copied")
+    if to_stdout and sys.stdout.isatty():
+        raise UsageError("a terminal can't take a database: smsbox backup - > FILE")
+    sink = sys.stdout.buffer if to_stdout else _create_file(args.file)
+    with _no_half_file(None if to_stdout else args.file):
+        database = desk.change()
+        with _retired(desk, database, args.move) as state:
+            name = f"{desk.database_path.name}.copy-{os.getpid()}"
+            copy = desk.database_path.with_name(name)
+            try:
+                database.copy_to(copy, {"copied_at": to_database_time(desk.now), **state})
+                with copy.open("rb") as data:
+                    shutil.copyfileobj(data, sink)
+                sink.flush()
+                if not to_stdout:
+                    os.fsync(sink.fileno())
+                size = copy.stat().st_size
+            finally:
+                copy.unlink(missing_ok=True)
+    rows = len(Desk(database).rows(RowFilter()))
+    tell = complain if to_stdout else say
+    tell(f"Copied {plural(rows, 'message')}, {size:,} bytes, to {args.file}.")
+    if args.move:
+        tell("This box sends nothing any more. On the other one: smsbox restore FILE")
+    return 0
+
+
+def _create_file(name: str) -> BufferedWriter:
+    """Make a file that only its owner may read: it holds people's numbers."""
+    try:
+        return open(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb")
+    except FileExistsError as error:
+        raise UsageError(f"{name} exists and is not overwritten: name another file") from error
+    except OSError as error:
+        raise StoreError(f"{name} can't be written: {error.strerror}") from error
+
+
+@contextmanager
+def _no_half_file(name: str | None) -> Iterator[None]:
+    try:
+        yield
+    except BaseException as error:
+        if name is not None:
+            with suppress(OSError):
+                os.truncate(name, 0)
+                os.unlink(name)
+        if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
+            raise StoreError(f"the copy can't be written: {error.strerror}") from error
+        raise
+
+
+@contextmanager
+def _retired(desk: Desktop, database: Database, move: bool) -> Iterator[Mapping[str, str]]:
+    """For a move let this box never send again, unless the copy fails; what the copy is to know."""
+    if not move:
+        yield {}
+        return
+    asked = Desk(database)
+    _refuse_retired(asked)
+    if _take_box(desk) is None:
+        raise StoreError("smsbox is running: sudo systemctl stop smsbox, then move it")
+    token, was = os.urandom(8).hex(), asked.get_state("paused_because")
+    words = f"moved to another box on {desk.local(desk.now):%Y-%m-%d}"
+    with database.transaction():
+        asked.set_states({"retired": token, "paused_because": words})
+        Store(database).add_event("moved", "", desk.now, find_actor())
+    try:
+        yield {"moved": token, "retired": "", "paused_because": was}
+    except BaseException:
+        asked.set_states({"retired": "", "paused_because": was})
+        raise
+
+
+def _take_box(desk: Desktop) -> int | None:
+    """Keep the daemon from starting while this command lasts; None if it runs."""
+    return take_lock(lock_path(desk.database_path))
+
+
+def _refuse_retired(asked: Desk) -> None:
+    if asked.get_state("retired"):
+        raise StoreError(
+            f"this box was {asked.get_state('paused_because')} and sends nothing any more:"
+            " use that one, or smsbox restore a copy here"
+        )
+
+
+def cmd_restore(desk: Desktop) -> int:
+    """Put a copy in the database's place; what may have been sent since it was made is held."""
+    path = desk.database_path
+    temporary = path.with_name(path.name + ".restoring")
+    with _open_copy(desk.args.file) as source:
+        become_owner(path.parent)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if _take_box(desk) is None:
+            raise StoreError("smsbox is running: sudo systemctl stop smsbox, then restore")
+        try:
+            _bring_near(source, temporary, desk.args.file)
+            return _restore(desk, temporary)
+        finally:
+            for suffix in ("", "-wal", "-shm"):
+                temporary.with_name(temporary.name + suffix).unlink(missing_ok=True)
+
+
+def _open_copy(name: str) -> BufferedReader:
+    log = Path(name + "-wal")
+    with suppress(OSError):
+        if log.exists() and log.stat().st_size:
+            raise UsageError(
+                f"{name} is not whole, its last changes are in {log}: restore what smsbox backup"
+                " made"
+            )
+    try:
+        return open(name, "rb")
+    except OSError as error:
+        raise StoreError(f"{name} can't be read: {error.strerror}") from error
+
+
+def _bring_near(source: BufferedReader, to: Path, name: str) -> None:
+    """Copy a copy beside the database, and look through it there."""
+    import shutil
+
+    for suffix in ("", "-wal", "-shm"):  # of one that was interrupted
+        to.with_name(to.name + suffix).unlink(missing_ok=True)
+    with open(os.open(to, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o660), "wb") as near:
+        shutil.copyfileobj(source, near)
+    to.chmod(0o660)
+    try:
+        opened = Database.open_to_read(str(to))
+        try:
+            opened.verify()
+            opened.require_schema()
+        finally:
+            opened.close()
+    except StoreError as error:
+        words = str(error).partition(": ")[2]
+        words = "it is damaged: try an older copy" if "damaged" in words else words
+        words = words.replace("another with --database", "a file that smsbox backup made")
+        raise StoreError(f"{name}: {words}") from error
+
+
+def _restore(desk: Desktop, temporary: Path) -> int:
+    path = desk.database_path
+    copy = Database.create_or_open(str(temporary))
+    present = _open_present(desk)
+    try:
+        restoring = Restoring(copy, present)
+        made_at = restoring.copied_at()
+        if made_at and from_database_time(made_at) > desk.now:
+            raise StoreError(
+                f"the clock says {to_database_time(desk.now)} UTC, the copy was made at {made_at}:"
+                " set the clock first"
+            )
+        clock = desk.config.clock
+        sure = not clock.require_trust or bool(find_time_evidence(clock.sources))
+        with copy.transaction():
+            restoring.prepare(desk.now, find_actor(), sure)
+        _explain_restore(copy, restoring, made_at)
+        if not ask_yes(f"It takes the place of {path}.", desk.args.yes):
+            return 1
+        copy.truncate_log()
+    finally:
+        copy.close()
+        if present is not None:
+            present.close()
+    if present is not None:
+        whole = desk.write()
+        whole.truncate_log()
+        whole.close()
+    aside = put_in_place(temporary, path, desk.now)
+    kept = f" The database of before is kept as {aside}." if aside else ""
+    say(f"Restored.{kept}")
+    return 0
+
+
+def _open_present(desk: Desktop) -> Database | None:
+    """Open the database that is to be replaced; None where nothing can be learned from it."""
+    with suppress(StoreError):
+        present = desk.read()
+        try:
+            present.verify()
+            present.require_schema()
+        except StoreError:
+            present.close()
+            raise
+        return present
+    return None
+
+
+def _explain_restore(copy: Database, restoring: Restoring, made_at: str) -> None:
+    counts = Desk(copy).count_by_status()
+    say(f"The copy was made at {made_at or 'an unknown time'} UTC: {counts['scheduled']:,}"
+        f" scheduled, {counts['sent']:,} sent, {counts['failed']:,} failed,"
+        f" {counts['cancelled']:,} cancelled.")  # fmt: skip
+    if restoring.held:
+        say(f"{plural(restoring.held, 'message')} may have been sent since and will be held:"
+            " smsbox list --held, then release or cancel.")  # fmt: skip
+    if restoring.opted_out:
+        say(f"{plural(restoring.opted_out, 'opt-out')} of the present database stay.")
 
 
 # --- check
@@ -7685,6 +8466,22 @@ def run_as_module() -> None:
     os.execv(sys.executable, [sys.executable, *words])
 
 
+def _name_smsbox(file: str) -> str:
+    """Name the process of another smsbox that has a file open; "" where there is none."""
+    for holder in find_holders(file):
+        if "smsbox" in holder.command and "run" in holder.command.split():
+            return f" (pid {holder.pid})"
+    return ""
+
+
+def _refuse_busy_port(wanted: str) -> None:
+    """Two boxes at one modem would take each other's answers; another program may go away."""
+    with suppress(PortLost):
+        port = find_ports(wanted)[0]
+        if who := _name_smsbox(port):
+            raise StoreError(f"{port} is used by another smsbox{who}: stop that one first")
+
+
 def cmd_run(desk: Desktop) -> int:
     """Be the daemon."""
     import random
@@ -7700,7 +8497,11 @@ def cmd_run(desk: Desktop) -> int:
             break
         waiting_for_lock.until(waiting_for_lock.monotonic() + 0.1)
     else:
-        raise StoreError(f"another smsbox already serves {desk.database_path}: stop that one first")
+        who = _name_smsbox(str(lock_path(desk.database_path)))
+        raise StoreError(
+            f"another smsbox{who} already serves {desk.database_path}: stop that one first"
+        )
+    _refuse_busy_port(desk.config.modem.port)
     lamps = open_gpio_lamps(desk.config.lamps)
     notifier = SystemdNotifier(os.environ)
     clock = Waiting(lamps, notifier)
@@ -7868,6 +8669,12 @@ def build_parser() -> argparse.ArgumentParser:
     for one in (show, why):
         one.add_argument("id", metavar="ID", help="ID or phone number")
     _add_changes(add)
+    backup = add("backup", cmd_backup, "copy the database, also while smsbox runs")
+    backup.add_argument("file", metavar="FILE", help="-: to stdout, e.g. through ssh")
+    backup.add_argument("--move", action="store_true", help="retire this box for good")
+    restore = add("restore", cmd_restore, "put a copy back; what may have been sent is held")
+    restore.add_argument("file", metavar="FILE")
+    restore.add_argument("--yes", action="store_true", help="do not ask for YES")
     inbox = add("inbox", cmd_inbox, "replies; marks them as read")
     inbox.add_argument("--unread", action="store_true")
     optout = add("optout", cmd_optout, "who said stop: list, add, remove")
@@ -7973,7 +8780,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         args = build_parser().parse_args(argv)
         config = load_config(args.config) if args.command != "demo" else parse_config({})
         database = find_database(args.database, config)
-        status = int(args.run(Desktop(args, config, database, Waiting().now())))
+        status = int(args.run(Desktop(args, config, database, tell_time(database))))
         sys.stdout.flush()
         return status
     except SmsboxError as error:

@@ -35,6 +35,9 @@ class Hurried:
     def monotonic(self) -> float:
         return self._waiting.monotonic() * self._rate
 
+    def adopt(self, at: datetime | None) -> None:
+        raise AssertionError("the driver sets no clock")
+
     def until(
         self, deadline: float, port: smsbox.Port | None = None, *, interruptible: bool = True
     ) -> bool:

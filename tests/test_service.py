@@ -45,6 +45,9 @@ class Play:
     def monotonic(self) -> float:
         return self._s
 
+    def adopt(self, at: datetime | None) -> None:
+        raise AssertionError("no network time is told here")
+
     def until(
         self, deadline: float, port: smsbox.Port | None = None, *, interruptible: bool = True
     ) -> bool:
