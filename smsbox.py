@@ -2966,12 +2966,14 @@ class CopyFolders:
     def make(self, database: Database, now: datetime, beat: Callable[[], object]) -> bool:
         """Make the day's copy, unless it is there or nothing has changed since the last one."""
         path = self.beside / f"smsbox-{now:%Y-%m-%d}.db"
+        if path.exists():
+            return False
         database.truncate_log()
         # With an empty log the file is as old as its last change; a copy takes over that age.
         changed_ns = self._database.stat().st_mtime_ns
         newest, log = self.newest(), self._database.with_name(self._database.name + "-wal")
         is_whole = not log.exists() or log.stat().st_size == 0
-        if path.exists() or (newest and is_whole and newest.stat().st_mtime_ns == changed_ns):
+        if newest and is_whole and newest.stat().st_mtime_ns == changed_ns:
             return False
         self.beside.mkdir(exist_ok=True)
         database.copy_to(path, {"copied_at": to_database_time(now)}, beat)

@@ -3,6 +3,7 @@
 It is `smsbox` with its store and its port wrapped: the process kills itself at a step.
 
     python kill_rig.py "half of text" 2 --config ... run --drain     # dies amid the second text
+    python kill_rig.py "hang after text" 1 --config ... run          # hangs there for ever instead
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import os
 import re
 import signal
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -44,13 +46,19 @@ GIVEN_UP = (
 
 class _Reaper:
     def __init__(self, step: str, occurrence: int) -> None:
-        self._step = step
+        self._step = step.removeprefix("hang ")
+        self._hangs = step != self._step
         self._left = occurrence
         self._within = ""  # the wrapped method that runs
 
     def reach(self, step: str) -> None:
         if self._is_due(step):
-            os.kill(os.getpid(), signal.SIGKILL)
+            self._strike()
+
+    def _strike(self) -> None:
+        while self._hangs:
+            time.sleep(3600)
+        os.kill(os.getpid(), signal.SIGKILL)
 
     def _is_due(self, step: str) -> bool:
         self._left -= step == self._step
@@ -91,7 +99,7 @@ class _Reaper:
             for share, end in (("half", len(data) // 2), ("all but Ctrl-Z", len(data) - 1)):
                 if self._is_due(f"{share} of {name}"):
                     write(port, data[:end])
-                    os.kill(os.getpid(), signal.SIGKILL)
+                    self._strike()
             write(port, data)
             self.reach(f"after {name}")
 

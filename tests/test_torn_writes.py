@@ -63,6 +63,7 @@ def record_moments(
     folder: Path, now: datetime, readable: bool, monkeypatch: pytest.MonkeyPatch
 ) -> list[Moment]:
     made = Box(folder, now)
+    made.serve(60)  # the day's copy is made, and will not cut the log in between
     far = Watched(made.play, made.path)
     replace_modem(made, far)
     if not readable:
