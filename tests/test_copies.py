@@ -567,6 +567,19 @@ def test_backup_as_root_goes_into_root_s_own_folder(owned: Place) -> None:
     assert {each.stat().st_uid for each in owned.folder.glob("box.db*")} == {NOBODY}
 
 
+def test_backup_as_root_that_fails_leaves_no_half_file(
+    owned: Place, mount: Callable[[str], Path]
+) -> None:
+    """By then root has become the owner of the database, who has no right in that folder."""
+    owned.fill(500, "x" * 500)
+    folder = mount("size=64k,mode=700")
+    owned.refusal("backup", str(folder / "copy.db"))
+    assert list(folder.iterdir()) == []
+    damage_middle(owned.database)
+    owned.refusal("backup", str(owned.away / "copy.db"))
+    assert list(owned.away.iterdir()) == []
+
+
 def test_restore_as_root_leaves_files_of_the_folder_s_owner(owned: Place) -> None:
     copy = owned.copy(HOUR)
     owned.call("restore", str(copy), "--yes")
@@ -606,19 +619,22 @@ def test_box_that_was_moved_sends_nothing_and_says_why(live: Place) -> None:
     assert live.row(row_id) == ("scheduled", "")
 
 
-REFUSED_AFTER_A_MOVE = ("resume", "schedule new.csv --yes", f"send {BEN} Hi")
-
-
 def test_box_that_was_moved_takes_no_orders(place: Place) -> None:
     place.put(ANA, HOUR)
     place.call("backup", "--move", str(place.away / "copy.db"))
-    write_csv(place.folder / "new.csv", CAMPAIGN[:2])
-    for words in REFUSED_AFTER_A_MOVE:
-        assert MOVED in place.refusal(*words.split(), cwd=place.folder)
+    for words in (("resume",), ("send", BEN, "Hi"), ("send", BEN, "Hi", "--anyway")):
+        assert MOVED in place.refusal(*words)
     place.run("pause")
     assert MOVED in place.refusal("resume")
     assert find_state(place.database, "paused_because").startswith(MOVED)
     assert place.statuses() == ["scheduled"]
+
+
+def test_box_that_was_moved_takes_no_campaign_and_does_not_plan_one(place: Place) -> None:
+    place.call("backup", "--move", str(place.away / "copy.db"))
+    write_csv(place.folder / "new.csv", CAMPAIGN[:2])
+    assert MOVED in place.refusal("schedule", str(place.folder / "new.csv"), "--yes")
+    assert place.statuses() == []
 
 
 def test_move_that_can_not_be_written_leaves_the_box_as_it_was(live: Place) -> None:
@@ -764,6 +780,23 @@ def test_restore_refuses_what_is_no_fit_copy_and_touches_nothing(place: Place, w
     assert word in said
     assert snapshot(place.folder.parent) == before
     assert place.replaced() == []
+
+
+def test_restore_refuses_a_copy_by_hand_whose_last_changes_are_in_a_log(place: Place) -> None:
+    place.put(ANA, DAY)
+    copy = place.away / "copy.db"
+    shutil.copyfile(place.database, copy)
+    leave_log(copy, "UPDATE scheduled_messages SET status = 'sent'")
+    assert "copy.db-wal" in place.refusal("restore", str(copy), "--yes")
+    assert place.replaced() == []
+
+
+def test_copy_with_times_that_are_none_is_met_in_words(place: Place) -> None:
+    """By hand anything may be written into a row's created_at, and so into the audit."""
+    place.insert(ANA, "Hi", from_now(DAY), created_at="yesterday")
+    shutil.copyfile(place.database, place.away / "by hand.db")
+    done = place.run("restore", str(place.away / "by hand.db"), "--yes")
+    assert done.returncode == 0 or len(done.stderr.splitlines()) == 1
 
 
 def test_restore_onto_a_full_disk_leaves_the_box_as_it_was(
@@ -981,6 +1014,27 @@ def test_replaced_database_is_kept_and_can_be_opened(place: Place, with_log: boo
     assert is_sound(place.database)
     assert mode_of(place.database) == 0o660
     assert copy.exists()
+
+
+def test_shell_that_is_open_during_a_restore_keeps_the_old_one_and_spoils_nothing(
+    place: Place,
+) -> None:
+    place.put(ANA, DAY)
+    copy = place.copy()
+    name = "UPDATE scheduled_messages SET customer_name = ?"
+    shell = sqlite3.connect(place.database, isolation_level=None)
+    shell.execute(name, ["Old"])
+    place.call("restore", str(copy), "--yes")
+    later = sqlite3.connect(place.database, isolation_level=None)
+    later.execute(name, ["New"])
+    shell.execute(name, ["Old still"])
+    shell.close()
+    later.close()
+    names = "SELECT customer_name FROM scheduled_messages"
+    assert place.sql(names) == [("New",)]
+    assert look(place.replaced()[0], names) == [("Old still",)]
+    assert is_sound(place.database)
+    assert is_sound(place.replaced()[0])
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
