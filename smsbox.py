@@ -4065,7 +4065,7 @@ def parse_registration(line: str) -> int | None:
     return int(given[1])
 
 
-_TIME = r'"?(?:20)?(\d\d)/(\d\d)/(\d\d),(\d\d):(\d\d):(\d\d)([+-]\d{1,2})'
+_TIME = r'"?(?:20)?(\d\d)/(\d\d)/(\d\d),(\d\d):(\d\d):(\d\d)([+-]\d{1,2})(?!\d)'
 
 
 def parse_network_time(line: str) -> tuple[datetime, ...]:
@@ -4838,7 +4838,7 @@ class FastClock:
     ) -> None:
         self._waiting = waiting
         self._skipped_s = 0.0
-        self._start = start - timedelta(seconds=waiting.monotonic())
+        self._own_start = self._start = start - timedelta(seconds=waiting.monotonic())
         self._shorten = shorten
 
     def now(self) -> datetime:
@@ -4850,8 +4850,8 @@ class FastClock:
         return self._waiting.monotonic() + self._skipped_s
 
     def adopt(self, at: datetime | None) -> None:
-        """Take another time, as any clock does."""
-        self._start = (at or self._start) - timedelta(seconds=self.monotonic() if at else 0)
+        """Take another time, or the play's own again."""
+        self._start = at - timedelta(seconds=self.monotonic()) if at else self._own_start
 
     def until(
         self, deadline: float, port: Port | None = None, *, interruptible: bool = True
@@ -5699,21 +5699,20 @@ def _digest(pin: str, iccid: str) -> str:
 
 def repace(
     database: Database, now: datetime, rng: random.Random, config: Config, actor: str,
-    stepped_s: float = 0.0,
+    last: datetime | None = None,
 ) -> tuple[int, datetime | None]:  # fmt: skip
     """Pace the free rows anew from now; give how many moved and the new finish.
 
     No burst: the first goes an interval after the last that was sent, or at the next opening.
-    stepped_s: by how much the clock was set since that one was sent.
+    last: when that was, if the database's word on it is from before the clock was set.
     """
     desk, store = Desk(database), Store(database)
     with database.transaction():
         queue = desk.queue_times(exclude_anyway=True)
         earliest = now
-        if last := store.last_sent_at():
+        if last := last or store.last_sent_at():
             gap = draw_gap(rng, config.pacing)
-            last = min(last + timedelta(seconds=stepped_s), now)
-            earliest = max(now, last + timedelta(seconds=gap.gap_s))
+            earliest = max(now, min(last, now) + timedelta(seconds=gap.gap_s))
         times = replan([at for _, at in queue], earliest, rng, config.pacing, config.business_hours)
         moves = [(row, new) for (row, old), new in zip(queue, times, strict=True) if new != old]
         store.reschedule_many(moves, now, actor)
@@ -5877,6 +5876,7 @@ class Timekeeper:
     def __init__(self, config: Config, around: Surroundings, database: Database) -> None:
         self.trusted_by = ""  # in words; "" while the time is not trusted
         self.doubt = ""  # then why
+        self.has_moved = False  # set by a step; the service takes it back once it has re-paced
         self.network_time: tuple[str, float, str] | None = None  # UTC, monotonic, boot: adopted
         self._settings = config.clock
         self._zone = config.business_hours.timezone
@@ -5891,39 +5891,40 @@ class Timekeeper:
         self._veto = ""  # what the network says against the clock
         self._future = ""  # what our own past says against it
         self._suspected = False
-        self._first_reading: tuple[float, datetime] | None = None
+        self._first_reading: tuple[float, Sequence[datetime]] | None = None
         self._ask_at = 0.0  # when the network is asked again, monotonic
         self._asked_of = 0  # the attachment that was asked last
 
-    def look(self) -> float:
-        """Look at the clock; give by how many seconds it was stepped since the last look."""
-        stepped_s = self._find_step()
+    def look(self) -> None:
+        """Look at the clock, and ask who vouches for it."""
+        stepped = self._is_stepped()
         if not self._settings.require_trust:
             self.trusted_by = "not watched: require_trust is false"
-            return stepped_s
-        if stepped_s:
+            return
+        if stepped:
             self._doubt_after_step()
-        if not self._began or stepped_s or self.doubt:
+        if not self._began or stepped or self.doubt:
             self._hear_operator()
             self._find_future()
         self._ask_evidence()
         self._began = True
         self._conclude()
-        return stepped_s
 
     def ask_network(self, modem: Modem, attachment: int) -> None:
         """Compare with the network's time: at each attachment, then hourly, sooner in doubt."""
         monotonic = self._clock.monotonic()
         if attachment != self._asked_of:
             self._asked_of, self._ask_at, self._first_reading = attachment, 0.0, None
-        if monotonic < self._ask_at or not self._settings.require_trust or self.network_time:
+        if monotonic < self._ask_at or not self._settings.require_trust:
             return
         readings = modem.read_network_time()
+        if self.network_time and readings:
+            self._compare_adopted(readings[0])
         wanted = "network" in self._settings.sources and not self._vouched_by
         wait_s = 60.0 if wanted or self._veto else 3600.0
         if readings and wanted and self._is_zone_plausible(readings):
-            wait_s = self._compare_readings(readings[0])
-        elif readings and self._vouched_by:
+            wait_s = self._compare_readings(readings)
+        elif readings and self._vouched_by and not self.network_time:
             wait_s = self._compare_clock(readings)
         self._ask_at = monotonic + wait_s
         self._conclude()
@@ -5938,9 +5939,7 @@ class Timekeeper:
             told = self._is_word_of_boot("clock_word")
             found = "the operator's word" if told else "this boot's past"
         if found:
-            if self.network_time:
-                self.network_time = None
-                self._clock.adopt(None)
+            self._leave_network_time()
             self._vouched_by = found
             if not self._is_word_of_boot("trusted_boot"):
                 self._state.set_state("trusted_boot", self._boot)
@@ -5957,14 +5956,16 @@ class Timekeeper:
 
     # --- what speaks against it
 
-    def _find_step(self) -> float:
+    def _is_stepped(self) -> bool:
+        """Tell whether the clock was set since the last look."""
         offset_s = self._clock.now().timestamp() - self._clock.monotonic()
         stepped_s = 0.0 if self._offset_s is None else offset_s - self._offset_s
         self._offset_s = offset_s
         if abs(stepped_s) <= _STEP_S:
-            return 0.0
+            return False
+        self.has_moved = True
         logging.warning("the clock was set by %+.0f s", stepped_s)
-        return stepped_s
+        return True
 
     def _doubt_after_step(self) -> None:
         """Only who vouches for the clock as it is now is believed, not who did before."""
@@ -6010,20 +6011,37 @@ class Timekeeper:
         """Zone 0 is what modems say that know no zone: it counts where the sender's is 0 too."""
         return len(readings) > 1 or not readings[0].astimezone(self._zone).utcoffset()
 
-    def _compare_readings(self, reading: datetime) -> float:
+    def _compare_readings(self, readings: Sequence[datetime]) -> float:
         """Adopt the network's time once two readings agree with what has passed between them."""
-        monotonic = self._clock.monotonic()
-        first, self._first_reading = self._first_reading, (monotonic, reading)
+        monotonic, reading = self._clock.monotonic(), readings[0]
+        first, self._first_reading = self._first_reading, (monotonic, readings)
         if first is not None:
-            passed_s = (reading - first[1]).total_seconds()
-            if abs(passed_s - (monotonic - first[0])) <= _READINGS_AGREE_S:
-                self._clock.adopt(reading)
-                self.network_time = (to_database_time(reading), monotonic, self._boot)
-                self._vouched_by = "the network's time"
-                self._lift_veto()
-                self._offset_s = reading.timestamp() - monotonic
-                self._find_future()
+            passed_s = (reading - first[1][0]).total_seconds()
+            same_zone = reading - readings[-1] == first[1][0] - first[1][-1]
+            if same_zone and abs(passed_s - (monotonic - first[0])) <= _READINGS_AGREE_S:
+                self._adopt(reading, monotonic)
+                return 3600.0
         return _BETWEEN_READINGS_S
+
+    def _adopt(self, reading: datetime, monotonic: float) -> None:
+        self._clock.adopt(reading)
+        self.network_time = (to_database_time(reading), monotonic, self._boot)
+        self._vouched_by = "the network's time"
+        self._lift_veto()
+        self._offset_s = reading.timestamp() - monotonic
+        self.has_moved = True
+        self._find_future()
+
+    def _compare_adopted(self, reading: datetime) -> None:
+        """What was told at first may have been the modem's own clock: then it is read anew."""
+        if abs(reading - self._clock.now()) > _CLOCK_TOLERANCE:
+            self._leave_network_time()
+            self._vouched_by, self._first_reading = "", None
+
+    def _leave_network_time(self) -> None:
+        if self.network_time:
+            self.network_time = None
+            self._clock.adopt(None)
 
     def _conclude(self) -> None:
         before = self.trusted_by
@@ -6308,6 +6326,8 @@ class Service:
         self._face = Face(around, database, self._link, self._time)
         self._in_hand: MessageId | None = None  # the row whose bubbles are going out
         self._next_bubble_at = 0.0  # monotonic
+        self._claimed_at_s = 0.0  # monotonic, of the row in hand
+        self._sent_at_s: float | None = None  # monotonic, of the last try of this life
         self._knows_hours = False  # whether the stored rows were planned for the hours of now
         self._owed: list[Callable[[], None]] = []  # what was done but could not be written down
         self._disk_words = ""
@@ -6341,7 +6361,7 @@ class Service:
         if not self._is_recovered:
             self._recover()
         self._pay_what_is_owed()
-        stepped_s = self._time.look()
+        self._time.look()
         self._link.tend(self._is_busy())
         if self._link.modem is not None and self._link.is_ready():
             self._time.ask_network(self._link.modem, self._link.attachments)
@@ -6349,7 +6369,7 @@ class Service:
                 self._count_unconfirmed(unconfirmed)
             self._intake.take_in(self._link.modem)
         if self._time.trusted_by:
-            self._keep_the_plan(stepped_s)
+            self._keep_the_plan()
         wake_at = self._send_what_is_due()
         if self._in_hand is None and self._time.trusted_by:
             self._copies.tend()
@@ -6462,6 +6482,8 @@ class Service:
     def _put_in_its_place(self, row: StoredRow, now: datetime) -> bool:
         """Move or hold a row that may not begin now; True if it was."""
         late = now - row.scheduled_for
+        if row.id == self._in_hand:  # whatever the clock was set to meanwhile
+            late = timedelta(seconds=self._clock.monotonic() - self._claimed_at_s)
         settings = self._config.service
         begun = self._store.is_begun(row.id)
         shut = find_shut_gate(row, now, self._config)
@@ -6493,8 +6515,10 @@ class Service:
         logging.warning("held message=%d: %s", row.id, because)
 
     def _send_row(self, row: StoredRow, now: datetime) -> None:
-        if row.id != self._in_hand and not self._claim(row, now):
-            return
+        if row.id != self._in_hand:
+            if not self._claim(row, now):
+                return
+            self._claimed_at_s = self._clock.monotonic()
         self._in_hand = row.id
         bubble = self._store.next_bubble(row.id)
         if bubble is None:
@@ -6559,7 +6583,7 @@ class Service:
         pdu: str, octets: int,
     ) -> bool:  # fmt: skip
         """Hand one segment over and write down what came of it; True if it was sent."""
-        begun = self._clock.monotonic()
+        begun = self._sent_at_s = self._clock.monotonic()
         bubbles = len(self._desk.bubbles(row.id))
         place = f"message={row.id} bubble={bubble.number}/{bubbles} segment={sequence}/{total}"
         try:
@@ -6636,21 +6660,36 @@ class Service:
 
     # --- what changes a plan from outside
 
-    def _keep_the_plan(self, stepped_s: float) -> None:
+    def _keep_the_plan(self) -> None:
         """Pace anew what a step of the clock, other hours or a restored copy have overthrown."""
-        now, config = self._clock.now(), self._config
-        self._hold_restored(now)
-        if stepped_s:
-            repace(self._database, now, self._rng, config, "daemon", stepped_s)
-        if self._knows_hours:
-            return
-        self._knows_hours = True
-        hours = describe_hours(config.business_hours)
+        self._hold_restored(self._clock.now())
+        if self._time.has_moved:
+            self._follow_clock()
+            self._time.has_moved = False
+        if not self._knows_hours:
+            self._follow_hours()
+            self._knows_hours = True
+
+    def _follow_clock(self) -> None:
+        """After a step the pace is kept by the clock that never jumps."""
+        now = self._clock.now()
+        row = self._store.row(self._in_hand) if self._in_hand is not None else None
+        if row is not None and row.scheduled_for > now:  # set back: it goes on all the same
+            with self._database.transaction():
+                self._store.reschedule_many([(row.id, now)], now, "daemon")
+        last = None
+        if self._sent_at_s is not None:
+            last = now - timedelta(seconds=self._clock.monotonic() - self._sent_at_s)
+        repace(self._database, now, self._rng, self._config, "daemon", last)
+
+    def _follow_hours(self) -> None:
+        """The stored rows were planned for the hours and the zone of then."""
+        hours = describe_hours(self._config.business_hours)
         known = self._desk.get_state("hours")
         if hours == known:
             return
         if known:
-            moved = move_into_hours(self._database, now, self._rng, config)
+            moved = move_into_hours(self._database, self._clock.now(), self._rng, self._config)
             logging.info("the business hours have changed: %s moved", plural(moved, "message"))
         self._desk.set_state("hours", hours)
 
