@@ -2739,12 +2739,12 @@ class Database:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StoreError(f"can't make the folder {folder}: {error.strerror}") from error
-        new = not Path(path).exists()
+        new = not Path(path).exists() or not Path(path).stat().st_size
+        if new:
+            _create_shared(Path(path))
         database = cls(_connect(f"{Path(path).absolute().as_uri()}?mode=rwc", path), path)
         try:
             if new:
-                with suppress(OSError):  # group members share it; SQLite itself never gives them w
-                    Path(path).chmod(0o660)
                 database.all("PRAGMA page_size = 1024")
             database._check_version()
             database.all("PRAGMA journal_mode = WAL")
@@ -2890,6 +2890,18 @@ def _connect(uri: str, path: str) -> sqlite3.Connection:
     return connection
 
 
+def _create_shared(path: Path) -> None:
+    """Make a file that its group may write, which SQLite never does; in one step, for a death."""
+    before = os.umask(0o007)
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o660))
+    except OSError as error:
+        mend = "use sudo, or join the group smsbox"
+        raise StoreError(f"{path}: it can't be opened ({error.strerror}): {mend}") from error
+    finally:
+        os.umask(before)
+
+
 def _split_statements(script: str) -> Iterator[str]:
     import sqlite3
 
@@ -2975,7 +2987,9 @@ class CopyFolders:
         is_whole = not log.exists() or log.stat().st_size == 0
         if newest and is_whole and newest.stat().st_mtime_ns == changed_ns:
             return False
-        self.beside.mkdir(exist_ok=True)
+        if not self.beside.exists():
+            self.beside.mkdir()
+            self.beside.chmod(0o2770)  # whatever the umask; with the group of the database
         database.copy_to(path, {"copied_at": to_database_time(now)}, beat)
         if is_whole:
             os.utime(path, ns=(changed_ns, changed_ns))
@@ -5353,7 +5367,16 @@ def take_lock(path: Path) -> int | None:
     except OSError:
         os.close(descriptor)
         return None
+    os.truncate(descriptor, 0)
+    os.write(descriptor, f"{os.getpid()}\n".encode())
     return descriptor
+
+
+def read_lock_holder(path: Path) -> str:
+    """Name the process that has a lock file; "" where it can't be read."""
+    with suppress(OSError):
+        return printable(path.read_text().strip()[:20])
+    return ""
 
 
 def is_locked(path: Path) -> bool:
@@ -8538,9 +8561,10 @@ def cmd_run(desk: Desktop) -> int:
             break
         waiting_for_lock.until(waiting_for_lock.monotonic() + 0.1)
     else:
-        who = _name_smsbox(str(lock_path(desk.database_path)))
+        who = read_lock_holder(lock_path(desk.database_path))
         raise StoreError(
-            f"another smsbox{who} already serves {desk.database_path}: stop that one first"
+            f"another smsbox{f' (pid {who})' if who else ''} already serves"
+            f" {desk.database_path}: stop that one first"
         )
     _refuse_busy_port(desk.config.modem.port)
     lamps = open_gpio_lamps(desk.config.lamps)
