@@ -19,11 +19,14 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import datetime, timedelta, timezone
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import pytest
 from played import close
@@ -36,7 +39,6 @@ from test_service import at
 import smsbox
 
 UTC = timezone.utc
-RIG = Path(__file__).with_name("copy_rig.py")
 SECOND, HOUR, DAY = timedelta(seconds=1), timedelta(hours=1), timedelta(days=1)
 MOVED = "moved"
 RESTORED = "restored from a copy of "
@@ -94,6 +96,65 @@ def mode_of(path: Path) -> int:
     return path.stat().st_mode & 0o777
 
 
+def run_forked(
+    words: list[str], first: Callable[[], object] = lambda: None
+) -> subprocess.CompletedProcess[str]:
+    """Run smsbox in a process of its own that starts at once, being forked from this one."""
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+        with warnings.catch_warnings():  # threads that other tests have left are no harm
+            warnings.simplefilter("ignore", DeprecationWarning)
+            process = os.fork()
+        if process == 0:
+            be_smsbox(words, (out.fileno(), err.fileno()), first)
+        status = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+        out.seek(0)
+        err.seek(0)
+        return subprocess.CompletedProcess(words, status, out.read(), err.read())
+
+
+def be_smsbox(words: list[str], ends: tuple[int, int], first: Callable[[], object]) -> NoReturn:
+    status = 99
+    try:
+        signal.alarm(30)
+        for end, number in zip((os.open(os.devnull, os.O_RDONLY), *ends), range(3), strict=True):
+            os.dup2(end, number)
+        sys.stdin, sys.stdout, sys.stderr = (
+            open(number, mode, encoding="utf-8", closefd=False)  # noqa: SIM115 (for its life)
+            for number, mode in enumerate(("r", "w", "w"))
+        )
+        first()
+        status = smsbox.main(words)
+    except SystemExit as end:
+        status = int(end.code or 0)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+
+STEPS = ("rename", "replace", "unlink", "remove", "link", "fsync", "chmod", "fchmod")
+
+
+def die_before(step: int) -> None:
+    """Let this process die before its n-th step on files: so far a crash may have come."""
+    left = step
+
+    def wrap(real: Callable[..., Any]) -> Callable[..., Any]:
+        def go(*given: Any, **named: Any) -> Any:
+            nonlocal left
+            left -= 1
+            if left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return real(*given, **named)
+
+        return go
+
+    for name in STEPS:
+        setattr(os, name, wrap(getattr(os, name)))
+
+
 class Place(Box):
     """A box with a database, and the person who copies it."""
 
@@ -105,16 +166,25 @@ class Place(Box):
         if not fresh:
             smsbox.Database.create_or_open(str(self.database)).close()
 
-    def run(self, *words: str, **how: Any) -> subprocess.CompletedProcess[str]:
-        """Run a command that may fail, but in words."""
+    def spawn(self, *words: str, **how: Any) -> subprocess.CompletedProcess[str]:
+        """Start a command anew, as a person does."""
         how = {"capture_output": True, "stdin": subprocess.DEVNULL, **how}
-        done = subprocess.run(self.command(*words), text=True, timeout=30, **how)
-        assert "Traceback" not in f"{done.stdout}{done.stderr}", done.stderr
+        return subprocess.run(self.command(*words), text=True, timeout=30, **how)
+
+    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run a command that may fail, but in words."""
+        done = run_forked(self.command(*words)[2:])
+        assert "Traceback" not in done.stderr, done.stderr
         return done
 
-    def refusal(self, *words: str, **how: Any) -> str:
+    def call(self, *words: str, status: int = 0) -> subprocess.CompletedProcess[str]:
+        done = self.run(*words)
+        assert done.returncode == status, done.stdout + done.stderr
+        return done
+
+    def refusal(self, *words: str) -> str:
         """Run a command that refuses in one sentence."""
-        done = self.run(*words, **how)
+        done = self.run(*words)
         assert done.returncode not in (0, 130), done
         assert not done.stdout, done.stdout
         (sentence,) = done.stderr.splitlines()
@@ -327,7 +397,7 @@ def own(played: Played) -> Path:
 def test_backup_is_one_whole_file_for_its_owner_alone(place: Place) -> None:
     place.fill(37)
     path, began = place.away / "copy.db", from_now(timedelta())
-    done = place.run("backup", str(path), umask=0)
+    done = place.spawn("backup", str(path), umask=0)
     assert (done.returncode, done.stderr) == (0, "")
     assert [each.name for each in place.away.iterdir()] == ["copy.db"]
     assert mode_of(path) == 0o600
@@ -459,7 +529,7 @@ def test_backup_to_a_terminal_is_refused(place: Place) -> None:
 def test_backup_to_stdout_that_is_full_fails_in_words(place: Place) -> None:
     place.fill(300)
     with Path("/dev/full").open("wb") as full:
-        done = place.run("backup", "-", capture_output=False, stdout=full, stderr=subprocess.PIPE)
+        done = place.spawn("backup", "-", capture_output=False, stdout=full, stderr=subprocess.PIPE)
     assert done.returncode not in (0, 130)
     assert len(done.stderr.splitlines()) == 1
 
@@ -482,10 +552,7 @@ def test_backup_of_a_damaged_database_is_refused(place: Place) -> None:
 def kill_at_each_step(place: Place, *words: str) -> Iterator[int]:
     """Run a command that dies before its first step on files, its second, up to its end."""
     for step in range(1, 100):
-        rig = [sys.executable, str(RIG), str(step)]
-        done = subprocess.run(
-            [*rig, *place.command(*words)[2:]], capture_output=True, text=True, timeout=30
-        )
+        done = run_forked(place.command(*words)[2:], partial(die_before, step))
         if done.returncode == 0:
             return
         assert done.returncode == -signal.SIGKILL, done.stderr
@@ -529,6 +596,9 @@ class Owned(Place):
 
     def command(self, *words: str) -> list[str]:
         return [self._python, *super().command(*words)[1:]]
+
+    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+        return self.spawn(*words)
 
 
 def find_python_for_all() -> str:
