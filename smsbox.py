@@ -52,7 +52,17 @@ from datetime import date, datetime, time, timedelta, timezone
 from enum import Enum
 from io import BufferedReader, BufferedWriter, BytesIO, TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, NewType, NoReturn, Protocol, TextIO, cast
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    BinaryIO,
+    NamedTuple,
+    NewType,
+    NoReturn,
+    Protocol,
+    TextIO,
+    cast,
+)
 
 # Patterns are strings: `re` compiles and keeps each when it is first used. Everything heavier
 # (sqlite3, csv, random, zoneinfo, serial, gpiozero) is imported where it is
@@ -2739,12 +2749,12 @@ class Database:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StoreError(f"can't make the folder {folder}: {error.strerror}") from error
-        new = not Path(path).exists()
+        new = not Path(path).exists() or not Path(path).stat().st_size
+        if new:
+            _create_shared(Path(path))
         database = cls(_connect(f"{Path(path).absolute().as_uri()}?mode=rwc", path), path)
         try:
             if new:
-                with suppress(OSError):  # group members share it; SQLite itself never gives them w
-                    Path(path).chmod(0o660)
                 database.all("PRAGMA page_size = 1024")
             database._check_version()
             database.all("PRAGMA journal_mode = WAL")
@@ -2812,8 +2822,10 @@ class Database:
         _sync_folder(path.parent)
 
     def truncate_log(self) -> None:
-        """Move all of the write-ahead log into the file, while nobody reads from it."""
+        """Move all of the write-ahead log into the file; not while somebody reads from it."""
+        self.all("PRAGMA busy_timeout = 0")  # a shell that stays open must not hold us up
         self.all("PRAGMA wal_checkpoint(TRUNCATE)")
+        self.all(f"PRAGMA busy_timeout = {_BUSY_S * 1000}")
 
     def all(self, sql: str, given: Sequence[object] = ()) -> list[Any]:
         """Run one statement and give all its rows."""
@@ -2879,15 +2891,30 @@ class Database:
                 self.change(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
 
+_BUSY_S = 30
+
+
 def _connect(uri: str, path: str) -> sqlite3.Connection:
     import sqlite3
 
     with _sqlite_words(path):
         # Below the watchdog's time: a stuck writer elsewhere must not look like a hang of ours.
-        connection = sqlite3.connect(uri, uri=True, timeout=30, isolation_level=None)
+        connection = sqlite3.connect(uri, uri=True, timeout=_BUSY_S, isolation_level=None)
     # By hand a text may hold octets that are no UTF-8: they must not keep other rows from us.
     connection.text_factory = lambda octets: str(octets, "utf-8", "replace")
     return connection
+
+
+def _create_shared(path: Path) -> None:
+    """Make a file that its group may write, which SQLite never does; in one step, for a death."""
+    before = os.umask(0o007)
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o660))
+    except OSError as error:
+        mend = "use sudo, or join the group smsbox"
+        raise StoreError(f"{path}: it can't be opened ({error.strerror}): {mend}") from error
+    finally:
+        os.umask(before)
 
 
 def _split_statements(script: str) -> Iterator[str]:
@@ -2975,7 +3002,9 @@ class CopyFolders:
         is_whole = not log.exists() or log.stat().st_size == 0
         if newest and is_whole and newest.stat().st_mtime_ns == changed_ns:
             return False
-        self.beside.mkdir(exist_ok=True)
+        if not self.beside.exists():
+            self.beside.mkdir()
+            self.beside.chmod(0o2770)  # whatever the umask; with the group of the database
         database.copy_to(path, {"copied_at": to_database_time(now)}, beat)
         if is_whole:
             os.utime(path, ns=(changed_ns, changed_ns))
@@ -3011,54 +3040,61 @@ _COPIES_KEPT = 7
 
 
 class Restoring:
-    """A copy on its way back: what may have been sent since it was made is held."""
+    """A copy on its way back: what may have been sent since it was made is held.
 
-    def __init__(self, copy: Database, present: Database | None) -> None:
+    present: the database that it replaces, if there is one that can be read; is_sound: whether all
+    of that can be, or there is none.
+    """
+
+    def __init__(self, copy: Database, present: Database | None, is_sound: bool) -> None:
         self.held = self.opted_out = 0
         self._copy = copy
         self._state = Desk(copy)
         self._store = Store(copy)
         self._present = present
+        self._is_sound = is_sound
 
     def copied_at(self) -> str:
         """Give when the copy was made; of one that does not say it, the last that it knows."""
-        return self._state.get_state("copied_at") or str(
-            self._copy.one(
-                "SELECT max(at) FROM (SELECT max(at) AS at FROM events UNION ALL"
-                " SELECT max(sent_at) FROM scheduled_messages UNION ALL"
-                " SELECT max(created_at) FROM scheduled_messages)"
-            )[0]
-            or ""
-        )
+        sql = """SELECT coalesce(datetime(?), (SELECT max(datetime(at)) FROM (
+            SELECT at FROM events UNION ALL SELECT sent_at FROM scheduled_messages
+            UNION ALL SELECT created_at FROM scheduled_messages)), '')"""
+        return str(self._copy.one(sql, (self._state.get_state("copied_at"),))[0])
 
     def prepare(self, now: datetime, actor: str, clock_is_sure: bool) -> None:
         """Hold, merge and write down where it comes from; inside the caller's transaction."""
         copied_at, moved = self.copied_at(), self._state.get_state("moved")
-        came, retired = (
-            Desk(self._present).get_state(key) if self._present else ""
-            for key in ("came", "retired")
-        )
-        if not moved or moved in (came, retired):
+        came, retired = self._ask_state("came"), self._ask_state("retired")
+        if not moved or moved in (came, retired) or not self._is_sound:
             # The box that a retired one was moved to may be sending any of its rows.
             until = datetime(9999, 1, 1, tzinfo=UTC) if retired else now
-            self.held = self._store.hold_restored(copied_at, until, now, actor)
+            last_id = int(self._copy.one("SELECT coalesce(max(id), 0) FROM scheduled_messages")[0])
+            self.held = self._store.hold_restored(copied_at, last_id, until, now, now, actor)
             self.held += self._hold_what_went_on(copied_at, now, actor)
             if not clock_is_sure:
-                self._state.set_state("restored_copy", copied_at)
+                words = f"{last_id} {to_database_time(now)} {copied_at}"
+                self._state.set_state("restored_copy", words)
         for number, at, words, reason in self._more_opt_outs():
-            inbox = Inbox(self._copy)
-            inbox.opt_out(number, words, _to_time(at), actor, reason)
+            Inbox(self._copy).opt_out(number, words, _to_time(at), actor, reason)
             self.opted_out += 1
         self._state.set_states({"copied_at": "", "moved": "", "came": moved or came})
         self._store.add_event("restored", f"from a copy of {copied_at}", now, actor)
 
+    def _ask_present(self, sql: str, given: Sequence[object] = ()) -> list[Any]:
+        """Learn what can be learned from a database that may be damaged."""
+        with suppress(StoreError):
+            return self._present.all(sql, given) if self._present else []
+        return []
+
+    def _ask_state(self, key: str) -> str:
+        found = self._ask_present("SELECT value FROM state WHERE key = ?", (key,))
+        return str(found[0][0]) if found else ""
+
     def _hold_what_went_on(self, copied_at: str, now: datetime, actor: str) -> int:
-        """Hold what the present database has sent, begun or ended since."""
-        if self._present is None:
-            return 0
-        ended = self._present.all(
+        """Hold what the present database has sent, begun, ended or held."""
+        went_on = self._ask_present(
             "SELECT id, phone_number FROM scheduled_messages s"
-            f" WHERE status <> 'scheduled' OR {_BEGUN}"
+            f" WHERE status <> 'scheduled' OR held_because IS NOT NULL OR {_BEGUN}"
         )
         words = f"{_RESTORED} {copied_at}: it went on since"
         at = to_database_time(now)
@@ -3069,14 +3105,12 @@ class Restoring:
                 " AND held_because IS NULL",
                 (words, at, actor, row_id, number),
             )
-            for row_id, number in ended
+            for row_id, number in went_on
         )
 
     def _more_opt_outs(self) -> list[Any]:
-        if self._present is None:
-            return []
         known = Desk(self._copy).opted_out()
-        found = self._present.all("SELECT phone_number, at, words, reason FROM opt_outs")
+        found = self._ask_present("SELECT phone_number, at, words, reason FROM opt_outs")
         return [each for each in found if each[0] not in known]
 
 
@@ -3084,7 +3118,11 @@ def put_in_place(copy: Path, database: Path, now: datetime) -> Path | None:
     """Let a copy take the database's place in one step; the file of before is kept aside under
     the name that is given back. Neither is open any more.
     """
-    aside = database.with_name(f"{database.name}.replaced-{now:%Y%m%d-%H%M%S}")
+    name = f"{database.name}.replaced-{now:%Y%m%d-%H%M%S}"
+    aside, place = database.with_name(name), 1
+    while aside.exists():
+        place += 1
+        aside = database.with_name(f"{name}-{place}")
     log, shared = (database.with_name(database.name + suffix) for suffix in ("-wal", "-shm"))
     if log.exists():  # of a damaged database: the copy must not meet another file's log
         log.rename(aside.with_name(aside.name + "-wal"))
@@ -3402,17 +3440,19 @@ class Store:
             (because, to_database_time(now), row_id),
         )
 
-    def hold_restored(self, copied_at: str, until: datetime, now: datetime, actor: str) -> int:
+    def hold_restored(
+        self, copied_at: str, last_id: int, until: datetime, released_since: datetime,
+        now: datetime, actor: str,
+    ) -> int:  # fmt: skip
         """Hold the rows of a restored copy that were due since; they may have been sent."""
-        at, last = to_database_time(now), to_database_time(until)
         return self.database.change(
             "UPDATE scheduled_messages SET held_because = ?, updated_at = ?, actor = ?"
-            " WHERE status = 'scheduled' AND held_because IS NULL AND scheduled_for <= ?"
-            " AND created_at <= ? AND NOT EXISTS (SELECT 1 FROM events"
+            " WHERE status = 'scheduled' AND held_because IS NULL AND id <= ?"
+            " AND scheduled_for <= ? AND NOT EXISTS (SELECT 1 FROM events"
             " WHERE scheduled_message_id = scheduled_messages.id AND event = 'released'"
             " AND at > ?)",
-            (f"{_RESTORED} {copied_at}: may have been sent since", at, actor, last,
-             copied_at, copied_at),
+            (f"{_RESTORED} {copied_at}: may have been sent since", to_database_time(now), actor,
+             last_id, to_database_time(until), to_database_time(released_since)),
         )  # fmt: skip
 
     def add_event(self, event: str, detail: str, now: datetime, actor: str) -> None:
@@ -5353,7 +5393,16 @@ def take_lock(path: Path) -> int | None:
     except OSError:
         os.close(descriptor)
         return None
+    os.truncate(descriptor, 0)
+    os.write(descriptor, f"{os.getpid()}\n".encode())
     return descriptor
+
+
+def read_lock_holder(path: Path) -> str:
+    """Name the process that has a lock file; "" where it can't be read."""
+    with suppress(OSError):
+        return printable(path.read_text().strip()[:20])
+    return ""
 
 
 def is_locked(path: Path) -> bool:
@@ -6695,9 +6744,11 @@ class Service:
 
     def _hold_restored(self, now: datetime) -> None:
         """A copy was restored while nobody vouched for the clock: now it is known what was due."""
-        copied_at = self._desk.get_state("restored_copy")
-        if copied_at:
-            held = self._store.hold_restored(copied_at, now, now, "daemon")
+        words = self._desk.get_state("restored_copy")
+        if words:
+            last_id, day, clock, copied_at = words.split(" ", 3)
+            since = from_database_time(f"{day} {clock}")
+            held = self._store.hold_restored(copied_at, int(last_id), now, since, now, "daemon")
             self._desk.set_state("restored_copy", "")
             logging.warning("held %s of the restored copy", plural(held, "message"))
 
@@ -7104,6 +7155,8 @@ class Draft(NamedTuple):
 def cmd_schedule(desk: Desktop) -> int:
     """Read a CSV, check it, plan it, show the plan, ask for YES, store it."""
     args = desk.args
+    if desk.has_database():
+        _refuse_retired(Desk(desk.read()))
     start = _parse_start(desk)
     if args.rejects and Path(args.rejects).exists():
         raise UsageError(f"{args.rejects} exists and is not overwritten: name another file")
@@ -7306,7 +7359,6 @@ def _store_draft(
     Without --start the same gaps count from now, the moment of YES.
     """
     database = desk.write()
-    _refuse_retired(Desk(database))
     fresh = replace(desk, now=tell_time(desk.database_path))
     with database.transaction():
         again = make_draft(fresh, reading, start, seed, _view_queue(database, reading))
@@ -8079,11 +8131,10 @@ def cmd_backup(desk: Desktop) -> int:
     if to_stdout and sys.stdout.isatty():
         raise UsageError("a terminal can't take a database: smsbox backup - > FILE")
     sink = sys.stdout.buffer if to_stdout else _create_file(args.file)
-    with _no_half_file(None if to_stdout else args.file):
+    with _no_half_file(sink, None if to_stdout else args.file):
         database = desk.change()
         with _retired(desk, database, args.move) as state:
-            name = f"{desk.database_path.name}.copy-{os.getpid()}"
-            copy = desk.database_path.with_name(name)
+            copy = _name_near_copy(desk.database_path)
             try:
                 database.copy_to(copy, {"copied_at": to_database_time(desk.now), **state})
                 with copy.open("rb") as data:
@@ -8102,24 +8153,36 @@ def cmd_backup(desk: Desktop) -> int:
     return 0
 
 
+def _name_near_copy(database: Path) -> Path:
+    """Name a copy beside the database; what copies that were killed have left is taken away."""
+    name = f"{database.name}.copy-"
+    for old in database.parent.glob(f"{name}[0-9]*"):
+        pid = re.match(r"\d+", old.name.removeprefix(name))
+        if pid and not Path(f"/proc/{pid[0]}").exists():
+            old.unlink(missing_ok=True)
+    return database.with_name(f"{name}{os.getpid()}")
+
+
 def _create_file(name: str) -> BufferedWriter:
     """Make a file that only its owner may read: it holds people's numbers."""
+    path = Path(name)
+    if os.path.lexists(path) and (path.is_symlink() or not path.is_file() or path.stat().st_size):
+        raise UsageError(f"{name} exists and is not overwritten: name another file")
     try:
-        return open(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb")
-    except FileExistsError as error:
-        raise UsageError(f"{name} exists and is not overwritten: name another file") from error
+        return open(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600), "wb")
     except OSError as error:
         raise StoreError(f"{name} can't be written: {error.strerror}") from error
 
 
 @contextmanager
-def _no_half_file(name: str | None) -> Iterator[None]:
+def _no_half_file(sink: BinaryIO, name: str | None) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
         if name is not None:
             with suppress(OSError):
-                os.truncate(name, 0)
+                os.ftruncate(sink.fileno(), 0)  # root may not unlink it any more
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sink.fileno())  # what is in the buffer
                 os.unlink(name)
         if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
             raise StoreError(f"the copy can't be written: {error.strerror}") from error
@@ -8133,19 +8196,23 @@ def _retired(desk: Desktop, database: Database, move: bool) -> Iterator[Mapping[
         yield {}
         return
     asked = Desk(database)
-    _refuse_retired(asked)
+    if asked.get_state("moved_away"):
+        _refuse_retired(asked)
     if _take_box(desk) is None:
         raise StoreError("smsbox is running: sudo systemctl stop smsbox, then move it")
-    token, was = os.urandom(8).hex(), asked.get_state("paused_because")
+    # A move that was killed before its copy was whole is made anew.
+    token = asked.get_state("retired") or os.urandom(8).hex()
+    was = asked.get_state("paused_before" if asked.get_state("retired") else "paused_because")
     words = f"moved to another box on {desk.local(desk.now):%Y-%m-%d}"
     with database.transaction():
-        asked.set_states({"retired": token, "paused_because": words})
+        asked.set_states({"retired": token, "paused_because": words, "paused_before": was})
         Store(database).add_event("moved", "", desk.now, find_actor())
     try:
-        yield {"moved": token, "retired": "", "paused_because": was}
+        yield {"moved": token, "retired": "", "paused_because": was, "paused_before": ""}
     except BaseException:
-        asked.set_states({"retired": "", "paused_because": was})
+        asked.set_states({"retired": "", "paused_because": was, "paused_before": ""})
         raise
+    asked.set_state("moved_away", "1")
 
 
 def _take_box(desk: Desktop) -> int | None:
@@ -8209,7 +8276,7 @@ def _bring_near(source: BufferedReader, to: Path, name: str) -> None:
         finally:
             opened.close()
     except StoreError as error:
-        words = str(error).partition(": ")[2]
+        words = str(error).removeprefix(str(to)).lstrip(": ")
         words = "it is damaged: try an older copy" if "damaged" in words else words
         words = words.replace("another with --database", "a file that smsbox backup made")
         raise StoreError(f"{name}: {words}") from error
@@ -8218,9 +8285,9 @@ def _bring_near(source: BufferedReader, to: Path, name: str) -> None:
 def _restore(desk: Desktop, temporary: Path) -> int:
     path = desk.database_path
     copy = Database.create_or_open(str(temporary))
-    present = _open_present(desk)
+    present, is_sound = _open_present(desk)
     try:
-        restoring = Restoring(copy, present)
+        restoring = Restoring(copy, present, is_sound)
         made_at = restoring.copied_at()
         if made_at and from_database_time(made_at) > desk.now:
             raise StoreError(
@@ -8239,7 +8306,7 @@ def _restore(desk: Desktop, temporary: Path) -> int:
         copy.close()
         if present is not None:
             present.close()
-    if present is not None:
+    if present is not None and is_sound:
         whole = desk.write()
         whole.truncate_log()
         whole.close()
@@ -8249,18 +8316,18 @@ def _restore(desk: Desktop, temporary: Path) -> int:
     return 0
 
 
-def _open_present(desk: Desktop) -> Database | None:
-    """Open the database that is to be replaced; None where nothing can be learned from it."""
-    with suppress(StoreError):
+def _open_present(desk: Desktop) -> tuple[Database | None, bool]:
+    """Open the database that is to be replaced, and tell whether all of it can be read."""
+    present = None
+    if not desk.has_database():
+        return None, True
+    try:
         present = desk.read()
-        try:
-            present.verify()
-            present.require_schema()
-        except StoreError:
-            present.close()
-            raise
-        return present
-    return None
+        present.require_schema()
+        present.verify()
+    except StoreError:
+        return present, False
+    return present, True
 
 
 def _explain_restore(copy: Database, restoring: Restoring, made_at: str) -> None:
@@ -8538,9 +8605,10 @@ def cmd_run(desk: Desktop) -> int:
             break
         waiting_for_lock.until(waiting_for_lock.monotonic() + 0.1)
     else:
-        who = _name_smsbox(str(lock_path(desk.database_path)))
+        who = read_lock_holder(lock_path(desk.database_path))
         raise StoreError(
-            f"another smsbox{who} already serves {desk.database_path}: stop that one first"
+            f"another smsbox{f' (pid {who})' if who else ''} already serves"
+            f" {desk.database_path}: stop that one first"
         )
     _refuse_busy_port(desk.config.modem.port)
     lamps = open_gpio_lamps(desk.config.lamps)

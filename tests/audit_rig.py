@@ -29,7 +29,8 @@ class _Reaper:
         self._last = ""
 
     def hear(self, event: str, given: tuple[Any, ...]) -> None:
-        if event == "fcntl.flock" or (event in _OF_FILES and self._folder in str(given[0])):
+        of_descriptor = event in ("fcntl.flock", "os.chmod") and isinstance(given[0], int)
+        if of_descriptor or (event in _OF_FILES and self._folder in str(given[0])):
             self._reach(f"{event} {given[0]}")
 
     def wrap_connect(self) -> None:

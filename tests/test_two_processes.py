@@ -104,6 +104,9 @@ class Shared:
         self._config = top / "config.toml"
         self._config.write_text(SIMULATED)
         self._campaign = top / "campaign.csv"
+        self.anywhere = top / "anywhere"  # where everybody may write
+        self.anywhere.mkdir()
+        self.anywhere.chmod(0o777)
         self._count = 0
         self.make_folder(0o2770)
 
@@ -217,11 +220,12 @@ class Shared:
             os.setegid(0)
 
     def find_strange_files(self) -> list[str]:
-        """Name the files that the group may not write or that have left the group."""
+        """Name what the group may not use as it must, and what has left the group."""
         found = []
-        for path in self.folder.iterdir():
+        for path in self.folder.rglob("*"):
             seen = path.stat()
-            shared = seen.st_mode & 0o660 == 0o660 or path.name.endswith("status.json")
+            needed = 0o770 if path.is_dir() else 0o660
+            shared = seen.st_mode & needed == needed or path == self.status
             if seen.st_gid != SERVICE.gid or not shared:
                 found.append(f"{path.name} {stat.filemode(seen.st_mode)} {seen.st_gid}")
         return found
@@ -359,6 +363,18 @@ def test_everybody_may_be_the_daemon_after_everybody_else(
     assert shared.find_strange_files() == []
 
 
+@pytest.mark.parametrize("umask", [0o077, *longer(0o022)], ids=oct)
+def test_database_that_anybody_has_restored_is_everybodys(shared: Shared, umask: int) -> None:
+    for person in PEOPLE:
+        shared.make_folder(0o2770)
+        shared.write(SERVICE)
+        copy = str(shared.anywhere / f"{person.name}.db")
+        shared.call(person, "backup", copy, umask=umask)
+        shared.call(person, "restore", copy, "--yes", umask=umask)
+        shared.write(*[other for other in PEOPLE if other is not person])
+        assert shared.find_strange_files() == []
+
+
 @pytest.mark.parametrize("mode", [0o2770, 0o755, 0o700], ids=oct)
 @pytest.mark.parametrize("umask", [0o077, *longer(0o022, 0o000)], ids=oct)
 def test_service_user_writes_after_root_was_the_first(
@@ -482,9 +498,11 @@ def test_death_at_any_step_of_a_later_command_leaves_a_daemon_that_sends_and_say
         shared.drain(SERVICE)
         assert shared.is_ready()
 
-    steps = die_at_every_step(
-        shared, MEMBER, words, lambda: shared.call(SERVICE, "send", ANA, "Hi Ana"), serve
-    )
+    def prepare() -> None:
+        shared.database.with_name("smsbox.db.lock").unlink(missing_ok=True)
+        shared.call(SERVICE, "send", ANA, "Hi Ana")
+
+    steps = die_at_every_step(shared, MEMBER, words, prepare, serve)
     assert "SQL SELECT" in steps
     serve()
     assert set(shared.statuses()) <= {"sent", "failed"}  # failed: it died with a text in hand
@@ -511,6 +529,7 @@ def test_second_daemon_on_a_database_names_the_first_and_leaves_it_alone(box: Bo
 def test_second_daemon_on_a_modem_names_the_first_and_leaves_it_alone(box: Box) -> None:
     other = Box(box.folder / "other", box.modem)
     box.lay_down()
+    other.daemons = box.daemons
     other.lay_down()
     first = box.start()
     box.await_idle()
