@@ -730,6 +730,8 @@ def test_move_that_is_killed_leaves_a_box_that_sends_or_can_be_moved(
                 problems.append((steps, done.stderr))
         path.unlink(missing_ok=True)
         again.unlink(missing_ok=True)
+        for suffix in ("-wal", "-shm"):
+            Path(f"{place.database}{suffix}").unlink(missing_ok=True)
         shutil.copyfile(tmp_path / "before.db", place.database)
     assert steps > 2
     assert not problems
