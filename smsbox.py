@@ -2905,16 +2905,25 @@ def _connect(uri: str, path: str) -> sqlite3.Connection:
     return connection
 
 
-def _create_shared(path: Path) -> None:
-    """Make a file that its group may write, which SQLite never does; in one step, for a death."""
+@contextmanager
+def _group_may_write() -> Iterator[None]:
+    """What is made meanwhile is the group's too, from its first instant on: a death leaves no
+    file that locks others out. (A chmod of the setgid bit is forbidden to the service.)"""
     before = os.umask(0o007)
     try:
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o660))
+        yield
+    finally:
+        os.umask(before)
+
+
+def _create_shared(path: Path) -> None:
+    """Make a file that its group may write: SQLite itself never does."""
+    try:
+        with _group_may_write():
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o660))
     except OSError as error:
         mend = "use sudo, or join the group smsbox"
         raise StoreError(f"{path}: it can't be opened ({error.strerror}): {mend}") from error
-    finally:
-        os.umask(before)
 
 
 def _split_statements(script: str) -> Iterator[str]:
@@ -3003,8 +3012,8 @@ class CopyFolders:
         if newest and is_whole and newest.stat().st_mtime_ns == changed_ns:
             return False
         if not self.beside.exists():
-            self.beside.mkdir()
-            self.beside.chmod(0o2770)  # whatever the umask; with the group of the database
+            with _group_may_write():
+                self.beside.mkdir(0o770)
         database.copy_to(path, {"copied_at": to_database_time(now)}, beat)
         if is_whole:
             os.utime(path, ns=(changed_ns, changed_ns))
@@ -6091,6 +6100,7 @@ class Timekeeper:
         if self.network_time:
             self.network_time = None
             self._clock.adopt(None)
+            self._offset_s, self.has_moved = None, True  # nobody has set it
 
     def _conclude(self) -> None:
         before = self.trusted_by
@@ -6974,9 +6984,10 @@ def tell_time(database: Path) -> datetime:
     """Give the time: where the daemon goes by the network's, that one."""
     clock = Waiting()
     adopted = read_status_file(status_path(database)).get("network_time")
-    if adopted and adopted[2] == read_boot_id() and is_locked(lock_path(database)):
-        passed_s = clock.monotonic() - float(adopted[1])
-        return from_database_time(adopted[0]) + timedelta(seconds=passed_s)
+    with suppress(TypeError, ValueError):
+        at, monotonic_s, boot = adopted or (None, 0, "")
+        if at and boot == read_boot_id() and is_locked(lock_path(database)):
+            return from_database_time(at) + timedelta(seconds=clock.monotonic() - monotonic_s)
     return clock.now()
 
 
@@ -7155,8 +7166,6 @@ class Draft(NamedTuple):
 def cmd_schedule(desk: Desktop) -> int:
     """Read a CSV, check it, plan it, show the plan, ask for YES, store it."""
     args = desk.args
-    if desk.has_database():
-        _refuse_retired(Desk(desk.read()))
     start = _parse_start(desk)
     if args.rejects and Path(args.rejects).exists():
         raise UsageError(f"{args.rejects} exists and is not overwritten: name another file")
@@ -7166,6 +7175,8 @@ def cmd_schedule(desk: Desktop) -> int:
 
         seed = random.SystemRandom().randrange(1_000_000)
     reading = _read_file(args)
+    if desk.has_database():
+        _refuse_retired(Desk(desk.read()))
     _report_problems(args, reading)
     if reading.problems and not args.skip_invalid:
         if args.json:
@@ -8069,7 +8080,8 @@ def cmd_status(desk: Desktop) -> int:
         _print_status(desk, status, row)
     if not served or status.get("modem") != "ready":
         return 2
-    waits = any(counts[key] for key in ("held", "unconfirmed", "failed", "unread"))
+    distrusts = str(status.get("clock", "")).startswith("not trusted")
+    waits = distrusts or any(counts[key] for key in ("held", "unconfirmed", "failed", "unread"))
     return 1 if waits or status["paused"] or status["paused_campaigns"] else 0
 
 

@@ -416,16 +416,18 @@ def test_backup_while_the_daemon_sends_is_whole_and_holds_nothing_up(live: Place
     daemon = live.start()
     wait_until(live.texts)
     copies: list[Path] = []
+    daily = live.folder / "backups" / f"smsbox-{datetime.now(UTC):%Y-%m-%d}.db"
     while len(live.texts()) < 20:
         copies.append(live.copy(name=f"copy{len(copies)}.db"))
     wait_until(lambda: all(live.row(row)[0] == "sent" for row in rows))
     assert [text for _, text in live.texts()] == [
         f"{n} {w}" for n in range(10) for w in ("one", "two")
     ]
+    wait_until(daily.exists)
     assert daemon.stop() == 0
     assert f"{live.database}: " not in daemon.journal()  # as it says what SQLite refuses
     assert any(0 < count_sent(copy) < 10 for copy in copies)
-    for copy in copies:
+    for copy in [*copies, daily]:
         assert is_sound(copy)
         assert look(copy, "PRAGMA foreign_key_check") == []
         half = "SELECT count(*) FROM scheduled_messages s JOIN messages m"
@@ -709,11 +711,15 @@ def test_box_that_was_moved_takes_no_campaign_and_does_not_plan_one(place: Place
     assert place.statuses() == []
 
 
-def test_move_that_can_not_be_written_leaves_the_box_as_it_was(live: Place) -> None:
-    live.insert(ANA, "From here")
-    live.refusal("backup", "--move", str(live.away / "nowhere" / "copy.db"))
-    live.drain()
-    assert live.texts() == [(ANA, "From here")]
+def test_move_that_can_not_be_written_leaves_the_box_as_it_was(place: Place) -> None:
+    row = place.insert(ANA, "From here")
+    place.call("pause")
+    state = "SELECT * FROM state ORDER BY 1"
+    before = place.sql(state)
+    place.refusal("backup", "--move", str(place.away / "nowhere" / "copy.db"))
+    assert place.sql(state) == before
+    place.call("resume")
+    assert place.sql("SELECT held_because FROM scheduled_messages WHERE id = ?", row) == [(None,)]
 
 
 def test_move_that_is_killed_leaves_a_box_that_sends_or_can_be_moved(
@@ -730,6 +736,8 @@ def test_move_that_is_killed_leaves_a_box_that_sends_or_can_be_moved(
                 problems.append((steps, done.stderr))
         path.unlink(missing_ok=True)
         again.unlink(missing_ok=True)
+        for suffix in ("-wal", "-shm"):
+            Path(f"{place.database}{suffix}").unlink(missing_ok=True)
         shutil.copyfile(tmp_path / "before.db", place.database)
     assert steps > 2
     assert not problems
@@ -1498,17 +1506,17 @@ WHERE = ("only beside", "on the same device", "on another device")
 
 @pytest.mark.parametrize("where", WHERE)
 def test_status_warns_while_every_copy_is_on_the_database_s_own_device(
-    live: Place, mount: Callable[[str], Path], where: str
+    place: Place, mount: Callable[[str], Path], where: str
 ) -> None:
-    folder = mount("size=4m") if where == WHERE[2] else live.away
+    place.put(ANA, DAY)
+    (place.folder / "backups").mkdir()
+    name = f"smsbox-{datetime.now(UTC):%Y-%m-%d}.db"
+    place.call("backup", str(place.folder / "backups" / name))
     if where != WHERE[0]:
-        live.settle(service={"backup_dir": str(folder)})
-    live.put(ANA, DAY)
-    live.start()
-    expected = live.folder / "backups" if where == WHERE[0] else folder
-    wait_until(lambda: any(map(smsbox_name, names_in(expected))))
-    told, line = live.status(), copies_line(live)
-    (name,) = names_in(live.folder / "backups")
+        folder = mount("size=4m") if where == WHERE[2] else place.away
+        place.settle(service={"backup_dir": str(folder)})
+        place.call("backup", str(folder / name))
+    told, line = place.status(), copies_line(place)
     assert f"smsbox-{told['last_copy']}.db" == name
     assert told["last_copy"] in line
     assert told["copies_elsewhere"] is (where == WHERE[2])
