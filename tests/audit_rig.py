@@ -19,7 +19,10 @@ if __name__ == "__main__":
 
 import smsbox
 
-_OF_FILES = ("open", "sqlite3.connect", "os.chmod", "os.chown", "os.rename", "os.remove")
+_OF_FILES = (
+    *("open", "sqlite3.connect", "os.mkdir", "os.chmod", "os.chown", "os.link", "os.rename"),
+    "os.remove",
+)
 
 
 class _Reaper:

@@ -489,23 +489,39 @@ def test_death_at_any_step_of_the_first_command_locks_nobody_out(
 
 
 @LONG
-@pytest.mark.parametrize("words", [["list"], ["status"], ["run", "--drain"]], ids=" ".join)
-def test_death_at_any_step_of_a_later_command_leaves_a_daemon_that_sends_and_says_so(
-    shared: Shared, words: list[str]
+@pytest.mark.parametrize("command", ["list", "status", "run --drain", "backup", "restore --yes"])
+def test_death_at_any_step_of_a_later_command_leaves_a_box_that_does_all_its_work(
+    shared: Shared, command: str
 ) -> None:
-    def serve() -> None:
+    copy, backups = shared.anywhere / "copy.db", shared.folder / "backups"
+    shared.write(SERVICE)
+    shared.call(MEMBER, "backup", str(copy))
+    copy.chmod(0o644)
+    words = {
+        "backup": ["backup", str(shared.anywhere / "another.db")],
+        "restore --yes": ["restore", str(copy), "--yes"],
+    }.get(command, command.split())
+
+    def prepare() -> None:
+        for path in (shared.folder / "smsbox.db.lock", shared.anywhere / "another.db"):
+            path.unlink(missing_ok=True)
+        shutil.rmtree(backups, ignore_errors=True)
+        shared.call(SERVICE, "send", ANA, "Hi Ana")
+
+    def work() -> None:
         shared.status.unlink(missing_ok=True)
         shared.drain(SERVICE)
         assert shared.is_ready()
+        assert list(backups.glob("*.db"))
+        if words[0] == "restore":
+            for kept in shared.folder.glob("*.replaced-*"):
+                kept.unlink()
+            shared.call(SERVICE, "restore", str(copy), "--yes")
 
-    def prepare() -> None:
-        shared.database.with_name("smsbox.db.lock").unlink(missing_ok=True)
-        shared.call(SERVICE, "send", ANA, "Hi Ana")
-
-    steps = die_at_every_step(shared, MEMBER, words, prepare, serve)
+    steps = die_at_every_step(shared, MEMBER, words, prepare, work)
     assert "SQL SELECT" in steps
-    serve()
-    assert set(shared.statuses()) <= {"sent", "failed"}  # failed: it died with a text in hand
+    shared.write(SERVICE, MEMBER)
+    assert shared.sql("PRAGMA integrity_check") == [("ok",)]
 
 
 # --- a second daemon
