@@ -6016,7 +6016,10 @@ class Timekeeper:
 
     def _is_stepped(self) -> bool:
         """Tell whether the clock was set since the last look."""
-        offset_s = self._clock.now().timestamp() - self._clock.monotonic()
+        began_s = self._clock.monotonic()
+        offset_s = self._clock.now().timestamp() - began_s
+        if self._clock.monotonic() - began_s > _STEP_S / 4:  # the processor was busy elsewhere
+            return False
         stepped_s = 0.0 if self._offset_s is None else offset_s - self._offset_s
         self._offset_s = offset_s
         if abs(stepped_s) <= _STEP_S:

@@ -410,6 +410,27 @@ def test_backup_is_one_whole_file_for_its_owner_alone(place: Place) -> None:
     assert find_state(place.database, "copied_at") == ""
 
 
+def test_backup_into_an_empty_file_is_for_its_owner_alone_too(place: Place) -> None:
+    """An empty file may be what a failure has left; whoever made it may have let others read it."""
+    path = place.away / "copy.db"
+    path.touch()
+    path.chmod(0o666)
+    place.call("backup", str(path))
+    assert mode_of(path) == 0o600
+    assert is_whole_copy(path)
+
+
+def test_backup_into_an_empty_file_of_somebody_else_is_refused(place: Place) -> None:
+    """It would be theirs to read, whatever its mode."""
+    if os.geteuid() != 0:
+        pytest.skip("only root may write into a file of somebody else")
+    path = place.away / "copy.db"
+    path.touch(0o600)
+    os.chown(path, NOBODY, NOBODY)
+    place.refusal("backup", str(path))
+    assert path.read_bytes() == b""
+
+
 def test_backup_while_the_daemon_sends_is_whole_and_holds_nothing_up(live: Place) -> None:
     live.fill(3000, "x" * 1500)
     rows = [live.insert(ANA, f"{n} one [BUBBLE] {n} two") for n in range(10)]
@@ -741,6 +762,23 @@ def test_move_that_is_killed_leaves_a_box_that_sends_or_can_be_moved(
         shutil.copyfile(tmp_path / "before.db", place.database)
     assert steps > 2
     assert not problems
+
+
+def test_move_that_fails_after_one_that_was_killed_does_not_wake_the_box(
+    place: Place, mount: Callable[[str], Path]
+) -> None:
+    """The first was killed when its file was whole: another box may be sending from it."""
+    place.fill(500, "x" * 500)
+    path, full = place.away / "copy.db", mount("size=64k")
+    for _ in kill_at_each_step(place, "backup", "--move", str(path)):
+        if is_whole_copy(path):
+            break
+        path.unlink(missing_ok=True)
+    assert is_whole_copy(path)
+    assert find_state(place.database, "paused_because").startswith(MOVED)
+    place.refusal("backup", "--move", str(full / "again.db"))
+    assert find_state(place.database, "paused_because").startswith(MOVED)
+    assert MOVED in place.refusal("resume")
 
 
 def test_moved_queue_is_sent_by_the_other_box_and_by_no_other(place: Place, other: Place) -> None:
