@@ -39,10 +39,12 @@ One type per station, one function per step, no way back:
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import logging
 import os
 import re
+import stat
 import sys
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -2757,7 +2759,7 @@ class Database:
             if new:
                 database.all("PRAGMA page_size = 1024")
             database._check_version()
-            database.all("PRAGMA journal_mode = WAL")
+            database._choose_log()
             database.all("PRAGMA synchronous = FULL")
             database.all("PRAGMA foreign_keys = ON")
             database.all("PRAGMA journal_size_limit = 1048576")
@@ -2801,7 +2803,8 @@ class Database:
         beat is called every few megabytes. OSError or StoreError: there is no such file.
         """
         part = path.with_name(path.name + ".part")
-        part.unlink(missing_ok=True)
+        unlink_database(part)
+        _create_shared(part)
         copy = Database(_connect(f"{part.absolute().as_uri()}?mode=rwc", str(part)), str(part))
         try:
             with _sqlite_words(self.path):
@@ -2813,12 +2816,11 @@ class Database:
             Desk(copy).set_states(state)
             copy.verify()
             copy.close()
-            part.chmod(0o660)
             _sync_file(part)
             part.replace(path)
         finally:
             copy.close()
-            part.unlink(missing_ok=True)
+            unlink_database(part)
         _sync_folder(path.parent)
 
     def truncate_log(self) -> None:
@@ -2871,15 +2873,26 @@ class Database:
             raise StoreError(f"{self.path}: {_NOT_OURS}")
 
     def _check_version(self) -> int:
-        version = int(self.one("PRAGMA user_version")[0])
+        sql = "SELECT user_version, EXISTS (SELECT 1 FROM sqlite_master) FROM pragma_user_version"
+        version, is_filled = self.one(sql)
         if version > SCHEMA_VERSION:
             raise StoreError(
                 f"{self.path} was written by a newer smsbox (schema {version}, this one knows"
                 f" {SCHEMA_VERSION}): install that version again"
             )
-        if version == 0 and self.one("SELECT 1 FROM sqlite_master LIMIT 1"):
+        if version == 0 and is_filled:
             raise StoreError(f"{self.path}: {_NOT_OURS}")
-        return version
+        return int(version)
+
+    def _choose_log(self) -> None:
+        """Choose WAL; unlike any other statement that one does not wait for who is faster."""
+        for _ in range(10):
+            with suppress(StoreError):
+                self.all("PRAGMA journal_mode = WAL")
+                return
+            with self.transaction():
+                pass
+        self.all("PRAGMA journal_mode = WAL")
 
     def _migrate(self) -> None:
         if self._check_version() == SCHEMA_VERSION:
@@ -2905,25 +2918,22 @@ def _connect(uri: str, path: str) -> sqlite3.Connection:
     return connection
 
 
-@contextmanager
-def _group_may_write() -> Iterator[None]:
-    """What is made meanwhile is the group's too, from its first instant on: a death leaves no
-    file that locks others out. (A chmod of the setgid bit is forbidden to the service.)"""
-    before = os.umask(0o007)
-    try:
-        yield
-    finally:
-        os.umask(before)
-
-
 def _create_shared(path: Path) -> None:
     """Make a file that its group may write: SQLite itself never does."""
     try:
-        with _group_may_write():
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o660))
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o660)
+        with suppress(OSError):  # somebody else was faster
+            os.fchmod(descriptor, 0o660)
+        os.close(descriptor)
     except OSError as error:
         mend = "use sudo, or join the group smsbox"
         raise StoreError(f"{path}: it can't be opened ({error.strerror}): {mend}") from error
+
+
+def unlink_database(path: Path) -> None:
+    """Take away a database that is nobody's, with what SQLite has laid beside it."""
+    for suffix in ("", "-wal", "-shm", "-journal"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
 
 
 def _split_statements(script: str) -> Iterator[str]:
@@ -3012,8 +3022,7 @@ class CopyFolders:
         if newest and is_whole and newest.stat().st_mtime_ns == changed_ns:
             return False
         if not self.beside.exists():
-            with _group_may_write():
-                self.beside.mkdir(0o770)
+            self.beside.mkdir(0o770)
         database.copy_to(path, {"copied_at": to_database_time(now)}, beat)
         if is_whole:
             os.utime(path, ns=(changed_ns, changed_ns))
@@ -4986,7 +4995,6 @@ def _termios_error() -> type[Exception]:
 
 
 def _explain_open(name: str, error: Exception) -> str:
-    import errno
 
     number = getattr(error, "errno", None)
     if number == errno.ENOENT:
@@ -5307,6 +5315,7 @@ class StatusFile:
             return
         fresh = self._path.with_suffix(".new")
         with suppress(OSError):
+            fresh.unlink(missing_ok=True)  # of another user that died
             fresh.write_text(text)
             fresh.chmod(0o644)
             fresh.replace(self._path)
@@ -5318,7 +5327,6 @@ class Holder(NamedTuple):
 
     pid: int
     name: str
-    command: str = ""  # its whole command line
 
 
 def find_holders(device: str, proc: Path = Path("/proc")) -> list[Holder]:
@@ -5329,11 +5337,26 @@ def find_holders(device: str, proc: Path = Path("/proc")) -> list[Holder]:
         with suppress(OSError):
             held = any(os.path.realpath(each) == wanted for each in (folder / "fd").iterdir())
             if held and int(folder.name) != os.getpid():
-                name = (folder / "comm").read_text().strip()
-                words = (folder / "cmdline").read_bytes() if (folder / "cmdline").exists() else b""
-                command = words.replace(b"\0", b" ").decode(errors="replace").strip()
-                found.append(Holder(int(folder.name), name, command))
+                found.append(Holder(int(folder.name), (folder / "comm").read_text().strip()))
     return found
+
+
+def find_daemon_at(port: str, proc: Path = Path("/proc")) -> int | None:
+    """Give the process of the smsbox that has locked a port, whoever's it is; None: there is none.
+
+    The list of locks may be read by all, unlike the open files of another user's process.
+    """
+    with suppress(OSError):
+        node = os.stat(port)
+        file = f"{os.major(node.st_dev):02x}:{os.minor(node.st_dev):02x}:{node.st_ino}"
+        for line in (proc / "locks").read_text().splitlines():
+            words = line.split()
+            if "FLOCK" in words and file in words:
+                pid = words[words.index(file) - 1]
+                command = (proc / pid / "cmdline").read_bytes()
+                if b"smsbox" in command and b"run" in command.split(b"\0"):
+                    return int(pid)
+    return None
 
 
 def find_running(names: frozenset[str], proc: Path = Path("/proc")) -> frozenset[str]:
@@ -5395,8 +5418,6 @@ def take_lock(path: Path) -> int | None:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o660)
     except OSError as error:
         raise StoreError(f"{path} can't be opened: {error.strerror}") from error
-    with suppress(OSError):  # whatever the umask, the group may take it too
-        os.fchmod(descriptor, 0o660)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -7867,8 +7888,8 @@ def _await_result(desk: Desktop, database: Database, row_id: MessageId) -> int:
     if row and row.status is RowStatus.SCHEDULED:
         say(f"Message {row_id} still waits: smsbox why {row_id} says why.")
         return 0
-    complain(f"Message {row_id} is {row.status.value if row else 'gone'}:"
-             f" {row.error_message if row else ''}")  # fmt: skip
+    state = f"{row.status.value}: {row.error_message}".rstrip(": ") if row else "gone"
+    complain(f"Message {row_id} is {state}.")
     return 1
 
 
@@ -8180,12 +8201,19 @@ def _name_near_copy(database: Path) -> Path:
 
 def _create_file(name: str) -> BufferedWriter:
     """Make a file that only its owner may read: it holds people's numbers."""
-    path = Path(name)
-    if os.path.lexists(path) and (path.is_symlink() or not path.is_file() or path.stat().st_size):
-        raise UsageError(f"{name} exists and is not overwritten: name another file")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
     try:
-        return open(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600), "wb")
+        descriptor = os.open(name, flags, 0o600)
+        found = os.fstat(descriptor)
+        ours = stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid()
+        if not ours or found.st_size:
+            os.close(descriptor)
+            raise UsageError(f"{name} exists and is not overwritten: name another file")
+        os.fchmod(descriptor, 0o600)  # an empty one of a try that failed
+        return open(descriptor, "wb")
     except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise UsageError(f"{name} is a link: name the file itself") from error
         raise StoreError(f"{name} can't be written: {error.strerror}") from error
 
 
@@ -8215,9 +8243,10 @@ def _retired(desk: Desktop, database: Database, move: bool) -> Iterator[Mapping[
         _refuse_retired(asked)
     if _take_box(desk) is None:
         raise StoreError("smsbox is running: sudo systemctl stop smsbox, then move it")
-    # A move that was killed before its copy was whole is made anew.
-    token = asked.get_state("retired") or os.urandom(8).hex()
-    was = asked.get_state("paused_before" if asked.get_state("retired") else "paused_because")
+    # A move that was killed is made anew; should that fail, the first copy may yet be in use.
+    before = asked.get_state("retired")
+    token = before or os.urandom(8).hex()
+    was = asked.get_state("paused_before" if before else "paused_because")
     words = f"moved to another box on {desk.local(desk.now):%Y-%m-%d}"
     with database.transaction():
         asked.set_states({"retired": token, "paused_because": words, "paused_before": was})
@@ -8225,7 +8254,8 @@ def _retired(desk: Desktop, database: Database, move: bool) -> Iterator[Mapping[
     try:
         yield {"moved": token, "retired": "", "paused_because": was, "paused_before": ""}
     except BaseException:
-        asked.set_states({"retired": "", "paused_because": was, "paused_before": ""})
+        if not before:
+            asked.set_states({"retired": "", "paused_because": was, "paused_before": ""})
         raise
     asked.set_state("moved_away", "1")
 
@@ -8256,8 +8286,7 @@ def cmd_restore(desk: Desktop) -> int:
             _bring_near(source, temporary, desk.args.file)
             return _restore(desk, temporary)
         finally:
-            for suffix in ("", "-wal", "-shm"):
-                temporary.with_name(temporary.name + suffix).unlink(missing_ok=True)
+            unlink_database(temporary)
 
 
 def _open_copy(name: str) -> BufferedReader:
@@ -8278,8 +8307,7 @@ def _bring_near(source: BufferedReader, to: Path, name: str) -> None:
     """Copy a copy beside the database, and look through it there."""
     import shutil
 
-    for suffix in ("", "-wal", "-shm"):  # of one that was interrupted
-        to.with_name(to.name + suffix).unlink(missing_ok=True)
+    unlink_database(to)  # of a restore that was interrupted
     with open(os.open(to, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o660), "wb") as near:
         shutil.copyfileobj(source, near)
     to.chmod(0o660)
@@ -8589,20 +8617,12 @@ def run_as_module() -> None:
     os.execv(sys.executable, [sys.executable, *words])
 
 
-def _name_smsbox(file: str) -> str:
-    """Name the process of another smsbox that has a file open; "" where there is none."""
-    for holder in find_holders(file):
-        if "smsbox" in holder.command and "run" in holder.command.split():
-            return f" (pid {holder.pid})"
-    return ""
-
-
 def _refuse_busy_port(wanted: str) -> None:
     """Two boxes at one modem would take each other's answers; another program may go away."""
     with suppress(PortLost):
         port = find_ports(wanted)[0]
-        if who := _name_smsbox(port):
-            raise StoreError(f"{port} is used by another smsbox{who}: stop that one first")
+        if pid := find_daemon_at(port):
+            raise StoreError(f"{port} is used by another smsbox (pid {pid}): stop that one first")
 
 
 def cmd_run(desk: Desktop) -> int:
@@ -8900,6 +8920,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # a terminal that can't show it gets an escape
             stream.reconfigure(errors="backslashreplace")
+    umask = os.umask(0o007)  # what SQLite makes beside the database is the group's too, at once
     try:
         args = build_parser().parse_args(argv)
         config = load_config(args.config) if args.command != "demo" else parse_config({})
@@ -8919,6 +8940,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         with suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    finally:
+        os.umask(umask)
 
 
 if __name__ == "__main__":

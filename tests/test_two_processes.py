@@ -838,7 +838,7 @@ def test_watchdog_is_petted_in_idle_hours_and_while_the_modem_takes_long(
     box.settle(service={"poll_seconds": 30})
     box.modem.misbehave(Fault(TEXT, delay_s=1.3))
     box.lay_down()
-    row_id = box.insert(ANA, "Slowly", datetime.now(timezone.utc) + timedelta(seconds=2))
+    row_id = box.insert(ANA, "Slowly", datetime.now(timezone.utc) + timedelta(seconds=5))
     daemon = supervisor.start()
     supervisor.await_ready()
     box.await_idle()
