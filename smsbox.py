@@ -2826,8 +2826,10 @@ class Database:
     def truncate_log(self) -> None:
         """Move all of the write-ahead log into the file; not while somebody reads from it."""
         self.all("PRAGMA busy_timeout = 0")  # a shell that stays open must not hold us up
-        self.all("PRAGMA wal_checkpoint(TRUNCATE)")
-        self.all(f"PRAGMA busy_timeout = {_BUSY_S * 1000}")
+        try:
+            self.all("PRAGMA wal_checkpoint(TRUNCATE)")
+        finally:
+            self.all(f"PRAGMA busy_timeout = {_BUSY_S * 1000}")
 
     def all(self, sql: str, given: Sequence[object] = ()) -> list[Any]:
         """Run one statement and give all its rows."""
