@@ -2381,12 +2381,12 @@ def language_of(text: str) -> str:
 # Another box must not read a confirmation as a stop, and one segment of 160 letters has to do.
 _CONFIRMATIONS = {
     "en": "Done: you are off our list and will not hear from us again.",
-    "es": "Hecho: le dimos de baja y no le escribiremos de nuevo.",
+    "es": "Hecho: le dimos de baja y ya no le llega nada nuestro.",
     "fr": "C'est fait : vous ne recevrez plus rien de notre part.",
 }
 _HELP = {
     "en": ("Help: ", "Reply STOP and you will not hear from us again."),
-    "es": ("Ayuda: ", "Responda BAJA y no le escribiremos de nuevo."),
+    "es": ("Ayuda: ", "Responda BAJA y ya no le llega nada nuestro."),
     "fr": ("Aide : ", "Répondez STOP et vous ne recevrez plus rien."),
 }
 
@@ -8177,7 +8177,12 @@ def _print_csv(rows: Sequence[StoredRow]) -> None:
     writer.writerow([each.name for each in fields(StoredRow)])
     for row in rows:
         cells = ("" if cell is None else str(cell) for cell in _row_values(row).values())
-        writer.writerow("\n".join(map(printable, spreadsheet_cell(c).split("\n"))) for c in cells)
+        writer.writerow(map(_csv_cell, cells))
+
+
+def _csv_cell(text: str) -> str:
+    """Write a cell that steers neither a spreadsheet nor a terminal."""
+    return "\n".join(map(printable, spreadsheet_cell(text).split("\n")))
 
 
 def cmd_show(desk: Desktop) -> int:
@@ -8888,17 +8893,17 @@ def _export_opt_outs(desk: Desktop) -> int:
     import csv
 
     name = desk.args.number
-    to_stdout = name == "-"
-    sink = sys.stdout.buffer if to_stdout else _create_file(name)
-    with _no_half_file(sink, None if to_stdout else name):
+    sink = None if name == "-" else _create_file(name)
+    out = TextIOWrapper(sink, encoding="utf-8", newline="") if sink else sys.stdout
+    with _no_half_file(sink or sys.stdout.buffer, name if sink else None):
         found = Inbox(desk.read()).opt_outs()
-        text = TextIOWrapper(sink, encoding="utf-8", newline="", write_through=True)
-        writer = csv.writer(text)
+        writer = csv.writer(out)
         writer.writerow(_OPT_OUT_KEYS)
-        writer.writerows(map(spreadsheet_cell, map(str, each)) for each in found)
-        text.detach()
-        sink.flush()
-    (complain if to_stdout else say)(f"Wrote {plural(len(found), 'number')} to {name}.")
+        writer.writerows(map(_csv_cell, map(str, each)) for each in found)
+        out.flush()
+        if sink:
+            out.close()
+            say(f"Wrote {plural(len(found), 'number')} to {name}.")
     return 0
 
 
