@@ -3155,6 +3155,9 @@ class Restoring:
             if not clock_is_sure:
                 words = f"{last_id} {to_database_time(now)} {copied_at}"
                 self._state.set_state("restored_copy", words)
+        self._copy.change(  # they may have been sent since
+            f"UPDATE messages SET status = 'cancelled' WHERE id IN (SELECT id FROM {_ANSWERS})"
+        )
         for number, at, *rest in self._more_opt_outs():
             words, reason, tier, campaign = rest
             opted_out = _to_time(at)
@@ -6094,7 +6097,7 @@ class Intake:
             touched = self._inbox.opt_out(number, body, now, "daemon", tier=tier)
             if not stopped:
                 self._answer(asked, number, body, now)
-            for _, _, _, _, _, campaign in self._inbox.opt_outs(number):
+            for *_, campaign in self._inbox.opt_outs(number):
                 pause_unwanted_campaign(self._database, campaign, now)
         elif asked is Request.START:
             touched = int(self._inbox.opt_in(number, now, "daemon", "START", only_keyword=True))
@@ -6745,8 +6748,13 @@ class Service:
     def _answer_next(self, now: datetime) -> bool:
         """Send a text of the box itself, whatever the pace, the hours, or the number's opt-out."""
         answer = self._store.next_answer(now, _ANSWER_WITHIN)
-        shut = not self._link.is_ready() or self._desk.get_state("account_refused")
-        if answer is None or shut or self._clock.monotonic() < self._answer_at:
+        shut = any(map(self._desk.get_state, ("account_refused", "retired")))
+        if (
+            answer is None
+            or shut
+            or not self._link.is_ready()
+            or self._clock.monotonic() < self._answer_at
+        ):
             return False
         modem = self._link.modem
         assert modem is not None  # it is ready

@@ -253,6 +253,23 @@ def test_confirmation_is_not_sent_while_the_account_is_refused(box: Box) -> None
     assert (box.texts(), answers(box)) == ([], [("confirmation", "cancelled")])
 
 
+def test_box_that_was_moved_away_confirms_nothing(box: Box) -> None:
+    box.desk.set_states({"retired": "token", "paused_because": "moved to another box"})
+    reply(box, "STOP")
+    box.serve(60)
+    assert (box.texts(), len(opt_outs(box))) == ([], 1)
+
+
+def test_restored_copy_does_not_confirm_what_may_have_been_confirmed_since(box: Box) -> None:
+    box.evidence = ""
+    reply(box, "STOP")
+    box.serve(60)
+    smsbox.Restoring(box.database, None, True).prepare(box.play.now(), "ana", True)
+    box.evidence = "the network"
+    box.serve(60)
+    assert (box.texts(), answers(box)) == ([], [("confirmation", "cancelled")])
+
+
 @pytest.mark.parametrize(
     ("answer", "status", "times"),
     [
