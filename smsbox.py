@@ -799,15 +799,13 @@ SETTINGS: tuple[Setting, ...] = (
             "send nothing until the time is known to be right"),
     Setting("clock", "sources", ["ntp"], _read_sources,
             'who vouches for it: "ntp", "rtc" (a clock with a battery), "network"'),
-    Setting("replies", "sender_name", "", _read_text, "who writes, in confirmations",
-            in_force=False),
-    Setting("replies", "help_contact", "", _read_text, "where help is to be had",
-            in_force=False),
+    Setting("replies", "sender_name", "", _read_text, "who writes, in confirmations"),
+    Setting("replies", "help_contact", "", _read_text, "where help is to be had"),
     Setting("replies", "stop_words", [], _read_texts, "more words that mean stop"),
     Setting("replies", "help_words", [], _read_texts, "more words that mean help"),
     Setting("replies", "start_words", [], _read_texts, "more words that mean start"),
     Setting("replies", "hold_on_reply", False, _read_flag,
-            "hold somebody's rows once they answered", in_force=False),
+            "hold somebody's rows once they answered"),
     Setting("alerts", "operator", "", _read_text, "your own number, for alerts", in_force=False),
     Setting("cost", "price_per_segment", 0, _number(0, 1_000, "a price, 0 or more"),
             "for the preview; 0: not shown"),
@@ -1525,6 +1523,30 @@ class _RowReader:
         if not value:
             raise ValueError(f'the cell "{self._header[index].strip()}" for {{{name}}} is empty')
         return value
+
+
+def read_numbers(
+    lines: Iterable[str], said: Mapping[str, str]
+) -> tuple[list[PhoneNumber], list[Problem]]:
+    """Read the column of phone numbers of a CSV; CampaignError where there is none."""
+    source = iter(lines)
+    delimiter, taken = find_delimiter(source)
+    records = read_records(source, delimiter, taken)
+    header = next(records, (0, []))[1]
+    place = find_columns(header, said).get("phone_number")
+    if place is None:
+        raise CampaignError(
+            "no column is the phone_number: write that word above it, or --map phone_number=COLUMN"
+        )
+    numbers: list[PhoneNumber] = []
+    problems: list[Problem] = []
+    for row, cells in records:
+        cell = _read_cell(cells, place)
+        try:
+            numbers.append(parse_stored_number(cell))
+        except ValueError as error:
+            problems.append(Problem(row, header[place].strip(), cell, str(error)))
+    return numbers, problems
 
 
 def leave_out_known(
@@ -2358,6 +2380,32 @@ def language_of(text: str) -> str:
     return max(hits, key=lambda language: hits[language])
 
 
+# Another box must not read a confirmation as a stop, and one segment of 160 letters has to do.
+_CONFIRMATIONS = {
+    "en": "Done: you are off our list and will not hear from us again.",
+    "es": "Hecho: le dimos de baja y ya no le llega nada nuestro.",
+    "fr": "C'est fait : vous ne recevrez plus rien de notre part.",
+}
+_HELP = {
+    "en": ("Help: ", "Reply STOP and you will not hear from us again."),
+    "es": ("Ayuda: ", "Responda BAJA y ya no le llega nada nuestro."),
+    "fr": ("Aide : ", "Répondez STOP et vous ne recevrez plus rien."),
+}
+
+
+def write_answer(to: Request, language: str, sender_name: str, help_contact: str) -> str:
+    """Write what the box itself answers to a stop, or to a call for help.
+
+    >>> write_answer(Request.HELP, "en", "Acme", "acme.example")
+    'Acme: Help: acme.example. Reply STOP and you will not hear from us again.'
+    """
+    words = _CONFIRMATIONS[language]
+    if to is Request.HELP:
+        title, words = _HELP[language]
+        words = f"{title}{help_contact}. {words}" if help_contact else words
+    return f"{sender_name}: {words}" if sender_name else words
+
+
 def simplify_reply(text: str) -> str:
     """Fold case and accents; leave words of letters and digits, one space between them.
 
@@ -2488,7 +2536,8 @@ CREATE INDEX rows_held ON scheduled_messages (held_because)
 CREATE TABLE messages (
     id INTEGER PRIMARY KEY AUTOINCREMENT,    -- its last eight bits are the concatenation reference
     scheduled_message_id INTEGER REFERENCES scheduled_messages (id),
-    kind TEXT,                               -- of a text of the box itself
+    kind TEXT                                -- of a text of the box itself
+        CHECK (kind IN ('confirmation', 'help')),
     phone_number TEXT NOT NULL,
     bubble INTEGER NOT NULL DEFAULT 1,
     body TEXT NOT NULL,
@@ -2503,6 +2552,7 @@ CREATE INDEX bubbles_by_row ON messages (scheduled_message_id);
 CREATE INDEX bubbles_open ON messages (scheduled_message_id)
     WHERE status IN ('queued', 'sending');
 CREATE INDEX bubbles_unconfirmed ON messages (scheduled_message_id) WHERE status = 'unconfirmed';
+CREATE INDEX answers_by_number ON messages (phone_number) WHERE kind IS NOT NULL;
 
 CREATE TABLE segments (
     id INTEGER PRIMARY KEY,
@@ -2530,6 +2580,7 @@ CREATE TABLE inbound (
     tpdu TEXT NOT NULL,
     request TEXT NOT NULL,
     read_at TEXT,
+    answers INTEGER,                         -- the row that a reply, no command, came after
     UNIQUE (sender, sent_at, tpdu)
 );
 CREATE INDEX inbound_unread ON inbound (id) WHERE read_at IS NULL;
@@ -2541,7 +2592,11 @@ CREATE TABLE opt_outs (
             AND substr(phone_number, 2) NOT GLOB '*[^0-9]*'),
     at TEXT NOT NULL DEFAULT (datetime('now')),
     words TEXT NOT NULL DEFAULT '',
-    reason TEXT NOT NULL DEFAULT ''
+    reason TEXT NOT NULL DEFAULT '',
+    tier TEXT NOT NULL DEFAULT 'operator'    -- START lifts a keyword's, and no other
+        CHECK (tier IN ('keyword', 'words', 'operator', 'import')),
+    campaign TEXT NOT NULL DEFAULT '',       -- of the last message before it
+    actor TEXT                               -- the writer's signature, moved to events at once
 ) WITHOUT ROWID;
 
 CREATE TABLE events (                        -- append-only
@@ -2611,6 +2666,19 @@ BEGIN
     INSERT INTO events (at, actor, scheduled_message_id, event)
     VALUES (datetime('now'), 'sql', OLD.id, 'deleted');
 END;
+CREATE TRIGGER opt_out_audited AFTER INSERT ON opt_outs
+BEGIN
+    INSERT INTO events (at, actor, event, detail)
+    VALUES (NEW.at, coalesce(NEW.actor, 'sql'), 'opted out', NEW.phone_number || ': ' || NEW.tier
+            || iif(NEW.reason = '', '', ', ' || NEW.reason));
+    UPDATE opt_outs SET actor = NULL WHERE phone_number = NEW.phone_number AND actor IS NOT NULL;
+END;
+CREATE TRIGGER opt_out_removal_audited AFTER DELETE ON opt_outs
+BEGIN
+    INSERT INTO events (at, actor, event, detail)
+    VALUES (iif(OLD.actor IS NULL, datetime('now'), OLD.at), coalesce(OLD.actor, 'sql'),
+            'opt-out removed', OLD.phone_number || iif(OLD.actor IS NULL, '', ': ' || OLD.reason));
+END;
 
 CREATE TRIGGER cancelled_bubbles AFTER UPDATE OF status ON scheduled_messages
 WHEN NEW.status = 'cancelled' AND OLD.status <> 'cancelled'
@@ -2656,6 +2724,10 @@ _FIRST_OF_FREE_CAMPAIGNS = f"""
         ORDER BY scheduled_for, id LIMIT 1)
     WHERE live.name NOT IN (SELECT name FROM campaigns WHERE paused_because IS NOT NULL)
     ORDER BY s.scheduled_for, s.id LIMIT 1"""
+_OPT_OUT_COLUMNS = "phone_number, at, words, reason, tier, campaign"
+_UNCONFIRMED = "messages WHERE status = 'unconfirmed' AND kind IS NULL"  # an answer needs nobody
+_ANSWERS = """messages WHERE scheduled_message_id IS NULL AND status IN ('queued', 'sending')
+    AND status = 'queued' AND kind IS NOT NULL"""
 _HELD = """scheduled_messages INDEXED BY rows_held
     WHERE status = 'scheduled' AND held_because IS NOT NULL"""
 # Begun: at least one segment may have reached its recipient.
@@ -3094,8 +3166,13 @@ class Restoring:
             if not clock_is_sure:
                 words = f"{last_id} {to_database_time(now)} {copied_at}"
                 self._state.set_state("restored_copy", words)
-        for number, at, words, reason in self._more_opt_outs():
-            Inbox(self._copy).opt_out(number, words, _to_time(at), actor, reason)
+        self._copy.change(  # they may have been sent since
+            f"UPDATE messages SET status = 'cancelled' WHERE id IN (SELECT id FROM {_ANSWERS})"
+        )
+        for number, at, *rest in self._more_opt_outs():
+            words, reason, tier, campaign = rest
+            opted_out = _to_time(at)
+            Inbox(self._copy).opt_out(number, words, opted_out, actor, reason, tier, campaign)
             self.opted_out += 1
         self._state.set_states({"copied_at": "", "moved": "", "came": moved or came})
         self._store.add_event("restored", f"from a copy of {copied_at}", now, actor)
@@ -3130,7 +3207,7 @@ class Restoring:
 
     def _more_opt_outs(self) -> list[Any]:
         known = Desk(self._copy).opted_out()
-        found = self._ask_present("SELECT phone_number, at, words, reason FROM opt_outs")
+        found = self._ask_present(f"SELECT {_OPT_OUT_COLUMNS} FROM opt_outs")
         return [each for each in found if each[0] not in known]
 
 
@@ -3272,10 +3349,11 @@ class Store:
         return any(
             self.database.one(f"SELECT 1 FROM {where} LIMIT 1")
             for where in (
-                "messages WHERE status = 'unconfirmed'",
+                _UNCONFIRMED,
                 "scheduled_messages WHERE status = 'failed'",
                 _HELD,
                 "inbound WHERE read_at IS NULL",
+                "campaigns WHERE paused_because NOT LIKE 'paused by %'",
             )
         )
 
@@ -3283,6 +3361,41 @@ class Store:
         """Give the time at which a number said stop."""
         found = self.database.one("SELECT at FROM opt_outs WHERE phone_number = ?", (number,))
         return found[0] if found else None
+
+    def count_stopped(self, campaign: str) -> tuple[int, int]:
+        """Count a campaign's last 100 recipients, and who of them said stop since it was resumed.
+
+        Who said stop between two bubbles is one of them.
+        """
+        return cast(
+            "tuple[int, int]",
+            self.database.one(
+                "SELECT count(DISTINCT r.phone_number), count(DISTINCT o.phone_number) FROM"
+                " (SELECT phone_number FROM scheduled_messages s WHERE campaign_name = ? AND"
+                f" (status = 'sent' OR status = 'cancelled' AND {_BEGUN})"
+                " ORDER BY coalesce(sent_at, updated_at) DESC, id DESC LIMIT 100) r"
+                " LEFT JOIN opt_outs o ON o.phone_number = r.phone_number AND o.at >"
+                " coalesce((SELECT value FROM state WHERE key = 'resumed ' || ?), '')",
+                (campaign, campaign),
+            ),
+        )
+
+    def next_answer(self, now: datetime, within: timedelta) -> Bubble | None:
+        """Give the box's own text that is to be sent; what is no longer new is cancelled."""
+        span = [to_database_time(now - within), to_database_time(now + within)]
+        record = self.database.one(
+            f"SELECT {_BUBBLE_COLUMNS}, created_at BETWEEN ? AND ? FROM {_ANSWERS}"
+            " ORDER BY id LIMIT 1",
+            span,
+        )
+        if record and not record[-1]:
+            self.database.change(
+                "UPDATE messages SET status = 'cancelled', error_message = 'too late' WHERE id IN"
+                f" (SELECT id FROM {_ANSWERS} AND created_at NOT BETWEEN ? AND ?)",
+                span,
+            )
+            return self.next_answer(now, within)
+        return _to_bubble(record) if record else None
 
     # --- a message's way
 
@@ -3398,7 +3511,8 @@ class Store:
             self.database.change(
                 "UPDATE messages SET status = CASE WHEN (SELECT s.status FROM"
                 " scheduled_messages s WHERE s.id = scheduled_message_id) = 'scheduled'"
-                " THEN 'queued' ELSE 'cancelled' END WHERE id = ? AND status = 'sending'",
+                " OR kind IS NOT NULL THEN 'queued' ELSE 'cancelled' END"
+                " WHERE id = ? AND status = 'sending'",
                 (bubble.id,),
             )
 
@@ -3535,6 +3649,9 @@ class Store:
                 self._end(bubble.row_id, RowStatus.FAILED, said, to_database_time(now))
 
 
+_NO_COMMAND = (Request.NOTHING, Request.PERHAPS_STOP)
+
+
 class Inbox:
     """What comes in: replies, opt-outs, delivery reports."""
 
@@ -3548,23 +3665,44 @@ class Inbox:
         """Store an incoming text; False if it is here already. Inside a transaction."""
         return bool(
             self.database.change(
-                "INSERT INTO inbound (received_at, sent_at, sender, body, tpdu, request)"
-                " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                "INSERT INTO inbound (received_at, sent_at, sender, body, tpdu, request, answers)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
                 (
                     to_database_time(now), to_database_time(sent_at) if sent_at else "",
                     sender, body, tpdu, request.value,
+                    self._last_message_to(sender)[0] if request in _NO_COMMAND else None,
                 ),
             )
         )  # fmt: skip
 
-    def opt_out(self, number: str, words: str, now: datetime, actor: str, reason: str = "") -> int:
+    def _last_message_to(self, number: str) -> tuple[int | None, str]:
+        """Give the row, and its campaign, of which a number got something last."""
+        found = self.database.one(
+            "SELECT id, campaign_name FROM scheduled_messages s WHERE phone_number = ?"
+            f" AND (status = 'sent' OR {_BEGUN}) ORDER BY coalesce(sent_at, updated_at) DESC,"
+            " id DESC LIMIT 1",
+            (number,),
+        )
+        return found or (None, "")
+
+    def opt_out(
+        self, number: str, words: str, now: datetime, actor: str, reason: str = "",
+        tier: str = "operator", campaign: str | None = None,
+    ) -> int:  # fmt: skip
         """Suppress a number and cancel all its scheduled rows; give how many."""
         at = to_database_time(now)
+        if campaign is None:
+            campaign = self._last_message_to(number)[1]
         self.database.change(
-            # Ignored: who is known, and a sender that is no number (nobody can write to it).
-            "INSERT OR IGNORE INTO opt_outs (phone_number, at, words, reason) VALUES (?, ?, ?, ?)",
-            (number, at, words, reason),
+            # Ignored: a sender that is no number (nobody can write to it), and who is known,
+            # unless START would have lifted it so far.
+            "INSERT OR IGNORE INTO opt_outs (phone_number, at, words, reason, tier, campaign,"
+            " actor) VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (phone_number) DO UPDATE SET"
+            " words = excluded.words, reason = excluded.reason, tier = excluded.tier"
+            " WHERE tier = 'keyword' AND excluded.tier <> 'keyword'",
+            (number, at, words, reason, tier, campaign, actor),
         )
+        self._cancel_answers(number, "help")
         return self.database.change(
             "UPDATE scheduled_messages SET status = 'cancelled', updated_at = ?, actor = ?,"
             " error_message = 'the recipient said stop'"
@@ -3572,14 +3710,43 @@ class Inbox:
             (at, actor, number),
         )
 
-    def opt_out_words(self, number: str) -> str:
-        """Give the words with which a number said stop; "" if the operator entered it, or none."""
-        found = self.database.one("SELECT words FROM opt_outs WHERE phone_number = ?", (number,))
-        return str(found[0]) if found else ""
+    def opt_in(
+        self, number: str, now: datetime, actor: str, reason: str, only_keyword: bool = False
+    ) -> bool:
+        """Lift a suppression; False if there was none, or none of that kind."""
+        signed = self.database.change(
+            "UPDATE opt_outs SET at = ?, actor = ?, reason = ?"
+            " WHERE phone_number = ? AND (tier = 'keyword' OR NOT ?)",
+            (to_database_time(now), actor, reason, number, only_keyword),
+        )
+        if signed:
+            self.database.change("DELETE FROM opt_outs WHERE phone_number = ?", (number,))
+            self._cancel_answers(number, "confirmation")
+        return bool(signed)
 
-    def opt_in(self, number: str) -> bool:
-        """Lift a suppression; False if there was none."""
-        return bool(self.database.change("DELETE FROM opt_outs WHERE phone_number = ?", (number,)))
+    def add_answer(self, kind: str, number: str, text: str, now: datetime) -> None:
+        """Queue a text of the box itself; inside the caller's transaction."""
+        self.database.change(
+            "INSERT INTO messages (kind, phone_number, body, created_at) VALUES (?, ?, ?, ?)",
+            (kind, number, text, to_database_time(now)),
+        )
+
+    def was_helped_since(self, number: str, at: datetime) -> bool:
+        """Tell whether a number was sent help since a time."""
+        return bool(
+            self.database.one(
+                "SELECT 1 FROM messages WHERE phone_number = ? AND kind IS NOT NULL"
+                " AND kind = 'help' AND status <> 'cancelled' AND created_at > ?",
+                (number, to_database_time(at)),
+            )
+        )
+
+    def _cancel_answers(self, number: str, kind: str) -> None:
+        self.database.change(
+            "UPDATE messages SET status = 'cancelled' WHERE phone_number = ?"
+            " AND kind IS NOT NULL AND kind = ? AND status = 'queued'",
+            (number, kind),
+        )
 
     def hold_rows_of(self, number: str, because: str, now: datetime) -> int:
         """Hold all scheduled rows of a number; give how many."""
@@ -3644,10 +3811,10 @@ class Inbox:
         )
 
     def texts(self, unread: bool, sender: str | None = None) -> list[Any]:
-        """Give (id, received_at, sender, body, request, read_at), oldest first."""
+        """Give (id, received_at, sender, body, request, read_at, answers), oldest first."""
         only = "AND read_at IS NULL" if unread else ""
         return self.database.all(
-            "SELECT id, received_at, sender, body, request, read_at FROM inbound"
+            "SELECT id, received_at, sender, body, request, read_at, answers FROM inbound"
             f" WHERE sender = coalesce(?, sender) {only} ORDER BY id",
             (sender,),
         )
@@ -3659,9 +3826,9 @@ class Inbox:
         )
 
     def opt_outs(self, number: str | None = None) -> list[Any]:
-        """Give (phone_number, at, words, reason) of all, or of one number."""
+        """Give (phone_number, at, words, reason, tier, campaign) of all, or of one number."""
         return self.database.all(
-            "SELECT phone_number, at, words, reason FROM opt_outs"
+            f"SELECT {_OPT_OUT_COLUMNS} FROM opt_outs"
             " WHERE phone_number = coalesce(?, phone_number) ORDER BY at, phone_number",
             (number,),
         )
@@ -3723,7 +3890,7 @@ class Desk:
         )
         for key, sql in (
             ("held", _HELD),
-            ("unconfirmed", "messages WHERE status = 'unconfirmed'"),
+            ("unconfirmed", _UNCONFIRMED),
             ("unread", "inbound WHERE read_at IS NULL"),
         ):
             counts[key] = int(self.database.one(f"SELECT count(*) FROM {sql}")[0])
@@ -3838,12 +4005,14 @@ class Desk:
         )
 
     def pause_campaign(self, name: str, because: str | None, now: datetime) -> None:
-        """Pause a campaign, or let it go on with None."""
+        """Pause a campaign, or let it go on with None; inside the caller's transaction."""
         self.database.change(
             "INSERT INTO campaigns (name, created_at, paused_because) VALUES (?, ?, ?)"
             " ON CONFLICT (name) DO UPDATE SET paused_because = excluded.paused_because",
             (name, to_database_time(now), because),
         )
+        if because is None:
+            self.set_state(f"resumed {name}", to_database_time(now))
 
     def paused_campaigns(self) -> dict[str, str]:
         """Give the paused campaigns with the reason."""
@@ -5474,6 +5643,8 @@ _STEP_S = 2.0  # more than NTP slews between two looks
 _CLOCK_TOLERANCE = timedelta(minutes=5)
 _BETWEEN_READINGS_S = 10.0
 _READINGS_AGREE_S = 3.0
+_ANSWER_WITHIN = timedelta(minutes=5)
+_STOPS_TO_PAUSE = 5  # and more than one in twenty
 _WEAK_DBM = -107
 _WEAK = "the signal is weak: move the antenna"
 _FULL = "its storage is full: it is being emptied"
@@ -5769,6 +5940,26 @@ def pause_box(database: Database, because: str, clock: Clock, *, account: bool =
     logging.error("paused: %s; see to it, then smsbox resume", because)
 
 
+def pause_unwanted_campaign(database: Database, campaign: str, now: datetime) -> bool:
+    """Pause a campaign that many of its last recipients have stopped, and say why; True if it was.
+
+    Inside the caller's transaction. Rows of no campaign are no campaign.
+    """
+    desk, store = Desk(database), Store(database)
+    recipients, stopped = store.count_stopped(campaign)
+    many = stopped >= _STOPS_TO_PAUSE and stopped * 20 > recipients
+    if not campaign or not many or campaign in desk.paused_campaigns():
+        return False
+    because = f"{stopped} of its last {recipients} recipients said stop"
+    desk.pause_campaign(campaign, because, now)
+    store.add_event("paused", f"{campaign}: {because}", now, "daemon")
+    logging.warning(
+        "paused campaign %s: %s; see to it, then smsbox resume --campaign",
+        printable(campaign), because,
+    )  # fmt: skip
+    return True
+
+
 def _digest(pin: str, iccid: str) -> str:
     """Remember which PIN was given to which SIM without keeping the PIN."""
     if not pin:
@@ -5859,6 +6050,7 @@ class Intake:
         self._words = config.replies
         self._database = database
         self._inbox = Inbox(database)
+        self._store = Store(database)
         self._clock = clock
         self._link = link
 
@@ -5908,23 +6100,51 @@ class Intake:
         number = text.number
         with suppress(ValueError):
             number = parse_stored_number(number)
-        touched = 0
         with self._database.transaction():
             if not self._inbox.add(pdu, number, body, text.sent_at, asked, now):
                 return
-            if asked is Request.STOP:
-                touched = self._inbox.opt_out(number, body, now, "daemon")
-            elif asked is Request.START:
-                said = self._inbox.opt_out_words(number)
-                if is_keyword_stop(said, words.stop_words):  # what else stopped them stays
-                    touched = int(self._inbox.opt_in(number))
-            elif asked is Request.PERHAPS_STOP:
-                touched = self._inbox.hold_rows_of(number, "their reply may mean stop", now)
+            touched = self._act_on(asked, number, body, now)
         level = logging.WARNING if asked is Request.PERHAPS_STOP else logging.INFO
         logging.log(
             level, "reply from=%s asks=%s rows=%d", mask(number), asked.value.replace(" ", "-"),
             touched,
         )  # fmt: skip
+
+    def _act_on(self, asked: Request, number: str, body: str, now: datetime) -> int:
+        """Do what a text asks for, inside a transaction; give how many rows it touched."""
+        stopped = self._store.opted_out_at(number)
+        touched = 0
+        if asked is Request.STOP:
+            is_keyword = is_keyword_stop(body, self._words.stop_words)
+            tier = "keyword" if is_keyword else "words"
+            touched = self._inbox.opt_out(number, body, now, "daemon", tier=tier)
+            if not stopped:
+                self._answer(asked, number, body, now)
+            for *_, campaign in self._inbox.opt_outs(number):
+                pause_unwanted_campaign(self._database, campaign, now)
+        elif asked is Request.START:
+            touched = int(self._inbox.opt_in(number, now, "daemon", "START", only_keyword=True))
+        elif asked is Request.HELP:
+            day = now - timedelta(days=1)
+            if not stopped and not self._inbox.was_helped_since(number, day):
+                self._answer(asked, number, body, now)
+        elif asked is Request.PERHAPS_STOP:
+            touched = self._inbox.hold_rows_of(number, "their reply may mean stop", now)
+        elif self._words.hold_on_reply:
+            touched = self._inbox.hold_rows_of(number, "they have replied", now)
+        return touched
+
+    def _answer(self, asked: Request, number: str, body: str, now: datetime) -> None:
+        """Queue the box's own text, in the words' language; short codes and names get none."""
+        if not re.fullmatch(r"\+[1-9]\d{7,14}", number):
+            return
+        name, contact = self._words.sender_name, self._words.help_contact
+        for told in ((name, contact), ("", contact), ("", "")):
+            text = write_answer(asked, language_of(body), *told)
+            if len(segment_text(text).units) == 1:
+                break
+        kind = "help" if asked is Request.HELP else "confirmation"
+        self._inbox.add_answer(kind, number, text, now)
 
 
 def describe_modem(modem: Modem | None, port: Port | None) -> dict[str, object]:
@@ -6388,7 +6608,10 @@ class Outcomes:
 
 def _place(unsettled: Unsettled) -> str:
     bubble, sequence, total, _, _ = unsettled
-    return f"message={bubble.row_id} bubble={bubble.number} segment={sequence}/{total}"
+    whose = f"message={bubble.row_id} bubble={bubble.number}"
+    if bubble.row_id is None:
+        whose = f"answer={bubble.id} to={mask(bubble.phone_number)}"
+    return f"{whose} segment={sequence}/{total}"
 
 
 class Service:
@@ -6411,6 +6634,7 @@ class Service:
         self._face = Face(around, database, self._link, self._time)
         self._in_hand: MessageId | None = None  # the row whose bubbles are going out
         self._next_bubble_at = 0.0  # monotonic
+        self._answer_at = 0.0  # monotonic, after a passing refusal of an answer
         self._claimed_at_s = 0.0  # monotonic, of the row in hand
         self._sent_at_s: float | None = None  # monotonic, of the last try of this life
         self._knows_hours = False  # whether the stored rows were planned for the hours of now
@@ -6527,6 +6751,8 @@ class Service:
         poll_at = monotonic + self._config.service.poll_seconds
         if self._outcomes.pending:
             return min(poll_at, monotonic + 1.0)
+        if self._time.trusted_by and self._answer_next(now):
+            return self._clock.monotonic()
         row = self._find_row(now)
         if row is None:
             return poll_at
@@ -6541,6 +6767,31 @@ class Service:
             return min(poll_at, self._next_bubble_at)
         self._send_row(row, now)
         return self._clock.monotonic()
+
+    def _answer_next(self, now: datetime) -> bool:
+        """Send a text of the box itself, whatever the pace, the hours, or the number's opt-out."""
+        answer = self._store.next_answer(now, _ANSWER_WITHIN)
+        shut = any(map(self._desk.get_state, ("account_refused", "retired")))
+        if (
+            answer is None
+            or shut
+            or not self._link.is_ready()
+            or self._clock.monotonic() < self._answer_at
+        ):
+            return False
+        modem = self._link.modem
+        assert modem is not None  # it is ready
+        ((pdu, octets),) = encode_submit(
+            answer.body, answer.phone_number, status_report=modem.delivery_reports
+        )
+        before = self._outcomes.know_last_reference(modem)
+        if self._store.begin_segment(answer, 1, 1, before, now):
+            self._face.show_sending(True)
+            try:
+                self._submit(None, answer, 1, 1, modem, pdu, octets)
+            finally:
+                self._face.show_sending(False)
+        return True
 
     def _find_row(self, now: datetime) -> StoredRow | None:
         """The row in hand goes before all others, while it is still to be sent now."""
@@ -6601,6 +6852,9 @@ class Service:
 
     def _send_row(self, row: StoredRow, now: datetime) -> None:
         if row.id != self._in_hand:
+            with self._database.transaction():
+                if pause_unwanted_campaign(self._database, row.campaign_name, now):
+                    return
             if not self._claim(row, now):
                 return
             self._claimed_at_s = self._clock.monotonic()
@@ -6664,13 +6918,16 @@ class Service:
             self._in_hand = None
 
     def _submit(
-        self, row: StoredRow, bubble: Bubble, sequence: int, total: int, modem: Modem,
+        self, row: StoredRow | None, bubble: Bubble, sequence: int, total: int, modem: Modem,
         pdu: str, octets: int,
     ) -> bool:  # fmt: skip
         """Hand one segment over and write down what came of it; True if it was sent."""
-        begun = self._sent_at_s = self._clock.monotonic()
-        bubbles = len(self._desk.bubbles(row.id))
-        place = f"message={row.id} bubble={bubble.number}/{bubbles} segment={sequence}/{total}"
+        begun = self._clock.monotonic()
+        place = _place(Unsettled(bubble, sequence, total, None, ""))
+        if row is not None:
+            self._sent_at_s = begun
+            bubbles = len(self._desk.bubbles(row.id))
+            place = f"message={row.id} bubble={bubble.number}/{bubbles} segment={sequence}/{total}"
         try:
             reference = modem.submit(pdu, octets)
         except OutcomeUnknown as unknown:
@@ -6690,7 +6947,7 @@ class Service:
             return False
         except ModemError:
             self._record(lambda: self._store.withdraw_segment(bubble, sequence))
-            if not self._store.is_begun(row.id):
+            if row is not None and not self._store.is_begun(row.id):
                 self._in_hand = None  # nothing of it is out: a pause holds it too
             raise
         now = self._clock.now()
@@ -6704,26 +6961,29 @@ class Service:
     # --- what a refusal means
 
     def _answer_refusal(
-        self, row: StoredRow, bubble: Bubble, sequence: int, refused: Refused
+        self, row: StoredRow | None, bubble: Bubble, sequence: int, refused: Refused
     ) -> None:
         now, words, kind = self._clock.now(), str(refused), refused.refusal
         if kind in (RefusalClass.NETWORK, RefusalClass.SIM):
             self._record(lambda: self._store.withdraw_segment(bubble, sequence))
             self._link.wait_for(Fault.SIM if kind is RefusalClass.SIM else Fault.NO_NETWORK, words)
-        elif kind is RefusalClass.ACCOUNT or self._streak.is_third(row.phone_number, kind):
+        elif kind is RefusalClass.ACCOUNT or self._streak.is_third(bubble.phone_number, kind):
             # The row stays scheduled: resume tries it first, and alone.
             self._record(lambda: self._store.withdraw_segment(bubble, sequence))
             self._pause(self._explain_refusal(kind, words))
         elif kind in (RefusalClass.TRANSIENT, RefusalClass.MODEM) and self._may_retry(row):
             self._record(lambda: self._store.withdraw_segment(bubble, sequence))
-            postpone(self._database, row, words, now, self._rng, self._config)
+            if row is not None:
+                postpone(self._database, row, words, now, self._rng, self._config)
+            else:
+                self._answer_at = self._clock.monotonic() + 60.0
             if kind is RefusalClass.MODEM:
                 self._link.blame(words)
         else:
             self._record(lambda: self._store.fail_bubble(bubble, sequence, words, now))
 
-    def _may_retry(self, row: StoredRow) -> bool:
-        return row.attempts < len(self._config.service.retry_minutes)
+    def _may_retry(self, row: StoredRow | None) -> bool:
+        return row is None or row.attempts < len(self._config.service.retry_minutes)
 
     def _explain_refusal(self, kind: RefusalClass, words: str) -> str:
         modem = self._link.modem
@@ -7222,7 +7482,7 @@ def cmd_schedule(desk: Desktop) -> int:
             return 0
         if not draft.planned:
             tell = complain if args.json else say  # stdout is the plan's
-            tell("Nothing to schedule: every row is scheduled or sent already.")
+            tell(f"Nothing to schedule: {_count_left_out(draft)}.")
             return 0
         if not ask_yes(f"{plural(len(draft.planned), 'message')}.", args.yes, args.file == "-"):
             return 1
@@ -7283,10 +7543,14 @@ def _read_file(args: argparse.Namespace) -> Reading:
     return read_campaign(_open_text(_read_bytes(args.file), args.file), order, segment_text)
 
 
-def _report_problems(args: argparse.Namespace, reading: Reading) -> None:
-    for problem in reading.problems:
+def _tell_problems(problems: Iterable[Problem]) -> None:
+    for problem in problems:
         value = f" {fit(problem.value, 30).strip()!r}" if problem.value else ""
         complain(f'row {problem.row}, "{problem.column}"{value}: {problem.problem}')
+
+
+def _report_problems(args: argparse.Namespace, reading: Reading) -> None:
+    _tell_problems(reading.problems)
     if args.rejects and reading.rejected:
         if not args.dry_run:
             _write_rejects(Path(args.rejects), reading)
@@ -7533,7 +7797,12 @@ def _print_totals(desk: Desktop, reading: Reading, draft: Draft) -> None:
     if reading.rejected:
         say(f"Rejected:  {plural(len(reading.rejected), 'row')}, listed above")
     if draft.skipped:
-        say(f"Left out:  {plural(len(draft.skipped), 'row')}, listed above")
+        say_wrapped(f"Left out:  listed above: {_count_left_out(draft)}")
+
+
+def _count_left_out(draft: Draft) -> str:
+    counts = Counter(each.reason for each in draft.skipped)
+    return "; ".join(f"{plural(n, 'row')}: {reason}" for reason, n in counts.items())
 
 
 def _print_texts(draft: Draft) -> None:
@@ -7939,7 +8208,12 @@ def _print_csv(rows: Sequence[StoredRow]) -> None:
     writer.writerow([each.name for each in fields(StoredRow)])
     for row in rows:
         cells = ("" if cell is None else str(cell) for cell in _row_values(row).values())
-        writer.writerow("\n".join(map(printable, spreadsheet_cell(c).split("\n"))) for c in cells)
+        writer.writerow(map(_csv_cell, cells))
+
+
+def _csv_cell(text: str) -> str:
+    """Write a cell that steers neither a spreadsheet nor a terminal."""
+    return "\n".join(map(printable, spreadsheet_cell(text).split("\n")))
 
 
 def cmd_show(desk: Desktop) -> int:
@@ -7988,6 +8262,8 @@ def _show_person(inbox: Inbox, number: str) -> dict[str, Any]:
 def _print_reply(desk: Desktop, text: Mapping[str, Any]) -> None:
     at = show_time(desk.local(from_database_time(text["received_at"])))
     asks = "" if text["request"] == "nothing" else f"  [{text['request']}]"
+    if text["answers"] and not asks:
+        asks = f"  [answers message {text['answers']}]"
     body = (text["body"] or "(not readable)").replace("\n", "\n    ")
     say(f"{at}  {text['sender']}{asks}: {body}")
 
@@ -7997,8 +8273,8 @@ _SEGMENT_KEYS = (
     "delivered_at", "error_message",
 )  # fmt: skip
 _EVENT_KEYS = ("at", "actor", "event", "detail")
-_REPLY_KEYS = ("id", "received_at", "sender", "body", "request", "read_at")
-_OPT_OUT_KEYS = ("phone_number", "at", "words", "reason")
+_REPLY_KEYS = ("id", "received_at", "sender", "body", "request", "read_at", "answers")
+_OPT_OUT_KEYS = ("phone_number", "at", "words", "reason", "tier", "campaign")
 
 
 def _show_values(asked: Desk, row: StoredRow) -> dict[str, Any]:
@@ -8573,17 +8849,17 @@ def cmd_inbox(desk: Desktop) -> int:
 
 
 def cmd_optout(desk: Desktop) -> int:
-    """List the suppressed numbers, add one, or lift one."""
+    """List the suppressed numbers, add one, lift one, take in a file of them or write one."""
     args = desk.args
     if args.action == "list":
-        found = Inbox(desk.read()).opt_outs() if desk.has_database() else []
-        if args.json:
-            say(json.dumps(_name_values(_OPT_OUT_KEYS, found), indent=1))
-        for number, at, words, reason in [] if args.json else found:
-            say(f"{number}  {at} UTC  {reason or words}")
-        return 0
+        return _list_opt_outs(desk)
     if not args.number:
-        raise UsageError(f"optout {args.action} needs a phone number")
+        wanted = "a file" if args.action in ("import", "export") else "a phone number"
+        raise UsageError(f"optout {args.action} needs {wanted}")
+    if args.action == "import":
+        return _import_opt_outs(desk)
+    if args.action == "export":
+        return _export_opt_outs(desk)
     try:
         number = parse_phone_number(args.number)
     except ValueError as error:
@@ -8597,10 +8873,75 @@ def cmd_optout(desk: Desktop) -> int:
             return 0
         if not args.reason:
             raise UsageError("optout remove needs --reason: why may they be written to again?")
-        if not inbox.opt_in(number):
+        for stopped in _name_values(_OPT_OUT_KEYS, inbox.opt_outs(number)):
+            if stopped["tier"] in ("keyword", "words") and not args.they_asked:
+                raise UsageError(
+                    f"{number} said stop: only if they themselves have asked to be written to"
+                    " again add --they-asked"
+                )
+        if not inbox.opt_in(number, desk.now, actor, args.reason):
             raise UsageError(f"{number} is not on the list: smsbox optout list shows it")
-        Store(database).add_event("opt-out removed", args.reason, desk.now, actor)
     say(f"{number} may be written to again; what was cancelled stays cancelled.")
+    return 0
+
+
+def _list_opt_outs(desk: Desktop) -> int:
+    found = Inbox(desk.read()).opt_outs() if desk.has_database() else []
+    values = _name_values(_OPT_OUT_KEYS, found)
+    if desk.args.json:
+        say(json.dumps(values, indent=1))
+    for each in [] if desk.args.json else values:
+        campaign = f", after {each['campaign']}" if each["campaign"] else ""
+        said = each["reason"] or each["words"]
+        say(f"{each['phone_number']}  {each['at']} UTC  {each['tier']}{campaign}: {said}")
+    return 0
+
+
+def _import_opt_outs(desk: Desktop) -> int:
+    """Suppress all numbers of a CSV, or none if a row is bad."""
+    args = desk.args
+    columns = dict(pair.split("=", 1) for pair in args.map)
+    numbers, problems = read_numbers(_open_text(_read_bytes(args.number), args.number), columns)
+    _tell_problems(problems)
+    if problems and not args.skip_invalid:
+        raise CampaignError(
+            f"{plural(len(problems), 'row')} of {args.number} can't be taken and nobody was added:"
+            " mend them, or leave them out with --skip-invalid"
+        )
+    if not numbers:
+        raise CampaignError(f"there is no number in {args.number}")
+    database, actor = desk.write(), find_actor()
+    inbox, known = Inbox(database), Desk(database).opted_out()
+    new = set(numbers) - known
+    reason = args.reason or f"from {Path(args.number).name}"
+    with database.transaction():
+        cancelled = sum(
+            inbox.opt_out(number, "", desk.now, actor, reason, "import")
+            for number in dict.fromkeys(numbers)
+        )
+    say(
+        f"{plural(len(new), 'number')} added, {len(set(numbers)) - len(new):,} were on the list;"
+        f" {plural(cancelled, 'message')} cancelled."
+    )
+    return 0
+
+
+def _export_opt_outs(desk: Desktop) -> int:
+    """Write the list as a CSV that import takes, here or on another box."""
+    import csv
+
+    name = desk.args.number
+    sink = None if name == "-" else _create_file(name)
+    out = TextIOWrapper(sink, encoding="utf-8", newline="") if sink else sys.stdout
+    with _no_half_file(sink or sys.stdout.buffer, name if sink else None):
+        found = Inbox(desk.read()).opt_outs()
+        writer = csv.writer(out)
+        writer.writerow(_OPT_OUT_KEYS)
+        writer.writerows(map(_csv_cell, map(str, each)) for each in found)
+        out.flush()
+        if sink:
+            out.close()
+            say(f"Wrote {plural(len(found), 'number')} to {name}.")
     return 0
 
 
@@ -8823,10 +9164,15 @@ def build_parser() -> argparse.ArgumentParser:
     restore.add_argument("--yes", action="store_true", help="do not ask for YES")
     inbox = add("inbox", cmd_inbox, "replies; marks them as read")
     inbox.add_argument("--unread", action="store_true")
-    optout = add("optout", cmd_optout, "who said stop: list, add, remove")
-    optout.add_argument("action", choices=("list", "add", "remove"))
-    optout.add_argument("number", nargs="?", metavar="NUMBER")
+    optout = add("optout", cmd_optout, "who said stop: list, add, remove, import, export")
+    optout.add_argument("action", choices=("list", "add", "remove", "import", "export"))
+    optout.add_argument("number", nargs="?", metavar="NUMBER", help="or a CSV; -: stdin, stdout")
     optout.add_argument("--reason", help="why; remove needs it")
+    optout.add_argument("--they-asked", action="store_true",
+                        help="remove: they themselves asked to be written to again")  # fmt: skip
+    optout.add_argument("--skip-invalid", action="store_true", help="import: leave bad rows out")
+    optout.add_argument("--map", action="append", default=[], type=_column_pair,
+                        metavar="FIELD=COLUMN", help="import: which column it is")  # fmt: skip
     for answering in (status, show, inbox, optout):
         answering.add_argument("--json", action="store_true", help="for a script")
     demo = add("demo", cmd_demo, "the whole way in a minute, without hardware")

@@ -305,7 +305,9 @@ def test_escapes_of_any_text_never_reach_the_terminal(box: Box, words: str, stat
         status=state,
     )  # fmt: skip
     box.reply(f"stop{ESCAPE}")
-    box.sql("INSERT INTO opt_outs VALUES (?, '2025-11-09', ?, ?)", ANA, ESCAPE, ESCAPE)
+    box.sql(
+        "INSERT INTO opt_outs (phone_number, words, reason) VALUES (?, ?, ?)", ANA, ESCAPE, ESCAPE
+    )
     box.sql("INSERT INTO campaigns VALUES (?, '', 1, ?)", f"fall{ESCAPE}", f"x{ESCAPE}")
     done = box.run(*words.split())
     assert done.out + done.err
@@ -452,7 +454,7 @@ def shut_gates(out: str) -> dict[str, str]:
     [
         ("UPDATE scheduled_messages SET status = 'cancelled'", "status", "it is cancelled"),
         ("UPDATE scheduled_messages SET held_because = 'odd reply'", "held", "odd reply"),
-        (f"INSERT INTO opt_outs VALUES ('{ANA}', '2025-11-09', '', '')", "opt-out", "2025-11-09"),
+        (f"INSERT INTO opt_outs (phone_number) VALUES ('{ANA}')", "opt-out", "said stop"),
         ("INSERT INTO campaigns VALUES ('fall', '', 1, 'paused by ana')", "campaign", "ana"),
         ("INSERT INTO state VALUES ('paused_because', 'paused by ana')", "pause", "ana"),
         ("UPDATE scheduled_messages SET scheduled_for = '2098-01-01'", "time", "due"),
@@ -717,7 +719,7 @@ def test_opted_out_number_is_listed_until_it_is_removed_with_a_reason(box: Box) 
     assert box.run("optout", "list").out == ""
     assert box.row(row_id) == ("cancelled",)
     event = "SELECT actor, detail FROM events WHERE event = 'opt-out removed'"
-    assert box.sql(event) == [(LOGIN, "asked for it")]
+    assert box.sql(event) == [(LOGIN, f"{ANA}: asked for it")]
 
 
 def test_operator_s_word_on_the_clock_holds_for_this_boot(box: Box) -> None:

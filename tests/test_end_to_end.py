@@ -587,7 +587,8 @@ def test_stop_that_arrives_between_two_bubbles_stops_the_second(box: Box) -> Non
     wait_until(lambda: box.bubbles(row_id) == ["sent", "queued"])
     box.modem.receive("Stop", ANA)
     assert daemon.wait() == 0
-    assert box.texts() == [(ANA, "One")]
+    confirmation = "Done: you are off our list and will not hear from us again."
+    assert box.texts() == [(ANA, "One"), (ANA, confirmation)]
     assert box.row(row_id)[0] == "cancelled"
     assert "1 of 2 bubbles were sent" in box.row(row_id)[1]
     assert box.bubbles(row_id) == ["sent", "cancelled"]
