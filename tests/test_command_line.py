@@ -696,7 +696,7 @@ def test_inbox_shows_each_reply_and_marks_it_as_read(box: Box) -> None:
     box.reply(None)
     out = box.run("inbox", "--unread").out
     assert out.splitlines() == [
-        f"11/09 10:00 AM  {ANA}  [stop]: Stop", f"11/09 10:00 AM  {ANA}: (not readable)"
+        f"11/09 10:00 AM  {ANA}  [stop]: Stop", f"11/09 10:00 AM  {ANA}: (not readable) "
     ]  # fmt: skip
     assert box.run("inbox", "--unread", "--json").value == []
     assert [each["body"] for each in box.run("inbox", "--json").value] == ["Stop", None]
