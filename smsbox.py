@@ -5120,7 +5120,7 @@ def _digits(line: str) -> str:
 
 
 def _is_hex(line: str) -> bool:
-    return bool(re.fullmatch(r"(?:[0-9A-Fa-f]{2}){8,}", line))
+    return bool(re.fullmatch(r"(?:[0-9A-Fa-f]{2})+", line))
 
 
 def _mask_secrets(line: str) -> str:

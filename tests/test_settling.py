@@ -66,9 +66,8 @@ def test_segment_that_the_sim_calls_not_submitted_is_sent_after_ten_seconds(box:
     box.serve(600)
     assert box.row(row) == ("sent", None)
     assert box.texts() == ["before", "one"]
-    first, second = (
+    *_, first, second = (
         place for place, line in enumerate(box.far.heard) if line.endswith(b"\x1a")
-        and place > 30
     )  # fmt: skip
     assert box.far.heard[first:second].count(CRSM) >= 2
 
