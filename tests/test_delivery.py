@@ -161,8 +161,9 @@ def test_report_is_matched_by_recipient_reference_and_time(box: Box) -> None:
     assert box.row(second)[0] == "sent"
     told(box, BEN, 1, 0)
     told(box, ANA, 2, 0)
-    told(box, ANA, 1, 0, (box.play.now() - sent_at).total_seconds())
-    box.serve(30)
+    for again_s in (0, 1):  # the second is a repetition
+        told(box, ANA, 1, 0, (box.play.now() - sent_at).total_seconds() + again_s)
+        box.serve(30)
     assert [box.row(row, "delivery")[0] for row in (first, second)] == ["delivered", None]
 
 
@@ -318,7 +319,9 @@ def lay_person(desk: Desk) -> int:
     desk.sql("UPDATE scheduled_messages SET consent_at = '2025-01-02', consent_source = 'shop',"
              " message_content = 'secret words'")  # fmt: skip
     desk.sql("UPDATE messages SET body = 'secret words'")
-    desk.reply("secret reply", "stop")
+    desk.sql("INSERT INTO inbound (received_at, sent_at, sender, body, tpdu, request) VALUES"
+             " ('2025-11-09 18:00:00', '2025-11-09 17:59:58', ?, 'secret reply', '00', 'stop')",
+             ANA)  # fmt: skip
     desk.sql(
         "INSERT INTO messages (phone_number, kind, body, status, created_at)"
         " VALUES (?, 'confirmation', 'secret goodbye', 'sent', '2025-11-09 18:01:00')",
@@ -356,7 +359,7 @@ def test_forgotten_person_leaves_counts_times_and_the_opt_out(desk: Desk) -> Non
     assert desk.run("forget", ANA, terminal=Terminal("no\n")).status == 1
     assert "secret" in str(everything(desk))
     assert desk.run("forget", "(213) 555-2313", "--yes").status == 0
-    assert "secret" not in str(everything(desk)).lower()
+    assert [row for row in everything(desk) if "secret" in str(row).lower()] == []
     assert b"secret plan" not in desk.database.read_bytes()
     assert b"secret reply" not in desk.database.read_bytes()
     assert desk.row(row, "status, sent_at, delivery") == (
