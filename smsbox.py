@@ -8517,6 +8517,7 @@ def _find_gates(desk: Desktop, database: Database, row: StoredRow) -> Iterator[t
     clock, modem = str(running.get("clock", "")), str(running.get("modem", "no modem yet"))
     yield "clock", clock if clock.startswith("not trusted") else ""
     yield "modem", "" if modem == "ready" or not running else modem
+    yield "storage", _NOT_LISTED if _NOT_LISTED in running.get("warnings", ()) else ""
 
 
 def cmd_status(desk: Desktop) -> int:
