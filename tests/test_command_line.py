@@ -478,6 +478,9 @@ def test_why_names_the_hours_the_service_the_clock_and_the_modem(
     path = box.database.with_name("box.db.status.json")
     path.write_text(json.dumps({**served, "clock": "not trusted: wait", "modem": "no network"}))
     assert list(shut_gates(box.run("why", "1").out)) == ["hours", "clock", "modem"]
+    unread = "it does not list what came in: nothing is sent until it does"
+    path.write_text(json.dumps({**served, "warnings": [unread]}))
+    assert list(shut_gates(box.run("why", "1").out)) == ["hours", "storage"]
     path.unlink()
     assert list(shut_gates(box.run("why", "1").out)) == ["hours", "service"]
 
