@@ -129,6 +129,16 @@ class Request(str, Enum):
     NOTHING = "nothing"
 
 
+class Delivery(str, Enum):
+    """What the network says became of a segment that it accepted."""
+
+    DELIVERED = "delivered"
+    TRYING = "trying"  # not yet; it will try again
+    FAILED = "failed"  # for good
+    EXPIRED = "expired"  # for good: its time ran out
+    UNKNOWN = "unknown"  # handed on, and more can't be learned
+
+
 class RefusalClass(str, Enum):
     """Whom a refusal speaks about, and so what the service does with it."""
 
@@ -263,6 +273,7 @@ class StoredRow:
     held_because: str
     anyway: bool
     attempts: int
+    delivery: str  # '' while it is not known: a Delivery's word once it is sent
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,6 +297,17 @@ class Unsettled(NamedTuple):
     total: int
     reference_before: int | None  # the SIM's last TP-MR before it; None: not known
     words: str  # what happened
+
+
+class Report(NamedTuple):
+    """What a status report says of one segment."""
+
+    number: str
+    reference: int
+    delivery: Delivery
+    words: str
+    sent_at: datetime  # when the service centre got the segment
+    discharged_at: datetime
 
 
 class StoredTpdu(NamedTuple):
@@ -941,6 +963,7 @@ class ReadingOrder:
     campaign: str | None = None  # --campaign
     template: str | None = None
     columns: Mapping[str, str] = field(default_factory=dict)  # --map: field -> header
+    require_consent: bool = False
 
 
 @dataclass(slots=True)
@@ -1287,6 +1310,30 @@ def fill_template(template: str, lookup: Callable[[str], str]) -> str:
     return re.sub(_PLACE, put, template)
 
 
+_US_TIME = r"(\d{1,2})/(\d{1,2})/(\d{4})(?:,? +(\d{1,2}):(\d\d)(?::(\d\d))?(?: *([AaPp])[Mm])?)?"
+
+
+def parse_consent_time(text: str) -> str:
+    """Read ISO, or M/D/YYYY with or without a time; give ISO, without a zone as it was. "" stays.
+
+    >>> parse_consent_time("1/2/2025 3:04 PM"), parse_consent_time("2025-01-02T15:04:00Z")
+    ('2025-01-02 15:04:00', '2025-01-02 15:04:00+00:00')
+    """
+    if not text:
+        return ""
+    with suppress(ValueError):
+        if found := re.fullmatch(_US_TIME, text):
+            month, day, year, hour, minute, second = (int(each or 0) for each in found.groups()[:6])
+            if found[7]:
+                hour = hour % 12 + (12 if found[7] in "Pp" else 0) if 1 <= hour <= 12 else 99
+            at = datetime(year, month, day, hour, minute, second)
+            return f"{at:%Y-%m-%d %H:%M:%S}" if found[4] else f"{at:%Y-%m-%d}"
+        if re.fullmatch(r"\d{4}-\d\d-\d\d", text):
+            return date.fromisoformat(text).isoformat()
+        return datetime.fromisoformat(re.sub("[Zz]$", "+00:00", text)).isoformat(" ")
+    raise ValueError("no time: write YYYY-MM-DD or M/D/YYYY")
+
+
 # --- the reading itself
 
 
@@ -1304,6 +1351,7 @@ def read_campaign(
     header = next(records, (0, []))[1]
     columns = find_columns(header, order.columns)
     wanted = [name for name in _REQUIRED if name != "message_content" or order.template is None]
+    wanted += ["consent_at"] if order.require_consent else []
     missing = [name for name in wanted if name not in columns]
     if missing:
         shown = ", ".join(f'"{name.strip()}"' for name in header) or "none: the file is empty"
@@ -1416,9 +1464,17 @@ class _RowReader:
         except ValueError as error:
             complain("phone_number", number_cell, str(error))
         text = self._read_text(cells, complain)
+        consent_cell, consent_at = self._cell(cells, "consent_at"), ""
+        try:
+            consent_at = parse_consent_time(consent_cell)
+        except ValueError as error:
+            complain("consent_at", consent_cell, str(error))
+        if self._order.require_consent and not consent_cell:
+            complain("consent_at", "", "empty: when did this person ask to be written to?")
         if problems:
             return None
-        return self._measured(row, cells, number, name, text, campaign, complain)
+        measured = self._measured(row, cells, number, name, text, campaign, complain)
+        return measured and replace(measured, consent_at=consent_at)
 
     def _campaign(self, cells: Sequence[str]) -> str:
         said = self._cell(cells, "campaign_name") or self._order.campaign
@@ -1486,7 +1542,6 @@ class _RowReader:
             segments=sum(len(part.units) for part in parts),
             encoding=Encoding.UCS2 if ucs2 else Encoding.GSM7,
             timezone=self._cell(cells, "timezone"),
-            consent_at=self._cell(cells, "consent_at"),
             consent_source=self._cell(cells, "consent_source"),
         )
 
@@ -1986,6 +2041,45 @@ def _decode_status_report(smsc: str | None, octets: _Octets) -> Tpdu:
     )
 
 
+_DELIVERY_WORDS = {  # TP-ST, TS 23.040 9.2.3.15, without its two bits for "trying" and "gave up"
+    0x00: "congestion",
+    0x01: "the phone is busy",
+    0x02: "no response from the phone",
+    0x03: "service rejected",
+    0x04: "quality of service not available",
+    0x05: "error in the phone",
+    0x40: "remote procedure error",
+    0x41: "incompatible destination",
+    0x42: "connection rejected by the phone",
+    0x43: "not obtainable",
+    0x44: "quality of service not available",
+    0x45: "no interworking available",
+    0x46: "its validity period expired",
+    0x47: "deleted by its sender",
+    0x48: "deleted by the service centre",
+    0x49: "the service centre does not know it",
+}
+
+
+def read_delivery(status: int) -> tuple[Delivery, str]:
+    """Read TP-ST, TS 23.040 9.2.3.15: what became of a segment, and the network's words.
+
+    >>> read_delivery(0x46)
+    (<Delivery.EXPIRED: 'expired'>, 'its validity period expired (46)')
+    """
+    if status == 0:
+        return Delivery.DELIVERED, ""
+    kind = status >> 5  # 0: done, 1: still trying, 2: for good, 3: gave up; above: reserved
+    if kind == 0:
+        words = {1: "handed on, its delivery can't be confirmed", 2: "replaced by a later text"}
+        return Delivery.UNKNOWN, f"{words.get(status, 'done')} ({status:02X})"
+    key = (status & 0x1F | (0x40 if kind == 2 else 0)) if kind <= 3 else 0x03
+    said = f"{_DELIVERY_WORDS.get(key, 'service rejected')} ({status:02X})"
+    if kind == 1:
+        return Delivery.TRYING, said
+    return Delivery.EXPIRED if status == 0x46 else Delivery.FAILED, said
+
+
 def _decode_submit(first_octet: int, smsc: str | None, octets: _Octets) -> Tpdu:
     reference = octets.one()
     number = _decode_address(octets)
@@ -2424,6 +2518,16 @@ def simplify_reply(text: str) -> str:
     return " ".join(re.findall(r"[^\W_]+", re.sub(r"['’‘ʼ`]", "", seen)))
 
 
+def names_way_to_stop(text: str) -> bool:
+    """Tell whether a text of our own says how to stop.
+
+    >>> names_way_to_stop("Reply STOP to end"), names_way_to_stop("See you at the shop")
+    (True, False)
+    """
+    words = "|".join([*STOP_WORDS.values(), *_WHOLE_STOP_WORDS.values(), "stop", "cancela"])
+    return bool(re.search(rf"\b(?:{words})\b", simplify_reply(text)))
+
+
 def _is_made_of(
     table: Mapping[str, str], extra: Iterable[str], text: str, with_courtesies: bool = True
 ) -> bool:
@@ -2513,6 +2617,7 @@ CREATE TABLE scheduled_messages (
     anyway INTEGER NOT NULL DEFAULT 0 CHECK (anyway IN (0, 1)),
     attempts INTEGER NOT NULL DEFAULT 0      -- passing refusals so far
         CHECK (typeof(attempts) = 'integer'),
+    delivery TEXT CHECK (delivery IN ('delivered', 'failed', 'expired')),  -- NULL: not known
     timezone TEXT NOT NULL DEFAULT '',
     consent_at TEXT NOT NULL DEFAULT '',
     consent_source TEXT NOT NULL DEFAULT '',
@@ -2526,7 +2631,7 @@ CREATE INDEX rows_due ON scheduled_messages (scheduled_for, id)
     WHERE status = 'scheduled' AND held_because IS NULL;
 CREATE INDEX rows_due_by_campaign ON scheduled_messages (campaign_name, scheduled_for, id)
     WHERE status = 'scheduled' AND held_because IS NULL;
-CREATE INDEX rows_by_status ON scheduled_messages (status);
+CREATE INDEX rows_by_status ON scheduled_messages (status, delivery);
 CREATE INDEX rows_sent ON scheduled_messages (sent_at) WHERE status = 'sent';
 CREATE INDEX rows_by_number ON scheduled_messages (phone_number);
 CREATE INDEX rows_by_campaign ON scheduled_messages (campaign_name, status);
@@ -2565,6 +2670,7 @@ CREATE TABLE segments (
     submitted_at TEXT NOT NULL,
     answered_at TEXT,
     delivered_at TEXT,
+    delivery TEXT,                           -- the last word of its status reports
     error_message TEXT,
     UNIQUE (message_id, sequence)
 );
@@ -2580,10 +2686,40 @@ CREATE TABLE inbound (
     tpdu TEXT NOT NULL,
     request TEXT NOT NULL,
     read_at TEXT,
-    answers INTEGER,                         -- the row that a reply, no command, came after
-    UNIQUE (sender, sent_at, tpdu)
+    answers INTEGER                          -- the row that a reply, no command, came after
 );
+CREATE UNIQUE INDEX inbound_once ON inbound (sender, sent_at, coalesce(body, tpdu))
+    WHERE tpdu <> '';
 CREATE INDEX inbound_unread ON inbound (id) WHERE read_at IS NULL;
+
+CREATE TABLE inbound_parts (                 -- of long texts
+    id INTEGER PRIMARY KEY,
+    received_at TEXT NOT NULL,
+    sender TEXT NOT NULL,
+    sent_at TEXT NOT NULL,
+    reference INTEGER NOT NULL,
+    total INTEGER NOT NULL,
+    sequence INTEGER NOT NULL,
+    tpdu TEXT NOT NULL,
+    joined INTEGER NOT NULL DEFAULT 0,       -- 1: its text stands in inbound
+    UNIQUE (sender, sent_at, reference, total, sequence, tpdu)
+);
+CREATE INDEX parts_waiting ON inbound_parts (sender, reference, total) WHERE joined = 0;
+
+CREATE TABLE reports (                       -- the network's status reports
+    id INTEGER PRIMARY KEY,
+    received_at TEXT NOT NULL,
+    phone_number TEXT NOT NULL,
+    message_reference INTEGER NOT NULL,
+    delivery TEXT NOT NULL,
+    words TEXT NOT NULL,
+    sent_at TEXT NOT NULL,
+    discharged_at TEXT NOT NULL,
+    tpdu TEXT NOT NULL UNIQUE,
+    segment_id INTEGER REFERENCES segments (id) ON DELETE SET NULL
+);
+CREATE INDEX reports_unmatched ON reports (received_at) WHERE segment_id IS NULL;
+CREATE INDEX reports_by_segment ON reports (segment_id);
 
 CREATE TABLE opt_outs (
     phone_number TEXT PRIMARY KEY
@@ -2703,7 +2839,8 @@ END;
 
 _ROW_COLUMNS = """s.id, s.phone_number, s.customer_name, s.message_content, s.scheduled_for,
     s.status, s.campaign_name, coalesce(s.campaign_message_id, ''), s.sent_at,
-    coalesce(s.error_message, ''), coalesce(s.held_because, ''), s.anyway, s.attempts"""
+    coalesce(s.error_message, ''), coalesce(s.held_because, ''), s.anyway, s.attempts,
+    coalesce(s.delivery, '')"""
 _BUBBLE_COLUMNS = """id, scheduled_message_id, bubble, phone_number, body, status,
     coalesce(error_message, '')"""
 _FREE = """s.status = 'scheduled' AND s.held_because IS NULL
@@ -2735,6 +2872,25 @@ _BEGUN = """EXISTS (SELECT 1 FROM messages m JOIN segments g ON g.message_id = m
     WHERE m.scheduled_message_id = s.id AND g.status <> 'failed')"""
 
 
+# What the reports say of a row that is sent; the words of a segment that failed are the row's.
+_FAILED_SEGMENT = """FROM messages m JOIN segments g ON g.message_id = m.id
+    WHERE m.scheduled_message_id = s.id AND g.delivery IN ('failed', 'expired')
+    ORDER BY m.bubble, g.sequence LIMIT 1"""
+_ALL_DELIVERED = """NOT EXISTS (SELECT 1 FROM messages
+    WHERE scheduled_message_id = s.id AND delivered_at IS NULL)"""
+_TELL_DELIVERY = f"""UPDATE scheduled_messages AS s SET
+    delivery = coalesce((SELECT g.delivery {_FAILED_SEGMENT}),
+        CASE WHEN {_ALL_DELIVERED} THEN 'delivered' END),
+    error_message = coalesce((SELECT 'bubble ' || m.bubble || ', segment ' || g.sequence
+            || ': not delivered: ' || g.error_message {_FAILED_SEGMENT}),
+        CASE WHEN NOT {_ALL_DELIVERED} AND error_message NOT LIKE '%: not delivered: %'
+            THEN error_message END),
+    updated_at = ?, actor = 'daemon'
+    WHERE id = ? AND status = 'sent' AND EXISTS (SELECT 1 FROM messages m
+        JOIN segments g ON g.message_id = m.id
+        WHERE m.scheduled_message_id = s.id AND g.delivery IS NOT NULL)"""
+
+
 # What no longer is a time counts as long past: the row is called expired and held, alone.
 _LONG_PAST = datetime(2020, 1, 1, tzinfo=UTC)
 
@@ -2760,6 +2916,7 @@ def _to_row(record: Sequence[Any]) -> StoredRow:
         held_because=str(record[10]),
         anyway=bool(record[11]),
         attempts=int(record[12]),
+        delivery=str(record[13]),
     )
 
 
@@ -3500,6 +3657,7 @@ class Store:
                 " actor = 'daemon' WHERE id = ? AND status = 'scheduled'",
                 (at, at, bubble.row_id, bubble.row_id),
             )
+            self.database.change(_TELL_DELIVERY, (at, bubble.row_id))
 
     def withdraw_segment(self, bubble: Bubble, sequence: int) -> None:
         """Take back a segment that surely was not handed over."""
@@ -3756,47 +3914,138 @@ class Inbox:
             (because, to_database_time(now), number),
         )
 
-    def mark_delivered(self, number: str, reference: int, at: datetime) -> BubbleId | None:
-        """Match a report to the latest segment with that recipient and reference.
+    def add_part(
+        self, tpdu: str, sender: str, sent_at: datetime, place: tuple[int, int, int], now: datetime
+    ) -> bool:
+        """Store a part of a long text, place: reference, total, sequence; False if it is here."""
+        return bool(
+            self.database.change(
+                "INSERT INTO inbound_parts (received_at, sender, sent_at, reference, total,"
+                " sequence, tpdu) VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                (to_database_time(now), sender, to_database_time(sent_at), *place, tpdu),
+            )
+        )
 
-        It settles what was unconfirmed: who reports a text delivered has had it.
+    def find_long_texts(self, given_up: datetime) -> list[list[tuple[int, int, str]]]:
+        """Give (id, sequence, TPDU) of the parts of each long text that is whole, or of which
+        nothing came since given_up; of a sequence that came twice the later one counts."""
+        found = self.database.all(
+            "SELECT sender, reference, total FROM inbound_parts WHERE joined = 0"
+            " GROUP BY sender, reference, total"
+            " HAVING count(DISTINCT sequence) = total OR max(received_at) <= ?",
+            (to_database_time(given_up),),
+        )
+        return [
+            self.database.all(
+                "SELECT id, sequence, tpdu FROM inbound_parts WHERE joined = 0"
+                " AND sender = ? AND reference = ? AND total = ? ORDER BY sequence, id",
+                key,
+            )
+            for key in found
+        ]
+
+    def mark_joined(self, parts: Iterable[int]) -> None:
+        """The text of these parts stands in the inbox; they are kept to know a repetition."""
+        self.database.change_many(
+            "UPDATE inbound_parts SET joined = 1 WHERE id = ?", [(part,) for part in parts]
+        )
+
+    def add_report(self, tpdu: str, report: Report, now: datetime) -> bool:
+        """Store a status report; False if it is here already."""
+        return bool(
+            self.database.change(
+                "INSERT INTO reports (received_at, phone_number, message_reference, delivery,"
+                " words, sent_at, discharged_at, tpdu) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+                " ON CONFLICT DO NOTHING",
+                (
+                    to_database_time(now), report.number, report.reference, report.delivery.value,
+                    report.words, to_database_time(report.sent_at),
+                    to_database_time(report.discharged_at), tpdu,
+                ),
+            )
+        )  # fmt: skip
+
+    def match_reports(self, now: datetime) -> int:
+        """Match the reports of the last week that stand alone; give how many found their segment.
+
+        A report may come before its segment is known to be handed over.
         """
+        found = self.database.all(
+            "SELECT id, phone_number, message_reference, delivery, words, sent_at, discharged_at"
+            " FROM reports WHERE segment_id IS NULL AND received_at >= ? ORDER BY id",
+            (to_database_time(now - timedelta(days=7)),),
+        )
+        with self.database.transaction():
+            return sum(self._match(each, to_database_time(now)) for each in found)
+
+    def _match(self, stored: Sequence[Any], at: str) -> bool:
+        """Find the segment with that recipient and reference, handed over at about that time.
+
+        References come again after 256 segments; some modems give all the same one.
+        """
+        report, number, reference, delivery, words, sent_at, discharged_at = stored
         found = self.database.one(
-            "SELECT g.id, g.message_id, g.status FROM segments g"
-            " JOIN messages m ON m.id = g.message_id"
-            " WHERE g.delivered_at IS NULL AND m.phone_number = ?"
+            "SELECT g.id, g.message_id, m.scheduled_message_id,"
+            " abs(julianday(g.submitted_at) - julianday(?)) AS apart FROM segments g"
+            " JOIN messages m ON m.id = g.message_id WHERE m.phone_number = ? AND apart < 2"
             " AND (g.status = 'sent' AND g.message_reference = ?"
             " OR g.status = 'unconfirmed' AND (g.reference_before + 1) % 256 = ?)"
-            " ORDER BY g.submitted_at DESC, g.id DESC LIMIT 1",
-            (number, reference, reference),
+            " ORDER BY round(apart * 144), g.delivered_at IS NOT NULL, apart, g.id DESC",
+            (sent_at, number, reference, reference),
         )
-        if not found:
-            return None
-        segment, bubble, status = found
-        with self.database.transaction():
+        if found:
+            segment, bubble, row_id, _ = found
+            self.database.change("UPDATE reports SET segment_id = ? WHERE id = ?",
+                                 (segment, report))  # fmt: skip
+            if delivery == Delivery.DELIVERED.value:
+                self._mark_delivered(segment, bubble, reference, discharged_at)
+            else:
+                self._mark_undelivered(segment, bubble, delivery, words, at)
+            self.database.change(_TELL_DELIVERY, (at, row_id))
+        return bool(found)
+
+    def _mark_delivered(self, segment: int, bubble: int, reference: int, at: str) -> None:
+        """It settles what was unconfirmed: who reports a text delivered has had it."""
+        self.database.change(
+            "UPDATE segments SET delivered_at = ?, delivery = 'delivered', error_message = NULL,"
+            " status = 'sent', message_reference = ? WHERE id = ? AND delivered_at IS NULL",
+            (at, reference, segment),
+        )
+        self._settle(bubble, at)
+        self.database.change(
+            "UPDATE messages SET delivered_at = ? WHERE id = ? AND status = 'sent' AND NOT"
+            " EXISTS (SELECT 1 FROM segments WHERE message_id = ? AND delivered_at IS NULL)",
+            (at, bubble, bubble),
+        )
+
+    def _mark_undelivered(
+        self, segment: int, bubble: int, delivery: str, words: str, at: str
+    ) -> None:
+        """A word that comes late changes nothing: neither a delivery nor a failure for good."""
+        changed = self.database.change(
+            "UPDATE segments SET delivery = ?,"
+            " error_message = CASE WHEN status = 'sent' THEN ? ELSE error_message END"
+            " WHERE id = ? AND coalesce(delivery, 'trying') IN ('trying', 'unknown')",
+            (delivery, words, segment),
+        )
+        if changed and delivery in (Delivery.FAILED.value, Delivery.EXPIRED.value):
             self.database.change(
-                "UPDATE segments SET delivered_at = ?, status = 'sent', message_reference = ?"
+                "INSERT INTO events (at, actor, scheduled_message_id, event, detail)"
+                " SELECT ?, 'daemon', scheduled_message_id, 'not delivered', ? FROM messages"
                 " WHERE id = ?",
-                (to_database_time(at), reference, segment),
+                (at, words, bubble),
             )
-            if status == BubbleStatus.UNCONFIRMED.value:
-                self._settle(bubble, to_database_time(at))
-            self.database.change(
-                "UPDATE messages SET delivered_at = ? WHERE id = ? AND status = 'sent' AND NOT"
-                " EXISTS (SELECT 1 FROM segments WHERE message_id = ? AND delivered_at IS NULL)",
-                (to_database_time(at), bubble, bubble),
-            )
-        return BubbleId(bubble)
 
     def _settle(self, bubble: int, at: str) -> None:
         """A delivered segment was sent: so is its bubble, and its row, if nothing is missing."""
-        self.database.change(
+        if not self.database.change(
             "UPDATE messages SET status = CASE WHEN (SELECT count(*) FROM segments WHERE"
             " message_id = messages.id AND status = 'sent') = (SELECT max(total) FROM segments"
             " WHERE message_id = messages.id) THEN 'sent' ELSE 'failed' END, sent_at = ?"
             " WHERE id = ? AND status = 'unconfirmed'",
             (at, bubble),
-        )
+        ):
+            return
         row_id = self.database.one(
             "SELECT scheduled_message_id FROM messages WHERE id = ?", (bubble,)
         )[0]
@@ -3810,19 +4059,22 @@ class Inbox:
             (row_id, row_id, at, at, row_id),
         )
 
-    def texts(self, unread: bool, sender: str | None = None) -> list[Any]:
-        """Give (id, received_at, sender, body, request, read_at, answers), oldest first."""
+    def texts(self, unread: bool, sender: str | None = None, after: int = 0) -> list[Any]:
+        """Give (id, received_at, sender, body, request, read_at, answers, TPDU of what is not
+        readable), oldest first."""
         only = "AND read_at IS NULL" if unread else ""
         return self.database.all(
-            "SELECT id, received_at, sender, body, request, read_at, answers FROM inbound"
-            f" WHERE sender = coalesce(?, sender) {only} ORDER BY id",
-            (sender,),
+            "SELECT id, received_at, sender, body, request, read_at, answers,"
+            " CASE WHEN body IS NULL THEN tpdu END FROM inbound"
+            f" WHERE sender = coalesce(?, sender) AND id > ? {only} ORDER BY id",
+            (sender, after),
         )
 
-    def mark_read(self, now: datetime) -> None:
-        """Mark all texts as read."""
-        self.database.change(
-            "UPDATE inbound SET read_at = ? WHERE read_at IS NULL", (to_database_time(now),)
+    def mark_read(self, ids: Iterable[int], now: datetime) -> None:
+        """Mark texts as read."""
+        self.database.change_many(
+            "UPDATE inbound SET read_at = ? WHERE id = ? AND read_at IS NULL",
+            [(to_database_time(now), each) for each in ids],
         )
 
     def opt_outs(self, number: str | None = None) -> list[Any]:
@@ -3861,10 +4113,12 @@ class Desk:
         return [_to_bubble(record) for record in found]
 
     def segments(self, bubble: BubbleId) -> list[Any]:
-        """Give (sequence, total, status, reference, submitted, answered, delivered, error)."""
+        """Give (sequence, total, status, reference, submitted, answered, delivered, delivery,
+        error)."""
         return self.database.all(
             "SELECT sequence, total, status, message_reference, submitted_at, answered_at,"
-            " delivered_at, coalesce(error_message, '') FROM segments WHERE message_id = ?"
+            " delivered_at, delivery, coalesce(error_message, '') FROM segments"
+            " WHERE message_id = ?"
             " ORDER BY sequence",
             (bubble,),
         )
@@ -3873,6 +4127,64 @@ class Desk:
         """Give when and how the recipient of a row asked to be written to, as the CSV says."""
         sql = "SELECT consent_at, consent_source FROM scheduled_messages WHERE id = ?"
         return self.database.one(sql, (row_id,)) or ("", "")
+
+    def written_to(self) -> frozenset[str]:
+        """Give the numbers to which a message was sent."""
+        found = self.database.all(
+            "SELECT DISTINCT phone_number FROM scheduled_messages WHERE status = 'sent'"
+        )
+        return frozenset(record[0] for record in found)
+
+    def own_bubbles(self, number: str) -> list[tuple[str, str, Bubble]]:
+        """Give (kind, created_at, bubble) of what the box itself wrote to a number."""
+        found = self.database.all(
+            f"SELECT coalesce(kind, ''), created_at, {_BUBBLE_COLUMNS} FROM messages"
+            " WHERE phone_number = ? AND scheduled_message_id IS NULL ORDER BY id",
+            (number,),
+        )
+        return [(record[0], record[1], _to_bubble(record[2:])) for record in found]
+
+    def is_under_way(self, number: str) -> bool:
+        """Tell whether a message to a number is begun and not done."""
+        return bool(
+            self.database.one(
+                f"SELECT 1 FROM messages b WHERE phone_number = ? AND status IN"
+                f" ('queued', 'sending') AND (status = 'sending' OR EXISTS (SELECT 1 FROM"
+                f" scheduled_messages s WHERE s.id = b.scheduled_message_id AND {_BEGUN}))",
+                (number,),
+            )
+        )
+
+    def forget(self, number: str, now: datetime, actor: str) -> int:
+        """Blank what is known of a person, cancel what is scheduled; give how many rows.
+
+        Numbers, counts, statuses, times and the opt-out stay. Inside a transaction.
+        """
+        at = to_database_time(now)
+        self.database.change("PRAGMA secure_delete = ON")
+        self.database.change(
+            "UPDATE scheduled_messages SET status = 'cancelled', error_message = 'forgotten',"
+            " updated_at = ?, actor = ? WHERE phone_number = ? AND status = 'scheduled'",
+            (at, actor, number),
+        )
+        rows = self.database.change(
+            "UPDATE scheduled_messages SET customer_name = '', message_content = '',"
+            " consent_at = '', consent_source = '', updated_at = ?, actor = ?"
+            " WHERE phone_number = ?",
+            (at, actor, number),
+        )
+        for sql in (
+            "UPDATE messages SET body = '',"
+            " status = CASE status WHEN 'queued' THEN 'cancelled' ELSE status END"
+            " WHERE phone_number = ?",
+            "UPDATE inbound SET body = '', tpdu = '' WHERE sender = ?",
+            "UPDATE inbound_parts SET tpdu = id, joined = 1 WHERE sender = ?",
+            "UPDATE opt_outs SET words = '', reason = iif(reason = '', 'said stop', reason)"
+            " WHERE phone_number = ?",
+        ):
+            self.database.change(sql, (number,))
+        Store(self.database).add_event("forgotten", number, now, actor)
+        return rows
 
     def events(self, row_id: MessageId) -> list[Any]:
         """Give (at, actor, event, detail) of a row, oldest first."""
@@ -3894,6 +4206,14 @@ class Desk:
             ("unread", "inbound WHERE read_at IS NULL"),
         ):
             counts[key] = int(self.database.one(f"SELECT count(*) FROM {sql}")[0])
+        told = dict(
+            self.database.all(
+                "SELECT delivery, count(*) FROM scheduled_messages WHERE status = 'sent'"
+                " GROUP BY delivery"
+            )
+        )
+        counts["delivered"] = told.get("delivered", 0)
+        counts["undelivered"] = told.get("failed", 0) + told.get("expired", 0)
         return counts
 
     def count_sent_since(self, at: datetime) -> int:
@@ -4078,14 +4398,31 @@ class LineParser:
 
     def __init__(self) -> None:
         self._rest = bytearray()
+        self._heading = ""  # of a TPDU that comes unasked: on the next line
 
     def feed(self, data: bytes) -> list[str]:
-        """Take bytes as they came, give the lines they complete; empty lines are dropped."""
+        """Take bytes as they came, give the lines they complete; empty lines are dropped.
+
+        A TPDU that comes unasked and its heading are one line: it is no answer to anything.
+        """
         self._rest += data
         *done, rest = re.split(rb"[\r\n]+", bytes(self._rest))
         self._rest = bytearray(rest[:_MAX_LINE])
         lines = (line[:_MAX_LINE].replace(b"\0", b"").decode("latin-1").strip() for line in done)
-        return [each for line in lines for each in _unglue(line) if each]
+        return list(self._join(each for line in lines for each in _unglue(line) if each))
+
+    def _join(self, lines: Iterable[str]) -> Iterator[str]:
+        for line in lines:
+            heading, self._heading = self._heading, ""
+            if heading and re.fullmatch("[0-9A-Fa-f]{2,}", line):
+                yield f"{heading}\n{line}"
+                continue
+            if heading:
+                yield heading
+            if re.fullmatch(_HEADING, line):
+                self._heading = line
+            else:
+                yield line
 
     def take_prompt(self) -> bool:
         """Tell whether the modem asks for the TPDU ('> ', with or without the space)."""
@@ -4221,6 +4558,7 @@ _UNSOLICITED = (
 _REBOOT = r"RDY$|\*ATREADY|(NORMAL|UNDER-VOLTAGE|OVER-VOLTAGE) POWER DOWN|QCRDY|\+READY$"
 _SIM_GONE = r"\+CPIN: ?NOT (INSERTED|READY)|\+SIMCARD: ?NOT AVAILABLE|\^SIMST: ?(0|255)\b"
 _WEAK_POWER = r"(UNDER|OVER)-VOLTAGE WARNN?ING"  # the makers' spelling has two N
+_HEADING = r"\+C(?:MT|DS): *(?:[^,]*,)? *\d+"  # of a text, of a report; TS 27.005 3.4.1
 _GLUED = r"(?<=\S)(?=(?:\+CMTI|\+CDSI|\+CREG|\^RSSI|\^HCSQ|\^MODE): )"
 
 
@@ -4464,6 +4802,7 @@ class Notices(NamedTuple):
     memories: frozenset[str]  # where texts or reports have come in
     sim_gone: bool = False
     weak_power: bool = False
+    tpdus: tuple[str, ...] = ()  # that came by themselves, stored nowhere
 
 
 class Conversation:
@@ -4537,6 +4876,7 @@ class Conversation:
             frozenset(each[1] for each in told if each),
             any(map(is_sim_gone, lines)),
             any(map(is_weak_power, lines)),
+            tuple(line.partition("\n")[2] for line in lines if "\n" in line),
         )
 
     def _note(self, line: str) -> None:
@@ -4798,7 +5138,8 @@ class Modem:
         told = parse_fields(self.ask("AT+CNMI?", "+CNMI:"))
         if len(told) > 1 and (told[1] == "0" or (told[0] == "0" and told[1] != "2")):
             self._choose_notices()
-        used = parse_fields(self.ask("AT+CPMS?", "+CPMS:"))[1:3]
+        used = parse_fields(self.ask("AT+CPMS?", "+CPMS:"))
+        used = used[7:9] or used[1:3]  # the memory that new texts go to is the third
         self.storage_full = len(used) == 2 and used[0] == used[1] != "0"
 
     def read_network_time(self) -> tuple[datetime, ...]:
@@ -4895,9 +5236,9 @@ class Modem:
             raise NotReady(Fault.ACCOUNT, "the SIM knows no service centre: put smsc into [modem]")
 
     def _choose_notices(self) -> None:
-        """Ask for +CMTI and +CDSI: stored first, then told; none needs an acknowledgement."""
+        """Ask for +CMTI and +CDSI: stored first, then told; only +CDS needs acknowledgement."""
         reports = self._settings.delivery_reports
-        for setting in ("2,1,0,2,0", "1,1,0,2,0") if reports else ():
+        for setting in ("2,1,0,2,0", "1,1,0,2,0", "2,1,0,1,0") if reports else ():
             with suppress(Refused):
                 self.command(f"AT+CNMI={setting}")
                 self.delivery_reports = True
@@ -4907,17 +5248,25 @@ class Modem:
 
     # --- texts
 
+    def list_memories(self) -> list[str]:
+        """Name the memories in which something may be stored: first that of new texts."""
+        used = parse_fields(self.ask("AT+CPMS?", "+CPMS:"))
+        first = used[6] if len(used) > 6 else ""
+        known = re.findall(r'"(\w\w)"', self.ask("AT+CPMS=?", "+CPMS:").partition(")")[0])
+        return [first, *(each for each in known if each in ("SM", "ME", "SR") and each != first)]
+
+    def acknowledge(self) -> None:
+        """Tell the network that a TPDU which came by itself is safe; else it repeats it."""
+        self.ask("AT+CNMA", "")
+
     def read_stored(self, memories: Iterable[str] = ("",)) -> list[StoredTpdu]:
-        """List the TPDUs in the given memories; "": the one in use."""
+        """List the TPDUs in the given memories; "": the one in use. Refused: it can't be now."""
         found = []
         for memory in memories:
             if memory and not self.ask(f'AT+CPMS="{memory}"', "+CPMS:"):
                 continue
             header: list[str] | None = None
-            lines: list[str] = []
-            with suppress(Refused):  # a SIM without storage, or one that is busy: later
-                lines = self.command("AT+CMGL=4", "+CMGL:", 60)
-            for line in lines:
+            for line in self.command("AT+CMGL=4", "+CMGL:", 60):
                 if line.startswith("+CMGL:"):
                     header = parse_fields(line)
                 elif header and re.fullmatch("[0-9]{1,5},[01]", ",".join(header[:2])):  # received
@@ -4951,7 +5300,7 @@ def _digits(line: str) -> str:
 
 
 def _is_hex(line: str) -> bool:
-    return bool(re.fullmatch(r"(?:[0-9A-Fa-f]{2}){8,}", line))
+    return bool(re.fullmatch(r"(?:[0-9A-Fa-f]{2})+", line))
 
 
 def _mask_secrets(line: str) -> str:
@@ -5630,6 +5979,7 @@ def is_locked(path: Path) -> bool:
 # know the command line, and prints nothing.
 
 _WATCH_S = {True: 60.0, False: 600.0}  # how often signal and registration are looked at: busy, idle
+_PARTS_WAIT = timedelta(days=1)  # how long the rest of a long text is waited for
 _SWEEP_S = 300.0  # how often stored texts are looked for: notifications get lost
 _CUT_AFTER = timedelta(hours=1)  # a message cut in half for longer waits for a person
 _BACK_OFF_S = (1.0, 2.0, 5.0)
@@ -5648,6 +5998,7 @@ _STOPS_TO_PAUSE = 5  # and more than one in twenty
 _WEAK_DBM = -107
 _WEAK = "the signal is weak: move the antenna"
 _FULL = "its storage is full: it is being emptied"
+_NOT_LISTED = "it does not list what came in: nothing is sent until it does"
 _WEAK_POWER_WORDS = "it complains of its supply voltage: give it a supply of 2 A of its own"
 
 
@@ -5703,6 +6054,10 @@ class Link:
     def is_ready(self) -> bool:
         """Tell whether a segment may be handed over."""
         return self._attached and self.words == "ready"
+
+    def is_swept(self) -> bool:
+        """Tell whether what was stored has been read since the modem was attached."""
+        return self.sweep_at > 0
 
     def tend(self, busy: bool) -> None:
         """Open, attach and watch, when it is time to."""
@@ -5885,7 +6240,7 @@ class Link:
         """Tell of a weak signal, a full storage and the like once, not once a minute."""
         signal = modem.signal_dbm
         weak = signal is not None and signal <= _WEAK_DBM + (3 if _WEAK in self.warnings else 0)
-        kept = self.warnings & {_WEAK_POWER_WORDS}
+        kept = self.warnings & {_WEAK_POWER_WORDS, _NOT_LISTED}
         now = kept | ({_WEAK} if weak else set()) | ({_FULL} if modem.storage_full else set())
         if modem.storage_full:
             self.sweep_at = 0.0
@@ -6053,6 +6408,7 @@ class Intake:
         self._store = Store(database)
         self._clock = clock
         self._link = link
+        self._direct: deque[str] = deque()  # what came by itself and is not in the database yet
 
     def take_in(self, modem: Modem) -> None:
         """Read what came unasked; empty the SIM's storage when told, and now and then."""
@@ -6060,15 +6416,42 @@ class Intake:
         notices = modem.take_notices()
         if notices.weak_power:
             self._link.note_weak_power()
+        self._direct.extend(notices.tpdus)
         self._link.lost_power |= notices.restarted
         if notices.restarted or notices.sim_gone:
             self._link.attach_again("it started anew" if notices.restarted else "the SIM is out")
             return
-        monotonic = self._clock.monotonic()
-        if not notices.memories and monotonic < self._link.sweep_at:
+        while self._direct:
+            self._take_in_tpdu(self._direct[0])
+            self._direct.popleft()
+            modem.acknowledge()
+        again_at, self._link.sweep_at = self._link.sweep_at, 0.0  # what fails half-way begins anew
+        try:
+            if self._clock.monotonic() >= again_at:
+                self._sweep(modem, notices.memories)
+                again_at = self._clock.monotonic() + _SWEEP_S
+            else:
+                self._empty(modem, sorted(notices.memories))
+        except Refused as refused:
+            if _NOT_LISTED not in self._link.warnings:
+                logging.warning("modem: %s (%s)", _NOT_LISTED, refused)
+            self._link.warnings |= {_NOT_LISTED}
             return
-        self._link.sweep_at = monotonic + _SWEEP_S
-        for stored in modem.read_stored(sorted(notices.memories) or ("",)):
+        self._link.sweep_at = again_at
+        self._link.warnings -= {_NOT_LISTED}
+
+    def _sweep(self, modem: Modem, told: frozenset[str]) -> None:
+        """Read all that is stored anywhere; the memory of new texts must not refuse it."""
+        first, *others = modem.list_memories()
+        self._empty(modem, [first])
+        for memory in sorted({*others, *told} - {first}):
+            with suppress(Refused):
+                self._empty(modem, [memory])
+        self._join_parts(self._clock.now())
+        self._inbox.match_reports(self._clock.now())
+
+    def _empty(self, modem: Modem, memories: Sequence[str]) -> None:
+        for stored in modem.read_stored(memories):
             self._take_in_tpdu(stored.pdu)
             modem.delete_stored(stored)  # it is in the database by now
 
@@ -6078,20 +6461,59 @@ class Intake:
             tpdu = decode_tpdu(pdu, "in")
         except ValueError as error:
             with self._database.transaction():
-                self._inbox.add(pdu, "unknown", None, None, Request.NOTHING, now)
-            logging.warning("a text came in that can't be read (%s): it is kept as it is", error)
+                new = self._inbox.add(pdu, "unknown", None, None, Request.NOTHING, now)
+            if new:
+                words = "a text came in that can't be read (%s): it is kept as it is, smsbox inbox"
+                logging.warning(words, error)
             return
         if tpdu.kind == "STATUS-REPORT":
-            self._take_in_report(tpdu, now)
+            self._take_in_report(tpdu, pdu, now)
+        elif tpdu.concatenation and tpdu.concatenation[1] > 1:
+            self._take_in_part(tpdu, pdu, now)
         else:
             self._take_in_text(tpdu, pdu, now)
 
-    def _take_in_report(self, report: Tpdu, now: datetime) -> None:
-        delivered = report.status == 0  # TS 23.040 9.2.3.15: received by the recipient
-        if delivered and report.reference is not None:
-            at = report.discharged_at or now
-            bubble = self._inbox.mark_delivered(report.number, report.reference, at)
-            logging.info("delivered to=%s known=%s", mask(report.number), bubble is not None)
+    def _take_in_report(self, told: Tpdu, pdu: str, now: datetime) -> None:
+        number, delivery, words = told.number, *read_delivery(told.status or 0)
+        with suppress(ValueError):
+            number = parse_stored_number(number)
+        report = Report(
+            number, told.reference or 0, delivery, words, told.sent_at or now,
+            told.discharged_at or now,
+        )  # fmt: skip
+        if self._inbox.add_report(pdu, report, now):
+            known = self._inbox.match_reports(now) > 0
+            logging.info("%s to=%s known=%s %s", delivery.value, mask(number), known, words)
+
+    def _take_in_part(self, part: Tpdu, pdu: str, now: datetime) -> None:
+        """Keep a part until its text is whole; one that is a stop by itself acts at once."""
+        number, words = part.number, self._words.stop_words
+        with suppress(ValueError):
+            number = parse_stored_number(number)
+        assert part.concatenation is not None
+        with self._database.transaction():
+            new = self._inbox.add_part(pdu, number, part.sent_at or now, part.concatenation, now)
+            if new and is_keyword_stop(part.text or "", words):
+                self._inbox.opt_out(number, part.text or "", now, "daemon")
+        if new:
+            self._join_parts(now)
+
+    def _join_parts(self, now: datetime) -> None:
+        """Read the long texts that are whole, and as far as they came those that stay cut."""
+        for found in self._inbox.find_long_texts(now - _PARTS_WAIT):
+            came = {sequence: pdu for _, sequence, pdu in found}
+            parts = {sequence: decode_tpdu(pdu, "in") for sequence, pdu in came.items()}
+            first = next(iter(parts.values()))
+            total = first.concatenation[1] if first.concatenation else 0
+            texts = [
+                (parts[place].text or "") if place in parts else "[…]" if place - 1 in came else ""
+                for place in range(1, total + 1)
+            ]
+            if all(part.text is None for part in parts.values()):
+                texts = []
+            whole = replace(first, text="".join(texts) if texts else None, concatenation=None)
+            self._take_in_text(whole, "\n".join(came.values()), now)
+            self._inbox.mark_joined(part for part, _, _ in found)
 
     def _take_in_text(self, text: Tpdu, pdu: str, now: datetime) -> None:
         words = self._words
@@ -6101,7 +6523,8 @@ class Intake:
         with suppress(ValueError):
             number = parse_stored_number(number)
         with self._database.transaction():
-            if not self._inbox.add(pdu, number, body, text.sent_at, asked, now):
+            readable = None if text.text is None else body
+            if not self._inbox.add(pdu, number, readable, text.sent_at, asked, now):
                 return
             touched = self._act_on(asked, number, body, now)
         level = logging.WARNING if asked is Request.PERHAPS_STOP else logging.INFO
@@ -6813,6 +7236,8 @@ class Service:
         finishing = row.id == self._in_hand and not self._desk.get_state("paused_now")
         if paused and not finishing:
             return True
+        if not self._link.is_swept():  # their STOP may wait in the storage
+            return True
         return not self._time.trusted_by or not self._link.is_ready()
 
     def _put_in_its_place(self, row: StoredRow, now: datetime) -> bool:
@@ -7447,6 +7872,7 @@ class Draft(NamedTuple):
     skipped: list[Skipped]
     start: datetime
     queue: tuple[object, ...]  # what must not have changed when it is stored
+    written_to: frozenset[str] = frozenset()  # who knows the sender
 
 
 def cmd_schedule(desk: Desktop) -> int:
@@ -7539,7 +7965,7 @@ def _read_file(args: argparse.Namespace) -> Reading:
         template = _open_text(_read_bytes(args.template), args.template).read().rstrip("\r\n")
     columns = dict(pair.split("=", 1) for pair in args.map)
     stem = "stdin" if args.file == "-" else Path(args.file).stem
-    order = ReadingOrder(stem, args.campaign, template, columns)
+    order = ReadingOrder(stem, args.campaign, template, columns, args.require_consent)
     return read_campaign(_open_text(_read_bytes(args.file), args.file), order, segment_text)
 
 
@@ -7582,6 +8008,7 @@ class QueueView(NamedTuple):
     known: frozenset[tuple[str, str, str]]
     opted_out: frozenset[str]
     is_busy: Callable[[datetime, datetime], bool]
+    written_to: frozenset[str] = frozenset()
 
 
 def _look_at_queue(desk: Desktop, reading: Reading) -> QueueView:
@@ -7597,7 +8024,7 @@ def _view_queue(database: Database, reading: Reading) -> QueueView:
     campaigns = {message.campaign_name for message in reading.messages}
     return QueueView(
         asked.last_scheduled(), asked.known_texts(sorted(campaigns)), asked.opted_out(),
-        asked.is_busy_between,
+        asked.is_busy_between, asked.written_to(),
     )  # fmt: skip
 
 
@@ -7623,7 +8050,7 @@ def make_draft(
         _refuse_busy_time(desk, planned, queue)
         seen = (None, queue.known, queue.opted_out)  # whether it is free is asked anew
     skipped = sorted([*reading.skipped, *skipped])
-    return Draft(planned, skipped, begin, seen)
+    return Draft(planned, skipped, begin, seen, queue.written_to)
 
 
 def _refuse_busy_time(desk: Desktop, planned: list[ScheduledMessage], queue: QueueView) -> None:
@@ -7752,6 +8179,10 @@ def print_plan(desk: Desktop, reading: Reading, draft: Draft, seed: int) -> None
         _print_totals(desk, reading, draft)
         _print_texts(draft)
         _print_ucs2(draft)
+        for words, rows in _find_bare_first_texts(desk, draft).items():
+            shown = ", ".join(map(str, rows[:20])) + (", ..." if len(rows) > 20 else "")
+            say_wrapped(f"Warning:   {plural(len(rows), 'first message')} to a number {words}:"
+                        f" row{'s' if len(rows) > 1 else ''} {shown}")  # fmt: skip
     if desk.args.dry_run:
         _print_storing_command(desk, seed, draft.start)
 
@@ -7824,6 +8255,22 @@ def _print_texts(draft: Draft) -> None:
             say(f"  > {first}")
             for line in rest:
                 say(f"    {line}")
+
+
+def _find_bare_first_texts(desk: Desktop, draft: Draft) -> dict[str, list[int]]:
+    """Find first messages to a number that name no sender or no way to stop: words -> rows."""
+    name, known = desk.config.replies.sender_name, set(draft.written_to)
+    found: dict[str, list[int]] = {}
+    for each in draft.planned:
+        message, text = each.message, each.message.message_content
+        if message.phone_number in known:
+            continue
+        known.add(message.phone_number)
+        if name and simplify_reply(name) not in simplify_reply(text):
+            found.setdefault(f'does not name the sender "{name}"', []).append(message.row)
+        if not names_way_to_stop(text):
+            found.setdefault("names no way to stop", []).append(message.row)
+    return found
 
 
 def _print_ucs2(draft: Draft) -> None:
@@ -7926,7 +8373,9 @@ def _parse_name(name: str) -> RowFilter:
 
 
 def _state_of(row: StoredRow) -> str:
-    return "held" if row.held_because and row.status is RowStatus.SCHEDULED else row.status.value
+    if row.held_because and row.status is RowStatus.SCHEDULED:
+        return "held"
+    return {"failed": "undelivered"}.get(row.delivery, row.delivery) or row.status.value
 
 
 def _check_campaign(asked: Desk, name: str | None) -> None:
@@ -8222,7 +8671,7 @@ def cmd_show(desk: Desktop) -> int:
     asked, wanted = Desk(database), _parse_name(desk.args.id)
     rows = asked.rows(wanted)
     number = wanted.number or (_e164_of(rows[0]) if rows else "")
-    person = _show_person(Inbox(database), number)
+    person = _show_person(database, number)
     if not any(person.values()):
         rows = _find_named(asked, desk.args.id)  # it says so if there is none
     shown = [{**_show_values(asked, row), **person} for row in rows]
@@ -8232,6 +8681,9 @@ def cmd_show(desk: Desktop) -> int:
         return 0
     for row, values in zip(rows, shown, strict=True):
         _print_message(desk, row, values)
+    for own in person["own_texts"]:
+        say(f"{own['created_at']} UTC  the box itself, {own['kind']}: {own['status']}")
+        say(f"    {own['body']}")
     for text in person["replies"]:
         _print_reply(desk, text)
     if stopped := person["opt_out"]:
@@ -8251,9 +8703,20 @@ def _name_values(names: Sequence[str], records: Iterable[Sequence[Any]]) -> list
     return [dict(zip(names, record, strict=True)) for record in records]
 
 
-def _show_person(inbox: Inbox, number: str) -> dict[str, Any]:
+def _show_person(database: Database, number: str) -> dict[str, Any]:
+    inbox = Inbox(database)
     stopped = _name_values(_OPT_OUT_KEYS, inbox.opt_outs(number))
     return {
+        "own_texts": [
+            {
+                "kind": kind,
+                "created_at": at,
+                "body": bubble.body,
+                "status": bubble.status.value,
+                "segments": _name_values(_SEGMENT_KEYS, Desk(database).segments(bubble.id)),
+            }
+            for kind, at, bubble in Desk(database).own_bubbles(number)
+        ],
         "replies": _name_values(_REPLY_KEYS, inbox.texts(unread=False, sender=number)),
         "opt_out": stopped[0] if stopped else None,
     }
@@ -8264,16 +8727,19 @@ def _print_reply(desk: Desktop, text: Mapping[str, Any]) -> None:
     asks = "" if text["request"] == "nothing" else f"  [{text['request']}]"
     if text["answers"] and not asks:
         asks = f"  [answers message {text['answers']}]"
-    body = (text["body"] or "(not readable)").replace("\n", "\n    ")
+    body = text["body"]
+    if body is None:
+        body = f"(not readable) {text['tpdu']}"
+    body = body.replace("\n", "\n    ")
     say(f"{at}  {text['sender']}{asks}: {body}")
 
 
 _SEGMENT_KEYS = (
     "sequence", "total", "status", "message_reference", "submitted_at", "answered_at",
-    "delivered_at", "error_message",
+    "delivered_at", "delivery", "error_message",
 )  # fmt: skip
 _EVENT_KEYS = ("at", "actor", "event", "detail")
-_REPLY_KEYS = ("id", "received_at", "sender", "body", "request", "read_at", "answers")
+_REPLY_KEYS = ("id", "received_at", "sender", "body", "request", "read_at", "answers", "tpdu")
 _OPT_OUT_KEYS = ("phone_number", "at", "words", "reason", "tier", "campaign")
 
 
@@ -8310,6 +8776,10 @@ def _describe_segment(segment: Mapping[str, Any]) -> str:
         words += f", reference {segment['message_reference']}"
     if segment["delivered_at"]:
         words += f", delivered {segment['delivered_at']} UTC"
+    elif segment["delivery"]:
+        words += {"trying": ", not delivered yet", "failed": ", not delivered"}.get(
+            segment["delivery"], f", {segment['delivery']}"
+        )
     return words + (f": {segment['error_message']}" if segment["error_message"] else "")
 
 
@@ -8346,6 +8816,7 @@ def _find_gates(desk: Desktop, database: Database, row: StoredRow) -> Iterator[t
     clock, modem = str(running.get("clock", "")), str(running.get("modem", "no modem yet"))
     yield "clock", clock if clock.startswith("not trusted") else ""
     yield "modem", "" if modem == "ready" or not running else modem
+    yield "storage", _NOT_LISTED if _NOT_LISTED in running.get("warnings", ()) else ""
 
 
 def cmd_status(desk: Desktop) -> int:
@@ -8415,6 +8886,9 @@ def _print_status(desk: Desktop, status: Mapping[str, Any], row: StoredRow | Non
     say(f"queue    {counts['scheduled']:,} scheduled, {counts['sent']:,} sent"
         f" ({status['sent_today']:,} today), {counts['failed']:,} failed,"
         f" {counts['cancelled']:,} cancelled")  # fmt: skip
+    if counts["delivered"] or counts["undelivered"]:
+        say(f"reports  {counts['delivered']:,} of the sent are delivered,"
+            f" {counts['undelivered']:,} will never be")  # fmt: skip
     same = (
         ""
         if status["copies_elsewhere"]
@@ -8834,17 +9308,77 @@ def _name_holders(device: str) -> Iterator[Fact]:
 
 
 def cmd_inbox(desk: Desktop) -> int:
-    """Show what came in, and mark it as read."""
-    database = desk.change()
-    inbox = Inbox(database)
-    texts = _name_values(_REPLY_KEYS, inbox.texts(desk.args.unread))
-    if desk.args.json:
+    """Show what came in, and mark it as read; with --follow, also what comes from now on."""
+    args = desk.args
+    inbox = Inbox(desk.change())
+    texts = _read_inbox(desk, inbox, 0)
+    notices = [text for text in texts if text["notice"]]
+    if args.json and not args.follow:
         say(json.dumps(texts, indent=1))
-    for text in [] if desk.args.json else texts:
-        _print_reply(desk, text)
-    if not texts and not desk.args.json:
+    elif not texts and not args.follow:
         say("No replies.")
-    inbox.mark_read(desk.now)
+    else:
+        for text in texts if args.json else [each for each in texts if not each["notice"]]:
+            _print_incoming(desk, text)
+        if notices and not args.json:
+            say("Notices, of short codes and names:")
+        for text in [] if args.json else notices:
+            _print_incoming(desk, text)
+    inbox.mark_read([text["id"] for text in texts], desk.now)
+    if args.follow:
+        _follow_inbox(desk, inbox, max((text["id"] for text in texts), default=0))
+    return 0
+
+
+def _read_inbox(desk: Desktop, inbox: Inbox, after: int) -> list[dict[str, Any]]:
+    """A notice: its sender is no number to which one could write."""
+    texts = _name_values(_REPLY_KEYS, inbox.texts(desk.args.unread, after=after))
+    return [
+        {**text, "notice": text["sender"] != "unknown" and not text["sender"].startswith("+")}
+        for text in texts
+    ]
+
+
+def _print_incoming(desk: Desktop, text: Mapping[str, Any]) -> None:
+    if desk.args.json:
+        say(json.dumps(text))
+    else:
+        _print_reply(desk, text)
+
+
+def _follow_inbox(desk: Desktop, inbox: Inbox, last: int) -> NoReturn:
+    """Print what comes in, as it comes, until a signal."""
+    clock = Waiting()
+    clock.catch_signals()
+    while True:
+        sys.stdout.flush()
+        clock.until(clock.monotonic() + 1)
+        for text in _read_inbox(desk, inbox, last):
+            _print_incoming(desk, text)
+            last = text["id"]
+            inbox.mark_read([last], tell_time(desk.database_path))
+
+
+def cmd_forget(desk: Desktop) -> int:
+    """Erase name, texts, replies and consent of a person; counts and the opt-out stay."""
+    args = desk.args
+    try:
+        number = parse_phone_number(args.number)
+    except ValueError as error:
+        raise UsageError(f'"{args.number}": {error}') from error
+    database = desk.change()
+    asked = Desk(database)
+    count = len(asked.rows(RowFilter(number=number)))
+    if not count and not any(_show_person(database, number).values()):
+        raise UsageError(f"nothing is known of {number}: smsbox list shows who is known")
+    if not ask_yes(f"{number}, {plural(count, 'message')}: this can't be undone.", args.yes):
+        return 1
+    with database.transaction():
+        if asked.is_under_way(number):
+            raise StoreError(f"a message to {number} is under way: try again when it is done")
+        asked.forget(number, desk.now, find_actor())
+    database.truncate_log()
+    say(f"{number} is forgotten; copies made before keep it until they are replaced.")
     return 0
 
 
@@ -9164,6 +9698,10 @@ def build_parser() -> argparse.ArgumentParser:
     restore.add_argument("--yes", action="store_true", help="do not ask for YES")
     inbox = add("inbox", cmd_inbox, "replies; marks them as read")
     inbox.add_argument("--unread", action="store_true")
+    inbox.add_argument("--follow", action="store_true", help="go on with what comes from now on")
+    forget = add("forget", cmd_forget, "erase a person's name and texts; counts, opt-out stay")
+    forget.add_argument("number", metavar="NUMBER")
+    forget.add_argument("--yes", action="store_true", help="do not ask for YES")
     optout = add("optout", cmd_optout, "who said stop: list, add, remove, import, export")
     optout.add_argument("action", choices=("list", "add", "remove", "import", "export"))
     optout.add_argument("number", nargs="?", metavar="NUMBER", help="or a CSV; -: stdin, stdout")
@@ -9191,6 +9729,7 @@ def _add_schedule(command: argparse.ArgumentParser) -> None:
     add("--yes", action="store_true", help="do not ask for YES")
     add("--long", action="store_true", help="allow a plan of more than 60 days")
     add("--skip-invalid", action="store_true", help="leave bad rows out and go on")
+    add("--require-consent", action="store_true", help="refuse rows without a consent_at")
     add("--rejects", metavar="FILE", help="write bad rows there as CSV, with the reason")
     add("--template", metavar="FILE", help="the text, with {column} fields")
     add("--map", action="append", default=[], type=_column_pair, metavar="FIELD=COLUMN",

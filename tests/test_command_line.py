@@ -480,6 +480,9 @@ def test_why_names_the_hours_the_service_the_clock_and_the_modem(
     path = box.database.with_name("box.db.status.json")
     path.write_text(json.dumps({**served, "clock": "not trusted: wait", "modem": "no network"}))
     assert list(shut_gates(box.run("why", "1").out)) == ["hours", "clock", "modem"]
+    unread = "it does not list what came in: nothing is sent until it does"
+    path.write_text(json.dumps({**served, "warnings": [unread]}))
+    assert list(shut_gates(box.run("why", "1").out)) == ["hours", "storage"]
     path.unlink()
     assert list(shut_gates(box.run("why", "1").out)) == ["hours", "service"]
 
@@ -698,7 +701,7 @@ def test_inbox_shows_each_reply_and_marks_it_as_read(box: Box) -> None:
     box.reply(None)
     out = box.run("inbox", "--unread").out
     assert out.splitlines() == [
-        f"11/09 10:00 AM  {ANA}  [stop]: Stop", f"11/09 10:00 AM  {ANA}: (not readable)"
+        f"11/09 10:00 AM  {ANA}  [stop]: Stop", f"11/09 10:00 AM  {ANA}: (not readable) "
     ]  # fmt: skip
     assert box.run("inbox", "--unread", "--json").value == []
     assert [each["body"] for each in box.run("inbox", "--json").value] == ["Stop", None]

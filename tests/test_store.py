@@ -604,16 +604,21 @@ def test_text_counts_as_delivered_once_all_its_segments_are(
     database: Database, way: Way, hand: Hand
 ) -> None:
     inbox = smsbox.Inbox(database)
+
+    def report(number: str, reference: int) -> int:
+        told = smsbox.Report(number, reference, smsbox.Delivery.DELIVERED, "", way.now, way.now)
+        assert inbox.add_report(f"{number} {reference}", told, way.now)
+        return inbox.match_reports(way.now)
+
     row_id = hand.insert("long")
     way.claim(row_id)
     for sequence in (1, 2):
         bubble = way.begin(row_id, sequence, 2)
         way.store.mark_segment_sent(bubble, sequence, 2, 40 + sequence, way.now)
-    assert inbox.mark_delivered(BEN, 41, way.now) is None
-    assert inbox.mark_delivered(ANA, 43, way.now) is None
-    assert inbox.mark_delivered(ANA, 41, way.now) is not None
+    assert report(BEN, 41) == report(ANA, 43) == 0
+    assert report(ANA, 41) == 1
     assert hand.bubbles(row_id, "delivered_at") == [None]
-    assert inbox.mark_delivered(ANA, 42, way.now) is not None
+    assert report(ANA, 42) == 1
     assert hand.bubbles(row_id, "delivered_at") == ["2025-11-09 18:00:00"]
 
 
