@@ -50,8 +50,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, fields, replace
 from datetime import date, datetime, time, timedelta, timezone
 from enum import Enum
-from functools import lru_cache
-from heapq import heappop, heappush
+from functools import cache, lru_cache
+from heapq import heappop, heappush, heapreplace
 from io import BufferedReader, BufferedWriter, BytesIO, TextIOWrapper
 from pathlib import Path
 from typing import (
@@ -1597,9 +1597,10 @@ def _read_cell(cells: Sequence[str], index: int) -> str:
 
 # === 4 Pacing ====================================================================================
 # When each message goes: business hours on local dates (so both nights of the clock change are
-# right) and those of the recipient, an interval drawn evenly, now and then a skip. plan() places a
-# new campaign, replan() moves what is late or asleep without a burst. It does not know the clock or the database: times and the
-# random source are arguments, and the same arguments give the same plan to the second.
+# right), those of the recipient too, an interval drawn evenly, now and then a skip. plan() places
+# a new campaign, replan() moves what is late or asleep without a burst. It does not know the clock
+# or the database: times and the random source are arguments, and the same arguments give the same
+# plan to the second.
 
 
 # The zones in which a North American area code may lie; one that lies in several stands in each.
@@ -1824,8 +1825,9 @@ class _Queues:
     def add(self, place: int, zones: Zones, at: datetime) -> None:
         """Let a message wait from a time on; places are added in their order."""
         key = self._key(zones, at)
-        self._waiting[key].append(place)
-        if len(self._waiting[key]) == 1:
+        waiting = self._waiting[key]
+        waiting.append(place)
+        if len(waiting) == 1:
             self._shut_until_open(key, at)
 
     def is_open(self, zones: Zones, at: datetime) -> bool:
@@ -1854,19 +1856,26 @@ class _Queues:
 
     def take(self, slot: datetime) -> int:
         """Take the first place that may have a slot which first_slot() gave."""
-        self.first_slot(slot)
-        key = heappop(self._open)[1]
-        place = self._waiting[key].popleft()
-        if self._waiting[key]:
-            heappush(self._open, (self._waiting[key][0], key))
+        if self._shut and self._shut[0][0] <= slot:
+            self.first_slot(slot)
+        place, key = self._open[0]
+        waiting = self._waiting[key]
+        waiting.popleft()
+        if waiting:
+            heapreplace(self._open, (waiting[0], key))
+        else:
+            heappop(self._open)
         return place
 
     def _key(self, zones: Zones, at: datetime) -> int:
-        key = self._keys.setdefault(zones, len(self._keys))
-        if key == len(self._waiting):
-            self._all_hours.append(hours_of(zones, self._hours, self._theirs))
-            self._waiting.append(deque())
-            self._windows.append(self._find_window(key, at))
+        key = self._keys.get(zones)
+        if key is None:
+            all_hours = hours_of(zones, self._hours, self._theirs)
+            if all_hours not in self._all_hours:
+                self._all_hours.append(all_hours)
+                self._waiting.append(deque())
+                self._windows.append(self._find_window(-1, at))
+            key = self._keys[zones] = self._all_hours.index(all_hours)
         return key
 
     def _find_window(self, key: int, at: datetime) -> tuple[datetime, datetime]:
@@ -1929,7 +1938,7 @@ def replan(
     free_from = at = _whole_second(earliest)  # for what can keep its time, and for what can't
     place, waiting, was_kept = 0, 0, False
 
-    def behind(slot: datetime) -> datetime:
+    def _behind(slot: datetime) -> datetime:
         gap = draw_gap(rng, pace)
         return _whole_second(slot + timedelta(seconds=gap.gap_s + gap.skip_s))
 
@@ -1938,7 +1947,7 @@ def replan(
         if slot is not None and (place == len(times) or slot < times[place]):
             moved[queues.take(slot)] = slot
             waiting -= 1
-            free_from = at = behind(slot)
+            free_from = at = _behind(slot)
             continue
         planned, there = times[place], zones[place] if zones else ()
         # Nobody who waits could have its time.
@@ -1946,7 +1955,7 @@ def replan(
         if keeps := is_free and queues.is_open(there, planned):
             free_from, was_kept = planned, True
         if was_kept and (waiting or not keeps):
-            at, was_kept = max(at, behind(free_from)), False
+            at, was_kept = max(at, _behind(free_from)), False
         if not keeps:
             at = max(at, planned)
             queues.add(place, there, at)
@@ -7599,14 +7608,21 @@ def _read_file(desk: Desktop) -> Reading:
     columns = dict(pair.split("=", 1) for pair in args.map)
     stem = "stdin" if args.file == "-" else Path(args.file).stem
 
-    def find_unreachable(number: PhoneNumber, zone: str) -> str:
+    @cache
+    def _explain_never(prefix: str, zone: str) -> str:
         try:
-            find_opening(number, zone, False, desk.now, desk.config)
+            find_opening(f"{prefix}0000000", zone, False, desk.now, desk.config)
         except ValueError as error:
             return str(error)
         return ""
 
-    order = ReadingOrder(stem, args.campaign, template, columns, find_unreachable)
+    order = ReadingOrder(
+        stem,
+        args.campaign,
+        template,
+        columns,
+        lambda number, zone: _explain_never(number[:5], zone),
+    )
     return read_campaign(_open_text(_read_bytes(args.file), args.file), order, segment_text)
 
 
