@@ -25,7 +25,7 @@ UTC = timezone.utc
 LOGIN = pwd.getpwuid(os.getuid()).pw_name
 PROGRAM = Path(smsbox.__file__).resolve()
 ANA, BEN = "+12135552313", "+12135552314"
-ALWAYS = '[business_hours]\nopens = "00:00"\ncloses = "24:00"\n'
+ALWAYS = '[business_hours]\nopens = "00:00"\ncloses = "24:00"\n[recipient_hours]\nenabled = false\n'
 ESCAPE = "\x1b[2J\x1b]0;owned\x07\u202e"
 READING = ["status", "list", "inbox", "show 1", "why 1", "optout list"]
 CHANGING = ["cancel 1", "reschedule 1 --by +30m", "retry 1", "release 1", "resume", "cancel --all"]
