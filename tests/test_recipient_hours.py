@@ -11,6 +11,8 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from test_command_line import Box as Operator
+from test_command_line import box as operator  # noqa: F401 (the fixture)
 from test_pacing import la, make_hours, make_pace
 from test_schedule import Desk, desk  # noqa: F401 (the fixture)
 from test_service import Box, box  # noqa: F401 (the fixture)
@@ -361,6 +363,24 @@ def test_other_recipient_hours_move_the_rows_that_lie_outside_them(evening: Box)
     evening.tables = {"recipient_hours": {"closes": "18:00"}}
     evening.serve(60)
     assert evening.row(row, "scheduled_for") == ("2025-11-10 17:00:00",)
+
+
+def test_send_and_why_name_the_recipient_s_hours_and_anyway_does_not_pass_them(
+    operator: Operator,  # noqa: F811
+) -> None:
+    noon = datetime.now(ZoneInfo("America/Los_Angeles")).hour < 12
+    span = ("20:00", "21:00") if noon else ("01:00", "02:00")
+    operator.config.write_text(
+        '[business_hours]\nopens = "00:00"\ncloses = "24:00"\n'
+        f'[recipient_hours]\nopens = "{span[0]}"\ncloses = "{span[1]}"\n'
+    )
+    for words in ((), ("--anyway",)):
+        told = operator.sentence("send", LOS_ANGELES, "Hi", *words, status=75)
+        assert "outside the recipient's hours in America/Los_Angeles" in told
+        assert ("which anyway does not pass" in told) is bool(words)
+        assert "add --anyway" not in told
+    operator.insert(-1)
+    assert "outside the recipient's hours" in operator.run("why", "1").out
 
 
 def test_settings_of_the_recipient_s_hours_are_in_force() -> None:
