@@ -52,6 +52,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, fields, replace
 from datetime import date, datetime, time, timedelta, timezone
 from enum import Enum
+from functools import cache, lru_cache
+from heapq import heappop, heappush, heapreplace
 from io import BufferedReader, BufferedWriter, BytesIO, TextIOWrapper
 from pathlib import Path
 from typing import (
@@ -73,6 +75,8 @@ if TYPE_CHECKING:
     import random
     import sqlite3
     from zoneinfo import ZoneInfo
+
+    Zones = tuple[ZoneInfo, ...]  # where a recipient may be; (): nobody knows
 
 VERSION = "1.0.0"
 
@@ -274,6 +278,16 @@ class StoredRow:
     anyway: bool
     attempts: int
     delivery: str  # '' while it is not known: a Delivery's word once it is sent
+    timezone: str = ""
+
+
+class Queued(NamedTuple):
+    """What of a waiting row its place in the queue depends on."""
+
+    id: MessageId
+    at: datetime
+    phone_number: str
+    timezone: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -590,6 +604,21 @@ def from_database_time(text: str) -> datetime:
     return datetime.fromisoformat(text).replace(tzinfo=UTC)
 
 
+@lru_cache(maxsize=1000)
+def find_zone(name: str) -> ZoneInfo:
+    """Find a zone by its name; ValueError for what is none, and for "EST", which has no summer.
+
+    >>> find_zone("America/New_York").key
+    'America/New_York'
+    """
+    from zoneinfo import ZoneInfo
+
+    with suppress(LookupError, ValueError, OSError):
+        if "/" in name or name == "UTC":
+            return ZoneInfo(name)
+    raise ValueError(f'"{name}" is no zone: write one like America/New_York')
+
+
 def mask(number: str) -> str:
     """Hide a phone number for the journal: the last four digits are left.
 
@@ -800,11 +829,13 @@ SETTINGS: tuple[Setting, ...] = (
             "days of the week"),
     Setting("business_hours", "closed_on", [], _read_dates, 'holidays, like ["2026-12-25"]'),
     Setting("recipient_hours", "enabled", True, _read_flag,
-            "keep to the recipient's hours too", in_force=False),
-    Setting("recipient_hours", "opens", "08:00", _read_time_of_day, "there", in_force=False),
-    Setting("recipient_hours", "closes", "21:00", _read_time_of_day, "there", in_force=False),
+            "keep to the recipient's hours too"),
+    Setting("recipient_hours", "opens", "08:00", _read_time_of_day,
+            "in every zone where the recipient may be"),
+    Setting("recipient_hours", "closes", "21:00", _read_time_of_day,
+            "in every zone where the recipient may be"),
     Setting("recipient_hours", "strict", False, _read_flag,
-            "Monday to Friday, 10 to 17, in every zone", in_force=False),
+            "Monday to Friday, 10 to 17, in every zone, and not on closed_on"),
     Setting("service", "database", "", _read_text,
             "empty: /var/lib/smsbox/smsbox.db if that folder exists, else in your home"),
     Setting("service", "poll_seconds", 10, _number(0.05, 60, "a number of seconds, 0.05 to 60"),
@@ -964,6 +995,8 @@ class ReadingOrder:
     template: str | None = None
     columns: Mapping[str, str] = field(default_factory=dict)  # --map: field -> header
     require_consent: bool = False
+    # Why somebody with this number and zone can never be written to; "" if they can.
+    find_unreachable: Callable[[PhoneNumber, str], str] = lambda number, timezone: ""
 
 
 @dataclass(slots=True)
@@ -1463,6 +1496,14 @@ class _RowReader:
             number = parse_phone_number(number_cell)
         except ValueError as error:
             complain("phone_number", number_cell, str(error))
+        zone = self._cell(cells, "timezone")
+        try:
+            if zone:
+                find_zone(zone)
+            if number and (wrong := self._order.find_unreachable(number, zone)):
+                complain("phone_number", number, wrong)
+        except ValueError as error:
+            complain("timezone", zone, str(error))
         text = self._read_text(cells, complain)
         consent_cell, consent_at = self._cell(cells, "consent_at"), ""
         try:
@@ -1635,9 +1676,106 @@ def _read_cell(cells: Sequence[str], index: int) -> str:
 
 # === 4 Pacing ====================================================================================
 # When each message goes: business hours on local dates (so both nights of the clock change are
-# right), an interval drawn evenly, now and then a skip. plan() places a new campaign, replan()
-# moves what is late without a burst. It does not know the clock or the database: times and the
-# random source are arguments, and the same arguments give the same plan to the second.
+# right), those of the recipient too, an interval drawn evenly, now and then a skip. plan() places
+# a new campaign, replan() moves what is late or asleep without a burst. It does not know the clock
+# or the database: times and the random source are arguments, and the same arguments give the same
+# plan to the second.
+
+
+# The zones in which a North American area code may lie; one that lies in several stands in each.
+# After the timezone data of Google's libphonenumber 9.0.43 (November 2026, IANA names of 2026f) and
+# the zones' own borders: an overlay lies where its elder does, Boise and Juneau are their
+# neighbours', the Caribbean islands on Puerto Rico's time are one, and parts that keep another
+# time are named (Labrador, the Magdalen Islands, Lloydminster, Phenix City in Alabama).
+# fmt: off
+_AREA_CODES: Mapping[str, str] = {
+    "America/New_York": (
+        "201 202 203 207 212 215 216 219 220 223 227 229 231 234 239 240 248 252 260 267 269 "
+        "270 272 276 283 301 302 304 305 313 315 317 321 324 326 329 330 332 334 336 339 347 "
+        "351 352 363 364 380 386 401 404 407 410 412 413 419 423 434 440 443 445 448 463 470 "
+        "472 475 478 484 502 508 513 516 517 518 540 551 561 567 570 571 574 582 585 586 603 "
+        "606 607 609 610 614 616 617 631 640 645 646 656 667 678 680 681 686 689 703 704 706 "
+        "716 717 718 724 727 728 732 734 740 743 754 757 762 765 770 771 772 774 781 786 802 "
+        "803 804 810 812 813 814 821 826 828 835 838 839 843 845 848 850 854 856 857 859 860 "
+        "862 863 864 865 878 904 906 908 910 912 914 917 919 929 930 934 937 941 943 947 948 "
+        "954 959 973 978 980 984 989"
+    ),
+    "America/Chicago": (
+        "205 210 214 217 218 219 224 225 228 235 251 254 256 262 270 274 281 308 309 312 314 "
+        "316 318 319 320 325 327 331 334 337 346 353 361 364 402 405 409 414 417 423 430 432 "
+        "447 448 464 469 479 501 504 507 512 515 531 534 539 557 563 572 573 574 580 601 605 "
+        "606 608 612 615 618 620 629 630 636 641 651 659 660 662 682 701 708 712 713 715 726 "
+        "730 731 737 763 769 773 779 785 806 812 815 816 817 830 832 847 850 870 872 901 903 "
+        "906 913 918 920 930 931 936 938 940 945 952 956 972 975 979 985"
+    ),
+    "America/Los_Angeles": (
+        "206 208 209 213 253 279 310 323 341 350 360 369 408 415 424 425 442 458 503 509 510 "
+        "530 541 559 562 564 619 626 628 650 657 661 669 702 707 714 725 738 747 760 775 805 "
+        "818 820 831 840 858 909 916 925 949 951 971 986"
+    ),
+    "America/Toronto": (
+        "226 249 263 273 289 343 354 365 367 382 416 418 437 438 450 468 514 519 548 579 581 "
+        "613 647 683 705 742 753 807 819 867 873 905 942"
+    ),
+    "America/Denver": (
+        "208 303 307 308 385 406 435 458 505 541 575 605 620 701 719 720 748 775 785 801 915 "
+        "928 970 983 986"
+    ),
+    "America/Puerto_Rico": (
+        "246 264 268 273 284 340 367 418 473 581 664 721 758 767 784 787 868 869 939"
+    ),
+    "America/Edmonton": "236 250 257 306 368 403 474 587 639 672 778 780 825 867",
+    "America/Halifax": "273 367 418 428 506 581 709 782 879 902",
+    "America/Winnipeg": "204 306 431 474 584 639 807 867",
+    "America/Vancouver": "236 250 257 604 672 778",
+    "America/Fort_Nelson": "236 250 257 672 778",
+    "America/Phoenix": "480 520 602 623 928",
+    "America/Regina": "306 474 639",
+    "America/Santo_Domingo": "809 829 849",
+    "America/Jamaica": "658 876",
+    "America/St_Johns": "709 879",
+    "America/Adak": "907",
+    "America/Anchorage": "907",
+    "America/Cayman": "345",
+    "America/Grand_Turk": "649",
+    "America/Nassau": "242",
+    "America/Panama": "807",
+    "America/Whitehorse": "867",
+    "Atlantic/Bermuda": "441",
+    "Pacific/Guam": "671",
+    "Pacific/Honolulu": "808",
+    "Pacific/Pago_Pago": "684",
+    "Pacific/Saipan": "670",
+}
+# fmt: on
+_CONTIGUOUS = "New_York Chicago Denver Phoenix Los_Angeles"  # of an area code that is not there
+
+
+def recipient_zones(number: str, said: str = "") -> Zones:
+    """Give the zones in which a recipient may be, all of which must be open; () if unknown.
+
+    said is the row's own zone (ValueError where it is none); without it the area code tells.
+
+    >>> [zone.key for zone in recipient_zones("+18505551234")]
+    ['America/New_York', 'America/Chicago']
+    """
+    return _find_zones(number[:5], said)
+
+
+@lru_cache(maxsize=1000)
+def name_zones(zones: Zones) -> str:
+    """Name zones, with spaces between."""
+    return " ".join(zone.key for zone in zones)
+
+
+@lru_cache(maxsize=4096)
+def _find_zones(prefix: str, said: str) -> Zones:
+    if said:
+        return (find_zone(said),)
+    if not prefix.startswith("+1"):
+        return ()
+    names = [name for name, codes in _AREA_CODES.items() if prefix[2:] in codes.split()]
+    return tuple(map(find_zone, names or [f"America/{name}" for name in _CONTIGUOUS.split()]))
 
 
 class Gap(NamedTuple):
@@ -1647,6 +1785,7 @@ class Gap(NamedTuple):
     skip_s: float
 
 
+@lru_cache(maxsize=4096)
 def opening_window(day: date, hours: BusinessHours) -> tuple[datetime, datetime] | None:
     """Give the open span [opens, closes) of a local date in UTC; None on a closed day.
 
@@ -1705,6 +1844,127 @@ def _draw_seconds(rng: random.Random, minutes: tuple[float, float]) -> float:
     return whole if low <= whole <= high else seconds
 
 
+def hours_of(
+    zones: Zones, hours: BusinessHours, theirs: RecipientHours | None, anyway: bool = False
+) -> tuple[BusinessHours, ...]:
+    """Give all hours that must be open for a recipient; with anyway the sender's are left out."""
+    ours = () if anyway else (hours,)
+    if theirs is None or not theirs.enabled:
+        return ours
+    opens, closes, days, closed_on = theirs.opens, theirs.closes, range(7), frozenset[date]()
+    if theirs.strict:
+        opens, closes, days, closed_on = 10 * 60, 17 * 60, range(5), hours.closed_on
+    return ours + tuple(
+        BusinessHours(zone, opens, closes, frozenset(days), closed_on) for zone in zones
+    )
+
+
+def may_write_to(
+    at: datetime, hours: BusinessHours, theirs: RecipientHours | None, zones: Zones
+) -> bool:
+    """Tell whether a message may begin: here, and in every zone where its recipient may be."""
+    return all(is_open(at, each) for each in hours_of(zones, hours, theirs))
+
+
+def common_window(
+    at: datetime, all_hours: Sequence[BusinessHours]
+) -> tuple[datetime, datetime] | None:
+    """Give the open span common to all hours that holds the instant, else the next one.
+
+    None where in a year there is no such instant.
+    """
+    last = at + timedelta(days=370)
+    while at < last:
+        windows = [window_at_or_after(at, each) for each in all_hours]
+        opens = max((window[0] for window in windows), default=at)
+        closes = min((window[1] for window in windows), default=last)
+        if opens < closes:
+            return opens, closes
+        at = opens  # nothing is common before the last of them opens
+    return None
+
+
+class _Queues:
+    """The messages that wait for a slot, by their places: one queue for each set of zones.
+
+    Whoever is asked goes by in time order, so each queue's span is found once a day. A recipient
+    whom no hour suits waits for the sender's: such a message is refused or held elsewhere.
+    """
+
+    def __init__(self, hours: BusinessHours, theirs: RecipientHours | None) -> None:
+        self._hours = hours
+        self._theirs = theirs
+        self._keys: dict[Zones, int] = {}
+        self._all_hours: list[tuple[BusinessHours, ...]] = []
+        self._waiting: list[deque[int]] = []
+        self._windows: list[tuple[datetime, datetime]] = []
+        self._open: list[tuple[int, int]] = []  # a heap of (first place, key)
+        self._shut: list[tuple[datetime, int]] = []  # a heap of (opening, key)
+
+    def add(self, place: int, zones: Zones, at: datetime) -> None:
+        """Let a message wait from a time on; places are added in their order."""
+        key = self._key(zones, at)
+        waiting = self._waiting[key]
+        waiting.append(place)
+        if len(waiting) == 1:
+            self._shut_until_open(key, at)
+
+    def is_open(self, zones: Zones, at: datetime) -> bool:
+        """Tell whether somebody in these zones may be written to."""
+        key = self._key(zones, at)
+        window = self._windows[key]
+        if at >= window[1]:
+            window = self._find_window(key, at)
+            if not self._waiting[key]:  # else it stands in a heap by its own window
+                self._windows[key] = window
+        return window[0] <= at
+
+    def first_slot(self, at: datetime) -> datetime | None:
+        """Give the first instant at which somebody who waits may be written to."""
+        while True:
+            while self._shut and self._shut[0][0] <= at:
+                key = heappop(self._shut)[1]
+                heappush(self._open, (self._waiting[key][0], key))
+            if not self._open:
+                return self._shut[0][0] if self._shut else None
+            key = self._open[0][1]
+            if at < self._windows[key][1]:
+                return at
+            heappop(self._open)
+            self._shut_until_open(key, at)
+
+    def take(self, slot: datetime) -> int:
+        """Take the first place that may have a slot which first_slot() gave."""
+        if self._shut and self._shut[0][0] <= slot:
+            self.first_slot(slot)
+        place, key = self._open[0]
+        waiting = self._waiting[key]
+        waiting.popleft()
+        if waiting:
+            heapreplace(self._open, (waiting[0], key))
+        else:
+            heappop(self._open)
+        return place
+
+    def _key(self, zones: Zones, at: datetime) -> int:
+        key = self._keys.get(zones)
+        if key is None:
+            all_hours = hours_of(zones, self._hours, self._theirs)
+            if all_hours not in self._all_hours:
+                self._all_hours.append(all_hours)
+                self._waiting.append(deque())
+                self._windows.append(self._find_window(-1, at))
+            key = self._keys[zones] = self._all_hours.index(all_hours)
+        return key
+
+    def _find_window(self, key: int, at: datetime) -> tuple[datetime, datetime]:
+        return common_window(at, self._all_hours[key]) or window_at_or_after(at, self._hours)
+
+    def _shut_until_open(self, key: int, at: datetime) -> None:
+        self._windows[key] = self._find_window(key, at)
+        heappush(self._shut, (self._windows[key][0], key))
+
+
 def plan(
     messages: Sequence[Message],
     start: datetime,
@@ -1712,25 +1972,25 @@ def plan(
     pace: Pace,
     hours: BusinessHours,
     after: datetime | None = None,
+    theirs: RecipientHours | None = None,
 ) -> list[ScheduledMessage]:
-    """Place messages in their order from start on.
+    """Place messages from start on; a slot goes to the first who may be written to then.
 
-    The first goes first_after_seconds after the start, or a drawn interval after `after` (the last
-    message of the queue before it). What would fall outside the hours goes to the next opening,
-    and nothing of its gap carries over.
+    The first slot is first_after_seconds after the start, or a drawn interval after `after` (the
+    last message of the queue before it). A slot that suits nobody moves to the first instant that
+    suits somebody, and nothing of its gap carries over.
     """
     planned: list[ScheduledMessage] = []
     at = start if after is None else after
-    window = window_at_or_after(at, hours)
+    queues = _Queues(hours, theirs)
     for place, message in enumerate(messages):
-        opens_plan = place == 0 and after is None
+        queues.add(place, recipient_zones(message.phone_number, message.timezone), at)
+    for count in range(len(messages)):
+        opens_plan = count == 0 and after is None
         gap = Gap(pace.first_after_seconds, 0) if opens_plan else draw_gap(rng, pace)
-        at = at + timedelta(seconds=gap.gap_s + gap.skip_s)
-        if at >= window[1]:
-            window = window_at_or_after(at, hours)
-        moved = at < window[0]
-        if moved:
-            at = window[0]
+        meant = at + timedelta(seconds=gap.gap_s + gap.skip_s)
+        at = queues.first_slot(meant) or meant
+        message, moved = messages[queues.take(at)], at > meant
         planned.append(
             ScheduledMessage(message, at.replace(microsecond=0), gap.gap_s, gap.skip_s, moved)
         )
@@ -1743,21 +2003,43 @@ def replan(
     rng: random.Random,
     pace: Pace,
     hours: BusinessHours,
+    theirs: RecipientHours | None = None,
+    zones: Sequence[Zones] = (),
 ) -> list[datetime]:
-    """Pace a late queue anew: same order, fresh intervals, in the hours.
+    """Pace a late queue anew: fresh intervals, in everyone's hours; give each its new time.
 
-    times are the planned times in order; the first goes at `earliest` or at the next opening. A row
-    is pushed only as far as needed: from the first that can keep its time on, all keep theirs.
+    times are the planned times in order, zones those of each recipient; the first goes at
+    `earliest` or at the next opening. A row is pushed only as far as needed: one that can keep its
+    time keeps it, and nothing is pulled forward.
     """
-    moved: list[datetime] = []
-    at = _whole_second(earliest)
-    for place, planned in enumerate(times):
-        slot = next_open(max(at, planned), hours)
-        if slot == planned:
-            return moved + list(times[place:])
-        moved.append(slot)
+    moved = list(times)
+    queues = _Queues(hours, theirs)
+    free_from = at = _whole_second(earliest)  # for what can keep its time, and for what can't
+    place, waiting, was_kept = 0, 0, False
+
+    def _behind(slot: datetime) -> datetime:
         gap = draw_gap(rng, pace)
-        at = _whole_second(slot + timedelta(seconds=gap.gap_s + gap.skip_s))
+        return _whole_second(slot + timedelta(seconds=gap.gap_s + gap.skip_s))
+
+    while waiting or place < len(times):
+        slot = queues.first_slot(at) if waiting else None
+        if slot is not None and (place == len(times) or slot < times[place]):
+            moved[queues.take(slot)] = slot
+            waiting -= 1
+            free_from = at = _behind(slot)
+            continue
+        planned, there = times[place], zones[place] if zones else ()
+        # Nobody who waits could have its time.
+        is_free = planned >= free_from and (slot is None or at < slot != planned)
+        if keeps := is_free and queues.is_open(there, planned):
+            free_from, was_kept = planned, True
+        if was_kept and (waiting or not keeps):
+            at, was_kept = max(at, _behind(free_from)), False
+        if not keeps:
+            at = max(at, planned)
+            queues.add(place, there, at)
+            waiting += 1
+        place += 1
     return moved
 
 
@@ -2840,7 +3122,7 @@ END;
 _ROW_COLUMNS = """s.id, s.phone_number, s.customer_name, s.message_content, s.scheduled_for,
     s.status, s.campaign_name, coalesce(s.campaign_message_id, ''), s.sent_at,
     coalesce(s.error_message, ''), coalesce(s.held_because, ''), s.anyway, s.attempts,
-    coalesce(s.delivery, '')"""
+    coalesce(s.delivery, ''), s.timezone"""
 _BUBBLE_COLUMNS = """id, scheduled_message_id, bubble, phone_number, body, status,
     coalesce(error_message, '')"""
 _FREE = """s.status = 'scheduled' AND s.held_because IS NULL
@@ -2917,6 +3199,7 @@ def _to_row(record: Sequence[Any]) -> StoredRow:
         anyway=bool(record[11]),
         attempts=int(record[12]),
         delivery=str(record[13]),
+        timezone=str(record[14]),
     )
 
 
@@ -4226,16 +4509,17 @@ class Desk:
             )[0]
         )
 
-    def queue_times(self, exclude_anyway: bool = False) -> list[tuple[MessageId, datetime]]:
+    def queue_times(self, exclude_anyway: bool = False) -> list[Queued]:
         """Give the free rows in sending order, without those that are begun."""
         anyway = "AND s.anyway = 0" if exclude_anyway else ""
         found = self.database.all(
-            f"SELECT s.id, s.scheduled_for FROM scheduled_messages s WHERE {_FREE} {anyway}"
+            "SELECT s.id, s.scheduled_for, s.phone_number, s.timezone"
+            f" FROM scheduled_messages s WHERE {_FREE} {anyway}"
             f" AND NOT (s.id IN (SELECT scheduled_message_id FROM messages"
             f" WHERE status IN ('queued', 'sending')) AND {_BEGUN})"
             " ORDER BY s.scheduled_for, s.id"
         )
-        return [(MessageId(row_id), _to_time(at)) for row_id, at in found]
+        return [Queued(MessageId(r[0]), _to_time(r[1]), str(r[2]), str(r[3])) for r in found]
 
     def last_scheduled(self) -> datetime | None:
         """Give the time of the last message in the queue, paused campaigns included."""
@@ -6340,29 +6624,49 @@ def repace(
         if last := last or store.last_sent_at():
             gap = draw_gap(rng, config.pacing)
             earliest = max(now, min(last, now) + timedelta(seconds=gap.gap_s))
-        times = replan([at for _, at in queue], earliest, rng, config.pacing, config.business_hours)
-        moves = [(row, new) for (row, old), new in zip(queue, times, strict=True) if new != old]
+        times = _replan_queue(queue, earliest, rng, config)
+        moves = [(row.id, new) for row, new in zip(queue, times, strict=True) if new != row.at]
         store.reschedule_many(moves, now, actor)
-    return len(moves), times[-1] if times else None
+    return len(moves), max(times, default=None)
 
 
-def describe_hours(hours: BusinessHours) -> str:
-    """Write business hours so that a change is seen."""
+def _replan_queue(
+    queue: Sequence[Queued], earliest: datetime, rng: random.Random, config: Config
+) -> list[datetime]:
+    """Give new times to waiting rows; one whose zone is none is held when it is due."""
+    zones = []
+    for row in queue:
+        try:
+            zones.append(zones_of(row.phone_number, row.timezone))
+        except ValueError:
+            zones.append(zones_of(row.phone_number, ""))
+    return replan(
+        [row.at for row in queue], earliest, rng, config.pacing, config.business_hours,
+        config.recipient_hours, zones,
+    )  # fmt: skip
+
+
+def zones_of(number: str, said: str) -> Zones:
+    """Give the zones of a stored row's recipient; ValueError where the row's own is none."""
+    with suppress(ValueError):
+        number = parse_stored_number(number)
+    return recipient_zones(number, said)
+
+
+def describe_hours(config: Config) -> str:
+    """Write the hours of the sender and of the recipients so that a change is seen."""
+    hours, theirs = config.business_hours, config.recipient_hours
     days, holidays = sorted(hours.days), sorted(map(str, hours.closed_on))
-    return f"{hours.timezone.key} {hours.opens}-{hours.closes} {days} {holidays}"
+    own = f"{hours.timezone.key} {hours.opens}-{hours.closes} {days} {holidays}"
+    return f"{own} {theirs.opens}-{theirs.closes} {theirs.strict}" if theirs.enabled else own
 
 
 def move_into_hours(database: Database, now: datetime, rng: random.Random, config: Config) -> int:
     """Move the free rows that lie outside the hours, and those behind them as far as needed."""
-    hours = config.business_hours
     with database.transaction():
         queue = Desk(database).queue_times(exclude_anyway=True)
-        times = [at for _, at in queue]
-        closed = [place for place, at in enumerate(times) if not is_open(at, hours)]
-        for place in closed:
-            if not is_open(times[place], hours):
-                times[place:] = replan(times[place:], times[place], rng, config.pacing, hours)
-        moves = [(row, new) for (row, old), new in zip(queue, times, strict=True) if new != old]
+        times = _replan_queue(queue, queue[0].at if queue else now, rng, config)
+        moves = [(row.id, new) for row, new in zip(queue, times, strict=True) if new != row.at]
         Store(database).reschedule_many(moves, now, "daemon")
     return len(moves)
 
@@ -6373,29 +6677,55 @@ def postpone(
 ) -> None:  # fmt: skip
     """Try a row again after its wait, in the hours and the pace; what is too near behind moves."""
     desk, store = Desk(database), Store(database)
-    hours, pace = config.business_hours, config.pacing
     later = now + timedelta(minutes=config.service.retry_minutes[row.attempts])
-    later = later if row.anyway else next_open(later, hours)
-    least = timedelta(minutes=pace.interval_minutes[0])
+    later = find_opening(row.phone_number, row.timezone, row.anyway, later, config)
+    least = timedelta(minutes=config.pacing.interval_minutes[0])
     with database.transaction():
-        queue = [each for each in desk.queue_times(exclude_anyway=True) if each[0] != row.id]
-        near = [at for _, at in queue if later - least < at <= later]
+        queue = [each for each in desk.queue_times(exclude_anyway=True) if each.id != row.id]
+        near = [each.at for each in queue if later - least < each.at <= later]
         if near and not row.anyway:
-            later = next_open(near[-1] + least, hours)
-        behind = [(row_id, at) for row_id, at in queue if at >= later]
-        times = replan([at for _, at in behind], later + least, rng, pace, hours)
-        pairs = zip(behind, times, strict=True)
-        moves = [(row_id, new) for (row_id, old), new in pairs if new != old]
+            later = near[-1] + least
+            later = find_opening(row.phone_number, row.timezone, False, later, config)
+        behind = [each for each in queue if each.at >= later]
+        times = _replan_queue(behind, later + least, rng, config)
+        moves = [(each.id, new) for each, new in zip(behind, times, strict=True) if new != each.at]
         store.reschedule_many(moves, now, "daemon")
         store.postpone(row, later, words, now)
 
 
+def find_opening(number: str, said: str, anyway: bool, at: datetime, config: Config) -> datetime:
+    """Give the first instant from a time on at which somebody may be written to.
+
+    anyway passes the sender's hours, never the recipient's. ValueError where no such instant
+    comes, or where the zone that the row names is none.
+    """
+    theirs = config.recipient_hours
+    zones = zones_of(number, said) if theirs.enabled else ()
+    window = common_window(at, hours_of(zones, config.business_hours, theirs, anyway))
+    if window is None:
+        raise ValueError(f"no hour is open both here and in {name_zones(zones)}")
+    return max(at, window[0])
+
+
+def explain_shut(number: str, said: str, anyway: bool, now: datetime, config: Config) -> str:
+    """Say why nobody may be written to at this time of day; "" if they may."""
+    try:
+        opens = find_opening(number, said, anyway, now, config)
+        zones = zones_of(number, said) if config.recipient_hours.enabled else ()
+    except ValueError as error:
+        return str(error)
+    if opens == now:
+        return ""
+    until = f"until {opens.astimezone(config.business_hours.timezone):%a %b %d %H:%M}"
+    if not anyway and not is_open(now, config.business_hours):
+        return f"outside the business hours {until}"
+    passed = ", which anyway does not pass" if anyway else ""
+    return f"outside the recipient's hours in {name_zones(zones)} {until}{passed}"
+
+
 def find_shut_gate(row: StoredRow, now: datetime, config: Config) -> str:
     """Say why a due row may not begin at this time of day; "" if it may."""
-    if row.anyway or is_open(now, config.business_hours):
-        return ""
-    opens = next_open(now, config.business_hours).astimezone(config.business_hours.timezone)
-    return f"outside the business hours until {opens:%a %b %d %H:%M}"
+    return explain_shut(row.phone_number, row.timezone, row.anyway, now, config)
 
 
 class Intake:
@@ -6526,22 +6856,26 @@ class Intake:
             readable = None if text.text is None else body
             if not self._inbox.add(pdu, number, readable, text.sent_at, asked, now):
                 return
-            touched = self._act_on(asked, number, body, now)
+            is_fresh = text.sent_at is None or now - text.sent_at <= _ANSWER_WITHIN
+            touched = self._act_on(asked, number, body, is_fresh, now)
         level = logging.WARNING if asked is Request.PERHAPS_STOP else logging.INFO
         logging.log(
             level, "reply from=%s asks=%s rows=%d", mask(number), asked.value.replace(" ", "-"),
             touched,
         )  # fmt: skip
 
-    def _act_on(self, asked: Request, number: str, body: str, now: datetime) -> int:
-        """Do what a text asks for, inside a transaction; give how many rows it touched."""
+    def _act_on(self, asked: Request, number: str, body: str, is_fresh: bool, now: datetime) -> int:
+        """Do what a text asks for, inside a transaction; give how many rows it touched.
+
+        What lay in the service centre while the box was off is not answered at some odd hour.
+        """
         stopped = self._store.opted_out_at(number)
         touched = 0
         if asked is Request.STOP:
             is_keyword = is_keyword_stop(body, self._words.stop_words)
             tier = "keyword" if is_keyword else "words"
             touched = self._inbox.opt_out(number, body, now, "daemon", tier=tier)
-            if not stopped:
+            if not stopped and is_fresh:
                 self._answer(asked, number, body, now)
             for *_, campaign in self._inbox.opt_outs(number):
                 pause_unwanted_campaign(self._database, campaign, now)
@@ -6549,7 +6883,7 @@ class Intake:
             touched = int(self._inbox.opt_in(number, now, "daemon", "START", only_keyword=True))
         elif asked is Request.HELP:
             day = now - timedelta(days=1)
-            if not stopped and not self._inbox.was_helped_since(number, day):
+            if not stopped and is_fresh and not self._inbox.was_helped_since(number, day):
                 self._answer(asked, number, body, now)
         elif asked is Request.PERHAPS_STOP:
             touched = self._inbox.hold_rows_of(number, "their reply may mean stop", now)
@@ -7242,6 +7576,11 @@ class Service:
 
     def _put_in_its_place(self, row: StoredRow, now: datetime) -> bool:
         """Move or hold a row that may not begin now; True if it was."""
+        try:
+            self._opening(row, now)
+        except ValueError as error:
+            self._hold(row, str(error), now)
+            return True
         late = now - row.scheduled_for
         if row.id == self._in_hand:  # whatever the clock was set to meanwhile
             late = timedelta(seconds=self._clock.monotonic() - self._claimed_at_s)
@@ -7255,10 +7594,8 @@ class Service:
             self._hold(row, "cut in half: a part was sent, the rest is late", now)
         elif row.anyway and is_late and not is_open(now, self._config.business_hours):
             self._hold(row, "late, and outside the business hours", now)
-        elif shut and begun:
-            opens = next_open(now, self._config.business_hours)
-            with self._database.transaction():
-                self._store.reschedule_many([(row.id, opens)], now, "daemon")
+        elif shut and (begun or row.anyway):
+            self._move_alone(row, begun, now)
             logging.info("message=%d goes on later: %s", row.id, shut)
         elif shut or (is_late and not begun and not row.anyway):
             moved, finish = repace(self._database, now, self._rng, self._config, "daemon")
@@ -7270,6 +7607,19 @@ class Service:
         else:
             return False
         return True
+
+    def _opening(self, row: StoredRow, at: datetime) -> datetime:
+        return find_opening(row.phone_number, row.timezone, row.anyway, at, self._config)
+
+    def _move_alone(self, row: StoredRow, begun: bool, now: datetime) -> None:
+        """Move a row that the queue's pace leaves alone to its opening; no two go at once then."""
+        opens = self._opening(row, now)
+        least = timedelta(minutes=self._config.pacing.interval_minutes[0])
+        with self._database.transaction():
+            for each in [] if begun else self._desk.queue_times():
+                if each.id != row.id and opens - least < each.at <= opens:
+                    opens = self._opening(row, each.at + least)
+            self._store.reschedule_many([(row.id, opens)], now, "daemon")
 
     def _hold(self, row: StoredRow, because: str, now: datetime) -> None:
         self._store.hold(row.id, because, now)
@@ -7454,13 +7804,13 @@ class Service:
 
     def _follow_hours(self) -> None:
         """The stored rows were planned for the hours and the zone of then."""
-        hours = describe_hours(self._config.business_hours)
+        hours = describe_hours(self._config)
         known = self._desk.get_state("hours")
         if hours == known:
             return
         if known:
             moved = move_into_hours(self._database, self._clock.now(), self._rng, self._config)
-            logging.info("the business hours have changed: %s moved", plural(moved, "message"))
+            logging.info("the hours have changed: %s moved", plural(moved, "message"))
         self._desk.set_state("hours", hours)
 
     def _hold_restored(self, now: datetime) -> None:
@@ -7828,6 +8178,11 @@ def show_time(at: datetime) -> str:
     return f"{at:%m/%d %I:%M %p}"
 
 
+def show_minutes(minutes: int) -> str:
+    """Write a time of day, given in minutes after midnight."""
+    return f"{minutes // 60}:{minutes % 60:02}"
+
+
 def show_span(span: tuple[float, float]) -> str:
     """Write a span of numbers: '4-7'."""
     return f"{span[0]:g}-{span[1]:g}"
@@ -7886,7 +8241,7 @@ def cmd_schedule(desk: Desktop) -> int:
         import random
 
         seed = random.SystemRandom().randrange(1_000_000)
-    reading = _read_file(args)
+    reading = _read_file(desk)
     if desk.has_database():
         _refuse_retired(Desk(desk.read()))
     _report_problems(args, reading)
@@ -7959,13 +8314,29 @@ def _open_text(data: bytes, name: str) -> TextIO:
     return TextIOWrapper(BytesIO(data), encoding=encoding, newline="")
 
 
-def _read_file(args: argparse.Namespace) -> Reading:
-    template = None
+def _read_file(desk: Desktop) -> Reading:
+    args, template = desk.args, None
     if args.template:
         template = _open_text(_read_bytes(args.template), args.template).read().rstrip("\r\n")
     columns = dict(pair.split("=", 1) for pair in args.map)
     stem = "stdin" if args.file == "-" else Path(args.file).stem
-    order = ReadingOrder(stem, args.campaign, template, columns, args.require_consent)
+
+    @cache
+    def _explain_never(prefix: str, zone: str) -> str:
+        try:
+            find_opening(f"{prefix}0000000", zone, False, desk.now, desk.config)
+        except ValueError as error:
+            return str(error)
+        return ""
+
+    order = ReadingOrder(
+        stem,
+        args.campaign,
+        template,
+        columns,
+        args.require_consent,
+        lambda number, zone: _explain_never(number[:5], zone),
+    )
     return read_campaign(_open_text(_read_bytes(args.file), args.file), order, segment_text)
 
 
@@ -8043,8 +8414,9 @@ def make_draft(
     after = queue.last_at if start is None and queue.last_at and queue.last_at > now else None
     begin = start or after or now
     planned = plan(
-        kept, begin, random.Random(seed), desk.config.pacing, desk.config.business_hours, after
-    )
+        kept, begin, random.Random(seed), desk.config.pacing, desk.config.business_hours, after,
+        desk.config.recipient_hours,
+    )  # fmt: skip
     seen = (queue.last_at, queue.known, queue.opted_out)
     if start is not None and planned:
         _refuse_busy_time(desk, planned, queue)
@@ -8138,6 +8510,7 @@ def print_plan_json(desk: Desktop, reading: Reading, draft: Draft, seed: int) ->
                 "bubbles": message.bubbles,
                 "segments": message.segments,
                 "encoding": message.encoding.value,
+                "timezone": name_zones(recipient_zones(message.phone_number, message.timezone)),
             }
         )
         write(("" if place == 0 else ",") + "\n" + line)
@@ -8177,6 +8550,8 @@ def print_plan(desk: Desktop, reading: Reading, draft: Draft, seed: int) -> None
         say_wrapped(f"[LEFT OUT] row {skipped.row} {skipped.phone_number}: {skipped.reason}")
     if draft.planned:
         _print_totals(desk, reading, draft)
+        if desk.config.recipient_hours.enabled:
+            _print_moved(draft)
         _print_texts(draft)
         _print_ucs2(draft)
         for words, rows in _find_bare_first_texts(desk, draft).items():
@@ -8189,6 +8564,10 @@ def print_plan(desk: Desktop, reading: Reading, draft: Draft, seed: int) -> None
 
 def _print_banner(desk: Desktop, reading: Reading, draft: Draft, seed: int) -> None:
     pace, hours, rule = desk.config.pacing, desk.config.business_hours, "=" * 79
+    theirs = desk.config.recipient_hours
+    there = f"{show_minutes(theirs.opens)} to {show_minutes(theirs.closes)}"
+    if theirs.strict:
+        there = "Monday to Friday, 10:00 to 17:00"
     names = Counter(each.message.campaign_name for each in draft.planned)
     named = ", ".join(f"{name} ({count})" for name, count in names.items()) or "-"
     low, high = (f"{chance * 100:g}" for chance in pace.skip_chance)
@@ -8198,9 +8577,9 @@ def _print_banner(desk: Desktop, reading: Reading, draft: Draft, seed: int) -> N
         ("Start", f"{desk.local(draft.start):%m/%d/%Y %I:%M:%S %p %Z}"),
         ("Intervals", f"{show_span(pace.interval_minutes)} minutes"),
         ("Skips", f"{low}-{high} % chance of an extra {show_span(pace.skip_minutes)} minutes"),
-        ("Hours", f"{hours.opens // 60}:{hours.opens % 60:02} to"
-                  f" {hours.closes // 60}:{hours.closes % 60:02} {hours.timezone}"
+        ("Hours", f"{show_minutes(hours.opens)} to {show_minutes(hours.closes)} {hours.timezone}"
                   f" (there it is {show_time(desk.local(desk.now))} now)"),
+        ("Recipient", f"{there} in every zone where they may be" if theirs.enabled else "-"),
         ("Dry run", "yes: nothing is stored or sent" if desk.args.dry_run else "no"),
         ("Seed", str(seed)),
         ("Not used", ", ".join(reading.unused) if reading.unused else "-"),
@@ -8234,6 +8613,30 @@ def _print_totals(desk: Desktop, reading: Reading, draft: Draft) -> None:
 def _count_left_out(draft: Draft) -> str:
     counts = Counter(each.reason for each in draft.skipped)
     return "; ".join(f"{plural(n, 'row')}: {reason}" for reason, n in counts.items())
+
+
+def _print_moved(draft: Draft) -> None:
+    """Say who was passed over for the recipient's hours, and for whom no zone is known."""
+    latest, moved, nowhere = 0, [], 0
+    for each in draft.planned:
+        message = each.message
+        zones = recipient_zones(message.phone_number, message.timezone)
+        nowhere += not zones
+        if message.row < latest:
+            local = (f"{show_time(each.scheduled_for.astimezone(z))} {z.key}" for z in zones)
+            moved.append(f"row {message.row}, {', '.join(local)}")
+        latest = max(latest, message.row)
+    if moved:
+        last = f"; the last {moved[-1]}" if len(moved) > 1 else ""
+        say_wrapped(
+            f"Moved:     {plural(len(moved), 'message')} behind later rows, into the recipient's"
+            f" hours: the first {moved[0]}{last}"
+        )
+    if nowhere:
+        say_wrapped(
+            f"WARNING: the zone of {plural(nowhere, 'number')} is not known: only your own hours"
+            " hold for them. Give their zones in a column timezone, like Europe/Berlin."
+        )
 
 
 def _print_texts(draft: Draft) -> None:
@@ -8458,8 +8861,8 @@ def cmd_reschedule(desk: Desktop) -> int:
     at = desk.local(first + shift)
     year = "" if at.year - desk.now.year in (0, 1) else f" {at.year}"
     done = f"Moved {plural(len(live), 'message')}; the first is due {show_time(at)}{year}."
-    if not is_open(at, desk.config.business_hours):
-        done += "\nThat is outside the business hours: it will go at the next opening."
+    if shut := find_shut_gate(min(rows, key=lambda row: row.scheduled_for), at, desk.config):
+        done += f"\nThat is {shut.partition(' until ')[0]}: it will go at the next opening."
     return _report_done(done, refused)
 
 
@@ -8575,12 +8978,9 @@ def cmd_send(desk: Desktop) -> int:
     text = unify_line_breaks(args.text).strip()
     if wrong := find_text_problem(text) or find_mark_problem(text):
         raise UsageError(f"the text: {wrong}")
-    hours = desk.config.business_hours
-    if not args.anyway and not is_open(desk.now, hours):
-        opens = desk.local(next_open(desk.now, hours))
-        raise StoreError(
-            f"it is outside the business hours until {show_time(opens)}: wait, or add --anyway"
-        )
+    if shut := explain_shut(number, "", args.anyway, desk.now, desk.config):
+        helps = not args.anyway and not explain_shut(number, "", True, desk.now, desk.config)
+        raise StoreError(f"it is {shut}: wait{', or add --anyway' if helps else ''}")
     database = desk.write()
     _refuse_retired(Desk(database))
     if stopped_at := Store(database).opted_out_at(number):

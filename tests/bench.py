@@ -60,6 +60,8 @@ bubble_gap_seconds = [0, 0]
 [business_hours]
 opens = "00:00"
 closes = "24:00"
+[recipient_hours]
+enabled = false
 [service]
 poll_seconds = {poll_s}
 [clock]

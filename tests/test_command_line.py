@@ -25,7 +25,8 @@ UTC = timezone.utc
 LOGIN = pwd.getpwuid(os.getuid()).pw_name
 PROGRAM = Path(smsbox.__file__).resolve()
 ANA, BEN = "+12135552313", "+12135552314"
-ALWAYS = '[business_hours]\nopens = "00:00"\ncloses = "24:00"\n'
+THEIRS_OFF = "[recipient_hours]\nenabled = false\n"
+ALWAYS = '[business_hours]\nopens = "00:00"\ncloses = "24:00"\n' + THEIRS_OFF
 ESCAPE = "\x1b[2J\x1b]0;owned\x07\u202e"
 READING = ["status", "list", "inbox", "show 1", "why 1", "optout list"]
 CHANGING = ["cancel 1", "reschedule 1 --by +30m", "retry 1", "release 1", "resume", "cancel --all"]
@@ -666,7 +667,7 @@ def test_send_stores_a_row_that_is_due_now(box: Box) -> None:
 
 def test_send_holds_to_the_hours_without_anyway_and_to_opt_outs_with_it(box: Box) -> None:
     other = f"{datetime.now() + timedelta(days=3):%a}".lower()
-    box.config.write_text(f'[business_hours]\ndays = ["{other}"]\n')
+    box.config.write_text(f'[business_hours]\ndays = ["{other}"]\n{THEIRS_OFF}')
     assert "--anyway" in box.sentence("send", ANA, "Hi", status=75)
     assert box.statuses() == []
     assert box.run("send", ANA, "Hi", "--anyway").status == 0

@@ -40,6 +40,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "bubble_gap_seconds": [0.05, 0.1],
     },
     "business_hours": {"opens": "00:00", "closes": "24:00"},
+    "recipient_hours": {"enabled": False},
     "service": {"poll_seconds": 0.2},
     "clock": {"require_trust": False},
 }

@@ -93,6 +93,7 @@ class LiveBox:
         self.database = folder / "smsbox.db"
         (folder / "config.toml").write_text(
             '[modem]\nport = "sim:"\n[business_hours]\nopens = "00:00"\ncloses = "24:00"\n'
+            "[recipient_hours]\nenabled = false\n"
             "[service]\npoll_seconds = 0.1\n[clock]\nrequire_trust = false\n"
             "[pacing]\nbubble_gap_seconds = [0, 0.1]\n"
         )

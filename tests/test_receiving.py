@@ -65,7 +65,8 @@ def test_stop_that_came_while_the_box_was_off_is_read_before_the_first_send(box:
     row = box.insert(ANA, "Hi")
     box.far.modem.stored[0] = deliver("Stop", ANA, NOON)
     box.serve()
-    assert (box.texts(), box.row(row)) == ([], ("cancelled", "the recipient said stop"))
+    assert "Hi" not in box.texts()
+    assert box.row(row) == ("cancelled", "the recipient said stop")
 
 
 def test_stop_without_a_notice_is_read_before_the_first_send_after_a_restart_of_the_modem(
@@ -78,7 +79,8 @@ def test_stop_without_a_notice_is_read_before_the_first_send_after_a_restart_of_
     row = box.insert(ANA, "Hi", in_s=31)
     box.after(30.5, restart)
     box.serve()
-    assert (box.texts(), box.row(row)[0]) == ([], "cancelled")
+    assert "Hi" not in box.texts()
+    assert box.row(row)[0] == "cancelled"
 
 
 def test_nothing_is_sent_until_the_storage_was_read_once(

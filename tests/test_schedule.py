@@ -423,7 +423,7 @@ def test_texts_that_bend_the_line_are_shown_as_they_are_written_not_as_they_stee
 
 MESSAGE_KEYS = [
     "row", "campaign_message_id", "phone_number", "customer_name", "scheduled_for", "gap_s",
-    "skip_s", "bubbles", "segments", "encoding",
+    "skip_s", "bubbles", "segments", "encoding", "timezone",
 ]  # fmt: skip
 OBJECT_KEYS = [
     "campaign", "seed", "start", "timezone", "messages", "rejected", "skipped", "segments",
@@ -456,6 +456,7 @@ def test_json_is_the_whole_plan_and_nothing_else(desk: Desk) -> None:
         "row": 2, "campaign_message_id": "A-7", "phone_number": "+12135551234",
         "customer_name": "Ana Torres", "scheduled_for": plan["first"], "gap_s": 60, "skip_s": 0,
         "bubbles": 2, "segments": 2, "encoding": "gsm7",
+        "timezone": "America/Los_Angeles",
     }  # fmt: skip
     assert (ben["row"], ben["campaign_message_id"]) == (3, "3")
     assert (ben["bubbles"], ben["segments"], ben["encoding"]) == (1, 3, "ucs2")
@@ -690,7 +691,9 @@ def test_command_of_a_long_plan_stores_it(desk: Desk) -> None:
 def test_without_a_start_the_command_names_the_seed_and_the_same_gaps_count_from_yes(
     desk: Desk,
 ) -> None:
-    desk.configure('[business_hours]\nopens = "00:00"\ncloses = "24:00"\n')
+    desk.configure(
+        '[business_hours]\nopens = "00:00"\ncloses = "24:00"\n[recipient_hours]\nenabled = false\n'
+    )
     desk.write("c.csv", many(8))
     shown = desk.schedule("c.csv", "--dry-run")
     command = printed_command(shown.out)
@@ -841,7 +844,7 @@ def next_autumn_night() -> date:
 def test_free_time_in_the_hour_that_comes_twice_is_accepted(desk: Desk) -> None:
     desk.configure(
         "[pacing]\nskip_chance = [0, 0]\ninterval_minutes = [5, 5]\n"
-        '[business_hours]\nopens = "00:00"\ncloses = "24:00"\n'
+        '[business_hours]\nopens = "00:00"\ncloses = "24:00"\n[recipient_hours]\nenabled = false\n'
     )
     desk.write("a.csv", many(8))
     desk.write("b.csv", many(8))
@@ -907,7 +910,9 @@ def test_start_at_the_end_of_all_time_is_a_usage_error(desk: Desk, start: str) -
 def test_start_in_the_missing_hour_is_an_error_and_in_the_repeated_hour_the_first(
     desk: Desk,
 ) -> None:
-    desk.configure('[business_hours]\nopens = "00:00"\ncloses = "24:00"\n')
+    desk.configure(
+        '[business_hours]\nopens = "00:00"\ncloses = "24:00"\n[recipient_hours]\nenabled = false\n'
+    )
     desk.write("c.csv", THREE)
     refused = desk.schedule("c.csv", "--dry-run", "--start", "2025-03-09 02:30")
     assert refused.status == 2
@@ -917,7 +922,9 @@ def test_start_in_the_missing_hour_is_an_error_and_in_the_repeated_hour_the_firs
 
 
 def test_start_is_meant_in_the_sender_s_zone(desk: Desk) -> None:
-    desk.configure('[business_hours]\ntimezone = "Europe/Berlin"\n')
+    desk.configure(
+        '[business_hours]\ntimezone = "Europe/Berlin"\n[recipient_hours]\nenabled = false\n'
+    )
     desk.write("c.csv", THREE)
     shown = desk.schedule("c.csv", "--dry-run", "--json", "--start", "2025-07-01 10:00")
     assert shown.object["timezone"] == "Europe/Berlin"

@@ -596,7 +596,7 @@ def test_next_row_is_the_first_that_is_free(
             free += [(due, row_id)] if campaign not in paused else []
     row = way.store.next_row()
     assert (row.id if row else None) == (min(free)[1] if free else None)
-    assert [row_id for row_id, _ in way.desk.queue_times()] == [each for _, each in sorted(free)]
+    assert [each.id for each in way.desk.queue_times()] == [each for _, each in sorted(free)]
     assert way.store.is_drained() is not bool(unheld)
 
 
