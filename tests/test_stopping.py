@@ -204,6 +204,19 @@ def test_confirmation_does_not_count_as_a_message_of_the_pace(box: Box) -> None:
     assert box.row(second, "sent_at") == ("2025-11-09 18:01:40",)
 
 
+@pytest.mark.parametrize(("age_min", "count"), [(4, 1), (6, 0)])
+@pytest.mark.parametrize("words", ["Stop", "Help"])
+def test_text_that_the_box_could_not_hear_for_long_is_obeyed_and_not_answered(
+    box: Box, words: str, age_min: int, count: int
+) -> None:
+    """The box was off; who wrote in the evening is not answered when it comes back at night."""
+    sent_at = box.play.now() - timedelta(minutes=age_min)
+    box.far.said += box.far.modem.receive(smsbox.encode_deliver(words, ANA, sent_at))
+    box.serve(600)
+    assert len(answers(box)) == len(box.texts()) == count
+    assert len(opt_outs(box)) == (words == "Stop")
+
+
 def test_second_stop_gets_no_second_confirmation(box: Box) -> None:
     for place in range(5):
         reply(box, "STOP", in_s=30 * place)
