@@ -8556,7 +8556,7 @@ def print_plan(desk: Desktop, reading: Reading, draft: Draft, seed: int) -> None
         _print_ucs2(draft)
         for words, rows in _find_bare_first_texts(desk, draft).items():
             shown = ", ".join(map(str, rows[:20])) + (", ..." if len(rows) > 20 else "")
-            say_wrapped(f"Warning:   {plural(len(rows), 'first message')} to a number {words}:"
+            say_wrapped(f"Warning:   {words} in {plural(len(rows), 'first message')} to a number:"
                         f" row{'s' if len(rows) > 1 else ''} {shown}")  # fmt: skip
     if desk.args.dry_run:
         _print_storing_command(desk, seed, draft.start)
@@ -8670,9 +8670,9 @@ def _find_bare_first_texts(desk: Desktop, draft: Draft) -> dict[str, list[int]]:
             continue
         known.add(message.phone_number)
         if name and simplify_reply(name) not in simplify_reply(text):
-            found.setdefault(f'does not name the sender "{name}"', []).append(message.row)
+            found.setdefault(f'the sender "{name}" is not named', []).append(message.row)
         if not names_way_to_stop(text):
-            found.setdefault("names no way to stop", []).append(message.row)
+            found.setdefault("no way to stop is named", []).append(message.row)
     return found
 
 

@@ -306,8 +306,8 @@ def test_preview_warns_of_first_messages_without_sender_or_way_to_stop(desk: Des
                        "2135552319,Eve,CAFÉ SOL: répondez ARRÊT\n")  # fmt: skip
     out = desk.run("schedule", file, "--dry-run").out
     warned = " ".join(out.split())
-    assert "1 first message to a number names no way to stop: row 2" in warned
-    assert '1 first message to a number does not name the sender "Café Sol": row 5' in warned
+    assert "no way to stop is named in 1 first message to a number: row 2" in warned
+    assert 'the sender "Café Sol" is not named in 1 first message to a number: row 5' in warned
     assert warned.count("first message") == 2
 
 
