@@ -1859,13 +1859,6 @@ def hours_of(
     )
 
 
-def may_write_to(
-    at: datetime, hours: BusinessHours, theirs: RecipientHours | None, zones: Zones
-) -> bool:
-    """Tell whether a message may begin: here, and in every zone where its recipient may be."""
-    return all(is_open(at, each) for each in hours_of(zones, hours, theirs))
-
-
 def common_window(
     at: datetime, all_hours: Sequence[BusinessHours]
 ) -> tuple[datetime, datetime] | None:
@@ -9333,7 +9326,8 @@ def cmd_backup(desk: Desktop) -> int:
                 size = copy.stat().st_size
             finally:
                 copy.unlink(missing_ok=True)
-    rows = len(Desk(database).rows(RowFilter()))
+    counts = Desk(database).count_by_status()
+    rows = sum(counts[status.value] for status in RowStatus)
     tell = complain if to_stdout else say
     tell(f"Copied {plural(rows, 'message')}, {size:,} bytes, to {args.file}.")
     if args.move:
