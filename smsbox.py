@@ -288,6 +288,7 @@ class Queued(NamedTuple):
     at: datetime
     phone_number: str
     timezone: str
+    message_content: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -816,11 +817,11 @@ SETTINGS: tuple[Setting, ...] = (
             "length of the extra pause"),
     Setting("pacing", "bubble_gap_seconds", [2, 6], _span(3_600, "numbers of seconds"),
             "between two bubbles of one message"),
-    Setting("pacing", "max_messages_per_day", 0, _CAP, "0: no limit", in_force=False),
-    Setting("pacing", "max_segments_per_day", 0, _CAP, "0: no limit", in_force=False),
-    Setting("pacing", "max_recipients_per_month", 0, _CAP, "0: no limit", in_force=False),
+    Setting("pacing", "max_messages_per_day", 0, _CAP, "0: no limit"),
+    Setting("pacing", "max_segments_per_day", 0, _CAP, "0: no limit"),
+    Setting("pacing", "max_recipients_per_month", 0, _CAP, "0: no limit"),
     Setting("pacing", "plan_month_starts_on", 1, _whole(1, 28),
-            "day on which the SIM's plan begins anew", in_force=False),
+            "day on which the SIM's plan begins anew"),
     Setting("business_hours", "timezone", "America/Los_Angeles", _read_zone, "the sender's zone"),
     Setting("business_hours", "opens", "09:00", _read_time_of_day, "first minute of the day"),
     Setting("business_hours", "closes", "20:00", _read_time_of_day,
@@ -995,6 +996,7 @@ class ReadingOrder:
     template: str | None = None
     columns: Mapping[str, str] = field(default_factory=dict)  # --map: field -> header
     require_consent: bool = False
+    max_segments: int = 0  # of one message; 0: no limit
     # Why somebody with this number and zone can never be written to; "" if they can.
     find_unreachable: Callable[[PhoneNumber, str], str] = lambda number, timezone: ""
 
@@ -1571,6 +1573,12 @@ class _RowReader:
                     f" most: put a {BUBBLE_MARK} into it",
                 )  # fmt: skip
                 return None
+        segments = sum(len(part.units) for part in parts)
+        if 0 < self._order.max_segments < segments:
+            complain(
+                "message_content", text[:40], explain_too_long(segments, self._order.max_segments)
+            )
+            return None
         ucs2 = any(part.encoding is Encoding.UCS2 for part in parts)
         return Message(
             row=row,
@@ -1580,7 +1588,7 @@ class _RowReader:
             campaign_name=campaign,
             campaign_message_id=self._cell(cells, "id") or str(row),
             bubbles=len(parts),
-            segments=sum(len(part.units) for part in parts),
+            segments=segments,
             encoding=Encoding.UCS2 if ucs2 else Encoding.GSM7,
             timezone=self._cell(cells, "timezone"),
             consent_source=self._cell(cells, "consent_source"),
@@ -1643,6 +1651,11 @@ def read_numbers(
         except ValueError as error:
             problems.append(Problem(row, header[place].strip(), cell, str(error)))
     return numbers, problems
+
+
+def explain_too_long(segments: int, limit: int) -> str:
+    """Say why a message that alone is more than a day's segments is never sent."""
+    return f"it needs {segments} segments and max_segments_per_day is {limit}: shorten it"
 
 
 def leave_out_known(
@@ -1877,6 +1890,83 @@ def common_window(
     return None
 
 
+class Share(NamedTuple):
+    """What a message takes of the budgets."""
+
+    phone_number: str
+    segments: int
+    messages: int = 1  # 0: of a text of the box itself
+
+
+class Budgets:
+    """What the SIM's plan has room for: messages and segments a day, recipients a plan month.
+
+    Days are the sender's; months begin on plan_month_starts_on. What was sent and what is planned
+    is spent alike; a number that is written to in a month again is no further recipient.
+    """
+
+    def __init__(self, pace: Pace, zone: ZoneInfo) -> None:
+        self.met: dict[str, list[date]] = {}  # limits that moved a message -> the days
+        self._pace = pace
+        limits = pace.max_messages_per_day, pace.max_segments_per_day, pace.max_recipients_per_month
+        self.is_limited = any(limits)
+        self._zone = zone
+        self._messages: Counter[date] = Counter()
+        self._segments: Counter[date] = Counter()
+        self._recipients: dict[date, set[str]] = {}
+
+    def spend(self, at: datetime, share: Share) -> None:
+        """Take a message's share of its day and its month."""
+        if not self.is_limited:
+            return
+        day = self._day(at)
+        self._messages[day] += share.messages
+        self._segments[day] += share.segments
+        self._recipients.setdefault(self._month(day), set()).add(share.phone_number)
+
+    def find_limit(self, at: datetime, share: Share) -> tuple[str, datetime] | None:
+        """Give the setting that leaves a message no room at a time, and when there may be some.
+
+        What alone is more than a day's segments is taken for a day's: it is refused elsewhere.
+        """
+        if not self.is_limited:
+            return None
+        pace, day = self._pace, self._day(at)
+        month = self._month(day)
+        most, known = pace.max_recipients_per_month, self._recipients.get(month, set())
+        if 0 < most <= len(known) and share.phone_number not in known:
+            next_month = self._month(month + timedelta(days=31))
+            return "max_recipients_per_month", self._midnight(next_month)
+        most = pace.max_segments_per_day
+        if 0 < pace.max_messages_per_day < self._messages[day] + share.messages:
+            name = "max_messages_per_day"
+        elif 0 < most < self._segments[day] + min(share.segments, most):
+            name = "max_segments_per_day"
+        else:
+            return None
+        return name, self._midnight(day + timedelta(days=1))
+
+    def find_room(self, at: datetime, share: Share) -> datetime:
+        """Give the first time from one on that has room for a message; note what was met."""
+        while limit := self.find_limit(at, share):
+            days = self.met.setdefault(limit[0], [])
+            if (day := self._day(at)) not in days:
+                days.append(day)
+            at = limit[1]
+        return at
+
+    def _day(self, at: datetime) -> date:
+        return at.astimezone(self._zone).date()
+
+    def _month(self, day: date) -> date:
+        starts_on = self._pace.plan_month_starts_on
+        in_month = day if day.day >= starts_on else day.replace(day=1) - timedelta(days=1)
+        return in_month.replace(day=starts_on)
+
+    def _midnight(self, day: date) -> datetime:
+        return _local_instant(day, 0, self._zone, fold=0)
+
+
 class _Queues:
     """The messages that wait for a slot, by their places: one queue for each set of zones.
 
@@ -1926,10 +2016,15 @@ class _Queues:
             heappop(self._open)
             self._shut_until_open(key, at)
 
-    def take(self, slot: datetime) -> int:
-        """Take the first place that may have a slot which first_slot() gave."""
+    def first(self, slot: datetime) -> int:
+        """Give the first place that may have a slot which first_slot() gave."""
         if self._shut and self._shut[0][0] <= slot:
             self.first_slot(slot)
+        return self._open[0][0]
+
+    def take(self, slot: datetime) -> int:
+        """Take the first place that may have a slot."""
+        self.first(slot)
         place, key = self._open[0]
         waiting = self._waiting[key]
         waiting.popleft()
@@ -1966,24 +2061,31 @@ def plan(
     hours: BusinessHours,
     after: datetime | None = None,
     theirs: RecipientHours | None = None,
+    budgets: Budgets | None = None,
 ) -> list[ScheduledMessage]:
     """Place messages from start on; a slot goes to the first who may be written to then.
 
     The first slot is first_after_seconds after the start, or a drawn interval after `after` (the
-    last message of the queue before it). A slot that suits nobody moves to the first instant that
-    suits somebody, and nothing of its gap carries over.
+    last message of the queue before it). A slot that suits nobody, or for whose message a budget
+    has no room, moves to the first instant that suits, and nothing of its gap carries over.
     """
     planned: list[ScheduledMessage] = []
     at = start if after is None else after
     queues = _Queues(hours, theirs)
     for place, message in enumerate(messages):
         queues.add(place, recipient_zones(message.phone_number, message.timezone), at)
+    budgets = budgets or Budgets(pace, hours.timezone)
+    shares = [Share(each.phone_number, each.segments) for each in messages]
     for count in range(len(messages)):
         opens_plan = count == 0 and after is None
         gap = Gap(pace.first_after_seconds, 0) if opens_plan else draw_gap(rng, pace)
         meant = at + timedelta(seconds=gap.gap_s + gap.skip_s)
         at = queues.first_slot(meant) or meant
-        message, moved = messages[queues.take(at)], at > meant
+        while (room_at := budgets.find_room(at, shares[queues.first(at)])) > at:
+            at = queues.first_slot(room_at) or room_at
+        place = queues.take(at)
+        budgets.spend(at, shares[place])
+        message, moved = messages[place], at > meant
         planned.append(
             ScheduledMessage(message, at.replace(microsecond=0), gap.gap_s, gap.skip_s, moved)
         )
@@ -1998,13 +2100,17 @@ def replan(
     hours: BusinessHours,
     theirs: RecipientHours | None = None,
     zones: Sequence[Zones] = (),
+    budgets: Budgets | None = None,
+    shares: Sequence[Share] = (),
 ) -> list[datetime]:
     """Pace a late queue anew: fresh intervals, in everyone's hours; give each its new time.
 
-    times are the planned times in order, zones those of each recipient; the first goes at
-    `earliest` or at the next opening. A row is pushed only as far as needed: one that can keep its
-    time keeps it, and nothing is pulled forward.
+    times are the planned times in order, zones those of each recipient, shares what each takes of
+    the budgets; the first goes at `earliest` or at the next opening. A row is pushed only as far
+    as needed: one that can keep its time keeps it, and nothing is pulled forward.
     """
+    budgets = budgets or Budgets(pace, hours.timezone)
+    shares = shares or [Share("", 1)] * len(times)
     moved = list(times)
     queues = _Queues(hours, theirs)
     free_from = at = _whole_second(earliest)  # for what can keep its time, and for what can't
@@ -2017,6 +2123,11 @@ def replan(
     while waiting or place < len(times):
         slot = queues.first_slot(at) if waiting else None
         if slot is not None and (place == len(times) or slot < times[place]):
+            first = queues.first(slot)
+            if (room_at := budgets.find_room(slot, shares[first])) > slot:
+                at = room_at
+                continue
+            budgets.spend(slot, shares[first])
             moved[queues.take(slot)] = slot
             waiting -= 1
             free_from = at = _behind(slot)
@@ -2024,8 +2135,10 @@ def replan(
         planned, there = times[place], zones[place] if zones else ()
         # Nobody who waits could have its time.
         is_free = planned >= free_from and (slot is None or at < slot != planned)
-        if keeps := is_free and queues.is_open(there, planned):
+        has_room = is_free and not budgets.find_limit(planned, shares[place])
+        if keeps := has_room and queues.is_open(there, planned):
             free_from, was_kept = planned, True
+            budgets.spend(planned, shares[place])
         if was_kept and (waiting or not keeps):
             at, was_kept = max(at, _behind(free_from)), False
         if not keeps:
@@ -2572,12 +2685,16 @@ opt(ed|ing)?( me| us)? out
 REMOVE (me|us|(my|this)( \w+)? NUMBER) (off|out)$
 REMOVE (me|us|(my|this)( \w+)? NUMBER) (off|out|from)( of)? (your|ur|this|the|any|all) LIST
 (remove|delete|erase) (me|us|(my|this)( \w+)? NUMBER|my)( from| off| out| now|$)
+REMOVE (me|us) (off|from)( the| your| ur| this| these)? SMS
 ^REMOVE (off|from) LIST
 (be (removed|deleted|taken off)|off( of)? (your|ur|this) LIST)
 (?<!you )(?<!u )NOT( ever)? ((call|or|and) )*TEXT( or \w+| to)* (me|us|this NUMBER)(?! LATER)
 (?<!you )(?<!u )NOT( ever)? ((call|or|and) )*TEXT (here|any\w*|more|again)(?! LATER)
 (can|could|would|will) YOU not TEXT
 (rather|prefer|appreciate|ask|asked|asking)( \w+){0,5} (not|didnt|dont|to stop)( to)? TEXTING
+(rather|prefer) not (to )?(receive|get|be sent)( \w+){0,3} SMS
+no need to keep TEXTING
+^enough (w|with|of)( \w+){0,2} SMS
 never call( \w+)? again
 no (more|mas)( of)?( these| your)? SMS
 ^(no more|no SMS|no mas)$
@@ -2589,7 +2706,7 @@ wrong (NUMBER|person|guy|man|lady|woman|girl|dude|contact)
 # Spanish
 ^(alto|parar|paren?|ya paren?(le)?|par[ae]n?le)( ya)?$
 ^(alto|basta) (ya )?no( \w+)*$
-(no|nunca) (me|nos|m) vuelv\w+ a ESCRIBIR
+(no|nunca)( me| nos| m)? vuelv\w+ a ESCRIBIR
 (no|nunca) (me|nos|m) (escriba|mande|envie|contacte|moleste|textee)[ns]?(?! LATER)
 no (quiero|deseo|quisiera) que (me|nos) ESCRIBIR(?! LATER)
 no (volver a )?(escribir|mandar|enviar|contactar|molestar|textear)(me|nos)(?! LATER)
@@ -2612,7 +2729,7 @@ equivocado de numero
 (veuillez|pouvez|merci|faut|voulez) (vous )?d?arreter$
 (?<!vous ne )(?<!tu ne )(m|me|nous) ?ECRIRE (plus|jamais|pas de SMS)
 ne plus (me |nous |etre |m )?m?(ECRIRE|recevoir)
-(veux|veut|souhaite|desire) (plus|pas)(?! (rater|manquer))( \w+){0,3} (SMS|m?ECRIRE)
+j?(veux|veut|souhaite|desire) (plus|pas)(?! (rater|manquer))( \w+){0,3} (SMS|m?ECRIRE)
 ^plus (de|aucun|jamais de) SMS
 (desabon\w+|desinscri\w+)
 (retir|enlev|supprim|effac|ray|sort|vir|ot|radi)(e|ez|er|es|ir|s) (moi|(mon|mes|ce) NUMBER)
@@ -4502,17 +4619,30 @@ class Desk:
             )[0]
         )
 
+    def spent(self, since: datetime) -> list[tuple[MessageId | None, datetime, str, int]]:
+        """Give (row, time, number, segments) of what may have been sent since a time, by the hour;
+        what the box itself wrote has no row."""
+        found = self.database.all(
+            "SELECT m.scheduled_message_id, min(g.submitted_at), m.phone_number, count(*)"
+            " FROM segments g JOIN messages m ON m.id = g.message_id"
+            " WHERE g.status <> 'failed' AND g.submitted_at >= ?"
+            " GROUP BY m.scheduled_message_id, m.phone_number, substr(g.submitted_at, 1, 13)"
+            " ORDER BY 2",
+            (to_database_time(since),),
+        )
+        return [(row_id, _to_time(at), str(number), n) for row_id, at, number, n in found]
+
     def queue_times(self, exclude_anyway: bool = False) -> list[Queued]:
         """Give the free rows in sending order, without those that are begun."""
         anyway = "AND s.anyway = 0" if exclude_anyway else ""
         found = self.database.all(
-            "SELECT s.id, s.scheduled_for, s.phone_number, s.timezone"
+            "SELECT s.id, s.scheduled_for, s.phone_number, s.timezone, s.message_content"
             f" FROM scheduled_messages s WHERE {_FREE} {anyway}"
             f" AND NOT (s.id IN (SELECT scheduled_message_id FROM messages"
             f" WHERE status IN ('queued', 'sending')) AND {_BEGUN})"
             " ORDER BY s.scheduled_for, s.id"
         )
-        return [Queued(MessageId(r[0]), _to_time(r[1]), str(r[2]), str(r[3])) for r in found]
+        return [Queued(MessageId(id_), _to_time(at), *map(str, rest)) for id_, at, *rest in found]
 
     def last_scheduled(self) -> datetime | None:
         """Give the time of the last message in the queue, paused campaigns included."""
@@ -6617,15 +6747,16 @@ def repace(
         if last := last or store.last_sent_at():
             gap = draw_gap(rng, config.pacing)
             earliest = max(now, min(last, now) + timedelta(seconds=gap.gap_s))
-        times = _replan_queue(queue, earliest, rng, config)
+        times = _replan_queue(queue, earliest, rng, config, find_budgets(database, now, config))
         moves = [(row.id, new) for row, new in zip(queue, times, strict=True) if new != row.at]
         store.reschedule_many(moves, now, actor)
     return len(moves), max(times, default=None)
 
 
 def _replan_queue(
-    queue: Sequence[Queued], earliest: datetime, rng: random.Random, config: Config
-) -> list[datetime]:
+    queue: Sequence[Queued], earliest: datetime, rng: random.Random, config: Config,
+    budgets: Budgets | None = None,
+) -> list[datetime]:  # fmt: skip
     """Give new times to waiting rows; one whose zone is none is held when it is due."""
     zones = []
     for row in queue:
@@ -6633,10 +6764,60 @@ def _replan_queue(
             zones.append(zones_of(row.phone_number, row.timezone))
         except ValueError:
             zones.append(zones_of(row.phone_number, ""))
+    shares = []
+    if budgets and budgets.is_limited:
+        shares = [count_share(row.phone_number, row.message_content) for row in queue]
     return replan(
         [row.at for row in queue], earliest, rng, config.pacing, config.business_hours,
-        config.recipient_hours, zones,
+        config.recipient_hours, zones, budgets, shares,
     )  # fmt: skip
+
+
+def count_share(number: str, text: str) -> Share:
+    """Give what a stored row takes of the budgets."""
+    with suppress(ValueError):
+        number = parse_stored_number(number)
+    bubbles = split_bubbles(unify_line_breaks(text))
+    return Share(number, sum(len(segment_text(bubble).units) for bubble in bubbles))
+
+
+def list_spent(database: Database, now: datetime) -> Iterator[tuple[datetime, Share]]:
+    """Give what was sent of the SIM's plan in the last plan month, oldest first.
+
+    A message that went on on another day counts as one, on its first.
+    """
+    known: set[MessageId | None] = {None}
+    for row_id, at, number, segments in Desk(database).spent(now - timedelta(days=32)):
+        yield at, Share(number, segments, 0 if row_id in known else 1)
+        known.add(row_id)
+
+
+def find_budgets(database: Database, now: datetime, config: Config) -> Budgets:
+    """Give the budgets with what was sent; what is only scheduled is not spent."""
+    budgets = Budgets(config.pacing, config.business_hours.timezone)
+    if budgets.is_limited:
+        for at, share in list_spent(database, now):
+            budgets.spend(at, share)
+    return budgets
+
+
+def find_limit(
+    database: Database, share: Share, now: datetime, config: Config
+) -> tuple[str, datetime] | None:
+    """Give the budget that leaves a message no room now; ValueError where it never has room."""
+    most = config.pacing.max_segments_per_day
+    if 0 < most < share.segments:
+        raise ValueError(explain_too_long(share.segments, most))
+    return find_budgets(database, now, config).find_limit(now, share)
+
+
+def explain_limit(limit: tuple[str, datetime] | None, config: Config) -> str:
+    """Say which budget is met, and until when; "" for none."""
+    if limit is None:
+        return ""
+    name, until = limit
+    local = until.astimezone(config.business_hours.timezone)
+    return f"{name} = {getattr(config.pacing, name)} is met until {local:%a %b %d}"
 
 
 def zones_of(number: str, said: str) -> Zones:
@@ -6658,7 +6839,8 @@ def move_into_hours(database: Database, now: datetime, rng: random.Random, confi
     """Move the free rows that lie outside the hours, and those behind them as far as needed."""
     with database.transaction():
         queue = Desk(database).queue_times(exclude_anyway=True)
-        times = _replan_queue(queue, queue[0].at if queue else now, rng, config)
+        budgets = find_budgets(database, now, config)
+        times = _replan_queue(queue, queue[0].at if queue else now, rng, config, budgets)
         moves = [(row.id, new) for row, new in zip(queue, times, strict=True) if new != row.at]
         Store(database).reschedule_many(moves, now, "daemon")
     return len(moves)
@@ -7569,8 +7751,13 @@ class Service:
 
     def _put_in_its_place(self, row: StoredRow, now: datetime) -> bool:
         """Move or hold a row that may not begin now; True if it was."""
+        begun = self._store.is_begun(row.id)
+        limit = None
         try:
             self._opening(row, now)
+            if not begun:
+                share = count_share(row.phone_number, row.message_content)
+                limit = find_limit(self._database, share, now, self._config)
         except ValueError as error:
             self._hold(row, str(error), now)
             return True
@@ -7578,8 +7765,7 @@ class Service:
         if row.id == self._in_hand:  # whatever the clock was set to meanwhile
             late = timedelta(seconds=self._clock.monotonic() - self._claimed_at_s)
         settings = self._config.service
-        begun = self._store.is_begun(row.id)
-        shut = find_shut_gate(row, now, self._config)
+        shut = find_shut_gate(row, now, self._config) or explain_limit(limit, self._config)
         is_late = late > timedelta(minutes=settings.late_after_minutes)
         if late > timedelta(days=settings.expire_after_days):
             self._hold(row, f"more than {settings.expire_after_days:g} days late", now)
@@ -7588,7 +7774,7 @@ class Service:
         elif row.anyway and is_late and not is_open(now, self._config.business_hours):
             self._hold(row, "late, and outside the business hours", now)
         elif shut and (begun or row.anyway):
-            self._move_alone(row, begun, now)
+            self._move_alone(row, begun, limit[1] if limit else now, now)
             logging.info("message=%d goes on later: %s", row.id, shut)
         elif shut or (is_late and not begun and not row.anyway):
             moved, finish = repace(self._database, now, self._rng, self._config, "daemon")
@@ -7604,9 +7790,9 @@ class Service:
     def _opening(self, row: StoredRow, at: datetime) -> datetime:
         return find_opening(row.phone_number, row.timezone, row.anyway, at, self._config)
 
-    def _move_alone(self, row: StoredRow, begun: bool, now: datetime) -> None:
+    def _move_alone(self, row: StoredRow, begun: bool, at: datetime, now: datetime) -> None:
         """Move a row that the queue's pace leaves alone to its opening; no two go at once then."""
-        opens = self._opening(row, now)
+        opens = self._opening(row, at)
         least = timedelta(minutes=self._config.pacing.interval_minutes[0])
         with self._database.transaction():
             for each in [] if begun else self._desk.queue_times():
@@ -8220,7 +8406,8 @@ class Draft(NamedTuple):
     skipped: list[Skipped]
     start: datetime
     queue: tuple[object, ...]  # what must not have changed when it is stored
-    written_to: frozenset[str] = frozenset()  # who knows the sender
+    written_to: frozenset[str]  # who knows the sender
+    limits: Mapping[str, list[date]]  # budgets that are met -> the days
 
 
 def cmd_schedule(desk: Desktop) -> int:
@@ -8240,7 +8427,8 @@ def cmd_schedule(desk: Desktop) -> int:
     _report_problems(args, reading)
     if reading.problems and not args.skip_invalid:
         if args.json:
-            print_plan_json(desk, reading, Draft([], reading.skipped, start or desk.now, ()), seed)
+            nothing = Draft([], reading.skipped, start or desk.now, (), frozenset(), {})
+            print_plan_json(desk, reading, nothing, seed)
         raise CampaignError(
             f"{plural(len(reading.rejected), 'row')} of {args.file} can't be taken and nothing was"
             " scheduled: mend them, or leave them out with --skip-invalid"
@@ -8328,6 +8516,7 @@ def _read_file(desk: Desktop) -> Reading:
         template,
         columns,
         args.require_consent,
+        desk.config.pacing.max_segments_per_day,
         lambda number, zone: _explain_never(number[:5], zone),
     )
     return read_campaign(_open_text(_read_bytes(args.file), args.file), order, segment_text)
@@ -8373,6 +8562,7 @@ class QueueView(NamedTuple):
     opted_out: frozenset[str]
     is_busy: Callable[[datetime, datetime], bool]
     written_to: frozenset[str] = frozenset()
+    spent: tuple[tuple[datetime, Share], ...] = ()  # of the budgets, by what is sent and planned
 
 
 def _look_at_queue(desk: Desktop, reading: Reading) -> QueueView:
@@ -8380,15 +8570,22 @@ def _look_at_queue(desk: Desktop, reading: Reading) -> QueueView:
     if not desk.has_database():
         return QueueView(None, frozenset(), frozenset(), lambda first, last: False)
     database = desk.read() if desk.args.dry_run else desk.write()
-    return _view_queue(database, reading)
+    return _view_queue(desk, database, reading)
 
 
-def _view_queue(database: Database, reading: Reading) -> QueueView:
+def _view_queue(desk: Desktop, database: Database, reading: Reading) -> QueueView:
     asked = Desk(database)
+    spent: list[tuple[datetime, Share]] = []
+    if Budgets(desk.config.pacing, desk.config.business_hours.timezone).is_limited:
+        spent += list_spent(database, desk.now)
+        spent += [
+            (row.scheduled_for, count_share(row.phone_number, row.message_content))
+            for row in asked.rows(RowFilter(status="scheduled"))
+        ]
     campaigns = {message.campaign_name for message in reading.messages}
     return QueueView(
         asked.last_scheduled(), asked.known_texts(sorted(campaigns)), asked.opted_out(),
-        asked.is_busy_between, asked.written_to(),
+        asked.is_busy_between, asked.written_to(), tuple(spent),
     )  # fmt: skip
 
 
@@ -8406,16 +8603,19 @@ def make_draft(
     now = desk.now.replace(microsecond=0) + timedelta(seconds=1 if desk.now.microsecond else 0)
     after = queue.last_at if start is None and queue.last_at and queue.last_at > now else None
     begin = start or after or now
+    budgets = Budgets(desk.config.pacing, desk.config.business_hours.timezone)
+    for at, share in queue.spent:
+        budgets.spend(at, share)
     planned = plan(
         kept, begin, random.Random(seed), desk.config.pacing, desk.config.business_hours, after,
-        desk.config.recipient_hours,
+        desk.config.recipient_hours, budgets,
     )  # fmt: skip
     seen = (queue.last_at, queue.known, queue.opted_out)
     if start is not None and planned:
         _refuse_busy_time(desk, planned, queue)
         seen = (None, queue.known, queue.opted_out)  # whether it is free is asked anew
     skipped = sorted([*reading.skipped, *skipped])
-    return Draft(planned, skipped, begin, seen, queue.written_to)
+    return Draft(planned, skipped, begin, seen, queue.written_to, budgets.met)
 
 
 def _refuse_busy_time(desk: Desktop, planned: list[ScheduledMessage], queue: QueueView) -> None:
@@ -8454,7 +8654,7 @@ def _store_draft(
     database = desk.write()
     fresh = replace(desk, now=tell_time(desk.database_path))
     with database.transaction():
-        again = make_draft(fresh, reading, start, seed, _view_queue(database, reading))
+        again = make_draft(fresh, reading, start, seed, _view_queue(desk, database, reading))
         if again.queue != draft.queue:
             return None
         if start is not None and start < fresh.now:
@@ -8518,6 +8718,8 @@ def print_plan_json(desk: Desktop, reading: Reading, draft: Draft, seed: int) ->
         "last": times[-1] if times else None,
         "duration_hours": round(lasts.total_seconds() / 3600, 2),
     }  # fmt: skip
+    if draft.limits:
+        tail["budgets_met"] = {name: list(map(str, met)) for name, met in draft.limits.items()}
     write("], " + json.dumps(tail)[1:] + "\n")
 
 
@@ -8597,6 +8799,9 @@ def _print_totals(desk: Desktop, reading: Reading, draft: Draft) -> None:
     cost = desk.config.cost
     price = f", {segments * cost.price_per_segment:,.2f} {cost.currency}"
     say(f"Segments:  {segments:,}{price if cost.price_per_segment else ''}")
+    for name, met in draft.limits.items():
+        on = ", ".join(f"{day:%a %m/%d}" for day in met)
+        say_wrapped(f"Budget:    {name} = {getattr(desk.config.pacing, name)} is met on {on}")
     if reading.rejected:
         say(f"Rejected:  {plural(len(reading.rejected), 'row')}, listed above")
     if draft.skipped:
@@ -8976,6 +9181,12 @@ def cmd_send(desk: Desktop) -> int:
         raise StoreError(f"it is {shut}: wait{', or add --anyway' if helps else ''}")
     database = desk.write()
     _refuse_retired(Desk(database))
+    try:
+        limit = find_limit(database, count_share(number, text), desk.now, desk.config)
+    except ValueError as error:
+        raise UsageError(f"the text: {error}") from error
+    if met := explain_limit(limit, desk.config):
+        raise StoreError(f"{met}: send it then, or raise that setting")
     if stopped_at := Store(database).opted_out_at(number):
         raise StoreError(f"{number} said stop on {stopped_at[:10]}: nothing is sent")
     row_id = Store(database).add_row(number, text, args.anyway, desk.now, find_actor())
@@ -9205,11 +9416,22 @@ def _find_gates(desk: Desktop, database: Database, row: StoredRow) -> Iterator[t
     due = f"due {show_time(desk.local(row.scheduled_for))}, in {show_wait(wait_s)}"
     yield "time", due if wait_s > 0 else ""
     yield "hours", find_shut_gate(row, desk.now, desk.config)
+    yield "budget", "" if done else _explain_budget(desk, database, row)
     yield "service", "" if running else "smsbox is not running: sudo systemctl start smsbox"
     clock, modem = str(running.get("clock", "")), str(running.get("modem", "no modem yet"))
     yield "clock", clock if clock.startswith("not trusted") else ""
     yield "modem", "" if modem == "ready" or not running else modem
     yield "storage", _NOT_LISTED if _NOT_LISTED in running.get("warnings", ()) else ""
+
+
+def _explain_budget(desk: Desktop, database: Database, row: StoredRow | None) -> str:
+    if row is None:
+        return ""
+    share = count_share(row.phone_number, row.message_content)
+    try:
+        return explain_limit(find_limit(database, share, desk.now, desk.config), desk.config)
+    except ValueError as error:
+        return str(error)
 
 
 def cmd_status(desk: Desktop) -> int:
@@ -9240,6 +9462,7 @@ def cmd_status(desk: Desktop) -> int:
     status["copies_elsewhere"] = copies.is_elsewhere()
     row = Store(database).next_row()
     status["next"] = _row_values(row) if row else None
+    status["budget"] = _explain_budget(desk, database, row)
     if desk.args.json:
         say(json.dumps(status, indent=1))
     else:
@@ -9273,6 +9496,8 @@ def _print_status(desk: Desktop, status: Mapping[str, Any], row: StoredRow | Non
         say(f"paused   {status['paused']}{mend}")
     for name, because in status["paused_campaigns"].items():
         say(f"paused   campaign {name}: {because}")
+    if status["budget"]:
+        say(f"budget   {status['budget']}")
     if row:
         at = show_time(desk.local(row.scheduled_for))
         say(f"next     {row.id} {row.customer_name} {row.phone_number} at {at}")
