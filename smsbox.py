@@ -3201,6 +3201,13 @@ BEGIN
             || iif(NEW.reason = '', '', ', ' || NEW.reason));
     UPDATE opt_outs SET actor = NULL WHERE phone_number = NEW.phone_number AND actor IS NOT NULL;
 END;
+-- What is not begun meets the opt-out when it is due.
+CREATE TRIGGER opt_out_amid_message AFTER INSERT ON opt_outs
+BEGIN
+    UPDATE scheduled_messages SET status = 'cancelled', error_message = 'the recipient said stop'
+    WHERE phone_number = NEW.phone_number AND status = 'scheduled' AND id IN
+        (SELECT scheduled_message_id FROM messages WHERE status IN ('queued', 'sending'));
+END;
 CREATE TRIGGER opt_out_removal_audited AFTER DELETE ON opt_outs
 BEGIN
     INSERT INTO events (at, actor, event, detail)
@@ -3216,6 +3223,7 @@ BEGIN
         (SELECT 1 FROM segments WHERE message_id = messages.id AND status = 'sending'));
     UPDATE scheduled_messages SET error_message = (
         SELECT sum(status IN ('sent', 'sending')) || ' of ' || count(*) || ' bubbles were sent'
+            || iif(NEW.error_message IS OLD.error_message, '', ': ' || NEW.error_message)
         FROM messages WHERE scheduled_message_id = NEW.id)
     WHERE id = NEW.id AND EXISTS (SELECT 1 FROM messages
         WHERE scheduled_message_id = NEW.id AND status IN ('sent', 'sending'));
@@ -3887,6 +3895,10 @@ class Store:
             " AND held_because IS NULL LIMIT 1"
         )
 
+    def owes_answers(self) -> bool:
+        """Tell whether a text of the box itself is queued."""
+        return bool(self.database.one(f"SELECT 1 FROM {_ANSWERS} LIMIT 1"))
+
     def last_sent_at(self) -> datetime | None:
         """Give the time of the last message sent."""
         found = self.database.one(
@@ -4244,6 +4256,12 @@ class Inbox:
         at = to_database_time(now)
         if campaign is None:
             campaign = self._last_message_to(number)[1]
+        cancelled = self.database.change(
+            "UPDATE scheduled_messages SET status = 'cancelled', updated_at = ?, actor = ?,"
+            " error_message = 'the recipient said stop'"
+            " WHERE phone_number = ? AND status = 'scheduled'",
+            (at, actor, number),
+        )
         self.database.change(
             # Ignored: a sender that is no number (nobody can write to it), and who is known,
             # unless START would have lifted it so far.
@@ -4254,12 +4272,7 @@ class Inbox:
             (number, at, words, reason, tier, campaign, actor),
         )
         self._cancel_answers(number, "help")
-        return self.database.change(
-            "UPDATE scheduled_messages SET status = 'cancelled', updated_at = ?, actor = ?,"
-            " error_message = 'the recipient said stop'"
-            " WHERE phone_number = ? AND status = 'scheduled'",
-            (at, actor, number),
-        )
+        return cancelled
 
     def opt_in(
         self, number: str, now: datetime, actor: str, reason: str, only_keyword: bool = False
@@ -7006,8 +7019,9 @@ class Intake:
     def _join_parts(self, now: datetime) -> None:
         """Read the long texts that are whole, and as far as they came those that stay cut."""
         for found in self._inbox.find_long_texts(now - _PARTS_WAIT):
+            decoded = [(sequence, decode_tpdu(pdu, "in")) for _, sequence, pdu in found]
             came = {sequence: pdu for _, sequence, pdu in found}
-            parts = {sequence: decode_tpdu(pdu, "in") for sequence, pdu in came.items()}
+            parts = dict(decoded)
             first = next(iter(parts.values()))
             total = first.concatenation[1] if first.concatenation else 0
             texts = [
@@ -7018,7 +7032,12 @@ class Intake:
                 texts = []
             whole = replace(first, text="".join(texts) if texts else None, concatenation=None)
             self._take_in_text(whole, "\n".join(came.values()), now)
-            self._inbox.mark_joined(part for part, _, _ in found)
+            # What is left over began another long text, of which nothing more came.
+            self._inbox.mark_joined(
+                part
+                for (part, *_), (place, read) in zip(found, decoded, strict=True)
+                if read.text == parts[place].text
+            )
 
     def _take_in_text(self, text: Tpdu, pdu: str, now: datetime) -> None:
         words = self._words
@@ -7644,7 +7663,8 @@ class Service:
 
     def _is_drained(self) -> bool:
         with suppress(StoreError):
-            return self._is_recovered and not self._owed and self._store.is_drained()
+            answers = bool(self._time.trusted_by) and self._store.owes_answers()
+            return not (answers or self._owed) and self._is_recovered and self._store.is_drained()
         return False
 
     def _hold_row_in_hand(self) -> None:
