@@ -4645,6 +4645,21 @@ class Desk:
         )
         return [(row_id, _to_time(at), str(number), n) for row_id, at, number, n in found]
 
+    def count_day(self, opens: datetime, closes: datetime) -> tuple[int, ...]:
+        """Count the rows sent and failed, bubbles unconfirmed, replies and opt-outs of a span."""
+        span = [to_database_time(opens), to_database_time(closes)]
+        counted = (
+            "scheduled_messages INDEXED BY rows_sent WHERE status = 'sent' AND sent_at",
+            "scheduled_messages WHERE status = 'failed' AND updated_at",
+            "segments WHERE status = 'unconfirmed' AND submitted_at",
+            "inbound WHERE received_at",
+            "opt_outs WHERE at",
+        )
+        return tuple(
+            int(self.database.one(f"SELECT count(*) FROM {rows} BETWEEN ? AND ?", span)[0])
+            for rows in counted
+        )
+
     def queue_times(self, exclude_anyway: bool = False) -> list[Queued]:
         """Give the free rows in sending order, without those that are begun."""
         anyway = "AND s.anyway = 0" if exclude_anyway else ""
@@ -6075,6 +6090,7 @@ class SystemdNotifier:
 
 # --- the lamps
 
+LAMP_NAMES = ("ready", "sending", "fault")
 _CYCLE_S = 3.0
 _BLIP_S = 0.08
 
@@ -6163,30 +6179,37 @@ class PatternLamps:
 
 
 def open_gpio_lamps(settings: LampSettings) -> PatternLamps | None:
-    """Take the lamps' pins through gpiozero; None where there are no lamps or no pins.
-
-    Nothing is imported when no lamp is configured. gpiozero's own blink() is not used: it goes on
-    in a thread of its own while the loop hangs.
-    """
-    pins = {
-        name: pin
-        for name in ("ready", "sending", "fault")
-        if (pin := cast("int | None", getattr(settings, name))) is not None
-    }
-    if not pins:
-        return None
+    """Take the lamps' pins; None where there are no lamps, or no pins, which is logged."""
     with _pin_library("no lamps"):
-        import gpiozero
-
-        leds = {
-            name: gpiozero.LED(pin, active_high=settings.active_high) for name, pin in pins.items()
-        }
-
-        def switch(name: str, lit: bool) -> None:
-            (leds[name].on if lit else leds[name].off)()
-
-        return PatternLamps(frozenset(leds), switch)
+        return take_gpio_lamps(settings)
     return None
+
+
+def take_gpio_lamps(settings: LampSettings) -> PatternLamps | None:
+    """Take the lamps' pins through gpiozero; None where no lamp is configured, nothing is imported
+    then. StoreError names the pin that can't be had.
+
+    gpiozero's own blink() is not used: it goes on in a thread of its own while the loop hangs.
+    """
+    pins = {name: getattr(settings, name) for name in LAMP_NAMES}
+    leds: dict[str, Any] = {}
+    for name, pin in pins.items():
+        if pin is None:
+            continue
+        try:
+            import gpiozero
+
+            leds[name] = gpiozero.LED(pin, active_high=settings.active_high)
+        except Exception as error:  # of whichever pin library is there
+            raise StoreError(
+                f"[lamps] {name} = {pin}: the pin can't be used ({printable(str(error))}): is it a"
+                " BCM number, in the group gpio, and free?"
+            ) from error
+
+    def switch(name: str, lit: bool) -> None:
+        (leds[name].on if lit else leds[name].off)()
+
+    return PatternLamps(frozenset(leds), switch) if leds else None
 
 
 @contextmanager
@@ -6407,6 +6430,7 @@ _UNCHANGED_FOR_S = 10.0
 _FAILURES_TO_PAUSE = 3
 _TROUBLES_TO_RESET = 3
 _HEAL_AFTER_S = 600.0  # without a network: the radio is reset, then the modem, ever more rarely
+_LASTING_S = 300.0  # a fault that lasts so long needs a person
 _KEY_PAUSE_S = 60.0  # the power key is pressed once a minute at the most
 _COPIES_EVERY_S = 3600.0
 _STEP_S = 2.0  # more than NTP slews between two looks
@@ -6461,6 +6485,8 @@ class Link:
         self._port: Port | None = None
         self._attached = False
         self._tries = 0  # failures since it was last ready
+        self._faulty_since: float | None = None
+        self._is_person_told = False
         self._troubles = 0  # refusals in a row that the modem is to blame for
         self._searching_since: float | None = None
         self._heal_after_s = _HEAL_AFTER_S
@@ -6514,7 +6540,7 @@ class Link:
 
     def attach_again(self, words: str) -> None:
         """Bring the modem into a known state before the next segment."""
-        logging.warning("modem: %s: attaching again", words)
+        logging.info("modem: %s: attaching again", words)
         self._attached = False
         self.words = words
         self.wake_at = 0.0
@@ -6586,7 +6612,7 @@ class Link:
             return
         self._key_pressed_at = now
         self.resets += 1
-        logging.warning("modem: silent at all baud rates: pressing its power key gpio=%d", pin)
+        logging.info("modem: silent at all baud rates: pressing its power key gpio=%d", pin)
         self._around.press_power_key(pin)
 
     # --- attaching
@@ -6647,8 +6673,8 @@ class Link:
 
     def _reset(self, modem: Modem, by_restart: bool) -> None:
         self.resets += 1
-        logging.warning("modem: %s resets=%d", "starting it anew" if by_restart else
-                        "switching its radio off and on", self.resets)  # fmt: skip
+        logging.info("modem: %s resets=%d", "starting it anew" if by_restart else
+                     "switching its radio off and on", self.resets)  # fmt: skip
         with suppress(ModemError):
             if not by_restart:
                 modem.reset_radio()
@@ -6676,12 +6702,21 @@ class Link:
 
     def _complain(self, fault: Fault, words: str, wait_s: float) -> None:
         self._settle(fault, words)
-        self.wake_at = self._around.clock.monotonic() + wait_s
+        now = self._around.clock.monotonic()
+        self.wake_at = now + wait_s
+        if self._faulty_since is None:
+            self._faulty_since = now
+        elif not self._is_person_told and now - self._faulty_since >= _LASTING_S:
+            self._is_person_told = True
+            logging.warning("modem: for %d minutes: %s", _LASTING_S / 60, words)
 
     def _settle(self, fault: Fault, words: str) -> None:
-        """Log a change of state once, not once a minute."""
+        """Log a change of state once, not once a minute; what may heal by itself needs nobody."""
+        if fault is Fault.NONE:
+            self._faulty_since, self._is_person_told = None, False
         if words != self.words:
-            level = logging.INFO if fault is Fault.NONE else logging.WARNING
+            heals = fault not in (Fault.SIM, Fault.ACCOUNT)
+            level = logging.INFO if heals else logging.WARNING
             who = self.modem.identity.operator if self.modem and fault is Fault.NONE else ""
             logging.log(level, "modem: %s%s", words, f" operator={who}" if who else "")
         self.fault, self.words = fault, words
@@ -7382,6 +7417,33 @@ class Face:
             self._around.lamps.show(state)
 
 
+class Diary:
+    """Says at closing time in one line how the day was."""
+
+    def __init__(self, hours: BusinessHours, database: Database) -> None:
+        self._hours = hours
+        self._desk = Desk(database)
+        self._store = Store(database)
+        self._day: tuple[datetime, datetime] | None = None
+
+    def tend(self, now: datetime) -> None:
+        """Write the line of the day that has closed since the last look."""
+        if self._day is None or now < self._day[0] - timedelta(days=1):  # the clock was set back
+            self._day = window_at_or_after(now, self._hours)
+        if now < self._day[1]:
+            return
+        day, counts = self._desk.count_day(*self._day), self._desk.count_by_status()
+        row = self._store.next_row()
+        after = (
+            f"{row.scheduled_for.astimezone(self._hours.timezone):%a %b %d %H:%M}" if row else "-"
+        )
+        logging.info(
+            "the day's end: sent=%d failed=%d unconfirmed=%d replies=%d opt-outs=%d; scheduled=%d"
+            " held=%d next=%s", *day, counts["scheduled"], counts["held"], after,
+        )  # fmt: skip
+        self._day = window_at_or_after(now, self._hours)
+
+
 class Copies:
     """Makes a copy of the database each day, and puts it into another folder too."""
 
@@ -7542,7 +7604,7 @@ class Outcomes:
     def _end(self, found: str, write: Callable[[], None]) -> None:
         unsettled = self._take()
         self._record(write)
-        logging.warning("settled %s: %s; %s", _place(unsettled), unsettled.words, found)
+        logging.info("settled %s: %s; %s", _place(unsettled), unsettled.words, found)
 
     def _give_up(self) -> Unsettled:
         unsettled = self._take()
@@ -7594,6 +7656,7 @@ class Service:
         self._is_recovered = False  # what a crash left is found before anything else is done
         self._outcomes = Outcomes(database, around.clock, self._link, self._record)
         self._streak = RefusalStreak()
+        self._diary = Diary(config.business_hours, database)
 
     # --- the loop
 
@@ -7632,6 +7695,7 @@ class Service:
             self._keep_the_plan()
         wake_at = self._send_what_is_due()
         if self._in_hand is None and self._time.trusted_by:
+            self._diary.tend(self._clock.now())
             self._copies.tend()
         is_open_now = is_open(self._clock.now(), self._config.business_hours)
         self._face.show(is_open_now, self._in_hand is not None)
@@ -7909,7 +7973,7 @@ class Service:
                 self._count_unconfirmed(unconfirmed)
             return False
         except Refused as refused:
-            logging.warning("refused %s: %s", place, refused)
+            logging.info("refused %s: %s", place, refused)
             doubted = None
             if refused.refusal is RefusalClass.MODEM:
                 said = f"{refused}, yet the SIM has counted it"
@@ -7955,6 +8019,7 @@ class Service:
                 self._link.blame(words)
         else:
             self._record(lambda: self._store.fail_bubble(bubble, sequence, words, now))
+            logging.warning("failed message=%s: %s", bubble.row_id or "of the box itself", words)
 
     def _may_retry(self, row: StoredRow | None) -> bool:
         return row is None or row.attempts < len(self._config.service.retry_minutes)
@@ -8279,10 +8344,23 @@ def find_actor() -> str:
         return str(os.getuid())
 
 
+def find_config(said: str | None) -> Path:
+    """Name the config: --config, $SMSBOX_CONFIG, else the appliance's."""
+    return Path(said or os.environ.get("SMSBOX_CONFIG") or DEFAULT_CONFIG)
+
+
+def read_change_time(path: Path) -> float:
+    """Give when a file was last changed, in seconds since 1970; 0 if there is none to see."""
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
+
+
 def load_config(said: str | None) -> Config:
     """Read the settings; a file that is named or exists and can't be read is a ConfigError."""
     named = said or os.environ.get("SMSBOX_CONFIG")
-    path = Path(named) if named else DEFAULT_CONFIG
+    path = find_config(said)
     try:
         text = path.read_bytes().decode()
     except FileNotFoundError as error:
@@ -9480,6 +9558,9 @@ def cmd_status(desk: Desktop) -> int:
     newest = copies.newest()
     status["last_copy"] = newest.stem.removeprefix("smsbox-") if newest else None
     status["copies_elsewhere"] = copies.is_elsewhere()
+    changed_at = read_change_time(Path(status.get("config", "")))
+    known = "config" in status and changed_at > 0
+    status["config_is_newer"] = known and changed_at != status["config_changed_at"]
     row = Store(database).next_row()
     status["next"] = _row_values(row) if row else None
     status["budget"] = _explain_budget(desk, database, row)
@@ -9490,7 +9571,11 @@ def cmd_status(desk: Desktop) -> int:
     if not served or status.get("modem") != "ready":
         return 2
     distrusts = str(status.get("clock", "")).startswith("not trusted")
-    waits = distrusts or any(counts[key] for key in ("held", "unconfirmed", "failed", "unread"))
+    waits = (
+        distrusts
+        or status["config_is_newer"]
+        or any(counts[key] for key in ("held", "unconfirmed", "failed", "unread"))
+    )
     return 1 if waits or status["paused"] or status["paused_campaigns"] else 0
 
 
@@ -9505,6 +9590,9 @@ def _print_status(desk: Desktop, status: Mapping[str, Any], row: StoredRow | Non
         for warning in status.get("warnings", ()):
             say(f"         {warning}")
         say(f"clock    {status.get('clock', '')!s}")
+        if status["config_is_newer"]:
+            say(f"config   {status['config']} has changed since smsbox read it:"
+                " sudo systemctl restart smsbox")  # fmt: skip
     else:
         say("service  not running: sudo systemctl start smsbox")
         if not desk.config.clock.require_trust:
@@ -9799,6 +9887,8 @@ def cmd_check(desk: Desktop) -> int:
         raise StoreError(
             "smsbox is running and has the modem: sudo systemctl stop smsbox, then check again"
         )
+    if args.lamps:
+        return _play_lamps(desk, served)
     if args.at:
         start_journal({}, debug=True)
     told = read_status_file(status_path(desk.database_path)) if served else {}
@@ -9816,10 +9906,33 @@ def cmd_check(desk: Desktop) -> int:
     return 2 if "fault" in levels else 1 if "warning" in levels else 0
 
 
+def _play_lamps(desk: Desktop, served: bool) -> int:
+    """Show each pattern for a while, with its name: which lamp is it, and do all of them light?"""
+    if served:
+        raise StoreError("smsbox is running and has the lamps: sudo systemctl stop smsbox first")
+    lamps = take_gpio_lamps(desk.config.lamps)
+    if lamps is None:
+        raise UsageError("no lamps are configured: put their BCM pins under [lamps] in the config")
+    clock = Waiting(lamps)
+    clock.catch_signals()
+    pins = desk.config.lamps
+    sending = "ready" if pins.sending is None else "sending"
+    shows = [("ready", each.value, LampState(each)) for each in Ready]
+    shows += [(sending, "a segment is with the modem", LampState(Ready.UNDER_WAY, sending=True))]
+    shows += [("fault", fault.value, LampState(Ready.IDLE, fault)) for fault in Fault]
+    for name, words, state in shows[:-1]:  # the last fault is none
+        if getattr(pins, name) is not None:
+            say(f"{name:<8} pin {getattr(pins, name):<3} {words}")
+            sys.stdout.flush()
+            lamps.show(state)
+            clock.until(clock.monotonic() + desk.args.lamps)
+    return 0
+
+
 def _check_config(desk: Desktop) -> Fact:
-    named = desk.args.config or os.environ.get("SMSBOX_CONFIG") or DEFAULT_CONFIG
-    found = Path(named).exists()
-    return Fact("ok", "config", f"{named} can be used" if found else "none: the defaults are used")
+    path = find_config(desk.args.config)
+    words = f"{path} can be used" if path.exists() else "none: the defaults are used"
+    return Fact("ok", "config", words)
 
 
 def _check_box(desk: Desktop, served: bool) -> Iterator[Fact]:
@@ -9868,7 +9981,7 @@ def _check_system(desk: Desktop, told: Mapping[str, Any]) -> Iterator[Fact]:
     for name in sorted(find_running(frozenset(mends))):
         yield Fact("warning", "others", f"{name} is running; {mends[name]}")
     lamps = desk.config.lamps
-    pins = [pin for pin in (lamps.ready, lamps.sending, lamps.fault) if pin is not None]
+    pins = [pin for name in LAMP_NAMES if (pin := getattr(lamps, name)) is not None]
     yield Fact("ok", "lamps", f"on pins {', '.join(map(str, pins))}" if pins else "none configured")
 
 
@@ -10167,8 +10280,10 @@ def cmd_run(desk: Desktop) -> int:
     clock = Waiting(lamps, notifier)
     clock.catch_signals()
     sources = desk.config.clock.sources
+    status, config = StatusFile(status_path(desk.database_path)), find_config(desk.args.config)
+    read = {"config": str(config.absolute()), "config_changed_at": read_change_time(config)}
     around = Surroundings(
-        clock, open_port, notifier, lamps, StatusFile(status_path(desk.database_path)).write,
+        clock, open_port, notifier, lamps, lambda words: status.write({**words, **read}),
         lambda: find_time_evidence(sources), lambda pin: press_power_key(pin, clock),
     )  # fmt: skip
     give_memory_back()
@@ -10380,6 +10495,8 @@ def _add_check(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
     add("--config", action="store_true", dest="only_config", help="only the config")
     add("--at", action="store_true", help="show the dialogue with the modem")
+    add("--lamps", type=_seconds, nargs="?", const=6.0, metavar="SECONDS",
+        help="play what the lamps can say, each for 6 seconds")  # fmt: skip
     add("--ussd", type=_ussd_code, metavar="CODE", help="ask the network, e.g. *100# for a balance")
     add("--json", action="store_true", help="for a script")
 
@@ -10427,6 +10544,12 @@ def _whole_number(text: str) -> int:
     if not (text.isascii() and text.isdigit() and int(text) > 0):
         raise argparse.ArgumentTypeError("write a whole number from 1 on")
     return int(text)
+
+
+def _seconds(text: str) -> float:
+    if not re.fullmatch(r"[0-9]{1,3}(\.[0-9]+)?", text) or not float(text):
+        raise argparse.ArgumentTypeError("write a number of seconds, like 6")
+    return float(text)
 
 
 def _ussd_code(text: str) -> str:
