@@ -895,8 +895,9 @@ def parse_config(tables: Mapping[str, object]) -> Config:
         try:
             sections[setting.section][setting.key] = setting.read(value)
         except ValueError as error:
+            shown = "not one" if setting.key == "sim_pin" else _show_toml(value)
             raise ConfigError(
-                f"[{setting.section}] {setting.key} is {_show_toml(value)}: write {error}"
+                f"[{setting.section}] {setting.key} is {shown}: write {error}"
             ) from error
     for name in ("business_hours", "recipient_hours"):
         if cast(int, sections[name]["opens"]) >= cast(int, sections[name]["closes"]):
@@ -6179,32 +6180,28 @@ class PatternLamps:
 
 
 def open_gpio_lamps(settings: LampSettings) -> PatternLamps | None:
-    """Take the lamps' pins; None where there are no lamps, or no pins, which is logged."""
-    with _pin_library("no lamps"):
+    """Take the lamps' pins; None where there are no lamps. A box without its pins still sends."""
+    try:
         return take_gpio_lamps(settings)
+    except StoreError as error:
+        logging.info("no lamps: %s", error)
     return None
 
 
 def take_gpio_lamps(settings: LampSettings) -> PatternLamps | None:
-    """Take the lamps' pins through gpiozero; None where no lamp is configured, nothing is imported
-    then. StoreError names the pin that can't be had.
+    """Take the lamps' pins through gpiozero; None, and nothing imported, where there are none.
 
-    gpiozero's own blink() is not used: it goes on in a thread of its own while the loop hangs.
+    StoreError names the pin that can't be had. gpiozero's own blink() is not used: it goes on in a
+    thread of its own while the loop hangs.
     """
-    pins = {name: getattr(settings, name) for name in LAMP_NAMES}
     leds: dict[str, Any] = {}
-    for name, pin in pins.items():
-        if pin is None:
-            continue
-        try:
-            import gpiozero
+    for name in LAMP_NAMES:
+        pin = getattr(settings, name)
+        if pin is not None:
+            with _pin_library(f"[lamps] {name} = {pin}"):
+                import gpiozero
 
-            leds[name] = gpiozero.LED(pin, active_high=settings.active_high)
-        except Exception as error:  # of whichever pin library is there
-            raise StoreError(
-                f"[lamps] {name} = {pin}: the pin can't be used ({printable(str(error))}): is it a"
-                " BCM number, in the group gpio, and free?"
-            ) from error
+                leds[name] = gpiozero.LED(pin, active_high=settings.active_high)
 
     def switch(name: str, lit: bool) -> None:
         (leds[name].on if lit else leds[name].off)()
@@ -6213,23 +6210,29 @@ def take_gpio_lamps(settings: LampSettings) -> PatternLamps | None:
 
 
 @contextmanager
-def _pin_library(lost: str) -> Iterator[None]:
-    """Whatever a pin library raises, a box without its pins still sends."""
+def _pin_library(setting: str) -> Iterator[None]:
+    """Whatever a pin library raises becomes a StoreError."""
     try:
         yield
     except Exception as error:
-        logging.info("%s: the pins can't be used (%s)", lost, printable(str(error)))
+        raise StoreError(
+            f"{setting}: the pin can't be used ({printable(str(error))}): is it a BCM number, free,"
+            " and are you in the group gpio?"
+        ) from error
 
 
 def press_power_key(pin: int, clock: Clock) -> None:
     """Hold a HAT's power key for two seconds."""
-    with _pin_library("no power key"):
-        import gpiozero
+    try:
+        with _pin_library(f"[modem] power_key_gpio = {pin}"):
+            import gpiozero
 
-        with gpiozero.OutputDevice(pin) as key:
-            key.on()
-            clock.until(clock.monotonic() + 2.0, interruptible=False)
-            key.off()
+            with gpiozero.OutputDevice(pin) as key:
+                key.on()
+                clock.until(clock.monotonic() + 2.0, interruptible=False)
+                key.off()
+    except StoreError as error:
+        logging.info("no power key: %s", error)
 
 
 # --- the journal, the status file, the lock
@@ -8366,13 +8369,25 @@ def load_config(said: str | None) -> Config:
     except FileNotFoundError as error:
         if named:
             raise ConfigError(f"there is no config at {path}: correct the path") from error
-        return parse_config({})
+        return parse_config(_read_credentials())
     except OSError as error:
         mend = "use sudo, or join the group smsbox"
         raise ConfigError(f"the config {path} can't be read ({error.strerror}): {mend}") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"the config {path} is not UTF-8: save it as UTF-8") from error
-    return parse_config(parse_toml(text, path))
+    tables, credentials = parse_toml(text, path), _read_credentials()
+    if credentials and isinstance(modem := tables.setdefault("modem", {}), dict):
+        tables["modem"] = modem if modem.get("sim_pin") else {**modem, **credentials["modem"]}
+    return parse_config(tables)
+
+
+def _read_credentials() -> dict[str, Any]:
+    """Read what the unit's LoadCredential= brings: a SIM's PIN that no group member may read."""
+    try:
+        pin = Path(os.environ["CREDENTIALS_DIRECTORY"], "sim_pin").read_text().strip()
+    except (KeyError, OSError, UnicodeDecodeError):
+        return {}
+    return {"modem": {"sim_pin": pin}} if pin else {}
 
 
 def parse_toml(text: str, path: Path) -> dict[str, Any]:
