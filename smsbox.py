@@ -4623,6 +4623,24 @@ class Desk:
         counts["undelivered"] = told.get("failed", 0) + told.get("expired", 0)
         return counts
 
+    def count_held(self) -> dict[str, int]:
+        """Count the held rows by their reason, the most first."""
+        return dict(
+            self.database.all(
+                f"SELECT held_because, count(*) FROM {_HELD} GROUP BY 1 ORDER BY 2 DESC, 1"
+            )
+        )
+
+    def last_bubble(self) -> tuple[str, datetime, int, int] | None:
+        """Give the last bubble that was sent: to whom, when, its place and how many there are."""
+        found = self.database.one(
+            "SELECT iif(s.customer_name = '', s.phone_number, s.customer_name), m.sent_at,"
+            " m.bubble, (SELECT count(*) FROM messages WHERE scheduled_message_id = s.id)"
+            " FROM messages m JOIN scheduled_messages s ON s.id = m.scheduled_message_id"
+            " WHERE m.status = 'sent' ORDER BY m.id DESC LIMIT 1"
+        )
+        return (str(found[0]), _to_time(found[1]), *found[2:]) if found else None
+
     def count_sent_since(self, at: datetime) -> int:
         """Count the messages sent since a time."""
         return int(
@@ -4760,13 +4778,16 @@ class Desk:
             for row_id, to in moves
         )
 
-    def pause_campaign(self, name: str, because: str | None, now: datetime) -> None:
+    def pause_campaign(
+        self, name: str, because: str | None, now: datetime, until: datetime | None = None
+    ) -> None:
         """Pause a campaign, or let it go on with None; inside the caller's transaction."""
         self.database.change(
             "INSERT INTO campaigns (name, created_at, paused_because) VALUES (?, ?, ?)"
             " ON CONFLICT (name) DO UPDATE SET paused_because = excluded.paused_because",
             (name, to_database_time(now), because),
         )
+        self.set_state(f"paused_until {name}", to_database_time(until) if until else "")
         if because is None:
             self.set_state(f"resumed {name}", to_database_time(now))
 
@@ -4777,6 +4798,17 @@ class Desk:
                 "SELECT name, paused_because FROM campaigns WHERE paused_because IS NOT NULL"
             )
         )
+
+    def find_ended_pauses(self, now: datetime) -> list[str]:
+        """Name the campaigns whose pause has an end that has come; "" is the box itself."""
+        found = self.database.all(
+            "SELECT name, paused_because FROM campaigns JOIN state"
+            " ON key = 'paused_until ' || name WHERE value <= ?1"
+            " UNION ALL SELECT '', (SELECT value FROM state WHERE key = 'paused_because')"
+            " FROM state WHERE key = 'paused_until' AND value <= ?1",
+            (to_database_time(now),),
+        )
+        return [name for name, because in found if (because or "").startswith("paused by ")]
 
     def campaign_names(self) -> list[str]:
         """Give the campaigns that have rows or were ever scheduled."""
@@ -6746,11 +6778,22 @@ def attach_guarded(modem: Modem, settings: ModemSettings, state: Desk) -> None:
 def pause_box(database: Database, because: str, clock: Clock, *, account: bool = False) -> None:
     """Let the box pause itself and say why; inside the caller's transaction."""
     state = Desk(database)
-    state.set_state("paused_because", because)
+    state.set_states({"paused_because": because, "paused_until": ""})
     if account:
         state.set_state("account_refused", "1")
     Store(database).add_event("paused", because, clock.now(), "daemon")
     logging.error("paused: %s; see to it, then smsbox resume", because)
+
+
+def resume(database: Database, campaign: str, now: datetime, actor: str) -> None:
+    """End the pause of a campaign, or of the box: ""; inside the caller's transaction."""
+    state = Desk(database)
+    if campaign:
+        state.pause_campaign(campaign, None, now)
+    else:
+        for key in ("paused_because", "paused_now", "paused_until", "account_refused", "tried_pin"):
+            state.set_state(key, "")
+    Store(database).add_event("resumed", campaign, now, actor)
 
 
 def pause_unwanted_campaign(database: Database, campaign: str, now: datetime) -> bool:
@@ -8050,12 +8093,23 @@ class Service:
     def _keep_the_plan(self) -> None:
         """Pace anew what a step of the clock, other hours or a restored copy have overthrown."""
         self._hold_restored(self._clock.now())
+        self._end_pauses(self._clock.now())
         if self._time.has_moved:
             self._follow_clock()
             self._time.has_moved = False
         if not self._knows_hours:
             self._follow_hours()
             self._knows_hours = True
+
+    def _end_pauses(self, now: datetime) -> None:
+        """A pause may have been given an end."""
+        ended = self._desk.find_ended_pauses(now)
+        for name in ended:
+            with self._database.transaction():
+                resume(self._database, name, now, "daemon")
+            logging.info("resumed: the end of the pause has come campaign=%s", name or "all")
+        if ended:
+            repace(self._database, now, self._rng, self._config, "daemon")
 
     def _follow_clock(self) -> None:
         """After a step the pace is kept by the clock that never jumps."""
@@ -9231,21 +9285,53 @@ def _repace(desk: Desktop, database: Database) -> tuple[int, datetime | None]:
 
 
 def cmd_pause(desk: Desktop) -> int:
-    """Pause the box or one campaign; it lasts over reboots."""
+    """Pause the box or one campaign; it lasts over reboots, and until --until if that is given."""
     database = desk.write()
     asked, args, actor = Desk(database), desk.args, find_actor()
-    because = f"paused by {actor}"
+    until = _parse_pause_end(desk)
+    shown = f" until {show_time(desk.local(until))}" if until else ""
+    because = f"paused by {actor}{shown}"
     with database.transaction():
         _check_campaign(asked, args.campaign)
+        held_by = asked.paused_campaigns().get(args.campaign) or asked.get_state("paused_because")
+        if held_by and not held_by.startswith("paused by "):
+            if until:
+                raise StoreError(f"it is paused for a reason of its own ({held_by}): see to that")
+            because = held_by
         if args.campaign:
-            asked.pause_campaign(args.campaign, because, desk.now)
+            asked.pause_campaign(args.campaign, because, desk.now, until)
         else:
-            asked.set_state("paused_because", asked.get_state("paused_because") or because)
-            asked.set_state("paused_now", "1" if args.now else "")
-        Store(database).add_event("paused", args.campaign or "", desk.now, actor)
+            asked.set_states({
+                "paused_because": because, "paused_now": "1" if args.now else "",
+                "paused_until": to_database_time(until) if until else "",
+            })  # fmt: skip
+        Store(database).add_event("paused", f"{args.campaign or ''}{shown}", desk.now, actor)
     waiting = len(asked.rows(RowFilter(status="scheduled", campaign=args.campaign)))
-    say(f"Paused. {plural(waiting, 'message')} wait; smsbox resume goes on.")
+    goes_on = "it goes on by itself" if until else "smsbox resume goes on"
+    say_wrapped(f"Paused{shown}. {_tell_last_sent(desk, asked)}; {waiting:,} wait: {goes_on}.")
     return 0
+
+
+def _parse_pause_end(desk: Desktop) -> datetime | None:
+    said = desk.args.until
+    if said is None:
+        return None
+    zone = desk.config.business_hours.timezone
+    try:
+        until = parse_local_time(said if ":" in said else f"{said} 00:00", zone)
+    except ValueError as error:
+        raise UsageError(f"--until: {error}") from error
+    if until <= desk.now:
+        raise UsageError(f"--until {said} has passed: name a time to come")
+    return until
+
+
+def _tell_last_sent(desk: Desktop, asked: Desk) -> str:
+    last = asked.last_bubble()
+    if last is None:
+        return "Nothing was sent yet"
+    name, at, place, total = last
+    return f"Last sent: {name}, {show_time(desk.local(at))}, bubble {place} of {total}"
 
 
 def cmd_resume(desk: Desktop) -> int:
@@ -9255,16 +9341,11 @@ def cmd_resume(desk: Desktop) -> int:
     _refuse_retired(asked)
     with database.transaction():
         _check_campaign(asked, args.campaign)
-        if args.campaign:
-            asked.pause_campaign(args.campaign, None, desk.now)
-        else:
-            for key in ("paused_because", "paused_now", "account_refused", "tried_pin"):
-                asked.set_state(key, "")
+        resume(database, args.campaign or "", desk.now, actor)
         if args.clock_is_right:
             for key in ("trusted_boot", "clock_word"):
                 asked.set_state(key, read_boot_id())
             Store(database).add_event("clock is right", "", desk.now, actor)
-        Store(database).add_event("resumed", args.campaign or "", desk.now, actor)
     moved, finish = _repace(desk, database)
     sent, left = (
         len(asked.rows(RowFilter(status=status, campaign=args.campaign)))
@@ -9566,6 +9647,7 @@ def cmd_status(desk: Desktop) -> int:
         "moved": bool(asked.get_state("retired")),
         "paused_campaigns": asked.paused_campaigns(),
         "counts": counts,
+        "held_by_reason": asked.count_held(),
         "sent_today": asked.count_sent_since(midnight),
         "open": is_open(desk.now, desk.config.business_hours),
     }
@@ -9637,6 +9719,10 @@ def _print_status(desk: Desktop, status: Mapping[str, Any], row: StoredRow | Non
     )
     last = f"the last of {status['last_copy']}" if status["last_copy"] else "none yet"
     say(f"copies   {last}{same}")
+    _print_what_awaits(counts, status["held_by_reason"])
+
+
+def _print_what_awaits(counts: Mapping[str, int], held: Mapping[str, int]) -> None:
     for key, mend in (
         ("held", "smsbox list --held"),
         ("failed", "smsbox list --status failed"),
@@ -9645,6 +9731,8 @@ def _print_status(desk: Desktop, status: Mapping[str, Any], row: StoredRow | Non
     ):
         if counts[key]:
             say(f"{key:<12} {counts[key]:,}: {mend}")
+            for because, count in held.items() if key == "held" else ():
+                say_wrapped(f"{count:>14,} {because}")
 
 
 # --- copies
@@ -10545,6 +10633,7 @@ def _add_changes(add: Callable[..., argparse.ArgumentParser]) -> None:
         command.add_argument("--yes", action="store_true", help="do not ask for YES")
     pause = add("pause", cmd_pause, "pause sending; the message in hand is finished")
     pause.add_argument("--now", action="store_true", help="stop before the next segment")
+    pause.add_argument("--until", metavar='"YYYY-MM-DD HH:MM"', help="go on by itself then")
     resume = add("resume", cmd_resume, "go on, paced anew")
     resume.add_argument("--clock-is-right", action="store_true", help="your word for this boot")
     for command in (pause, resume):
