@@ -8475,17 +8475,34 @@ def find_database(said: str | None, config: Config) -> Path:
 # --- small rendering
 
 
-def say(text: str = "") -> None:
-    """Answer the operator; what came from outside can't steer the terminal."""
-    print("\n".join(map(printable, text.split("\n"))))
+_COLOURS = {"good": "32", "warning": "33", "fault": "31"}  # ECMA-48, SGR
+
+
+def say(text: str = "", mood: str = "") -> None:
+    """Answer the operator; what came from outside can't steer the terminal.
+
+    mood: good, warning or fault colours the line on a terminal, unless NO_COLOR is set.
+    """
+    shown = "\n".join(map(printable, text.split("\n")))
+    if mood and sys.stdout.isatty() and not os.environ.get("NO_COLOR"):
+        shown = f"\x1b[{_COLOURS[mood]}m{shown}\x1b[0m"
+    print(shown)
+
+
+def find_width() -> int:
+    """Give how many columns a line may have: the terminal's, 79 where there is none."""
+    try:
+        return max(40, min(os.get_terminal_size(sys.stdout.fileno()).columns - 1, 119))
+    except (OSError, ValueError):
+        return 79
 
 
 def say_wrapped(text: str) -> None:
-    """Answer in lines that fit a terminal of 80 columns."""
+    """Answer in lines that fit the terminal."""
     import textwrap
 
     text = printable(text)
-    say(textwrap.fill(text, 79, subsequent_indent=" " * 11, break_on_hyphens=False))
+    say(textwrap.fill(text, find_width(), subsequent_indent=" " * 11, break_on_hyphens=False))
 
 
 def complain(text: str) -> None:
@@ -8896,7 +8913,7 @@ def print_plan(desk: Desktop, reading: Reading, draft: Draft, seed: int) -> None
     total = len(draft.planned)
     place_width = len(f"[{total}/{total}]")
     number_width = max((len(each.message.phone_number) for each in draft.planned), default=0)
-    name_width = 79 - 42 - place_width - number_width
+    name_width = max(5, find_width() - 42 - place_width - number_width)
     for place, each in enumerate(draft.planned, 1):
         message = each.message
         if each.skip_s and not each.opens_day:
@@ -8925,7 +8942,7 @@ def print_plan(desk: Desktop, reading: Reading, draft: Draft, seed: int) -> None
 
 
 def _print_banner(desk: Desktop, reading: Reading, draft: Draft, seed: int) -> None:
-    pace, hours, rule = desk.config.pacing, desk.config.business_hours, "=" * 79
+    pace, hours, rule = desk.config.pacing, desk.config.business_hours, "=" * find_width()
     theirs = desk.config.recipient_hours
     there = f"{show_minutes(theirs.opens)} to {show_minutes(theirs.closes)}"
     if theirs.strict:
@@ -8959,7 +8976,7 @@ def _print_totals(desk: Desktop, reading: Reading, draft: Draft) -> None:
     segments = sum(each.message.segments for each in planned)
     days = Counter(f"{desk.local(each.scheduled_for):%a %m/%d}" for each in planned)
     lasts = (last - first).total_seconds()
-    say("-" * 79)
+    say("-" * find_width())
     say(f"Duration:  {show_wait(lasts)}: from {show_time(first)} to {show_time(last)} ({first:%Z})")
     each_day = ", ".join(f"{day}: {count}" for day, count in days.items())
     say_wrapped(f"Messages:  {len(planned):,} on {plural(len(days), 'day')} ({each_day})")
@@ -9166,14 +9183,20 @@ def _confirm_many(desk: Desktop, rows: Sequence[StoredRow], what: str) -> bool:
 
 
 def _row_line(desk: Desktop, row: StoredRow) -> str:
+    import textwrap
+
     state = _state_of(row)
     at = row.sent_at if row.status is RowStatus.SENT and row.sent_at else row.scheduled_for
+    name = fit(row.customer_name, max(5, find_width() - 61))
     line = (
-        f"{row.id:>6} {fit(row.customer_name, 18)} {fit(row.phone_number, 13)}"
+        f"{row.id:>6} {name} {fit(row.phone_number, 13)}"
         f" {show_time(desk.local(at))} {state:<9} {fit(row.campaign_name, 12).rstrip()}"
     )
     why = row.held_because if state == "held" else row.error_message
-    return line.rstrip() + (f"\n       {why}" if why else "")
+    indent = " " * 7
+    lines = textwrap.wrap(printable(why), find_width(), initial_indent=indent,
+                          subsequent_indent=indent)  # fmt: skip
+    return "\n".join([line.rstrip(), *lines])
 
 
 # --- the commands
@@ -9433,7 +9456,8 @@ def cmd_list(desk: Desktop) -> int:
         say("No message is like that.")
     else:
         for row in rows:
-            say(_row_line(desk, row))
+            moods = {"failed": "fault", "held": "warning"}
+            say(_row_line(desk, row), moods.get(_state_of(row), ""))
     return 0
 
 
@@ -9588,7 +9612,8 @@ def cmd_why(desk: Desktop) -> int:
     for row in _find_named(asked, desk.args.id):
         say(f"Message {row.id} to {row.phone_number}, {row.status.value}:")
         for name, shut in _find_gates(desk, database, row):
-            say(f"  {'shut' if shut else 'open'}  {name:<10} {shut}".rstrip())
+            words = f"  {'shut' if shut else 'open'}  {name:<10} {shut}".rstrip()
+            say(words, "warning" if shut else "good")
     return 0
 
 
@@ -9683,24 +9708,25 @@ def _print_status(desk: Desktop, status: Mapping[str, Any], row: StoredRow | Non
         say(f"service  running (pid {status.get('pid', '?')})")
         say(f"modem    {status.get('modem', 'starting')!s}"
             + (f", {status['operator']}" if status.get("operator") else "")
-            + (f", signal {signal} dBm" if signal is not None else ""))  # fmt: skip
+            + (f", signal {signal} dBm" if signal is not None else ""),
+            "good" if status.get("modem") == "ready" else "fault")  # fmt: skip
         for warning in status.get("warnings", ()):
-            say(f"         {warning}")
+            say(f"         {warning}", "warning")
         say(f"clock    {status.get('clock', '')!s}")
         if status["config_is_newer"]:
             say(f"config   {status['config']} has changed since smsbox read it:"
-                " sudo systemctl restart smsbox")  # fmt: skip
+                " sudo systemctl restart smsbox", "warning")  # fmt: skip
     else:
-        say("service  not running: sudo systemctl start smsbox")
+        say("service  not running: sudo systemctl start smsbox", "fault")
         if not desk.config.clock.require_trust:
             say("clock    not watched: require_trust is false")
     opens = desk.local(next_open(desk.now, hours))
     say(f"hours    {'open' if status['open'] else f'closed until {show_time(opens)}'}")
     if status["paused"]:
         mend = "" if status["moved"] else ": smsbox resume goes on"
-        say(f"paused   {status['paused']}{mend}")
+        say(f"paused   {status['paused']}{mend}", "warning")
     for name, because in status["paused_campaigns"].items():
-        say(f"paused   campaign {name}: {because}")
+        say(f"paused   campaign {name}: {because}", "warning")
     if status["budget"]:
         say(f"budget   {status['budget']}")
     if row:
@@ -9730,7 +9756,7 @@ def _print_what_awaits(counts: Mapping[str, int], held: Mapping[str, int]) -> No
         ("unread", "replies: smsbox inbox"),
     ):
         if counts[key]:
-            say(f"{key:<12} {counts[key]:,}: {mend}")
+            say(f"{key:<12} {counts[key]:,}: {mend}", "warning")
             for because, count in held.items() if key == "held" else ():
                 say_wrapped(f"{count:>14,} {because}")
 
@@ -10004,7 +10030,7 @@ def cmd_check(desk: Desktop) -> int:
         say(json.dumps([fact._asdict() for fact in facts], indent=1))
     else:
         for fact in facts:
-            say(f"{fact.level:<8} {fact.name:<10} {fact.words}")
+            say(f"{fact.level:<8} {fact.name:<10} {fact.words}", fact.level.replace("ok", "good"))
     levels = {fact.level for fact in facts}
     return 2 if "fault" in levels else 1 if "warning" in levels else 0
 

@@ -7,11 +7,15 @@ import fcntl
 import io
 import json
 import os
+import pty
 import pwd
 import sqlite3
+import struct
 import subprocess
 import sys
+import termios
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import datetime, timedelta, timezone
 from itertools import pairwise
 from pathlib import Path
@@ -733,3 +737,42 @@ def test_operator_s_word_on_the_clock_holds_for_this_boot(box: Box) -> None:
         (smsbox.read_boot_id(),)
     ]
     assert ("clock is right",) in box.sql("SELECT event FROM events")
+
+
+# --- on a terminal
+
+
+def on_terminal(box: Box, *words: str, columns: int = 100, **environment: str) -> str:
+    """Run a command on a terminal of that width; give what it shows."""
+    desk_end, screen = pty.openpty()
+    fcntl.ioctl(screen, termios.TIOCSWINSZ, struct.pack("HHHH", 30, columns, 0, 0))
+    process = subprocess.Popen(
+        [sys.executable, smsbox.__file__, *box.words(*words)], stdin=screen, stdout=screen,
+        stderr=screen, env={"PATH": os.environ["PATH"], **environment},
+    )  # fmt: skip
+    os.close(screen)
+    shown = b""
+    with suppress(OSError):  # Linux: the other side is closed
+        while octets := os.read(desk_end, 65536):
+            shown += octets
+    os.close(desk_end)
+    process.wait(20)
+    return shown.decode().replace("\r\n", "\n")
+
+
+def test_colours_are_only_for_a_terminal_and_never_with_no_color(box: Box) -> None:
+    box.insert(held_because="they have replied")
+    box.insert(customer_name="Ana \x1b[31m")
+    assert on_terminal(box, "list").count("\x1b[") == 2  # on and off, of the held one alone
+    assert "\x1b[31m" in on_terminal(box, "status")
+    assert "\x1b" not in on_terminal(box, "list", NO_COLOR="1")
+    assert "\x1b" not in box.run("list").out
+
+
+@pytest.mark.parametrize("columns", [60, 80, 120])
+def test_lines_fit_the_terminal(box: Box, columns: int) -> None:
+    box.insert(customer_name="Maximiliana Featherstonehaugh-Cholmondeley the elder" * 2)
+    box.insert(held_because="because of " * 20)
+    shown = on_terminal(box, "list", columns=columns, NO_COLOR="1").splitlines()
+    assert len(shown) > 2
+    assert all(len(line) < max(columns, 68) for line in shown)
