@@ -10523,6 +10523,55 @@ def cmd_demo(desk: Desktop) -> int:
     return 0 if counts["sent"] == len(draft.planned) else 1
 
 
+# --- completion in the shell
+
+_COMPLETION = """# bash completion of smsbox; written by: smsbox completion
+_smsbox() {{
+    local word=${{COMP_WORDS[COMP_CWORD]}} before=${{COMP_WORDS[COMP_CWORD-1]}}
+    local commands="{commands}" command words each
+    for each in "${{COMP_WORDS[@]:1:COMP_CWORD-1}}"; do
+        [[ " $commands " == *" $each "* ]] && command=$each && break
+    done
+    COMPREPLY=()
+    if [[ $before == --campaign ]]; then
+        while IFS= read -r each; do
+            [[ $each == "$word"* ]] && COMPREPLY+=("$(printf %q "$each")")
+        done < <(smsbox completion campaigns 2>/dev/null)
+        return
+    fi
+    case "$command $word" in
+        " "*) words=$commands ;;
+{options}
+        show*|why*|edit*|cancel*|reschedule*|retry*|release*)
+            words=$(smsbox completion ids 2>/dev/null) ;;
+    esac
+    mapfile -t COMPREPLY < <(compgen -W "$words" -- "$word")
+}}
+complete -o default -F _smsbox smsbox
+"""
+
+
+def cmd_completion(desk: Desktop) -> int:
+    """Print the completion for bash, or what it asks for while one types."""
+    if desk.args.what == "bash":
+        say(_write_completion().rstrip())
+    elif desk.has_database():
+        asked = Desk(desk.read())
+        ids = (str(row.id) for row in asked.rows(RowFilter(status="scheduled"), limit=500))
+        say("\n".join(asked.campaign_names() if desk.args.what == "campaigns" else ids))
+    return 0
+
+
+def _write_completion() -> str:
+    """Take commands and options from their own help, so that none is forgotten."""
+    commands = build_parser().commands
+    options = []
+    for name, command in commands.items():
+        words = " ".join(sorted(set(re.findall(r"--[a-z-]+", command.format_help()))))
+        options.append(f'        "{name} -"*) words="{words}" ;;')
+    return _COMPLETION.format(commands=" ".join(commands), options="\n".join(options))
+
+
 # --- the parser
 
 
@@ -10536,12 +10585,14 @@ def _format_help(prog: str) -> argparse.HelpFormatter:
 
 
 class _Parser(argparse.ArgumentParser):
+    commands: Mapping[str, argparse.ArgumentParser]
+
     def error(self, message: str) -> NoReturn:
         """Show what was typed so that it can't steer the terminal."""
         super().error(printable(message))
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> _Parser:
     """Build the parser of all commands."""
     parser = _Parser(
         prog="smsbox",
@@ -10596,8 +10647,12 @@ def build_parser() -> argparse.ArgumentParser:
                         metavar="FIELD=COLUMN", help="import: which column it is")  # fmt: skip
     for answering in (status, show, inbox, optout):
         answering.add_argument("--json", action="store_true", help="for a script")
+    completion = add("completion", cmd_completion, "print the completion for bash")
+    completion.add_argument("what", nargs="?", default="bash", choices=("bash", "campaigns", "ids"),
+                            help=argparse.SUPPRESS)  # fmt: skip
     demo = add("demo", cmd_demo, "the whole way in a minute, without hardware")
     demo.add_argument("--seed", type=int, default=7, help=argparse.SUPPRESS)
+    parser.commands = commands.choices
     return parser
 
 

@@ -9,6 +9,7 @@ import json
 import os
 import pty
 import pwd
+import shlex
 import sqlite3
 import struct
 import subprocess
@@ -776,3 +777,39 @@ def test_lines_fit_the_terminal(box: Box, columns: int) -> None:
     shown = on_terminal(box, "list", columns=columns, NO_COLOR="1").splitlines()
     assert len(shown) > 2
     assert all(len(line) < max(columns, 68) for line in shown)
+
+
+# --- completion
+
+
+def complete(box: Box, folder: Path, *typed: str) -> set[str]:
+    """Press TAB in a bash behind these words, the last of them begun."""
+    program = folder / "smsbox"
+    words = " ".join(map(shlex.quote, [sys.executable, smsbox.__file__, *box.words()]))
+    program.write_text(f'#!/bin/sh\nexec {words} "$@"\n')
+    program.chmod(0o755)
+    script = box.run("completion").out + (
+        'COMP_WORDS=(smsbox "$@"); COMP_CWORD=$#; _smsbox; printf "%s\\n" "${COMPREPLY[@]}"\n'
+    )
+    done = subprocess.run(
+        ["bash", "-c", script, "bash", *typed], capture_output=True, text=True, check=True,
+        env={"PATH": f"{folder}:{os.environ['PATH']}"}, timeout=30,
+    )  # fmt: skip
+    assert done.stderr == ""
+    return set(filter(None, done.stdout.splitlines()))
+
+
+def test_tab_completes_commands_options_campaigns_and_ids(box: Box, tmp_path: Path) -> None:
+    box.insert(campaign_name="Fall sale 'A'")
+    gone = box.insert(campaign_name="spring", status="sent")
+    assert complete(box, tmp_path, "re") == {
+        "reschedule", "retry", "release", "resume", "restore"
+    } | ({"report"} & set(smsbox.build_parser().commands))  # fmt: skip
+    assert complete(box, tmp_path, "schedule", "--dr") == {"--dry-run"}
+    assert "--campaign" in complete(box, tmp_path, "cancel", "--")
+    assert complete(box, tmp_path, "list", "--campaign", "F") == {"Fall\\ sale\\ \\'A\\'"}
+    assert complete(box, tmp_path, "why", "") == {"1"}
+    assert gone == 2
+    assert complete(box, tmp_path, "schedule", "x") == set()
+    box.database.unlink()
+    assert complete(box, tmp_path, "list", "--campaign", "") == set()
