@@ -25,7 +25,7 @@ import smsbox
 
 DAN = "+12135552316"
 GONE = "Done: you are off our list and will not hear from us again."
-HELP = "Help: Reply STOP and you will not hear from us again."
+HELP = "Reply STOP and you will not hear from us again."
 STOPPED = "the recipient said stop"
 DELIVERED, UNKNOWN_THERE, TOO_OLD = 0x00, 0x49, 0x46  # TP-Status, TS 23.040 9.2.3.15
 
@@ -48,7 +48,7 @@ def in_days(days: float) -> datetime:
 def opted_out(box: Box) -> dict[str, str]:
     """Give number -> tier of those who said stop."""
     found = box.sql("SELECT phone_number, tier FROM opt_outs WHERE tier <> 'operator'")
-    return {number: tier for number, tier in found}
+    return dict(found)
 
 
 def confirmations(box: Box) -> list[str]:
@@ -91,7 +91,7 @@ def test_stop_that_comes_while_the_modem_is_unplugged_is_obeyed_before_the_next_
     row = box.insert(ANA, "Not to be sent")
     box.modem.receive("please stop texting me", ANA, notice="")
     box.modem.replug()
-    wait_until(lambda: box.texts())
+    wait_until(box.texts)
     assert daemon.stop() == 0
     assert box.texts() == [(ANA, GONE)]
     assert box.row(row) == ("cancelled", STOPPED)
@@ -207,7 +207,7 @@ def let_them_write(box: Box, said: dict[str, str], last_s: float) -> None:
     for place, (number, words) in enumerate(said.items()):
         at = begin + last_s * (0.3 if place < burst else place / len(said))
         time.sleep(max(0.0, at - time.monotonic()))
-        box.modem.receive(words, number, notice="" if place % 7 == 3 else "+CMTI")
+        box.modem.receive(words, number, notice="" if place % 7 == 2 else "+CMTI")
         if place % 10 == 0:  # the service centre has missed that it was taken
             box.modem.store(box.modem.came()[-1].pdu)
 
@@ -246,7 +246,7 @@ def storm(box: Box, replies_s: float, campaign_s: float) -> None:
             assert texts[number] in ([GONE], ["Hello", GONE])
             assert rows[number] == ("cancelled" if texts[number] == [GONE] else "sent")
         elif kind == "perhaps stop":
-            assert (texts[number], rows[number]) in ([[], "scheduled"], [["Hello"], "sent"])
+            assert (texts[number], rows[number]) in (([], "scheduled"), (["Hello"], "sent"))
         else:
             assert rows[number] == "sent"
             expected = ["Hello", HELP] if kind == "help" else ["Hello"]
@@ -283,7 +283,7 @@ def assert_nobody_is_written_to_after_a_stop(modem: PtyModem, stops: set[str]) -
 
 
 def test_storm_of_replies_amid_a_campaign_loses_none_and_every_stop_is_obeyed(box: Box) -> None:
-    storm(box, 6, 9)
+    storm(box, 4, 6)
 
 
 @pytest.mark.long
@@ -299,7 +299,10 @@ AUTOREPLIES = {  # what a machine says to each text, one after the other, and wh
     "out of office": (["Thank you for your message. We are out of the office."], []),
     "unsubscribed": (["You have been unsubscribed"], []),
     "way out": (["STOP to opt out, HELP for help"], [GONE]),
-    "way back": (["You have been unsubscribed. Reply START to resubscribe."], [GONE]),
+    "way back": (
+        ["You have been unsubscribed and get no more messages. Reply START to resubscribe."],
+        [GONE],
+    ),
     "another box, stopped": ([GONE], []),
     "another box, asked for help": ([HELP], []),
     "help": (["HELP"], [HELP]),
@@ -400,6 +403,7 @@ def test_reports_tell_of_each_segment_and_message_what_became_of_it(box: Box, wa
     wait_until(lambda: outcome(box, ana) == "delivered")
     assert delivered(box, ana) == [[1, 1, 1, 1], [1, 1]]
     box.await_idle()
+    assert_commands_tell_delivery(box, ana, ben)
     assert daemon.stop() == 0
 
     assert box.modem.stored() == 0
@@ -416,14 +420,13 @@ def test_reports_tell_of_each_segment_and_message_what_became_of_it(box: Box, wa
     assert "validity" in box.row(chloe)[1]
     events = box.sql("SELECT scheduled_message_id FROM events WHERE event = 'not delivered'")
     assert sorted(events) == [(ben,), (chloe,)]
-    assert_commands_tell_delivery(box, ana, ben)
 
 
 def assert_commands_tell_delivery(box: Box, ana: int, ben: int) -> None:
     told = [each["delivery"] for each in json.loads(box.call("list", "--json").stdout)]
     assert told == ["delivered", "failed", "expired", ""]
     lines = box.call("list").stdout.splitlines()
-    shown = [re.search(r" (sent|delivered|undelivered|expired) ", line) for line in lines]
+    shown = [re.search(r"M ([a-z]+) +by hand$", line) for line in lines]
     found = [each[1] for each in shown if each]
     assert found == ["delivered", "undelivered", "expired", "sent"]
     assert "1 of the sent are delivered, 2 will never be" in box.call("status").stdout
@@ -433,7 +436,7 @@ def assert_commands_tell_delivery(box: Box, ana: int, ben: int) -> None:
         [(each["reference"], each["delivery"]) for each in bubble["segments"]]
         for bubble in value["bubbles"]
     ] == [[(place, "delivered") for place in (1, 2, 3)], [(4, "delivered")]]
-    assert f"not delivered: the service centre" in box.call("show", str(ben)).stdout
+    assert "not delivered: the service centre" in box.call("show", str(ben)).stdout
 
 
 def test_reports_that_come_while_the_box_is_off_and_after_it_complete_a_message(box: Box) -> None:
