@@ -322,6 +322,7 @@ def test_machines_that_answer_each_of_our_texts_soon_get_no_more(box: Box) -> No
     for number, name in machines.items():
         box.insert(number, "Hello", campaign_name=name)
     daemon = box.start()
+    wait_until(box.texts)
     turns: Counter[str] = Counter()
     answered, quiet_since = 0, time.monotonic()
     while time.monotonic() < quiet_since + 1.5:
