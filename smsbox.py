@@ -4296,14 +4296,14 @@ class Inbox:
             (kind, number, text, to_database_time(now)),
         )
 
-    def was_helped_since(self, number: str, at: datetime) -> bool:
-        """Tell whether a number was sent help since a time."""
-        return bool(
+    def count_answers(self, number: str, kind: str, since: datetime) -> int:
+        """Count the texts of one kind that a number was written by the box itself since a time."""
+        return int(
             self.database.one(
-                "SELECT 1 FROM messages WHERE phone_number = ? AND kind IS NOT NULL"
-                " AND kind = 'help' AND status <> 'cancelled' AND created_at > ?",
-                (number, to_database_time(at)),
-            )
+                "SELECT count(*) FROM messages WHERE phone_number = ? AND kind IS NOT NULL"
+                " AND kind = ? AND status <> 'cancelled' AND created_at > ?",
+                (number, kind, to_database_time(since)),
+            )[0]
         )
 
     def _cancel_answers(self, number: str, kind: str) -> None:
@@ -6473,6 +6473,7 @@ _CLOCK_TOLERANCE = timedelta(minutes=5)
 _BETWEEN_READINGS_S = 10.0
 _READINGS_AGREE_S = 3.0
 _ANSWER_WITHIN = timedelta(minutes=5)
+_ANSWERS_A_DAY = {"help": 1, "confirmation": 3}  # to one number
 _STOPS_TO_PAUSE = 5  # and more than one in twenty
 _WEAK_DBM = -107
 _WEAK = "the signal is weak: move the antenna"
@@ -7157,8 +7158,7 @@ class Intake:
         elif asked is Request.START:
             touched = int(self._inbox.opt_in(number, now, "daemon", "START", only_keyword=True))
         elif asked is Request.HELP:
-            day = now - timedelta(days=1)
-            if not stopped and is_fresh and not self._inbox.was_helped_since(number, day):
+            if not stopped and is_fresh:
                 self._answer(asked, number, body, now)
         elif asked is Request.PERHAPS_STOP:
             touched = self._inbox.hold_rows_of(number, "their reply may mean stop", now)
@@ -7167,15 +7167,19 @@ class Intake:
         return touched
 
     def _answer(self, asked: Request, number: str, body: str, now: datetime) -> None:
-        """Queue the box's own text, in the words' language; short codes and names get none."""
-        if not re.fullmatch(r"\+[1-9]\d{7,14}", number):
+        """Queue the box's own text, in the words' language; short codes and names get none.
+
+        A machine at the other end that answers each text gets a few a day.
+        """
+        kind = "help" if asked is Request.HELP else "confirmation"
+        already = self._inbox.count_answers(number, kind, now - timedelta(days=1))
+        if not re.fullmatch(r"\+[1-9]\d{7,14}", number) or already >= _ANSWERS_A_DAY[kind]:
             return
         name, contact = self._words.sender_name, self._words.help_contact
         for told in ((name, contact), ("", contact), ("", "")):
             text = write_answer(asked, language_of(body), *told)
             if len(segment_text(text).units) == 1:
                 break
-        kind = "help" if asked is Request.HELP else "confirmation"
         self._inbox.add_answer(kind, number, text, now)
 
 
