@@ -7224,6 +7224,8 @@ class Timekeeper:
         self._boot = read_boot_id()
         self._vouched_by = ""
         self._began = False
+        self._waits_since: float | None = None
+        self._is_person_told = False
         self._offset_s: float | None = None  # wall time minus monotonic time, as last seen
         self._veto = ""  # what the network says against the clock
         self._future = ""  # what our own past says against it
@@ -7394,6 +7396,18 @@ class Timekeeper:
             logging.info("the clock is trusted by=%s", self.trusted_by)
         elif before and not self.trusted_by:
             logging.warning("the clock is not trusted any more: %s", self.doubt)
+        elif not self.trusted_by:
+            self._tell_of_wait()
+
+    def _tell_of_wait(self) -> None:
+        """After a boot the time is not known for some seconds: only what lasts needs a person."""
+        now = self._clock.monotonic()
+        if self._waits_since is None:
+            self._waits_since = now
+            logging.info("the clock is not trusted yet: %s; nothing is sent before", self.doubt)
+        elif not self._is_person_told and now - self._waits_since >= _LASTING_S:
+            self._is_person_told = True
+            logging.warning("the clock is not trusted: %s; see smsbox status", self.doubt)
 
 
 class Face:
