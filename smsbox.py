@@ -6249,6 +6249,9 @@ def _pin_library(setting: str) -> Iterator[None]:
     """Whatever a pin library raises becomes a StoreError."""
     try:
         yield
+    except ModuleNotFoundError as error:
+        mend = "run install.sh again, which brings it"
+        raise StoreError(f"{setting}: {error.name} is not installed: {mend}") from error
     except Exception as error:
         raise StoreError(
             f"{setting}: the pin can't be used ({printable(str(error))}): is it a BCM number, free,"
@@ -8457,10 +8460,12 @@ def load_config(said: str | None) -> Config:
 
 
 def _read_credentials() -> dict[str, Any]:
-    """Read what the unit's LoadCredential= brings: a SIM's PIN that no group member may read."""
+    """Read a SIM's PIN that no group member may read: root can, and the unit's LoadCredential=."""
+    folder = os.environ.get("CREDENTIALS_DIRECTORY")
+    path = Path(folder, "sim_pin") if folder else DEFAULT_CONFIG.with_name("sim.pin")
     try:
-        pin = Path(os.environ["CREDENTIALS_DIRECTORY"], "sim_pin").read_text().strip()
-    except (KeyError, OSError, UnicodeDecodeError):
+        pin = path.read_text().strip()
+    except (OSError, UnicodeDecodeError):
         return {}
     return {"modem": {"sim_pin": pin}} if pin else {}
 
