@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
 import time
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
 from boot.box import SETTINGS, SOURCE, Box, Installed, Saw, lay_sources, measure, render
-from boot.machine import MARK, Image, Machine, build_image, copy_root
+from boot.machine import MARK, Image, Machine, build_image, copy_root, discard_root
 from pty_modem import PtyModem
 
 _SEEN = pytest.StashKey[list[str]]()
@@ -34,7 +33,7 @@ def pytest_runtest_makereport(
     report = yield
     if report.when == "call" or report.failed:
         words = item.name.removeprefix("test_").replace("_", " ")
-        mark = {"passed": "ok", "failed": "FAILED"}.get(report.outcome, "known")
+        mark = {"passed": "ok", "failed": "FAILED"}.get(report.outcome, "KNOWN")
         facts = item.stash.get(_SEEN, [])
         line = f"{mark:6} {report.duration:5.1f} s   {words}"
         write_line(item.config, _BENEATH.join((line, *facts)))
@@ -120,7 +119,7 @@ def off_box(
             if request.session.testsfailed > failures:
                 write_line(request.config, made.journal("-n", "40"))
             made.cut_power()
-    shutil.rmtree(root)
+    discard_root(root)
 
 
 @pytest.fixture

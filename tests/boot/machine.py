@@ -97,9 +97,23 @@ def build_image(release: str, cache: Path) -> Image:
 
 
 def copy_root(root: Path, to: Path) -> Path:
-    """Copy a root folder; where the file system can, it shares the blocks."""
-    subprocess.run(["cp", "-a", "--reflink=auto", str(root), str(to)], check=True)
-    return to
+    """Give a copy of a root folder below `to`: a layer over it, else one file by file."""
+    copy, upper, work = (to / name for name in ("root", "upper", "work"))
+    for folder in (copy, upper, work):
+        folder.mkdir(parents=True)
+    options = f"lowerdir={root},upperdir={upper},workdir={work}"
+    layer = ["mount", "-t", "overlay", "-o", options, "overlay", str(copy)]
+    if subprocess.run(layer, capture_output=True).returncode:  # folders in a container, say
+        copy.rmdir()
+        subprocess.run(["cp", "-a", "--reflink=auto", str(root), str(copy)], check=True)
+    return copy
+
+
+def discard_root(copy: Path) -> None:
+    """Throw a copy away."""
+    if copy.is_mount():
+        subprocess.run(["umount", str(copy)], check=True)
+    shutil.rmtree(copy.parent)
 
 
 def _ask(*command: str) -> str:
@@ -111,7 +125,7 @@ class Machine:
 
     def __init__(self, root: Path, port: Path | None = None) -> None:
         self.root = root
-        self.console = root.parent / f"{root.name}.console"
+        self.console = root.parent / "console"
         self._port = port
         self._nspawn: subprocess.Popen[bytes] | None = None
         self._pid = 0  # of its PID 1, as the host counts
