@@ -288,6 +288,7 @@ class Queued(NamedTuple):
     at: datetime
     phone_number: str
     timezone: str
+    message_content: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -816,11 +817,11 @@ SETTINGS: tuple[Setting, ...] = (
             "length of the extra pause"),
     Setting("pacing", "bubble_gap_seconds", [2, 6], _span(3_600, "numbers of seconds"),
             "between two bubbles of one message"),
-    Setting("pacing", "max_messages_per_day", 0, _CAP, "0: no limit", in_force=False),
-    Setting("pacing", "max_segments_per_day", 0, _CAP, "0: no limit", in_force=False),
-    Setting("pacing", "max_recipients_per_month", 0, _CAP, "0: no limit", in_force=False),
+    Setting("pacing", "max_messages_per_day", 0, _CAP, "0: no limit"),
+    Setting("pacing", "max_segments_per_day", 0, _CAP, "0: no limit"),
+    Setting("pacing", "max_recipients_per_month", 0, _CAP, "0: no limit"),
     Setting("pacing", "plan_month_starts_on", 1, _whole(1, 28),
-            "day on which the SIM's plan begins anew", in_force=False),
+            "day on which the SIM's plan begins anew"),
     Setting("business_hours", "timezone", "America/Los_Angeles", _read_zone, "the sender's zone"),
     Setting("business_hours", "opens", "09:00", _read_time_of_day, "first minute of the day"),
     Setting("business_hours", "closes", "20:00", _read_time_of_day,
@@ -894,8 +895,9 @@ def parse_config(tables: Mapping[str, object]) -> Config:
         try:
             sections[setting.section][setting.key] = setting.read(value)
         except ValueError as error:
+            shown = "not one" if setting.key == "sim_pin" else _show_toml(value)
             raise ConfigError(
-                f"[{setting.section}] {setting.key} is {_show_toml(value)}: write {error}"
+                f"[{setting.section}] {setting.key} is {shown}: write {error}"
             ) from error
     for name in ("business_hours", "recipient_hours"):
         if cast(int, sections[name]["opens"]) >= cast(int, sections[name]["closes"]):
@@ -995,6 +997,7 @@ class ReadingOrder:
     template: str | None = None
     columns: Mapping[str, str] = field(default_factory=dict)  # --map: field -> header
     require_consent: bool = False
+    max_segments: int = 0  # of one message; 0: no limit
     # Why somebody with this number and zone can never be written to; "" if they can.
     find_unreachable: Callable[[PhoneNumber, str], str] = lambda number, timezone: ""
 
@@ -1571,6 +1574,12 @@ class _RowReader:
                     f" most: put a {BUBBLE_MARK} into it",
                 )  # fmt: skip
                 return None
+        segments = sum(len(part.units) for part in parts)
+        if 0 < self._order.max_segments < segments:
+            complain(
+                "message_content", text[:40], explain_too_long(segments, self._order.max_segments)
+            )
+            return None
         ucs2 = any(part.encoding is Encoding.UCS2 for part in parts)
         return Message(
             row=row,
@@ -1580,7 +1589,7 @@ class _RowReader:
             campaign_name=campaign,
             campaign_message_id=self._cell(cells, "id") or str(row),
             bubbles=len(parts),
-            segments=sum(len(part.units) for part in parts),
+            segments=segments,
             encoding=Encoding.UCS2 if ucs2 else Encoding.GSM7,
             timezone=self._cell(cells, "timezone"),
             consent_source=self._cell(cells, "consent_source"),
@@ -1643,6 +1652,11 @@ def read_numbers(
         except ValueError as error:
             problems.append(Problem(row, header[place].strip(), cell, str(error)))
     return numbers, problems
+
+
+def explain_too_long(segments: int, limit: int) -> str:
+    """Say why a message that alone is more than a day's segments is never sent."""
+    return f"it needs {segments} segments and max_segments_per_day is {limit}: shorten it"
 
 
 def leave_out_known(
@@ -1877,6 +1891,83 @@ def common_window(
     return None
 
 
+class Share(NamedTuple):
+    """What a message takes of the budgets."""
+
+    phone_number: str
+    segments: int
+    messages: int = 1  # 0: of a text of the box itself
+
+
+class Budgets:
+    """What the SIM's plan has room for: messages and segments a day, recipients a plan month.
+
+    Days are the sender's; months begin on plan_month_starts_on. What was sent and what is planned
+    is spent alike; a number that is written to in a month again is no further recipient.
+    """
+
+    def __init__(self, pace: Pace, zone: ZoneInfo) -> None:
+        self.met: dict[str, list[date]] = {}  # limits that moved a message -> the days
+        self._pace = pace
+        limits = pace.max_messages_per_day, pace.max_segments_per_day, pace.max_recipients_per_month
+        self.is_limited = any(limits)
+        self._zone = zone
+        self._messages: Counter[date] = Counter()
+        self._segments: Counter[date] = Counter()
+        self._recipients: dict[date, set[str]] = {}
+
+    def spend(self, at: datetime, share: Share) -> None:
+        """Take a message's share of its day and its month."""
+        if not self.is_limited:
+            return
+        day = self._day(at)
+        self._messages[day] += share.messages
+        self._segments[day] += share.segments
+        self._recipients.setdefault(self._month(day), set()).add(share.phone_number)
+
+    def find_limit(self, at: datetime, share: Share) -> tuple[str, datetime] | None:
+        """Give the setting that leaves a message no room at a time, and when there may be some.
+
+        What alone is more than a day's segments is taken for a day's: it is refused elsewhere.
+        """
+        if not self.is_limited:
+            return None
+        pace, day = self._pace, self._day(at)
+        month = self._month(day)
+        most, known = pace.max_recipients_per_month, self._recipients.get(month, set())
+        if 0 < most <= len(known) and share.phone_number not in known:
+            next_month = self._month(month + timedelta(days=31))
+            return "max_recipients_per_month", self._midnight(next_month)
+        most = pace.max_segments_per_day
+        if 0 < pace.max_messages_per_day < self._messages[day] + share.messages:
+            name = "max_messages_per_day"
+        elif 0 < most < self._segments[day] + min(share.segments, most):
+            name = "max_segments_per_day"
+        else:
+            return None
+        return name, self._midnight(day + timedelta(days=1))
+
+    def find_room(self, at: datetime, share: Share) -> datetime:
+        """Give the first time from one on that has room for a message; note what was met."""
+        while limit := self.find_limit(at, share):
+            days = self.met.setdefault(limit[0], [])
+            if (day := self._day(at)) not in days:
+                days.append(day)
+            at = limit[1]
+        return at
+
+    def _day(self, at: datetime) -> date:
+        return at.astimezone(self._zone).date()
+
+    def _month(self, day: date) -> date:
+        starts_on = self._pace.plan_month_starts_on
+        in_month = day if day.day >= starts_on else day.replace(day=1) - timedelta(days=1)
+        return in_month.replace(day=starts_on)
+
+    def _midnight(self, day: date) -> datetime:
+        return _local_instant(day, 0, self._zone, fold=0)
+
+
 class _Queues:
     """The messages that wait for a slot, by their places: one queue for each set of zones.
 
@@ -1926,10 +2017,15 @@ class _Queues:
             heappop(self._open)
             self._shut_until_open(key, at)
 
-    def take(self, slot: datetime) -> int:
-        """Take the first place that may have a slot which first_slot() gave."""
+    def first(self, slot: datetime) -> int:
+        """Give the first place that may have a slot which first_slot() gave."""
         if self._shut and self._shut[0][0] <= slot:
             self.first_slot(slot)
+        return self._open[0][0]
+
+    def take(self, slot: datetime) -> int:
+        """Take the first place that may have a slot."""
+        self.first(slot)
         place, key = self._open[0]
         waiting = self._waiting[key]
         waiting.popleft()
@@ -1966,24 +2062,31 @@ def plan(
     hours: BusinessHours,
     after: datetime | None = None,
     theirs: RecipientHours | None = None,
+    budgets: Budgets | None = None,
 ) -> list[ScheduledMessage]:
     """Place messages from start on; a slot goes to the first who may be written to then.
 
     The first slot is first_after_seconds after the start, or a drawn interval after `after` (the
-    last message of the queue before it). A slot that suits nobody moves to the first instant that
-    suits somebody, and nothing of its gap carries over.
+    last message of the queue before it). A slot that suits nobody, or for whose message a budget
+    has no room, moves to the first instant that suits, and nothing of its gap carries over.
     """
     planned: list[ScheduledMessage] = []
     at = start if after is None else after
     queues = _Queues(hours, theirs)
     for place, message in enumerate(messages):
         queues.add(place, recipient_zones(message.phone_number, message.timezone), at)
+    budgets = budgets or Budgets(pace, hours.timezone)
+    shares = [Share(each.phone_number, each.segments) for each in messages]
     for count in range(len(messages)):
         opens_plan = count == 0 and after is None
         gap = Gap(pace.first_after_seconds, 0) if opens_plan else draw_gap(rng, pace)
         meant = at + timedelta(seconds=gap.gap_s + gap.skip_s)
         at = queues.first_slot(meant) or meant
-        message, moved = messages[queues.take(at)], at > meant
+        while (room_at := budgets.find_room(at, shares[queues.first(at)])) > at:
+            at = queues.first_slot(room_at) or room_at
+        place = queues.take(at)
+        budgets.spend(at, shares[place])
+        message, moved = messages[place], at > meant
         planned.append(
             ScheduledMessage(message, at.replace(microsecond=0), gap.gap_s, gap.skip_s, moved)
         )
@@ -1998,13 +2101,17 @@ def replan(
     hours: BusinessHours,
     theirs: RecipientHours | None = None,
     zones: Sequence[Zones] = (),
+    budgets: Budgets | None = None,
+    shares: Sequence[Share] = (),
 ) -> list[datetime]:
     """Pace a late queue anew: fresh intervals, in everyone's hours; give each its new time.
 
-    times are the planned times in order, zones those of each recipient; the first goes at
-    `earliest` or at the next opening. A row is pushed only as far as needed: one that can keep its
-    time keeps it, and nothing is pulled forward.
+    times are the planned times in order, zones those of each recipient, shares what each takes of
+    the budgets; the first goes at `earliest` or at the next opening. A row is pushed only as far
+    as needed: one that can keep its time keeps it, and nothing is pulled forward.
     """
+    budgets = budgets or Budgets(pace, hours.timezone)
+    shares = shares or [Share("", 1)] * len(times)
     moved = list(times)
     queues = _Queues(hours, theirs)
     free_from = at = _whole_second(earliest)  # for what can keep its time, and for what can't
@@ -2017,6 +2124,11 @@ def replan(
     while waiting or place < len(times):
         slot = queues.first_slot(at) if waiting else None
         if slot is not None and (place == len(times) or slot < times[place]):
+            first = queues.first(slot)
+            if (room_at := budgets.find_room(slot, shares[first])) > slot:
+                at = room_at
+                continue
+            budgets.spend(slot, shares[first])
             moved[queues.take(slot)] = slot
             waiting -= 1
             free_from = at = _behind(slot)
@@ -2024,8 +2136,10 @@ def replan(
         planned, there = times[place], zones[place] if zones else ()
         # Nobody who waits could have its time.
         is_free = planned >= free_from and (slot is None or at < slot != planned)
-        if keeps := is_free and queues.is_open(there, planned):
+        has_room = is_free and not budgets.find_limit(planned, shares[place])
+        if keeps := has_room and queues.is_open(there, planned):
             free_from, was_kept = planned, True
+            budgets.spend(planned, shares[place])
         if was_kept and (waiting or not keeps):
             at, was_kept = max(at, _behind(free_from)), False
         if not keeps:
@@ -2572,12 +2686,16 @@ opt(ed|ing)?( me| us)? out
 REMOVE (me|us|(my|this)( \w+)? NUMBER) (off|out)$
 REMOVE (me|us|(my|this)( \w+)? NUMBER) (off|out|from)( of)? (your|ur|this|the|any|all) LIST
 (remove|delete|erase) (me|us|(my|this)( \w+)? NUMBER|my)( from| off| out| now|$)
+REMOVE (me|us) (off|from)( the| your| ur| this| these)? SMS
 ^REMOVE (off|from) LIST
 (be (removed|deleted|taken off)|off( of)? (your|ur|this) LIST)
 (?<!you )(?<!u )NOT( ever)? ((call|or|and) )*TEXT( or \w+| to)* (me|us|this NUMBER)(?! LATER)
 (?<!you )(?<!u )NOT( ever)? ((call|or|and) )*TEXT (here|any\w*|more|again)(?! LATER)
 (can|could|would|will) YOU not TEXT
 (rather|prefer|appreciate|ask|asked|asking)( \w+){0,5} (not|didnt|dont|to stop)( to)? TEXTING
+(rather|prefer) not (to )?(receive|get|be sent)( \w+){0,3} SMS
+no need to keep TEXTING
+^enough (w|with|of)( \w+){0,2} SMS
 never call( \w+)? again
 no (more|mas)( of)?( these| your)? SMS
 ^(no more|no SMS|no mas)$
@@ -2589,7 +2707,7 @@ wrong (NUMBER|person|guy|man|lady|woman|girl|dude|contact)
 # Spanish
 ^(alto|parar|paren?|ya paren?(le)?|par[ae]n?le)( ya)?$
 ^(alto|basta) (ya )?no( \w+)*$
-(no|nunca) (me|nos|m) vuelv\w+ a ESCRIBIR
+(no|nunca)( me| nos| m)? vuelv\w+ a ESCRIBIR
 (no|nunca) (me|nos|m) (escriba|mande|envie|contacte|moleste|textee)[ns]?(?! LATER)
 no (quiero|deseo|quisiera) que (me|nos) ESCRIBIR(?! LATER)
 no (volver a )?(escribir|mandar|enviar|contactar|molestar|textear)(me|nos)(?! LATER)
@@ -2612,7 +2730,7 @@ equivocado de numero
 (veuillez|pouvez|merci|faut|voulez) (vous )?d?arreter$
 (?<!vous ne )(?<!tu ne )(m|me|nous) ?ECRIRE (plus|jamais|pas de SMS)
 ne plus (me |nous |etre |m )?m?(ECRIRE|recevoir)
-(veux|veut|souhaite|desire) (plus|pas)(?! (rater|manquer))( \w+){0,3} (SMS|m?ECRIRE)
+j?(veux|veut|souhaite|desire) (plus|pas)(?! (rater|manquer))( \w+){0,3} (SMS|m?ECRIRE)
 ^plus (de|aucun|jamais de) SMS
 (desabon\w+|desinscri\w+)
 (retir|enlev|supprim|effac|ray|sort|vir|ot|radi)(e|ez|er|es|ir|s) (moi|(mon|mes|ce) NUMBER)
@@ -3084,6 +3202,13 @@ BEGIN
             || iif(NEW.reason = '', '', ', ' || NEW.reason));
     UPDATE opt_outs SET actor = NULL WHERE phone_number = NEW.phone_number AND actor IS NOT NULL;
 END;
+-- What is not begun meets the opt-out when it is due.
+CREATE TRIGGER opt_out_amid_message AFTER INSERT ON opt_outs
+BEGIN
+    UPDATE scheduled_messages SET status = 'cancelled', error_message = 'the recipient said stop'
+    WHERE phone_number = NEW.phone_number AND status = 'scheduled' AND id IN
+        (SELECT scheduled_message_id FROM messages WHERE status IN ('queued', 'sending'));
+END;
 CREATE TRIGGER opt_out_removal_audited AFTER DELETE ON opt_outs
 BEGIN
     INSERT INTO events (at, actor, event, detail)
@@ -3099,6 +3224,7 @@ BEGIN
         (SELECT 1 FROM segments WHERE message_id = messages.id AND status = 'sending'));
     UPDATE scheduled_messages SET error_message = (
         SELECT sum(status IN ('sent', 'sending')) || ' of ' || count(*) || ' bubbles were sent'
+            || iif(NEW.error_message IS OLD.error_message, '', ': ' || NEW.error_message)
         FROM messages WHERE scheduled_message_id = NEW.id)
     WHERE id = NEW.id AND EXISTS (SELECT 1 FROM messages
         WHERE scheduled_message_id = NEW.id AND status IN ('sent', 'sending'));
@@ -3770,6 +3896,10 @@ class Store:
             " AND held_because IS NULL LIMIT 1"
         )
 
+    def owes_answers(self) -> bool:
+        """Tell whether a text of the box itself is queued."""
+        return bool(self.database.one(f"SELECT 1 FROM {_ANSWERS} LIMIT 1"))
+
     def last_sent_at(self) -> datetime | None:
         """Give the time of the last message sent."""
         found = self.database.one(
@@ -4127,6 +4257,12 @@ class Inbox:
         at = to_database_time(now)
         if campaign is None:
             campaign = self._last_message_to(number)[1]
+        cancelled = self.database.change(
+            "UPDATE scheduled_messages SET status = 'cancelled', updated_at = ?, actor = ?,"
+            " error_message = 'the recipient said stop'"
+            " WHERE phone_number = ? AND status = 'scheduled'",
+            (at, actor, number),
+        )
         self.database.change(
             # Ignored: a sender that is no number (nobody can write to it), and who is known,
             # unless START would have lifted it so far.
@@ -4137,12 +4273,7 @@ class Inbox:
             (number, at, words, reason, tier, campaign, actor),
         )
         self._cancel_answers(number, "help")
-        return self.database.change(
-            "UPDATE scheduled_messages SET status = 'cancelled', updated_at = ?, actor = ?,"
-            " error_message = 'the recipient said stop'"
-            " WHERE phone_number = ? AND status = 'scheduled'",
-            (at, actor, number),
-        )
+        return cancelled
 
     def opt_in(
         self, number: str, now: datetime, actor: str, reason: str, only_keyword: bool = False
@@ -4502,17 +4633,45 @@ class Desk:
             )[0]
         )
 
+    def spent(self, since: datetime) -> list[tuple[MessageId | None, datetime, str, int]]:
+        """Give (row, time, number, segments) of what may have been sent since a time, by the hour;
+        what the box itself wrote has no row."""
+        found = self.database.all(
+            "SELECT m.scheduled_message_id, min(g.submitted_at), m.phone_number, count(*)"
+            " FROM segments g JOIN messages m ON m.id = g.message_id"
+            " WHERE g.status <> 'failed' AND g.submitted_at >= ?"
+            " GROUP BY m.scheduled_message_id, m.phone_number, substr(g.submitted_at, 1, 13)"
+            " ORDER BY 2",
+            (to_database_time(since),),
+        )
+        return [(row_id, _to_time(at), str(number), n) for row_id, at, number, n in found]
+
+    def count_day(self, opens: datetime, closes: datetime) -> tuple[int, ...]:
+        """Count the rows sent and failed, bubbles unconfirmed, replies and opt-outs of a span."""
+        span = [to_database_time(opens), to_database_time(closes)]
+        counted = (
+            "scheduled_messages INDEXED BY rows_sent WHERE status = 'sent' AND sent_at",
+            "scheduled_messages WHERE status = 'failed' AND updated_at",
+            "segments WHERE status = 'unconfirmed' AND submitted_at",
+            "inbound WHERE received_at",
+            "opt_outs WHERE at",
+        )
+        return tuple(
+            int(self.database.one(f"SELECT count(*) FROM {rows} BETWEEN ? AND ?", span)[0])
+            for rows in counted
+        )
+
     def queue_times(self, exclude_anyway: bool = False) -> list[Queued]:
         """Give the free rows in sending order, without those that are begun."""
         anyway = "AND s.anyway = 0" if exclude_anyway else ""
         found = self.database.all(
-            "SELECT s.id, s.scheduled_for, s.phone_number, s.timezone"
+            "SELECT s.id, s.scheduled_for, s.phone_number, s.timezone, s.message_content"
             f" FROM scheduled_messages s WHERE {_FREE} {anyway}"
             f" AND NOT (s.id IN (SELECT scheduled_message_id FROM messages"
             f" WHERE status IN ('queued', 'sending')) AND {_BEGUN})"
             " ORDER BY s.scheduled_for, s.id"
         )
-        return [Queued(MessageId(r[0]), _to_time(r[1]), str(r[2]), str(r[3])) for r in found]
+        return [Queued(MessageId(id_), _to_time(at), *map(str, rest)) for id_, at, *rest in found]
 
     def last_scheduled(self) -> datetime | None:
         """Give the time of the last message in the queue, paused campaigns included."""
@@ -5932,6 +6091,7 @@ class SystemdNotifier:
 
 # --- the lamps
 
+LAMP_NAMES = ("ready", "sending", "fault")
 _CYCLE_S = 3.0
 _BLIP_S = 0.08
 
@@ -6020,50 +6180,59 @@ class PatternLamps:
 
 
 def open_gpio_lamps(settings: LampSettings) -> PatternLamps | None:
-    """Take the lamps' pins through gpiozero; None where there are no lamps or no pins.
-
-    Nothing is imported when no lamp is configured. gpiozero's own blink() is not used: it goes on
-    in a thread of its own while the loop hangs.
-    """
-    pins = {
-        name: pin
-        for name in ("ready", "sending", "fault")
-        if (pin := cast("int | None", getattr(settings, name))) is not None
-    }
-    if not pins:
-        return None
-    with _pin_library("no lamps"):
-        import gpiozero
-
-        leds = {
-            name: gpiozero.LED(pin, active_high=settings.active_high) for name, pin in pins.items()
-        }
-
-        def switch(name: str, lit: bool) -> None:
-            (leds[name].on if lit else leds[name].off)()
-
-        return PatternLamps(frozenset(leds), switch)
+    """Take the lamps' pins; None where there are no lamps. A box without its pins still sends."""
+    try:
+        return take_gpio_lamps(settings)
+    except StoreError as error:
+        logging.info("no lamps: %s", error)
     return None
 
 
+def take_gpio_lamps(settings: LampSettings) -> PatternLamps | None:
+    """Take the lamps' pins through gpiozero; None, and nothing imported, where there are none.
+
+    StoreError names the pin that can't be had. gpiozero's own blink() is not used: it goes on in a
+    thread of its own while the loop hangs.
+    """
+    leds: dict[str, Any] = {}
+    for name in LAMP_NAMES:
+        pin = getattr(settings, name)
+        if pin is not None:
+            with _pin_library(f"[lamps] {name} = {pin}"):
+                import gpiozero
+
+                leds[name] = gpiozero.LED(pin, active_high=settings.active_high)
+
+    def switch(name: str, lit: bool) -> None:
+        (leds[name].on if lit else leds[name].off)()
+
+    return PatternLamps(frozenset(leds), switch) if leds else None
+
+
 @contextmanager
-def _pin_library(lost: str) -> Iterator[None]:
-    """Whatever a pin library raises, a box without its pins still sends."""
+def _pin_library(setting: str) -> Iterator[None]:
+    """Whatever a pin library raises becomes a StoreError."""
     try:
         yield
     except Exception as error:
-        logging.info("%s: the pins can't be used (%s)", lost, printable(str(error)))
+        raise StoreError(
+            f"{setting}: the pin can't be used ({printable(str(error))}): is it a BCM number, free,"
+            " and are you in the group gpio?"
+        ) from error
 
 
 def press_power_key(pin: int, clock: Clock) -> None:
     """Hold a HAT's power key for two seconds."""
-    with _pin_library("no power key"):
-        import gpiozero
+    try:
+        with _pin_library(f"[modem] power_key_gpio = {pin}"):
+            import gpiozero
 
-        with gpiozero.OutputDevice(pin) as key:
-            key.on()
-            clock.until(clock.monotonic() + 2.0, interruptible=False)
-            key.off()
+            with gpiozero.OutputDevice(pin) as key:
+                key.on()
+                clock.until(clock.monotonic() + 2.0, interruptible=False)
+                key.off()
+    except StoreError as error:
+        logging.info("no power key: %s", error)
 
 
 # --- the journal, the status file, the lock
@@ -6264,6 +6433,7 @@ _UNCHANGED_FOR_S = 10.0
 _FAILURES_TO_PAUSE = 3
 _TROUBLES_TO_RESET = 3
 _HEAL_AFTER_S = 600.0  # without a network: the radio is reset, then the modem, ever more rarely
+_LASTING_S = 300.0  # a fault that lasts so long needs a person
 _KEY_PAUSE_S = 60.0  # the power key is pressed once a minute at the most
 _COPIES_EVERY_S = 3600.0
 _STEP_S = 2.0  # more than NTP slews between two looks
@@ -6318,6 +6488,8 @@ class Link:
         self._port: Port | None = None
         self._attached = False
         self._tries = 0  # failures since it was last ready
+        self._faulty_since: float | None = None
+        self._is_person_told = False
         self._troubles = 0  # refusals in a row that the modem is to blame for
         self._searching_since: float | None = None
         self._heal_after_s = _HEAL_AFTER_S
@@ -6371,7 +6543,7 @@ class Link:
 
     def attach_again(self, words: str) -> None:
         """Bring the modem into a known state before the next segment."""
-        logging.warning("modem: %s: attaching again", words)
+        logging.info("modem: %s: attaching again", words)
         self._attached = False
         self.words = words
         self.wake_at = 0.0
@@ -6443,7 +6615,7 @@ class Link:
             return
         self._key_pressed_at = now
         self.resets += 1
-        logging.warning("modem: silent at all baud rates: pressing its power key gpio=%d", pin)
+        logging.info("modem: silent at all baud rates: pressing its power key gpio=%d", pin)
         self._around.press_power_key(pin)
 
     # --- attaching
@@ -6504,8 +6676,8 @@ class Link:
 
     def _reset(self, modem: Modem, by_restart: bool) -> None:
         self.resets += 1
-        logging.warning("modem: %s resets=%d", "starting it anew" if by_restart else
-                        "switching its radio off and on", self.resets)  # fmt: skip
+        logging.info("modem: %s resets=%d", "starting it anew" if by_restart else
+                     "switching its radio off and on", self.resets)  # fmt: skip
         with suppress(ModemError):
             if not by_restart:
                 modem.reset_radio()
@@ -6533,12 +6705,21 @@ class Link:
 
     def _complain(self, fault: Fault, words: str, wait_s: float) -> None:
         self._settle(fault, words)
-        self.wake_at = self._around.clock.monotonic() + wait_s
+        now = self._around.clock.monotonic()
+        self.wake_at = now + wait_s
+        if self._faulty_since is None:
+            self._faulty_since = now
+        elif not self._is_person_told and now - self._faulty_since >= _LASTING_S:
+            self._is_person_told = True
+            logging.warning("modem: for %d minutes: %s", _LASTING_S / 60, words)
 
     def _settle(self, fault: Fault, words: str) -> None:
-        """Log a change of state once, not once a minute."""
+        """Log a change of state once, not once a minute; what may heal by itself needs nobody."""
+        if fault is Fault.NONE:
+            self._faulty_since, self._is_person_told = None, False
         if words != self.words:
-            level = logging.INFO if fault is Fault.NONE else logging.WARNING
+            heals = fault not in (Fault.SIM, Fault.ACCOUNT)
+            level = logging.INFO if heals else logging.WARNING
             who = self.modem.identity.operator if self.modem and fault is Fault.NONE else ""
             logging.log(level, "modem: %s%s", words, f" operator={who}" if who else "")
         self.fault, self.words = fault, words
@@ -6617,15 +6798,16 @@ def repace(
         if last := last or store.last_sent_at():
             gap = draw_gap(rng, config.pacing)
             earliest = max(now, min(last, now) + timedelta(seconds=gap.gap_s))
-        times = _replan_queue(queue, earliest, rng, config)
+        times = _replan_queue(queue, earliest, rng, config, find_budgets(database, now, config))
         moves = [(row.id, new) for row, new in zip(queue, times, strict=True) if new != row.at]
         store.reschedule_many(moves, now, actor)
     return len(moves), max(times, default=None)
 
 
 def _replan_queue(
-    queue: Sequence[Queued], earliest: datetime, rng: random.Random, config: Config
-) -> list[datetime]:
+    queue: Sequence[Queued], earliest: datetime, rng: random.Random, config: Config,
+    budgets: Budgets | None = None,
+) -> list[datetime]:  # fmt: skip
     """Give new times to waiting rows; one whose zone is none is held when it is due."""
     zones = []
     for row in queue:
@@ -6633,10 +6815,60 @@ def _replan_queue(
             zones.append(zones_of(row.phone_number, row.timezone))
         except ValueError:
             zones.append(zones_of(row.phone_number, ""))
+    shares = []
+    if budgets and budgets.is_limited:
+        shares = [count_share(row.phone_number, row.message_content) for row in queue]
     return replan(
         [row.at for row in queue], earliest, rng, config.pacing, config.business_hours,
-        config.recipient_hours, zones,
+        config.recipient_hours, zones, budgets, shares,
     )  # fmt: skip
+
+
+def count_share(number: str, text: str) -> Share:
+    """Give what a stored row takes of the budgets."""
+    with suppress(ValueError):
+        number = parse_stored_number(number)
+    bubbles = split_bubbles(unify_line_breaks(text))
+    return Share(number, sum(len(segment_text(bubble).units) for bubble in bubbles))
+
+
+def list_spent(database: Database, now: datetime) -> Iterator[tuple[datetime, Share]]:
+    """Give what was sent of the SIM's plan in the last plan month, oldest first.
+
+    A message that went on on another day counts as one, on its first.
+    """
+    known: set[MessageId | None] = {None}
+    for row_id, at, number, segments in Desk(database).spent(now - timedelta(days=32)):
+        yield at, Share(number, segments, 0 if row_id in known else 1)
+        known.add(row_id)
+
+
+def find_budgets(database: Database, now: datetime, config: Config) -> Budgets:
+    """Give the budgets with what was sent; what is only scheduled is not spent."""
+    budgets = Budgets(config.pacing, config.business_hours.timezone)
+    if budgets.is_limited:
+        for at, share in list_spent(database, now):
+            budgets.spend(at, share)
+    return budgets
+
+
+def find_limit(
+    database: Database, share: Share, now: datetime, config: Config
+) -> tuple[str, datetime] | None:
+    """Give the budget that leaves a message no room now; ValueError where it never has room."""
+    most = config.pacing.max_segments_per_day
+    if 0 < most < share.segments:
+        raise ValueError(explain_too_long(share.segments, most))
+    return find_budgets(database, now, config).find_limit(now, share)
+
+
+def explain_limit(limit: tuple[str, datetime] | None, config: Config) -> str:
+    """Say which budget is met, and until when; "" for none."""
+    if limit is None:
+        return ""
+    name, until = limit
+    local = until.astimezone(config.business_hours.timezone)
+    return f"{name} = {getattr(config.pacing, name)} is met until {local:%a %b %d}"
 
 
 def zones_of(number: str, said: str) -> Zones:
@@ -6658,7 +6890,8 @@ def move_into_hours(database: Database, now: datetime, rng: random.Random, confi
     """Move the free rows that lie outside the hours, and those behind them as far as needed."""
     with database.transaction():
         queue = Desk(database).queue_times(exclude_anyway=True)
-        times = _replan_queue(queue, queue[0].at if queue else now, rng, config)
+        budgets = find_budgets(database, now, config)
+        times = _replan_queue(queue, queue[0].at if queue else now, rng, config, budgets)
         moves = [(row.id, new) for row, new in zip(queue, times, strict=True) if new != row.at]
         Store(database).reschedule_many(moves, now, "daemon")
     return len(moves)
@@ -6824,8 +7057,9 @@ class Intake:
     def _join_parts(self, now: datetime) -> None:
         """Read the long texts that are whole, and as far as they came those that stay cut."""
         for found in self._inbox.find_long_texts(now - _PARTS_WAIT):
+            decoded = [(sequence, decode_tpdu(pdu, "in")) for _, sequence, pdu in found]
             came = {sequence: pdu for _, sequence, pdu in found}
-            parts = {sequence: decode_tpdu(pdu, "in") for sequence, pdu in came.items()}
+            parts = dict(decoded)
             first = next(iter(parts.values()))
             total = first.concatenation[1] if first.concatenation else 0
             texts = [
@@ -6836,7 +7070,12 @@ class Intake:
                 texts = []
             whole = replace(first, text="".join(texts) if texts else None, concatenation=None)
             self._take_in_text(whole, "\n".join(came.values()), now)
-            self._inbox.mark_joined(part for part, _, _ in found)
+            # What is left over began another long text, of which nothing more came.
+            self._inbox.mark_joined(
+                part
+                for (part, *_), (place, read) in zip(found, decoded, strict=True)
+                if read.text == parts[place].text
+            )
 
     def _take_in_text(self, text: Tpdu, pdu: str, now: datetime) -> None:
         words = self._words
@@ -7181,6 +7420,33 @@ class Face:
             self._around.lamps.show(state)
 
 
+class Diary:
+    """Says at closing time in one line how the day was."""
+
+    def __init__(self, hours: BusinessHours, database: Database) -> None:
+        self._hours = hours
+        self._desk = Desk(database)
+        self._store = Store(database)
+        self._day: tuple[datetime, datetime] | None = None
+
+    def tend(self, now: datetime) -> None:
+        """Write the line of the day that has closed since the last look."""
+        if self._day is None or now < self._day[0] - timedelta(days=1):  # the clock was set back
+            self._day = window_at_or_after(now, self._hours)
+        if now < self._day[1]:
+            return
+        day, counts = self._desk.count_day(*self._day), self._desk.count_by_status()
+        row = self._store.next_row()
+        after = (
+            f"{row.scheduled_for.astimezone(self._hours.timezone):%a %b %d %H:%M}" if row else "-"
+        )
+        logging.info(
+            "the day's end: sent=%d failed=%d unconfirmed=%d replies=%d opt-outs=%d; scheduled=%d"
+            " held=%d next=%s", *day, counts["scheduled"], counts["held"], after,
+        )  # fmt: skip
+        self._day = window_at_or_after(now, self._hours)
+
+
 class Copies:
     """Makes a copy of the database each day, and puts it into another folder too."""
 
@@ -7341,7 +7607,7 @@ class Outcomes:
     def _end(self, found: str, write: Callable[[], None]) -> None:
         unsettled = self._take()
         self._record(write)
-        logging.warning("settled %s: %s; %s", _place(unsettled), unsettled.words, found)
+        logging.info("settled %s: %s; %s", _place(unsettled), unsettled.words, found)
 
     def _give_up(self) -> Unsettled:
         unsettled = self._take()
@@ -7393,6 +7659,7 @@ class Service:
         self._is_recovered = False  # what a crash left is found before anything else is done
         self._outcomes = Outcomes(database, around.clock, self._link, self._record)
         self._streak = RefusalStreak()
+        self._diary = Diary(config.business_hours, database)
 
     # --- the loop
 
@@ -7431,6 +7698,7 @@ class Service:
             self._keep_the_plan()
         wake_at = self._send_what_is_due()
         if self._in_hand is None and self._time.trusted_by:
+            self._diary.tend(self._clock.now())
             self._copies.tend()
         is_open_now = is_open(self._clock.now(), self._config.business_hours)
         self._face.show(is_open_now, self._in_hand is not None)
@@ -7462,7 +7730,8 @@ class Service:
 
     def _is_drained(self) -> bool:
         with suppress(StoreError):
-            return self._is_recovered and not self._owed and self._store.is_drained()
+            answers = bool(self._time.trusted_by) and self._store.owes_answers()
+            return not (answers or self._owed) and self._is_recovered and self._store.is_drained()
         return False
 
     def _hold_row_in_hand(self) -> None:
@@ -7569,8 +7838,13 @@ class Service:
 
     def _put_in_its_place(self, row: StoredRow, now: datetime) -> bool:
         """Move or hold a row that may not begin now; True if it was."""
+        begun = self._store.is_begun(row.id)
+        limit = None
         try:
             self._opening(row, now)
+            if not begun:
+                share = count_share(row.phone_number, row.message_content)
+                limit = find_limit(self._database, share, now, self._config)
         except ValueError as error:
             self._hold(row, str(error), now)
             return True
@@ -7578,8 +7852,7 @@ class Service:
         if row.id == self._in_hand:  # whatever the clock was set to meanwhile
             late = timedelta(seconds=self._clock.monotonic() - self._claimed_at_s)
         settings = self._config.service
-        begun = self._store.is_begun(row.id)
-        shut = find_shut_gate(row, now, self._config)
+        shut = find_shut_gate(row, now, self._config) or explain_limit(limit, self._config)
         is_late = late > timedelta(minutes=settings.late_after_minutes)
         if late > timedelta(days=settings.expire_after_days):
             self._hold(row, f"more than {settings.expire_after_days:g} days late", now)
@@ -7588,7 +7861,7 @@ class Service:
         elif row.anyway and is_late and not is_open(now, self._config.business_hours):
             self._hold(row, "late, and outside the business hours", now)
         elif shut and (begun or row.anyway):
-            self._move_alone(row, begun, now)
+            self._move_alone(row, begun, limit[1] if limit else now, now)
             logging.info("message=%d goes on later: %s", row.id, shut)
         elif shut or (is_late and not begun and not row.anyway):
             moved, finish = repace(self._database, now, self._rng, self._config, "daemon")
@@ -7604,9 +7877,9 @@ class Service:
     def _opening(self, row: StoredRow, at: datetime) -> datetime:
         return find_opening(row.phone_number, row.timezone, row.anyway, at, self._config)
 
-    def _move_alone(self, row: StoredRow, begun: bool, now: datetime) -> None:
+    def _move_alone(self, row: StoredRow, begun: bool, at: datetime, now: datetime) -> None:
         """Move a row that the queue's pace leaves alone to its opening; no two go at once then."""
-        opens = self._opening(row, now)
+        opens = self._opening(row, at)
         least = timedelta(minutes=self._config.pacing.interval_minutes[0])
         with self._database.transaction():
             for each in [] if begun else self._desk.queue_times():
@@ -7703,7 +7976,7 @@ class Service:
                 self._count_unconfirmed(unconfirmed)
             return False
         except Refused as refused:
-            logging.warning("refused %s: %s", place, refused)
+            logging.info("refused %s: %s", place, refused)
             doubted = None
             if refused.refusal is RefusalClass.MODEM:
                 said = f"{refused}, yet the SIM has counted it"
@@ -7749,6 +8022,7 @@ class Service:
                 self._link.blame(words)
         else:
             self._record(lambda: self._store.fail_bubble(bubble, sequence, words, now))
+            logging.warning("failed message=%s: %s", bubble.row_id or "of the box itself", words)
 
     def _may_retry(self, row: StoredRow | None) -> bool:
         return row is None or row.attempts < len(self._config.service.retry_minutes)
@@ -8073,22 +8347,47 @@ def find_actor() -> str:
         return str(os.getuid())
 
 
+def find_config(said: str | None) -> Path:
+    """Name the config: --config, $SMSBOX_CONFIG, else the appliance's."""
+    return Path(said or os.environ.get("SMSBOX_CONFIG") or DEFAULT_CONFIG)
+
+
+def read_change_time(path: Path) -> float:
+    """Give when a file was last changed, in seconds since 1970; 0 if there is none to see."""
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
+
+
 def load_config(said: str | None) -> Config:
     """Read the settings; a file that is named or exists and can't be read is a ConfigError."""
     named = said or os.environ.get("SMSBOX_CONFIG")
-    path = Path(named) if named else DEFAULT_CONFIG
+    path = find_config(said)
     try:
         text = path.read_bytes().decode()
     except FileNotFoundError as error:
         if named:
             raise ConfigError(f"there is no config at {path}: correct the path") from error
-        return parse_config({})
+        return parse_config(_read_credentials())
     except OSError as error:
         mend = "use sudo, or join the group smsbox"
         raise ConfigError(f"the config {path} can't be read ({error.strerror}): {mend}") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"the config {path} is not UTF-8: save it as UTF-8") from error
-    return parse_config(parse_toml(text, path))
+    tables, credentials = parse_toml(text, path), _read_credentials()
+    if credentials and isinstance(modem := tables.setdefault("modem", {}), dict):
+        tables["modem"] = modem if modem.get("sim_pin") else {**modem, **credentials["modem"]}
+    return parse_config(tables)
+
+
+def _read_credentials() -> dict[str, Any]:
+    """Read what the unit's LoadCredential= brings: a SIM's PIN that no group member may read."""
+    try:
+        pin = Path(os.environ["CREDENTIALS_DIRECTORY"], "sim_pin").read_text().strip()
+    except (KeyError, OSError, UnicodeDecodeError):
+        return {}
+    return {"modem": {"sim_pin": pin}} if pin else {}
 
 
 def parse_toml(text: str, path: Path) -> dict[str, Any]:
@@ -8220,7 +8519,8 @@ class Draft(NamedTuple):
     skipped: list[Skipped]
     start: datetime
     queue: tuple[object, ...]  # what must not have changed when it is stored
-    written_to: frozenset[str] = frozenset()  # who knows the sender
+    written_to: frozenset[str]  # who knows the sender
+    limits: Mapping[str, list[date]]  # budgets that are met -> the days
 
 
 def cmd_schedule(desk: Desktop) -> int:
@@ -8240,7 +8540,8 @@ def cmd_schedule(desk: Desktop) -> int:
     _report_problems(args, reading)
     if reading.problems and not args.skip_invalid:
         if args.json:
-            print_plan_json(desk, reading, Draft([], reading.skipped, start or desk.now, ()), seed)
+            nothing = Draft([], reading.skipped, start or desk.now, (), frozenset(), {})
+            print_plan_json(desk, reading, nothing, seed)
         raise CampaignError(
             f"{plural(len(reading.rejected), 'row')} of {args.file} can't be taken and nothing was"
             " scheduled: mend them, or leave them out with --skip-invalid"
@@ -8328,6 +8629,7 @@ def _read_file(desk: Desktop) -> Reading:
         template,
         columns,
         args.require_consent,
+        desk.config.pacing.max_segments_per_day,
         lambda number, zone: _explain_never(number[:5], zone),
     )
     return read_campaign(_open_text(_read_bytes(args.file), args.file), order, segment_text)
@@ -8373,6 +8675,7 @@ class QueueView(NamedTuple):
     opted_out: frozenset[str]
     is_busy: Callable[[datetime, datetime], bool]
     written_to: frozenset[str] = frozenset()
+    spent: tuple[tuple[datetime, Share], ...] = ()  # of the budgets, by what is sent and planned
 
 
 def _look_at_queue(desk: Desktop, reading: Reading) -> QueueView:
@@ -8380,15 +8683,22 @@ def _look_at_queue(desk: Desktop, reading: Reading) -> QueueView:
     if not desk.has_database():
         return QueueView(None, frozenset(), frozenset(), lambda first, last: False)
     database = desk.read() if desk.args.dry_run else desk.write()
-    return _view_queue(database, reading)
+    return _view_queue(desk, database, reading)
 
 
-def _view_queue(database: Database, reading: Reading) -> QueueView:
+def _view_queue(desk: Desktop, database: Database, reading: Reading) -> QueueView:
     asked = Desk(database)
+    spent: list[tuple[datetime, Share]] = []
+    if Budgets(desk.config.pacing, desk.config.business_hours.timezone).is_limited:
+        spent += list_spent(database, desk.now)
+        spent += [
+            (row.scheduled_for, count_share(row.phone_number, row.message_content))
+            for row in asked.rows(RowFilter(status="scheduled"))
+        ]
     campaigns = {message.campaign_name for message in reading.messages}
     return QueueView(
         asked.last_scheduled(), asked.known_texts(sorted(campaigns)), asked.opted_out(),
-        asked.is_busy_between, asked.written_to(),
+        asked.is_busy_between, asked.written_to(), tuple(spent),
     )  # fmt: skip
 
 
@@ -8406,16 +8716,19 @@ def make_draft(
     now = desk.now.replace(microsecond=0) + timedelta(seconds=1 if desk.now.microsecond else 0)
     after = queue.last_at if start is None and queue.last_at and queue.last_at > now else None
     begin = start or after or now
+    budgets = Budgets(desk.config.pacing, desk.config.business_hours.timezone)
+    for at, share in queue.spent:
+        budgets.spend(at, share)
     planned = plan(
         kept, begin, random.Random(seed), desk.config.pacing, desk.config.business_hours, after,
-        desk.config.recipient_hours,
+        desk.config.recipient_hours, budgets,
     )  # fmt: skip
     seen = (queue.last_at, queue.known, queue.opted_out)
     if start is not None and planned:
         _refuse_busy_time(desk, planned, queue)
         seen = (None, queue.known, queue.opted_out)  # whether it is free is asked anew
     skipped = sorted([*reading.skipped, *skipped])
-    return Draft(planned, skipped, begin, seen, queue.written_to)
+    return Draft(planned, skipped, begin, seen, queue.written_to, budgets.met)
 
 
 def _refuse_busy_time(desk: Desktop, planned: list[ScheduledMessage], queue: QueueView) -> None:
@@ -8454,7 +8767,7 @@ def _store_draft(
     database = desk.write()
     fresh = replace(desk, now=tell_time(desk.database_path))
     with database.transaction():
-        again = make_draft(fresh, reading, start, seed, _view_queue(database, reading))
+        again = make_draft(fresh, reading, start, seed, _view_queue(desk, database, reading))
         if again.queue != draft.queue:
             return None
         if start is not None and start < fresh.now:
@@ -8518,6 +8831,8 @@ def print_plan_json(desk: Desktop, reading: Reading, draft: Draft, seed: int) ->
         "last": times[-1] if times else None,
         "duration_hours": round(lasts.total_seconds() / 3600, 2),
     }  # fmt: skip
+    if draft.limits:
+        tail["budgets_met"] = {name: list(map(str, met)) for name, met in draft.limits.items()}
     write("], " + json.dumps(tail)[1:] + "\n")
 
 
@@ -8597,6 +8912,9 @@ def _print_totals(desk: Desktop, reading: Reading, draft: Draft) -> None:
     cost = desk.config.cost
     price = f", {segments * cost.price_per_segment:,.2f} {cost.currency}"
     say(f"Segments:  {segments:,}{price if cost.price_per_segment else ''}")
+    for name, met in draft.limits.items():
+        on = ", ".join(f"{day:%a %m/%d}" for day in met)
+        say_wrapped(f"Budget:    {name} = {getattr(desk.config.pacing, name)} is met on {on}")
     if reading.rejected:
         say(f"Rejected:  {plural(len(reading.rejected), 'row')}, listed above")
     if draft.skipped:
@@ -8976,6 +9294,12 @@ def cmd_send(desk: Desktop) -> int:
         raise StoreError(f"it is {shut}: wait{', or add --anyway' if helps else ''}")
     database = desk.write()
     _refuse_retired(Desk(database))
+    try:
+        limit = find_limit(database, count_share(number, text), desk.now, desk.config)
+    except ValueError as error:
+        raise UsageError(f"the text: {error}") from error
+    if met := explain_limit(limit, desk.config):
+        raise StoreError(f"{met}: send it then, or raise that setting")
     if stopped_at := Store(database).opted_out_at(number):
         raise StoreError(f"{number} said stop on {stopped_at[:10]}: nothing is sent")
     row_id = Store(database).add_row(number, text, args.anyway, desk.now, find_actor())
@@ -9205,11 +9529,22 @@ def _find_gates(desk: Desktop, database: Database, row: StoredRow) -> Iterator[t
     due = f"due {show_time(desk.local(row.scheduled_for))}, in {show_wait(wait_s)}"
     yield "time", due if wait_s > 0 else ""
     yield "hours", find_shut_gate(row, desk.now, desk.config)
+    yield "budget", "" if done else _explain_budget(desk, database, row)
     yield "service", "" if running else "smsbox is not running: sudo systemctl start smsbox"
     clock, modem = str(running.get("clock", "")), str(running.get("modem", "no modem yet"))
     yield "clock", clock if clock.startswith("not trusted") else ""
     yield "modem", "" if modem == "ready" or not running else modem
     yield "storage", _NOT_LISTED if _NOT_LISTED in running.get("warnings", ()) else ""
+
+
+def _explain_budget(desk: Desktop, database: Database, row: StoredRow | None) -> str:
+    if row is None:
+        return ""
+    share = count_share(row.phone_number, row.message_content)
+    try:
+        return explain_limit(find_limit(database, share, desk.now, desk.config), desk.config)
+    except ValueError as error:
+        return str(error)
 
 
 def cmd_status(desk: Desktop) -> int:
@@ -9238,8 +9573,12 @@ def cmd_status(desk: Desktop) -> int:
     newest = copies.newest()
     status["last_copy"] = newest.stem.removeprefix("smsbox-") if newest else None
     status["copies_elsewhere"] = copies.is_elsewhere()
+    changed_at = read_change_time(Path(status.get("config", "")))
+    known = "config" in status and changed_at > 0
+    status["config_is_newer"] = known and changed_at != status["config_changed_at"]
     row = Store(database).next_row()
     status["next"] = _row_values(row) if row else None
+    status["budget"] = _explain_budget(desk, database, row)
     if desk.args.json:
         say(json.dumps(status, indent=1))
     else:
@@ -9247,7 +9586,11 @@ def cmd_status(desk: Desktop) -> int:
     if not served or status.get("modem") != "ready":
         return 2
     distrusts = str(status.get("clock", "")).startswith("not trusted")
-    waits = distrusts or any(counts[key] for key in ("held", "unconfirmed", "failed", "unread"))
+    waits = (
+        distrusts
+        or status["config_is_newer"]
+        or any(counts[key] for key in ("held", "unconfirmed", "failed", "unread"))
+    )
     return 1 if waits or status["paused"] or status["paused_campaigns"] else 0
 
 
@@ -9262,6 +9605,9 @@ def _print_status(desk: Desktop, status: Mapping[str, Any], row: StoredRow | Non
         for warning in status.get("warnings", ()):
             say(f"         {warning}")
         say(f"clock    {status.get('clock', '')!s}")
+        if status["config_is_newer"]:
+            say(f"config   {status['config']} has changed since smsbox read it:"
+                " sudo systemctl restart smsbox")  # fmt: skip
     else:
         say("service  not running: sudo systemctl start smsbox")
         if not desk.config.clock.require_trust:
@@ -9273,6 +9619,8 @@ def _print_status(desk: Desktop, status: Mapping[str, Any], row: StoredRow | Non
         say(f"paused   {status['paused']}{mend}")
     for name, because in status["paused_campaigns"].items():
         say(f"paused   campaign {name}: {because}")
+    if status["budget"]:
+        say(f"budget   {status['budget']}")
     if row:
         at = show_time(desk.local(row.scheduled_for))
         say(f"next     {row.id} {row.customer_name} {row.phone_number} at {at}")
@@ -9554,6 +9902,8 @@ def cmd_check(desk: Desktop) -> int:
         raise StoreError(
             "smsbox is running and has the modem: sudo systemctl stop smsbox, then check again"
         )
+    if args.lamps:
+        return _play_lamps(desk, served)
     if args.at:
         start_journal({}, debug=True)
     told = read_status_file(status_path(desk.database_path)) if served else {}
@@ -9571,10 +9921,33 @@ def cmd_check(desk: Desktop) -> int:
     return 2 if "fault" in levels else 1 if "warning" in levels else 0
 
 
+def _play_lamps(desk: Desktop, served: bool) -> int:
+    """Show each pattern for a while, with its name: which lamp is it, and do all of them light?"""
+    if served:
+        raise StoreError("smsbox is running and has the lamps: sudo systemctl stop smsbox first")
+    lamps = take_gpio_lamps(desk.config.lamps)
+    if lamps is None:
+        raise UsageError("no lamps are configured: put their BCM pins under [lamps] in the config")
+    clock = Waiting(lamps)
+    clock.catch_signals()
+    pins = desk.config.lamps
+    sending = "ready" if pins.sending is None else "sending"
+    shows = [("ready", each.value, LampState(each)) for each in Ready]
+    shows += [(sending, "a segment is with the modem", LampState(Ready.UNDER_WAY, sending=True))]
+    shows += [("fault", fault.value, LampState(Ready.IDLE, fault)) for fault in Fault]
+    for name, words, state in shows[:-1]:  # the last fault is none
+        if getattr(pins, name) is not None:
+            say(f"{name:<8} pin {getattr(pins, name):<3} {words}")
+            sys.stdout.flush()
+            lamps.show(state)
+            clock.until(clock.monotonic() + desk.args.lamps)
+    return 0
+
+
 def _check_config(desk: Desktop) -> Fact:
-    named = desk.args.config or os.environ.get("SMSBOX_CONFIG") or DEFAULT_CONFIG
-    found = Path(named).exists()
-    return Fact("ok", "config", f"{named} can be used" if found else "none: the defaults are used")
+    path = find_config(desk.args.config)
+    words = f"{path} can be used" if path.exists() else "none: the defaults are used"
+    return Fact("ok", "config", words)
 
 
 def _check_box(desk: Desktop, served: bool) -> Iterator[Fact]:
@@ -9623,7 +9996,7 @@ def _check_system(desk: Desktop, told: Mapping[str, Any]) -> Iterator[Fact]:
     for name in sorted(find_running(frozenset(mends))):
         yield Fact("warning", "others", f"{name} is running; {mends[name]}")
     lamps = desk.config.lamps
-    pins = [pin for pin in (lamps.ready, lamps.sending, lamps.fault) if pin is not None]
+    pins = [pin for name in LAMP_NAMES if (pin := getattr(lamps, name)) is not None]
     yield Fact("ok", "lamps", f"on pins {', '.join(map(str, pins))}" if pins else "none configured")
 
 
@@ -9922,8 +10295,10 @@ def cmd_run(desk: Desktop) -> int:
     clock = Waiting(lamps, notifier)
     clock.catch_signals()
     sources = desk.config.clock.sources
+    status, config = StatusFile(status_path(desk.database_path)), find_config(desk.args.config)
+    read = {"config": str(config.absolute()), "config_changed_at": read_change_time(config)}
     around = Surroundings(
-        clock, open_port, notifier, lamps, StatusFile(status_path(desk.database_path)).write,
+        clock, open_port, notifier, lamps, lambda words: status.write({**words, **read}),
         lambda: find_time_evidence(sources), lambda pin: press_power_key(pin, clock),
     )  # fmt: skip
     give_memory_back()
@@ -10135,6 +10510,8 @@ def _add_check(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
     add("--config", action="store_true", dest="only_config", help="only the config")
     add("--at", action="store_true", help="show the dialogue with the modem")
+    add("--lamps", type=_seconds, nargs="?", const=6.0, metavar="SECONDS",
+        help="play what the lamps can say, each for 6 seconds")  # fmt: skip
     add("--ussd", type=_ussd_code, metavar="CODE", help="ask the network, e.g. *100# for a balance")
     add("--json", action="store_true", help="for a script")
 
@@ -10182,6 +10559,12 @@ def _whole_number(text: str) -> int:
     if not (text.isascii() and text.isdigit() and int(text) > 0):
         raise argparse.ArgumentTypeError("write a whole number from 1 on")
     return int(text)
+
+
+def _seconds(text: str) -> float:
+    if not re.fullmatch(r"[0-9]{1,3}(\.[0-9]+)?", text) or not float(text):
+        raise argparse.ArgumentTypeError("write a number of seconds, like 6")
+    return float(text)
 
 
 def _ussd_code(text: str) -> str:

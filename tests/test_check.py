@@ -243,3 +243,52 @@ def test_lasting_name_of_a_port_is_its_path_link(tmp_path: Path) -> None:
     (links / "usb-0:1.2-port0").symlink_to(device)
     assert smsbox.name_lastingly(str(device), links) == str(links / "usb-0:1.2-port0")
     assert smsbox.name_lastingly("/dev/ttyUSB9", links) == "/dev/ttyUSB9"
+
+
+# --- lamps
+
+
+def lamps(box: Box, status: int = 0, factory: str = "mock", **pins: object) -> Any:
+    box.settle()
+    lines = [f"{name} = {pin}" for name, pin in pins.items()]
+    box.config.write_text(box.config.read_text() + "\n".join(["[lamps]", *lines, ""]))
+    os.environ["GPIOZERO_PIN_FACTORY"] = factory
+    try:
+        return box.call("check", "--lamps", "0.02", status=status)
+    finally:
+        del os.environ["GPIOZERO_PIN_FACTORY"]
+
+
+def test_every_pattern_of_every_lamp_is_played_with_its_name(box: Box) -> None:
+    told = lamps(box, ready=17, sending=27, fault=22).stdout.splitlines()
+    assert [line[:16].split() for line in told] == (
+        [["ready", "pin", "17"]] * 4 + [["sending", "pin", "27"]] + [["fault", "pin", "22"]] * 7
+    )
+    assert told[0].endswith("starting")
+    assert told[-1].endswith("something awaits a person")
+    only_ready = lamps(box, ready=17).stdout.splitlines()
+    assert len(only_ready) == 5
+    assert only_ready[-1] == "ready    pin 17  a segment is with the modem"
+
+
+def test_lamps_that_can_not_be_played_are_a_sentence(box: Box) -> None:
+    assert "no lamps are configured" in lamps(box, status=2).stderr
+    wrong = lamps(box, status=75, ready=17, fault=17).stderr
+    assert wrong.startswith("smsbox: [lamps] fault = 17: the pin can't be used (")
+    assert "the pin can't be used" in lamps(box, status=75, factory="none-such", ready=17).stderr
+    box.start()
+    wait_until(box.database.with_name("box.db.status.json").exists)
+    assert "sudo systemctl stop smsbox" in lamps(box, status=75, ready=17).stderr
+
+
+def test_status_tells_that_the_config_is_newer_than_what_the_daemon_runs_by(box: Box) -> None:
+    box.settle()
+    box.start()
+    published = box.database.with_name("box.db.status.json")
+    wait_until(lambda: published.exists() and json.loads(published.read_text())["modem"] == "ready")
+    assert not json.loads(box.call("status", "--json").stdout)["config_is_newer"]
+    os.utime(box.config, (1, 1))
+    told = box.call("status", status=1).stdout
+    assert f"config   {box.config} has changed since smsbox read it: sudo systemctl" in told
+    box.config.unlink()
+    assert "config  " not in box.call("--config", os.devnull, "status").stdout

@@ -590,8 +590,8 @@ def test_stop_that_arrives_between_two_bubbles_stops_the_second(box: Box) -> Non
     assert daemon.wait() == 0
     confirmation = "Done: you are off our list and will not hear from us again."
     assert box.texts() == [(ANA, "One"), (ANA, confirmation)]
-    assert box.row(row_id)[0] == "cancelled"
-    assert "1 of 2 bubbles were sent" in box.row(row_id)[1]
+    words = "1 of 2 bubbles were sent: the recipient said stop"
+    assert box.row(row_id) == ("cancelled", words)
     assert box.bubbles(row_id) == ["sent", "cancelled"]
     assert box.row(later)[0] == "cancelled"
     assert ANA in [each[0] for each in box.sql("SELECT phone_number FROM opt_outs")]

@@ -244,6 +244,21 @@ def test_long_text_that_stays_cut_is_shown_after_a_day_as_far_as_it_came(box: Bo
     assert len(bodies(box)) == 1
 
 
+def test_long_text_that_lost_its_end_is_not_lost_to_the_next_one_of_its_reference(
+    box: Box,
+) -> None:
+    box.tables = {"service": {"poll_seconds": 60}}
+    elsewhere = "0791447779078404"  # the same part by another service centre
+    parts = ("A lost end: ", 1, "00"), ("Next ", 1, "00"), ("Next ", 1, elsewhere), ("end", 2, "00")
+    for words, place, centre in parts:
+        sent_at = NOON + timedelta(minutes=len(words))
+        arrive(box, deliver(words, ANA, sent_at, (9, 2, place), smsc=centre))
+    box.serve(600)
+    assert bodies(box) == ["Next end"]
+    box.serve(90_000)
+    assert bodies(box) == ["Next end", "A lost end: […]"]
+
+
 @pytest.mark.parametrize(("words", "status"), [("STOP", "cancelled"), ("stop by", "scheduled")])
 def test_part_that_is_a_stop_by_itself_acts_before_the_rest_comes(
     box: Box, words: str, status: str

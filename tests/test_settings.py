@@ -334,3 +334,31 @@ def test_any_table_is_either_taken_or_refused_in_words(tables: dict[str, Any]) -
         smsbox.parse_config(tables)
     except smsbox.ConfigError as error:
         assert str(error)
+
+
+# --- a PIN that comes as a credential
+
+
+@pytest.mark.parametrize(
+    ("toml", "pin"),
+    [(None, "4321"), ("", "4321"), ('[modem]\nsim_pin = ""\n', "4321"),
+     ('[modem]\nsim_pin = "9876"\n', "9876"), ("[modem]\nbaud = 9600\n", "4321")],
+)  # fmt: skip
+def test_pin_comes_from_the_service_manager_where_the_config_has_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, toml: str | None, pin: str
+) -> None:
+    (tmp_path / "sim_pin").write_text("4321\n")
+    config = tmp_path / "box.toml"
+    if toml is not None:
+        config.write_text(toml)
+    monkeypatch.setattr(smsbox, "DEFAULT_CONFIG", config)
+    monkeypatch.delenv("SMSBOX_CONFIG", raising=False)
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    assert smsbox.load_config(None).modem.sim_pin == pin
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path / "none"))
+    assert smsbox.load_config(None).modem.sim_pin == ("9876" if pin == "9876" else "")
+
+
+def test_sentence_about_a_pin_does_not_show_it() -> None:
+    for toml in ('[modem]\nsim_pin = "43217a"\n', "[modem]\nsim_pin = 4321\n"):
+        assert "4321" not in refusal(toml)

@@ -148,6 +148,29 @@ def test_every_way_into_the_queue_meets_the_opt_out_again_at_the_claim(box: Box,
     ]
 
 
+def test_opt_out_written_by_hand_stops_the_bubbles_that_are_left_too(box: Box) -> None:
+    box.tables = {"pacing": {"bubble_gap_seconds": [60, 60]}}
+    begun, later = box.insert(ANA, "one [BUBBLE] two"), box.insert(ANA, "three", 900)
+    box.after(30, lambda: box.sql("INSERT INTO opt_outs (phone_number) VALUES (?)", ANA))
+    box.serve(drain=True)
+    assert box.texts() == ["one"]
+    words = "1 of 2 bubbles were sent: the recipient said stop"
+    assert box.row(begun) == ("cancelled", words)
+    assert box.bubbles(begun) == ["sent", "cancelled"]
+    assert box.row(later) == ("cancelled", "the recipient said stop")
+    assert box.events(begun)[-1] == "sql cancelled"
+
+
+def test_draining_daemon_stays_until_the_stop_is_confirmed(box: Box) -> None:
+    row = box.insert(ANA, "hello", 30)
+    box.far.script.append(b"\r\n+CMS ERROR: 42\r\n")  # congestion: tried again a minute later
+    reply(box, "STOP", in_s=10)
+    box.serve(drain=True)
+    assert box.row(row)[0] == "cancelled"
+    assert box.texts() == [GONE]
+    assert answers(box) == [("confirmation", "sent")]
+
+
 # --- the confirmation
 
 
