@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import shutil
 import sqlite3
 import termios
@@ -19,6 +20,7 @@ from pty_modem import PtyModem, wait_until
 TOP = Path(__file__).resolve().parent.parent.parent
 SOURCES = ("smsbox.py", "smsbox.service", "config.example.toml", "install.sh", "README.md")
 SOURCE = "/home/pi/smsbox"
+NEWER = "99.0.0"
 
 Saw = Callable[[str], None]
 
@@ -43,6 +45,7 @@ class Installed(NamedTuple):
     root: Path
     dry_run: str
     said: str
+    image_s: float  # 0: the image was there
     took_s: float
     booted_s: float
     state: str  # of the service, right behind it
@@ -102,6 +105,34 @@ class Box(Machine):
         self.write("/etc/systemd/system/smsbox.service.d/boot-test.conf", f"[Service]\n{text}\n")
         self.run("systemctl", "daemon-reload")
         self.run("systemctl", "restart", "smsbox")
+
+    def lay_newer(self, does: str = "") -> None:
+        """Lay a newer version into the user's folder; what else it does when it is the daemon."""
+        program = self.root / SOURCE.lstrip("/") / "smsbox.py"
+        newer, changed = re.subn(
+            r'(?m)^VERSION = ".*"', f'VERSION = "{NEWER}"', program.read_text()
+        )
+        begin = '    """Be the daemon."""\n'
+        assert changed == newer.count(begin) == 1
+        program.write_text(newer.replace(begin, begin + does))
+
+    def install(self, *words: str, status: int = 0) -> str:
+        """Run install.sh as the user of the box."""
+        return self.run("sudo", "sh", f"{SOURCE}/install.sh", *words, user="pi", status=status)
+
+    def purge(self, answer: str) -> str:
+        """Run install.sh --purge on a terminal, and answer its question."""
+        command = f"sudo sh {SOURCE}/install.sh --purge"
+        return self.run(
+            "script", "--quiet", "--command", command, "/dev/null",
+            user="pi", status=None, stdin=f"{answer}\n",
+        )  # fmt: skip
+
+    def copies(self) -> set[str]:
+        """Give the names of all databases on the box but the one in use."""
+        states = self.root / "var"
+        found = {str(path.relative_to(self.root)) for path in states.rglob("smsbox*.db")}
+        return found - {"var/lib/smsbox/smsbox.db"}
 
     def smsbox(self, *words: str, user: str = "pi", status: int | None = 0) -> str:
         return self.run("smsbox", *words, user=user, status=status)

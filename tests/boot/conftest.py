@@ -34,15 +34,16 @@ def pytest_runtest_makereport(
     if report.when == "call" or report.failed:
         words = item.name.removeprefix("test_").replace("_", " ")
         mark = {"passed": "ok", "failed": "FAILED"}.get(report.outcome, "KNOWN")
-        facts = item.stash.get(_SEEN, [])
         line = f"{mark:6} {report.duration:5.1f} s   {words}"
-        write_line(item.config, _BENEATH.join((line, *facts)))
+        write_line(item.config, _BENEATH.join((line, *item.stash.get(_SEEN, []))))
+        if report.failed:
+            write_log(report.longreprtext)
     return report
 
 
 def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] | None:
     """No dots: each scenario has its line."""
-    return (report.outcome, "", "") if report.when == "call" else None
+    return (report.outcome, "", report.outcome.upper()) if report.when == "call" else None
 
 
 def write_line(config: pytest.Config, line: str) -> None:
@@ -51,8 +52,12 @@ def write_line(config: pytest.Config, line: str) -> None:
     assert reporter is not None
     reporter.ensure_newline()
     reporter.write_line(line)
+    write_log(line)
+
+
+def write_log(text: str) -> None:
     with open(os.environ["SMSBOX_BOOT_LOG"], "a", encoding="utf-8") as log:
-        log.write(line + "\n")
+        log.write(text + "\n")
 
 
 # --- the image, and what install.sh makes of it
@@ -65,12 +70,9 @@ def work() -> Path:
 
 
 @pytest.fixture(scope="session")
-def image(pytestconfig: pytest.Config) -> Image:
+def image() -> Image:
     release = os.environ["SMSBOX_BOOT_RELEASE"]
-    built = build_image(release, Path(os.environ["SMSBOX_BOOT_CACHE"]))
-    if built.built_in_s:
-        write_line(pytestconfig, f"       {built.built_in_s:5.1f} s   the image was built")
-    return built
+    return build_image(release, Path(os.environ["SMSBOX_BOOT_CACHE"]))
 
 
 @pytest.fixture(scope="session")
@@ -87,6 +89,7 @@ def installed(image: Image, work: Path) -> Installed:
         root=machine.root,
         dry_run=dry_run,
         said=said,
+        image_s=image.built_in_s,
         took_s=time.monotonic() - began,
         booted_s=booted_s,
         state=machine.run("systemctl", "is-active", "smsbox", status=None).strip(),
@@ -117,7 +120,7 @@ def off_box(
         yield made
         if made.is_on():
             if request.session.testsfailed > failures:
-                write_line(request.config, made.journal("-n", "40"))
+                print(made.journal("--lines=60"))
             made.cut_power()
     discard_root(root)
 

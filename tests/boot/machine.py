@@ -81,6 +81,9 @@ def build_image(release: str, cache: Path) -> Image:
     (image.archives / "partial").mkdir(parents=True, exist_ok=True)
     if image.root.exists():
         return image
+    for old in cache.glob(f"{release}-*"):
+        if old != folder:
+            shutil.rmtree(old)
     mirror, options = find_mirror()
     began = time.monotonic()
     unfinished = folder / "root.new"
