@@ -294,6 +294,11 @@ def test_sandbox_holds_on_the_running_system(box: Box, saw: Saw) -> None:
     assert '"write its state": "done"' in said
     assert '"interfaces": ["lo"]' in said
     saw(said)
+    # The machine has only lo too, so see that the service's network is another one.
+    of_process, of_machine = (
+        box.run("readlink", f"/proc/{pid}/ns/net") for pid in (box.show("MainPID"), "1")
+    )
+    assert of_process != of_machine
 
 
 def test_systemd_understands_the_unit_and_finds_it_well_shut(box: Box, saw: Saw) -> None:
