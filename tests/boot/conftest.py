@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import textwrap
 import time
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -24,6 +25,12 @@ def saw(request: pytest.FixtureRequest) -> Saw:
     """Say what was seen; it stands behind the scenario's line."""
     seen: list[str] = request.node.stash.setdefault(_SEEN, [])
     return seen.append
+
+
+@pytest.fixture
+def note() -> Saw:
+    """Put a longer text into the log, for the one who reads it there."""
+    return lambda text: write_log(textwrap.indent(text.strip(), " " * 18))
 
 
 @pytest.hookimpl(wrapper=True)

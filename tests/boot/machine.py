@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import platform
 import shutil
 import signal
 import subprocess
@@ -57,20 +58,21 @@ class Image(NamedTuple):
 
 
 def find_mirror() -> tuple[str, list[str]]:
-    """Give the mirror of this machine's own apt, and the options by which it is reached."""
-    targets = _ask(
-        "apt-get", "indextargets", "--format", "$(RELEASE) $(REPO_URI)", "Identifier: Packages"
-    )
-    pairs = [line.split(" ", 1) for line in targets.splitlines()]
-    mirrors = [
-        uri
-        for suite, uri in pairs
-        if "-" not in suite and "/debian-" not in uri and "debian" in uri
-    ]
-    assert mirrors, "this machine's apt knows no Debian mirror; see /etc/apt/sources.list.d"
+    """Give the Debian mirror of this machine's own apt, and the options by which it is reached."""
+    fields = "$(RELEASE) $(COMPONENT) $(REPO_URI)"
+    targets = _ask("apt-get", "indextargets", "--format", fields, "Identifier: Packages")
+    suites = {platform.freedesktop_os_release()["VERSION_CODENAME"], "stable", "oldstable"}
+    for target in targets.splitlines():
+        suite, component, mirror = target.split(" ", 2)
+        if suite in suites and component == "main":
+            break
+    else:
+        raise AssertionError(
+            f"apt knows no Debian mirror for {suites}; see /etc/apt/sources.list.d"
+        )
     options = _ask("apt-config", "dump").splitlines()
     kept = ("Acquire::http", "Acquire::Check", "Acquire::Retries")
-    return mirrors[0], [line for line in options if line.startswith(kept) and '""' not in line]
+    return mirror, [line for line in options if line.startswith(kept) and '""' not in line]
 
 
 def build_image(release: str, cache: Path) -> Image:
