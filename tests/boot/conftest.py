@@ -14,6 +14,7 @@ from boot.machine import MARK, Image, Machine, build_image, copy_root, discard_r
 from pty_modem import PtyModem
 
 _SEEN = pytest.StashKey[list[str]]()
+_NOTED = pytest.StashKey[list[str]]()
 _BENEATH = "\n" + " " * 18
 
 
@@ -28,9 +29,10 @@ def saw(request: pytest.FixtureRequest) -> Saw:
 
 
 @pytest.fixture
-def note() -> Saw:
+def note(request: pytest.FixtureRequest) -> Saw:
     """Put a longer text into the log, for the one who reads it there."""
-    return lambda text: write_log(textwrap.indent(text.strip(), " " * 18))
+    noted: list[str] = request.node.stash.setdefault(_NOTED, [])
+    return noted.append
 
 
 @pytest.hookimpl(wrapper=True)
@@ -43,8 +45,8 @@ def pytest_runtest_makereport(
         mark = {"passed": "ok", "failed": "FAILED"}.get(report.outcome, "KNOWN")
         line = f"{mark:6} {report.duration:5.1f} s   {words}"
         write_line(item.config, _BENEATH.join((line, *item.stash.get(_SEEN, []))))
-        if report.failed:
-            write_log(report.longreprtext)
+        texts = [*item.stash.get(_NOTED, []), report.longreprtext]
+        write_log("".join(textwrap.indent(f"{each.strip()}\n", " " * 18) for each in texts if each))
     return report
 
 
@@ -59,12 +61,12 @@ def write_line(config: pytest.Config, line: str) -> None:
     assert reporter is not None
     reporter.ensure_newline()
     reporter.write_line(line)
-    write_log(line)
+    write_log(line + "\n")
 
 
 def write_log(text: str) -> None:
     with open(os.environ["SMSBOX_BOOT_LOG"], "a", encoding="utf-8") as log:
-        log.write(text + "\n")
+        log.write(text)
 
 
 # --- the image, and what install.sh makes of it

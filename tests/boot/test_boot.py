@@ -7,6 +7,8 @@ the files. No machine but the one that installs has any network.
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from boot.box import NEWER, Box, Installed, Saw
 from boot.machine import MARK
@@ -205,6 +207,17 @@ def test_broken_config_ends_the_service_with_the_sentence_and_no_restart(
     saw(f"status 78, no restart; journal: {said[0]}")
 
 
+def test_status_says_that_the_config_is_newer_than_the_daemon(box: Box, saw: Saw) -> None:
+    assert not box.status()["config_is_newer"]
+    box.settle(pacing={"first_after_seconds": 1})
+    assert box.status()["config_is_newer"]
+    [said] = [line for line in box.smsbox("status", status=1).splitlines() if "config" in line]
+    box.run("systemctl", "restart", "smsbox")
+    box.await_ready()
+    assert not box.status()["config_is_newer"]
+    saw(said.strip())
+
+
 # --- upgrade, roll-back, and away
 
 NOT_YET = pytest.mark.xfail(reason="install.sh does not do this yet")
@@ -351,5 +364,6 @@ def test_systemd_understands_the_unit_and_finds_it_well_shut(box: Box, saw: Saw,
     assert "smsbox" not in said
     score = box.run("systemd-analyze", "security", "--no-pager", "--threshold=12", "smsbox.service")
     lines = [line.rstrip() for line in score.splitlines()]
-    note("\n".join(line for line in lines if line.startswith("✗")))
+    costs = [re.sub(" {2,}", "  ", line) for line in lines if line.startswith("✗")]
+    note("\n".join(costs))
     saw(lines[-1].lstrip("→ "))
