@@ -76,6 +76,11 @@ def render(settings: dict[str, dict[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def is_database(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(16) == b"SQLite format 3\0"
+
+
 class Box(Machine):
     """An installed machine with a modem, and what its operator does with it."""
 
@@ -129,9 +134,9 @@ class Box(Machine):
         )  # fmt: skip
 
     def copies(self) -> set[str]:
-        """Give the names of all databases on the box but the one in use."""
-        states = self.root / "var"
-        found = {str(path.relative_to(self.root)) for path in states.rglob("smsbox*.db")}
+        """Give the places of all SQLite databases on the box but that of the one in use."""
+        files = [path for path in (self.root / "var").rglob("*") if path.is_file()]
+        found = {str(path.relative_to(self.root)) for path in files if is_database(path)}
         return found - {"var/lib/smsbox/smsbox.db"}
 
     def smsbox(self, *words: str, user: str = "pi", status: int | None = 0) -> str:
