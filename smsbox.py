@@ -4296,14 +4296,14 @@ class Inbox:
             (kind, number, text, to_database_time(now)),
         )
 
-    def was_helped_since(self, number: str, at: datetime) -> bool:
-        """Tell whether a number was sent help since a time."""
-        return bool(
+    def count_answers(self, number: str, kind: str, since: datetime) -> int:
+        """Count the texts of one kind that a number was written by the box itself since a time."""
+        return int(
             self.database.one(
-                "SELECT 1 FROM messages WHERE phone_number = ? AND kind IS NOT NULL"
-                " AND kind = 'help' AND status <> 'cancelled' AND created_at > ?",
-                (number, to_database_time(at)),
-            )
+                "SELECT count(*) FROM messages WHERE phone_number = ? AND kind IS NOT NULL"
+                " AND kind = ? AND status <> 'cancelled' AND created_at > ?",
+                (number, kind, to_database_time(since)),
+            )[0]
         )
 
     def _cancel_answers(self, number: str, kind: str) -> None:
@@ -4623,6 +4623,24 @@ class Desk:
         counts["undelivered"] = told.get("failed", 0) + told.get("expired", 0)
         return counts
 
+    def count_held(self) -> dict[str, int]:
+        """Count the held rows by their reason, the most first."""
+        return dict(
+            self.database.all(
+                f"SELECT held_because, count(*) FROM {_HELD} GROUP BY 1 ORDER BY 2 DESC, 1"
+            )
+        )
+
+    def last_bubble(self) -> tuple[str, datetime, int, int] | None:
+        """Give the last bubble that was sent: to whom, when, its place and how many there are."""
+        found = self.database.one(
+            "SELECT iif(s.customer_name = '', s.phone_number, s.customer_name), m.sent_at,"
+            " m.bubble, (SELECT count(*) FROM messages WHERE scheduled_message_id = s.id)"
+            " FROM messages m JOIN scheduled_messages s ON s.id = m.scheduled_message_id"
+            " WHERE m.status = 'sent' ORDER BY m.id DESC LIMIT 1"
+        )
+        return (str(found[0]), _to_time(found[1]), *found[2:]) if found else None
+
     def count_sent_since(self, at: datetime) -> int:
         """Count the messages sent since a time."""
         return int(
@@ -4760,13 +4778,16 @@ class Desk:
             for row_id, to in moves
         )
 
-    def pause_campaign(self, name: str, because: str | None, now: datetime) -> None:
+    def pause_campaign(
+        self, name: str, because: str | None, now: datetime, until: datetime | None = None
+    ) -> None:
         """Pause a campaign, or let it go on with None; inside the caller's transaction."""
         self.database.change(
             "INSERT INTO campaigns (name, created_at, paused_because) VALUES (?, ?, ?)"
             " ON CONFLICT (name) DO UPDATE SET paused_because = excluded.paused_because",
             (name, to_database_time(now), because),
         )
+        self.set_state(f"paused_until {name}", to_database_time(until) if until else "")
         if because is None:
             self.set_state(f"resumed {name}", to_database_time(now))
 
@@ -4777,6 +4798,17 @@ class Desk:
                 "SELECT name, paused_because FROM campaigns WHERE paused_because IS NOT NULL"
             )
         )
+
+    def find_ended_pauses(self, now: datetime) -> list[str]:
+        """Name the campaigns whose pause has an end that has come; "" is the box itself."""
+        found = self.database.all(
+            "SELECT name, paused_because FROM campaigns JOIN state"
+            " ON key = 'paused_until ' || name WHERE value <= ?1"
+            " UNION ALL SELECT '', (SELECT value FROM state WHERE key = 'paused_because')"
+            " FROM state WHERE key = 'paused_until' AND value <= ?1",
+            (to_database_time(now),),
+        )
+        return [name for name, because in found if (because or "").startswith("paused by ")]
 
     def campaign_names(self) -> list[str]:
         """Give the campaigns that have rows or were ever scheduled."""
@@ -6441,6 +6473,7 @@ _CLOCK_TOLERANCE = timedelta(minutes=5)
 _BETWEEN_READINGS_S = 10.0
 _READINGS_AGREE_S = 3.0
 _ANSWER_WITHIN = timedelta(minutes=5)
+_ANSWERS_A_DAY = {"help": 1, "confirmation": 3}  # to one number
 _STOPS_TO_PAUSE = 5  # and more than one in twenty
 _WEAK_DBM = -107
 _WEAK = "the signal is weak: move the antenna"
@@ -6746,11 +6779,22 @@ def attach_guarded(modem: Modem, settings: ModemSettings, state: Desk) -> None:
 def pause_box(database: Database, because: str, clock: Clock, *, account: bool = False) -> None:
     """Let the box pause itself and say why; inside the caller's transaction."""
     state = Desk(database)
-    state.set_state("paused_because", because)
+    state.set_states({"paused_because": because, "paused_until": ""})
     if account:
         state.set_state("account_refused", "1")
     Store(database).add_event("paused", because, clock.now(), "daemon")
     logging.error("paused: %s; see to it, then smsbox resume", because)
+
+
+def resume(database: Database, campaign: str, now: datetime, actor: str) -> None:
+    """End the pause of a campaign, or of the box: ""; inside the caller's transaction."""
+    state = Desk(database)
+    if campaign:
+        state.pause_campaign(campaign, None, now)
+    else:
+        for key in ("paused_because", "paused_now", "paused_until", "account_refused", "tried_pin"):
+            state.set_state(key, "")
+    Store(database).add_event("resumed", campaign, now, actor)
 
 
 def pause_unwanted_campaign(database: Database, campaign: str, now: datetime) -> bool:
@@ -7114,8 +7158,7 @@ class Intake:
         elif asked is Request.START:
             touched = int(self._inbox.opt_in(number, now, "daemon", "START", only_keyword=True))
         elif asked is Request.HELP:
-            day = now - timedelta(days=1)
-            if not stopped and is_fresh and not self._inbox.was_helped_since(number, day):
+            if not stopped and is_fresh:
                 self._answer(asked, number, body, now)
         elif asked is Request.PERHAPS_STOP:
             touched = self._inbox.hold_rows_of(number, "their reply may mean stop", now)
@@ -7124,15 +7167,19 @@ class Intake:
         return touched
 
     def _answer(self, asked: Request, number: str, body: str, now: datetime) -> None:
-        """Queue the box's own text, in the words' language; short codes and names get none."""
-        if not re.fullmatch(r"\+[1-9]\d{7,14}", number):
+        """Queue the box's own text, in the words' language; short codes and names get none.
+
+        A machine at the other end that answers each text gets a few a day.
+        """
+        kind = "help" if asked is Request.HELP else "confirmation"
+        already = self._inbox.count_answers(number, kind, now - timedelta(days=1))
+        if not re.fullmatch(r"\+[1-9]\d{7,14}", number) or already >= _ANSWERS_A_DAY[kind]:
             return
         name, contact = self._words.sender_name, self._words.help_contact
         for told in ((name, contact), ("", contact), ("", "")):
             text = write_answer(asked, language_of(body), *told)
             if len(segment_text(text).units) == 1:
                 break
-        kind = "help" if asked is Request.HELP else "confirmation"
         self._inbox.add_answer(kind, number, text, now)
 
 
@@ -7177,6 +7224,8 @@ class Timekeeper:
         self._boot = read_boot_id()
         self._vouched_by = ""
         self._began = False
+        self._waits_since: float | None = None
+        self._is_person_told = False
         self._offset_s: float | None = None  # wall time minus monotonic time, as last seen
         self._veto = ""  # what the network says against the clock
         self._future = ""  # what our own past says against it
@@ -7347,6 +7396,18 @@ class Timekeeper:
             logging.info("the clock is trusted by=%s", self.trusted_by)
         elif before and not self.trusted_by:
             logging.warning("the clock is not trusted any more: %s", self.doubt)
+        elif not self.trusted_by:
+            self._tell_of_wait()
+
+    def _tell_of_wait(self) -> None:
+        """After a boot the time is not known for some seconds: only what lasts needs a person."""
+        now = self._clock.monotonic()
+        if self._waits_since is None:
+            self._waits_since = now
+            logging.info("the clock is not trusted yet: %s; nothing is sent before", self.doubt)
+        elif not self._is_person_told and now - self._waits_since >= _LASTING_S:
+            self._is_person_told = True
+            logging.warning("the clock is not trusted: %s; see smsbox status", self.doubt)
 
 
 class Face:
@@ -8050,12 +8111,23 @@ class Service:
     def _keep_the_plan(self) -> None:
         """Pace anew what a step of the clock, other hours or a restored copy have overthrown."""
         self._hold_restored(self._clock.now())
+        self._end_pauses(self._clock.now())
         if self._time.has_moved:
             self._follow_clock()
             self._time.has_moved = False
         if not self._knows_hours:
             self._follow_hours()
             self._knows_hours = True
+
+    def _end_pauses(self, now: datetime) -> None:
+        """A pause may have been given an end."""
+        ended = self._desk.find_ended_pauses(now)
+        for name in ended:
+            with self._database.transaction():
+                resume(self._database, name, now, "daemon")
+            logging.info("resumed: the end of the pause has come campaign=%s", name or "all")
+        if ended:
+            repace(self._database, now, self._rng, self._config, "daemon")
 
     def _follow_clock(self) -> None:
         """After a step the pace is kept by the clock that never jumps."""
@@ -8421,17 +8493,34 @@ def find_database(said: str | None, config: Config) -> Path:
 # --- small rendering
 
 
-def say(text: str = "") -> None:
-    """Answer the operator; what came from outside can't steer the terminal."""
-    print("\n".join(map(printable, text.split("\n"))))
+_COLOURS = {"good": "32", "warning": "33", "fault": "31"}  # ECMA-48, SGR
+
+
+def say(text: str = "", mood: str = "") -> None:
+    """Answer the operator; what came from outside can't steer the terminal.
+
+    mood: good, warning or fault colours the line on a terminal, unless NO_COLOR is set.
+    """
+    shown = "\n".join(map(printable, text.split("\n")))
+    if mood and sys.stdout.isatty() and not os.environ.get("NO_COLOR"):
+        shown = f"\x1b[{_COLOURS[mood]}m{shown}\x1b[0m"
+    print(shown)
+
+
+def find_width() -> int:
+    """Give how many columns a line may have: the terminal's, 79 where there is none."""
+    try:
+        return max(40, min(os.get_terminal_size(sys.stdout.fileno()).columns - 1, 119))
+    except (OSError, ValueError):
+        return 79
 
 
 def say_wrapped(text: str) -> None:
-    """Answer in lines that fit a terminal of 80 columns."""
+    """Answer in lines that fit the terminal."""
     import textwrap
 
     text = printable(text)
-    say(textwrap.fill(text, 79, subsequent_indent=" " * 11, break_on_hyphens=False))
+    say(textwrap.fill(text, find_width(), subsequent_indent=" " * 11, break_on_hyphens=False))
 
 
 def complain(text: str) -> None:
@@ -8842,7 +8931,7 @@ def print_plan(desk: Desktop, reading: Reading, draft: Draft, seed: int) -> None
     total = len(draft.planned)
     place_width = len(f"[{total}/{total}]")
     number_width = max((len(each.message.phone_number) for each in draft.planned), default=0)
-    name_width = 79 - 42 - place_width - number_width
+    name_width = max(5, find_width() - 42 - place_width - number_width)
     for place, each in enumerate(draft.planned, 1):
         message = each.message
         if each.skip_s and not each.opens_day:
@@ -8871,7 +8960,7 @@ def print_plan(desk: Desktop, reading: Reading, draft: Draft, seed: int) -> None
 
 
 def _print_banner(desk: Desktop, reading: Reading, draft: Draft, seed: int) -> None:
-    pace, hours, rule = desk.config.pacing, desk.config.business_hours, "=" * 79
+    pace, hours, rule = desk.config.pacing, desk.config.business_hours, "=" * find_width()
     theirs = desk.config.recipient_hours
     there = f"{show_minutes(theirs.opens)} to {show_minutes(theirs.closes)}"
     if theirs.strict:
@@ -8905,7 +8994,7 @@ def _print_totals(desk: Desktop, reading: Reading, draft: Draft) -> None:
     segments = sum(each.message.segments for each in planned)
     days = Counter(f"{desk.local(each.scheduled_for):%a %m/%d}" for each in planned)
     lasts = (last - first).total_seconds()
-    say("-" * 79)
+    say("-" * find_width())
     say(f"Duration:  {show_wait(lasts)}: from {show_time(first)} to {show_time(last)} ({first:%Z})")
     each_day = ", ".join(f"{day}: {count}" for day, count in days.items())
     say_wrapped(f"Messages:  {len(planned):,} on {plural(len(days), 'day')} ({each_day})")
@@ -9112,14 +9201,20 @@ def _confirm_many(desk: Desktop, rows: Sequence[StoredRow], what: str) -> bool:
 
 
 def _row_line(desk: Desktop, row: StoredRow) -> str:
+    import textwrap
+
     state = _state_of(row)
     at = row.sent_at if row.status is RowStatus.SENT and row.sent_at else row.scheduled_for
+    name = fit(row.customer_name, max(5, find_width() - 61))
     line = (
-        f"{row.id:>6} {fit(row.customer_name, 18)} {fit(row.phone_number, 13)}"
+        f"{row.id:>6} {name} {fit(row.phone_number, 13)}"
         f" {show_time(desk.local(at))} {state:<9} {fit(row.campaign_name, 12).rstrip()}"
     )
     why = row.held_because if state == "held" else row.error_message
-    return line.rstrip() + (f"\n       {why}" if why else "")
+    indent = " " * 7
+    lines = textwrap.wrap(printable(why), find_width(), initial_indent=indent,
+                          subsequent_indent=indent)  # fmt: skip
+    return "\n".join([line.rstrip(), *lines])
 
 
 # --- the commands
@@ -9231,21 +9326,53 @@ def _repace(desk: Desktop, database: Database) -> tuple[int, datetime | None]:
 
 
 def cmd_pause(desk: Desktop) -> int:
-    """Pause the box or one campaign; it lasts over reboots."""
+    """Pause the box or one campaign; it lasts over reboots, and until --until if that is given."""
     database = desk.write()
     asked, args, actor = Desk(database), desk.args, find_actor()
-    because = f"paused by {actor}"
+    until = _parse_pause_end(desk)
+    shown = f" until {show_time(desk.local(until))}" if until else ""
+    because = f"paused by {actor}{shown}"
     with database.transaction():
         _check_campaign(asked, args.campaign)
+        held_by = asked.paused_campaigns().get(args.campaign) or asked.get_state("paused_because")
+        if held_by and not held_by.startswith("paused by "):
+            if until:
+                raise StoreError(f"it is paused for a reason of its own ({held_by}): see to that")
+            because = held_by
         if args.campaign:
-            asked.pause_campaign(args.campaign, because, desk.now)
+            asked.pause_campaign(args.campaign, because, desk.now, until)
         else:
-            asked.set_state("paused_because", asked.get_state("paused_because") or because)
-            asked.set_state("paused_now", "1" if args.now else "")
-        Store(database).add_event("paused", args.campaign or "", desk.now, actor)
+            asked.set_states({
+                "paused_because": because, "paused_now": "1" if args.now else "",
+                "paused_until": to_database_time(until) if until else "",
+            })  # fmt: skip
+        Store(database).add_event("paused", f"{args.campaign or ''}{shown}", desk.now, actor)
     waiting = len(asked.rows(RowFilter(status="scheduled", campaign=args.campaign)))
-    say(f"Paused. {plural(waiting, 'message')} wait; smsbox resume goes on.")
+    goes_on = "it goes on by itself" if until else "smsbox resume goes on"
+    say_wrapped(f"Paused{shown}. {_tell_last_sent(desk, asked)}; {waiting:,} wait: {goes_on}.")
     return 0
+
+
+def _parse_pause_end(desk: Desktop) -> datetime | None:
+    said = desk.args.until
+    if said is None:
+        return None
+    zone = desk.config.business_hours.timezone
+    try:
+        until = parse_local_time(said if ":" in said else f"{said} 00:00", zone)
+    except ValueError as error:
+        raise UsageError(f"--until: {error}") from error
+    if until <= desk.now:
+        raise UsageError(f"--until {said} has passed: name a time to come")
+    return until
+
+
+def _tell_last_sent(desk: Desktop, asked: Desk) -> str:
+    last = asked.last_bubble()
+    if last is None:
+        return "Nothing was sent yet"
+    name, at, place, total = last
+    return f"Last sent: {name}, {show_time(desk.local(at))}, bubble {place} of {total}"
 
 
 def cmd_resume(desk: Desktop) -> int:
@@ -9255,16 +9382,11 @@ def cmd_resume(desk: Desktop) -> int:
     _refuse_retired(asked)
     with database.transaction():
         _check_campaign(asked, args.campaign)
-        if args.campaign:
-            asked.pause_campaign(args.campaign, None, desk.now)
-        else:
-            for key in ("paused_because", "paused_now", "account_refused", "tried_pin"):
-                asked.set_state(key, "")
+        resume(database, args.campaign or "", desk.now, actor)
         if args.clock_is_right:
             for key in ("trusted_boot", "clock_word"):
                 asked.set_state(key, read_boot_id())
             Store(database).add_event("clock is right", "", desk.now, actor)
-        Store(database).add_event("resumed", args.campaign or "", desk.now, actor)
     moved, finish = _repace(desk, database)
     sent, left = (
         len(asked.rows(RowFilter(status=status, campaign=args.campaign)))
@@ -9352,7 +9474,8 @@ def cmd_list(desk: Desktop) -> int:
         say("No message is like that.")
     else:
         for row in rows:
-            say(_row_line(desk, row))
+            moods = {"failed": "fault", "held": "warning"}
+            say(_row_line(desk, row), moods.get(_state_of(row), ""))
     return 0
 
 
@@ -9507,7 +9630,8 @@ def cmd_why(desk: Desktop) -> int:
     for row in _find_named(asked, desk.args.id):
         say(f"Message {row.id} to {row.phone_number}, {row.status.value}:")
         for name, shut in _find_gates(desk, database, row):
-            say(f"  {'shut' if shut else 'open'}  {name:<10} {shut}".rstrip())
+            words = f"  {'shut' if shut else 'open'}  {name:<10} {shut}".rstrip()
+            say(words, "warning" if shut else "good")
     return 0
 
 
@@ -9566,6 +9690,7 @@ def cmd_status(desk: Desktop) -> int:
         "moved": bool(asked.get_state("retired")),
         "paused_campaigns": asked.paused_campaigns(),
         "counts": counts,
+        "held_by_reason": asked.count_held(),
         "sent_today": asked.count_sent_since(midnight),
         "open": is_open(desk.now, desk.config.business_hours),
     }
@@ -9601,24 +9726,25 @@ def _print_status(desk: Desktop, status: Mapping[str, Any], row: StoredRow | Non
         say(f"service  running (pid {status.get('pid', '?')})")
         say(f"modem    {status.get('modem', 'starting')!s}"
             + (f", {status['operator']}" if status.get("operator") else "")
-            + (f", signal {signal} dBm" if signal is not None else ""))  # fmt: skip
+            + (f", signal {signal} dBm" if signal is not None else ""),
+            "good" if status.get("modem") == "ready" else "fault")  # fmt: skip
         for warning in status.get("warnings", ()):
-            say(f"         {warning}")
+            say(f"         {warning}", "warning")
         say(f"clock    {status.get('clock', '')!s}")
         if status["config_is_newer"]:
             say(f"config   {status['config']} has changed since smsbox read it:"
-                " sudo systemctl restart smsbox")  # fmt: skip
+                " sudo systemctl restart smsbox", "warning")  # fmt: skip
     else:
-        say("service  not running: sudo systemctl start smsbox")
+        say("service  not running: sudo systemctl start smsbox", "fault")
         if not desk.config.clock.require_trust:
             say("clock    not watched: require_trust is false")
     opens = desk.local(next_open(desk.now, hours))
     say(f"hours    {'open' if status['open'] else f'closed until {show_time(opens)}'}")
     if status["paused"]:
         mend = "" if status["moved"] else ": smsbox resume goes on"
-        say(f"paused   {status['paused']}{mend}")
+        say(f"paused   {status['paused']}{mend}", "warning")
     for name, because in status["paused_campaigns"].items():
-        say(f"paused   campaign {name}: {because}")
+        say(f"paused   campaign {name}: {because}", "warning")
     if status["budget"]:
         say(f"budget   {status['budget']}")
     if row:
@@ -9637,6 +9763,10 @@ def _print_status(desk: Desktop, status: Mapping[str, Any], row: StoredRow | Non
     )
     last = f"the last of {status['last_copy']}" if status["last_copy"] else "none yet"
     say(f"copies   {last}{same}")
+    _print_what_awaits(counts, status["held_by_reason"])
+
+
+def _print_what_awaits(counts: Mapping[str, int], held: Mapping[str, int]) -> None:
     for key, mend in (
         ("held", "smsbox list --held"),
         ("failed", "smsbox list --status failed"),
@@ -9644,7 +9774,9 @@ def _print_status(desk: Desktop, status: Mapping[str, Any], row: StoredRow | Non
         ("unread", "replies: smsbox inbox"),
     ):
         if counts[key]:
-            say(f"{key:<12} {counts[key]:,}: {mend}")
+            say(f"{key:<12} {counts[key]:,}: {mend}", "warning")
+            for because, count in held.items() if key == "held" else ():
+                say_wrapped(f"{count:>14,} {because}")
 
 
 # --- copies
@@ -9916,7 +10048,7 @@ def cmd_check(desk: Desktop) -> int:
         say(json.dumps([fact._asdict() for fact in facts], indent=1))
     else:
         for fact in facts:
-            say(f"{fact.level:<8} {fact.name:<10} {fact.words}")
+            say(f"{fact.level:<8} {fact.name:<10} {fact.words}", fact.level.replace("ok", "good"))
     levels = {fact.level for fact in facts}
     return 2 if "fault" in levels else 1 if "warning" in levels else 0
 
@@ -10409,6 +10541,55 @@ def cmd_demo(desk: Desktop) -> int:
     return 0 if counts["sent"] == len(draft.planned) else 1
 
 
+# --- completion in the shell
+
+_COMPLETION = """# bash completion of smsbox; written by: smsbox completion
+_smsbox() {{
+    local word=${{COMP_WORDS[COMP_CWORD]}} before=${{COMP_WORDS[COMP_CWORD-1]}}
+    local commands="{commands}" command words each
+    for each in "${{COMP_WORDS[@]:1:COMP_CWORD-1}}"; do
+        [[ " $commands " == *" $each "* ]] && command=$each && break
+    done
+    COMPREPLY=()
+    if [[ $before == --campaign ]]; then
+        while IFS= read -r each; do
+            [[ $each == "$word"* ]] && COMPREPLY+=("$(printf %q "$each")")
+        done < <(smsbox completion campaigns 2>/dev/null)
+        return
+    fi
+    case "$command $word" in
+        " "*) words=$commands ;;
+{options}
+        show*|why*|edit*|cancel*|reschedule*|retry*|release*)
+            words=$(smsbox completion ids 2>/dev/null) ;;
+    esac
+    mapfile -t COMPREPLY < <(compgen -W "$words" -- "$word")
+}}
+complete -o default -F _smsbox smsbox
+"""
+
+
+def cmd_completion(desk: Desktop) -> int:
+    """Print the completion for bash, or what it asks for while one types."""
+    if desk.args.what == "bash":
+        say(_write_completion().rstrip())
+    elif desk.has_database():
+        asked = Desk(desk.read())
+        ids = (str(row.id) for row in asked.rows(RowFilter(status="scheduled"), limit=500))
+        say("\n".join(asked.campaign_names() if desk.args.what == "campaigns" else ids))
+    return 0
+
+
+def _write_completion() -> str:
+    """Take commands and options from their own help, so that none is forgotten."""
+    commands = build_parser().commands
+    options = []
+    for name, command in commands.items():
+        words = " ".join(sorted(set(re.findall(r"--[a-z-]+", command.format_help()))))
+        options.append(f'        "{name} -"*) words="{words}" ;;')
+    return _COMPLETION.format(commands=" ".join(commands), options="\n".join(options))
+
+
 # --- the parser
 
 
@@ -10422,12 +10603,14 @@ def _format_help(prog: str) -> argparse.HelpFormatter:
 
 
 class _Parser(argparse.ArgumentParser):
+    commands: Mapping[str, argparse.ArgumentParser]
+
     def error(self, message: str) -> NoReturn:
         """Show what was typed so that it can't steer the terminal."""
         super().error(printable(message))
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> _Parser:
     """Build the parser of all commands."""
     parser = _Parser(
         prog="smsbox",
@@ -10482,8 +10665,12 @@ def build_parser() -> argparse.ArgumentParser:
                         metavar="FIELD=COLUMN", help="import: which column it is")  # fmt: skip
     for answering in (status, show, inbox, optout):
         answering.add_argument("--json", action="store_true", help="for a script")
+    completion = add("completion", cmd_completion, "print the completion for bash")
+    completion.add_argument("what", nargs="?", default="bash", choices=("bash", "campaigns", "ids"),
+                            help=argparse.SUPPRESS)  # fmt: skip
     demo = add("demo", cmd_demo, "the whole way in a minute, without hardware")
     demo.add_argument("--seed", type=int, default=7, help=argparse.SUPPRESS)
+    parser.commands = commands.choices
     return parser
 
 
@@ -10545,6 +10732,7 @@ def _add_changes(add: Callable[..., argparse.ArgumentParser]) -> None:
         command.add_argument("--yes", action="store_true", help="do not ask for YES")
     pause = add("pause", cmd_pause, "pause sending; the message in hand is finished")
     pause.add_argument("--now", action="store_true", help="stop before the next segment")
+    pause.add_argument("--until", metavar='"YYYY-MM-DD HH:MM"', help="go on by itself then")
     resume = add("resume", cmd_resume, "go on, paced anew")
     resume.add_argument("--clock-is-right", action="store_true", help="your word for this boot")
     for command in (pause, resume):

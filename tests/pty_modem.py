@@ -25,6 +25,7 @@ import subprocess
 import sys
 import time
 import tty
+from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -196,6 +197,14 @@ class Heard(NamedTuple):
     line: str
 
 
+class Stored(NamedTuple):
+    """A TPDU that came into the modem's memory."""
+
+    at: float
+    pdu: str
+    notice: str  # "": it was not told
+
+
 class Arrived(NamedTuple):
     """A text as the recipient's phone shows it; the time is that of its first segment."""
 
@@ -287,10 +296,16 @@ class PtyModem:
         """Let it say something unasked, now."""
         self._tell("say", data=data)
 
-    def receive(self, text: str, sender: str = SENDER) -> None:
-        """Let a text arrive: stored in its memory, and told."""
-        at = datetime.now(timezone.utc).replace(microsecond=0)
-        self._tell("receive", pdu=smsbox.encode_deliver(text, sender, at))
+    def receive(
+        self, text: str, sender: str = SENDER, *, ago_s: float = 0.0, notice: str = "+CMTI"
+    ) -> None:
+        """Let a text arrive that the service centre has had for so long."""
+        at = datetime.now(timezone.utc).replace(microsecond=0) - timedelta(seconds=ago_s)
+        self.store(smsbox.encode_deliver(text, sender, at), notice)
+
+    def store(self, pdu: str, notice: str = "+CMTI") -> None:
+        """Let a TPDU arrive: stored in its memory once there is room, and told; "": not told."""
+        self._tell("receive", pdu=pdu, notice=notice)
 
     def register(self, registered: bool) -> None:
         """Find or lose the network."""
@@ -347,6 +362,11 @@ class PtyModem:
     def heard(self) -> list[Heard]:
         """Give every command that it heard, in order."""
         return [Heard(each["at"], each["heard"]) for each in self._read() if "heard" in each]
+
+    def came(self) -> list[Stored]:
+        """Give every TPDU that came into its memory, in order."""
+        found = [each for each in self._read() if "stored" in each]
+        return [Stored(each["at"], each["stored"], each["notice"]) for each in found]
 
     def texts(self) -> list[Arrived]:
         """Give what the recipients' phones show."""
@@ -466,6 +486,7 @@ class _Modem:
         self, pin: str, registered: bool, deaf_to_ate0: bool, profile: str = "plain"
     ) -> None:
         self._core = smsbox.SimulatedModem()
+        self._awaited: deque[tuple[str, str]] = deque()  # the network keeps what finds no room
         self._network_time: tuple[float, int] | None = None  # seconds ahead, quarter hours
         self._profile = PROFILES[profile]
         self._pin = pin
@@ -545,6 +566,7 @@ class _Modem:
         if self._deaf_to_ate0:
             self._core.echo = True
         self._answer(answer, fault)
+        self._take_what_is_awaited()
 
     def _hear_first_byte(self) -> None:
         fault = self._find_fault(PDU)
@@ -747,8 +769,18 @@ class _Modem:
     def say(self, data: str) -> None:
         self._port.say(data.encode("latin-1"))
 
-    def receive(self, pdu: str) -> None:
-        self._port.say(self._core.receive(pdu))
+    def receive(self, pdu: str, notice: str) -> None:
+        self._awaited.append((pdu, notice))
+        self._take_what_is_awaited()
+        if self._awaited:
+            self._port.say(b'\r\n^SMMEMFULL: "SM"\r\n')
+
+    def _take_what_is_awaited(self) -> None:
+        while self._awaited and len(self._core.stored) < _PLACES:
+            pdu, notice = self._awaited.popleft()
+            told = self._core.receive(pdu)
+            self._journal.add(stored=pdu, notice=notice)
+            self._port.say(told.replace(b"+CMTI", notice.encode()) if notice else b"")
 
     def register(self, registered: bool) -> None:
         self._registered = registered

@@ -7,11 +7,16 @@ import fcntl
 import io
 import json
 import os
+import pty
 import pwd
+import shlex
 import sqlite3
+import struct
 import subprocess
 import sys
+import termios
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import datetime, timedelta, timezone
 from itertools import pairwise
 from pathlib import Path
@@ -625,7 +630,7 @@ def test_release_refuses_what_is_not_held(box: Box) -> None:
 def test_pause_lasts_until_resume_which_says_what_was_and_what_will_be(box: Box) -> None:
     box.insert(status="sent", sent_at="2025-11-09 18:00:00")
     late = [box.insert(-60 + n) for n in range(3)]
-    assert "3 messages wait" in box.run("pause").out
+    assert "3 wait" in box.run("pause").out
     assert box.run("status", "--json").value["paused"] == f"paused by {LOGIN}"
     out = box.run("resume").out
     assert "1 message" in out
@@ -733,3 +738,78 @@ def test_operator_s_word_on_the_clock_holds_for_this_boot(box: Box) -> None:
         (smsbox.read_boot_id(),)
     ]
     assert ("clock is right",) in box.sql("SELECT event FROM events")
+
+
+# --- on a terminal
+
+
+def on_terminal(box: Box, *words: str, columns: int = 100, **environment: str) -> str:
+    """Run a command on a terminal of that width; give what it shows."""
+    desk_end, screen = pty.openpty()
+    fcntl.ioctl(screen, termios.TIOCSWINSZ, struct.pack("HHHH", 30, columns, 0, 0))
+    process = subprocess.Popen(
+        [sys.executable, smsbox.__file__, *box.words(*words)], stdin=screen, stdout=screen,
+        stderr=screen, env={"PATH": os.environ["PATH"], **environment},
+    )  # fmt: skip
+    os.close(screen)
+    shown = b""
+    with suppress(OSError):  # Linux: the other side is closed
+        while octets := os.read(desk_end, 65536):
+            shown += octets
+    os.close(desk_end)
+    process.wait(20)
+    return shown.decode().replace("\r\n", "\n")
+
+
+def test_colours_are_only_for_a_terminal_and_never_with_no_color(box: Box) -> None:
+    box.insert(held_because="they have replied")
+    box.insert(customer_name="Ana \x1b[31m")
+    assert on_terminal(box, "list").count("\x1b[") == 2  # on and off, of the held one alone
+    assert "\x1b[31m" in on_terminal(box, "status")
+    assert "\x1b" not in on_terminal(box, "list", NO_COLOR="1")
+    assert "\x1b" not in box.run("list").out
+
+
+@pytest.mark.parametrize("columns", [60, 80, 120])
+def test_lines_fit_the_terminal(box: Box, columns: int) -> None:
+    box.insert(customer_name="Maximiliana Featherstonehaugh-Cholmondeley the elder" * 2)
+    box.insert(held_because="because of " * 20)
+    shown = on_terminal(box, "list", columns=columns, NO_COLOR="1").splitlines()
+    assert len(shown) > 2
+    assert all(len(line) < max(columns, 68) for line in shown)
+
+
+# --- completion
+
+
+def complete(box: Box, folder: Path, *typed: str) -> set[str]:
+    """Press TAB in a bash behind these words, the last of them begun."""
+    program = folder / "smsbox"
+    words = " ".join(map(shlex.quote, [sys.executable, smsbox.__file__, *box.words()]))
+    program.write_text(f'#!/bin/sh\nexec {words} "$@"\n')
+    program.chmod(0o755)
+    script = box.run("completion").out + (
+        'COMP_WORDS=(smsbox "$@"); COMP_CWORD=$#; _smsbox; printf "%s\\n" "${COMPREPLY[@]}"\n'
+    )
+    done = subprocess.run(
+        ["bash", "-c", script, "bash", *typed], capture_output=True, text=True, check=True,
+        env={"PATH": f"{folder}:{os.environ['PATH']}"}, timeout=30,
+    )  # fmt: skip
+    assert done.stderr == ""
+    return set(filter(None, done.stdout.splitlines()))
+
+
+def test_tab_completes_commands_options_campaigns_and_ids(box: Box, tmp_path: Path) -> None:
+    box.insert(campaign_name="Fall sale 'A'")
+    gone = box.insert(campaign_name="spring", status="sent")
+    assert complete(box, tmp_path, "re") == {
+        "reschedule", "retry", "release", "resume", "restore"
+    } | ({"report"} & set(smsbox.build_parser().commands))  # fmt: skip
+    assert complete(box, tmp_path, "schedule", "--dr") == {"--dry-run"}
+    assert "--campaign" in complete(box, tmp_path, "cancel", "--")
+    assert complete(box, tmp_path, "list", "--campaign", "F") == {"Fall\\ sale\\ \\'A\\'"}
+    assert complete(box, tmp_path, "why", "") == {"1"}
+    assert gone == 2
+    assert complete(box, tmp_path, "schedule", "x") == set()
+    box.database.unlink()
+    assert complete(box, tmp_path, "list", "--campaign", "") == set()

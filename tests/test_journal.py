@@ -111,3 +111,16 @@ def test_day_that_the_clock_left_out_is_told_once(
     box.serve(11 * 3600)
     ends = [each for each in lines(caplog) if each.startswith("the day's end")]
     assert len(ends) == 2  # of the day that was jumped out of, and of the one that came back
+
+
+def test_time_that_is_not_known_is_told_at_once_and_as_a_warning_when_it_lasts(
+    box: Box, caplog: pytest.LogCaptureFixture
+) -> None:
+    box.evidence = ""
+    box.serve(240)
+    (told,) = [each for each in lines(caplog) if "clock" in each]
+    assert told == "the clock is not trusted yet: nobody vouches for it; nothing is sent before"
+    assert lines(caplog, logging.WARNING) == []
+    box.serve(3600)
+    warned = ["the clock is not trusted: nobody vouches for it; see smsbox status"]
+    assert lines(caplog, logging.WARNING) == warned

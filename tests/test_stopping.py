@@ -121,6 +121,17 @@ def test_stop_then_start_opens_the_way_again_and_takes_back_what_was_not_confirm
     ] * 2  # fmt: skip
 
 
+def test_machine_that_says_start_and_stop_by_turns_is_answered_a_few_times_a_day(box: Box) -> None:
+    box.tables["service"] = {"poll_seconds": 1}
+    for turn in range(40):
+        reply(box, "START" if turn % 2 else "STOP", in_s=30 * turn)
+    box.serve(1300)
+    assert box.texts() == [GONE] * 3
+    reply(box, "STOP", in_s=86_400)
+    box.serve(86_500)
+    assert box.texts() == [GONE] * 4
+
+
 def test_start_does_not_lift_a_keyword_that_was_followed_by_a_persons_own_words(box: Box) -> None:
     for place, text in enumerate(("STOP", "never text me again", "START")):
         reply(box, text, in_s=10 * place)

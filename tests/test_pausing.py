@@ -1,0 +1,152 @@
+"""Pauses: at once, with an end of their own, of a campaign or of the box; and who is held why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import test_command_line as desk
+from played import close
+from test_service import ANA, BEN, Box
+
+import smsbox
+
+HOUR = 3600
+
+
+@pytest.fixture
+def box(tmp_path: Path, now: datetime) -> Iterator[Box]:
+    made = Box(tmp_path, now)
+    yield made
+    close(made)
+
+
+@pytest.fixture
+def shell(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> desk.Box:
+    monkeypatch.delenv("SMSBOX_CONFIG", raising=False)
+    made = desk.Box(tmp_path, capsys, monkeypatch)
+    made.lay_down()
+    return made
+
+
+def pause(box: Box, for_s: float, because: str = "paused by ana until then") -> None:
+    until = box.play.now() + timedelta(seconds=for_s)
+    box.desk.set_states({"paused_because": because, "paused_until": f"{until:%Y-%m-%d %H:%M:%S}"})
+
+
+def test_box_goes_on_by_itself_when_its_pause_ends_and_paces_anew(box: Box) -> None:
+    rows = [box.insert(f"+1213555230{each}", f"{each}", 300 * each) for each in range(3)]
+    pause(box, 2 * HOUR)
+    begun = box.play.now()
+    box.serve(HOUR)
+    assert box.texts() == []
+    box.serve(2 * HOUR)  # another life of the daemon
+    assert box.texts() == ["0", "1", "2"]
+    sent = [when - begun for when, _, _ in box.far.arrived]
+    assert timedelta(hours=2) <= sent[0] <= timedelta(hours=2, seconds=20)
+    assert all(b - a >= timedelta(minutes=4) for a, b in pairwise(sent))
+    assert box.events(rows[0])[:2] == ["sql added", "daemon moved"]
+    assert box.sql("SELECT actor, event FROM events WHERE scheduled_message_id IS NULL") == [
+        ("daemon", "resumed")
+    ]
+
+
+def test_campaign_goes_on_by_itself_and_no_other_with_it(box: Box) -> None:
+    box.insert(ANA, "fall")
+    box.insert(BEN, "spring", campaign_name="spring")
+    for name, until in (("fall", timedelta(hours=1)), ("spring", None)):
+        end = box.play.now() + until if until else None
+        box.desk.pause_campaign(name, "paused by ana", box.play.now(), end)
+    box.serve(HOUR / 2)
+    assert box.texts() == []
+    box.serve(2 * HOUR)
+    assert box.texts() == ["fall"]
+    assert box.desk.paused_campaigns() == {"spring": "paused by ana"}
+
+
+@pytest.mark.parametrize("because", ["refused: no credit", "moved to another box"])
+def test_box_that_stopped_for_a_reason_of_its_own_waits_for_a_person(
+    box: Box, because: str
+) -> None:
+    box.insert(ANA, "no")
+    pause(box, 60, because)
+    box.serve(HOUR)
+    assert box.texts() == []
+    assert box.desk.get_state("paused_because") == because
+
+
+def test_reason_of_the_box_itself_takes_the_end_from_a_pause(box: Box) -> None:
+    pause(box, 60)
+    with box.database.transaction():
+        smsbox.pause_box(box.database, "another SIM is in", box.play)
+    assert box.desk.get_state("paused_until") == ""
+
+
+def test_pause_does_not_end_while_the_clock_is_not_trusted(box: Box) -> None:
+    box.insert(ANA, "no")
+    pause(box, 60)
+    box.evidence = ""
+    box.serve(HOUR)
+    assert box.desk.get_state("paused_because") != ""
+    assert box.texts() == []
+
+
+# --- the command
+
+
+def test_pause_says_what_was_sent_last_and_what_waits(shell: desk.Box) -> None:
+    assert "Paused. Nothing was sent yet; 0 wait" in shell.run("pause").out
+    row = shell.insert()
+    shell.insert()
+    for place, status in enumerate(("sent", "queued"), 1):
+        shell.insert_bubble(row, status, "sent" if status == "sent" else "", place)
+    shell.sql("UPDATE messages SET sent_at = '2025-11-09 22:02:00' WHERE bubble = 1")
+    told = " ".join(shell.run("pause", "--now").out.split())
+    assert told == (
+        "Paused. Last sent: Ana, 11/09 02:02 PM, bubble 1 of 2; 2 wait: smsbox resume goes on."
+    )
+
+
+def test_pause_with_an_end_is_told_everywhere_and_lifted_by_resume(shell: desk.Box) -> None:
+    until = datetime.now() + timedelta(days=3)
+    told = " ".join(shell.run("pause", "--until", f"{until:%Y-%m-%d}").out.split())
+    assert told.startswith(f"Paused until {until:%m/%d} 12:00 AM. ")
+    assert told.endswith("0 wait: it goes on by itself.")
+    assert f"until {until:%m/%d} 12:00 AM" in shell.run("status").out
+    shell.run("resume")
+    assert shell.sql("SELECT key FROM state WHERE key LIKE 'paused%'") == []
+    shell.insert()
+    shell.run("pause", "--until", f"{until:%Y-%m-%d %H:%M}", "--campaign", "fall")
+    ((stored,),) = shell.sql("SELECT value FROM state WHERE key = 'paused_until fall'")
+    assert smsbox.from_database_time(stored) > datetime.now(desk.UTC) + timedelta(days=2)
+    shell.run("pause", "--campaign", "fall")  # without an end it has none any more
+    assert shell.sql("SELECT value FROM state WHERE key LIKE 'paused_until%'") == []
+
+
+def test_pause_refuses_an_end_that_makes_no_sense(shell: desk.Box) -> None:
+    assert "has passed" in shell.sentence("pause", "--until", "2024-12-24", status=2)
+    assert "YYYY-MM-DD" in shell.sentence("pause", "--until", "Friday", status=2)
+    shell.sql("INSERT INTO state VALUES ('paused_because', 'refused: no credit')")
+    later = f"{datetime.now() + timedelta(days=3):%Y-%m-%d}"
+    refused = shell.sentence("pause", "--until", later, status=75)
+    assert "refused: no credit" in refused
+    assert shell.run("pause").status == 0  # and by hand on top: it keeps the graver reason
+    assert shell.sql("SELECT value FROM state WHERE key = 'paused_because'") == [
+        ("refused: no credit",)
+    ]
+
+
+def test_status_counts_who_is_held_by_the_reason(shell: desk.Box) -> None:
+    for because in ("they have replied", "late", "they have replied"):
+        shell.insert(held_because=because)
+    told = shell.run("status")
+    assert "held         3: smsbox list --held\n" in told.out
+    assert told.out.index("2 they have replied") < told.out.index("1 late")
+    assert shell.run("status", "--json").value["held_by_reason"] == {
+        "they have replied": 2, "late": 1,
+    }  # fmt: skip
