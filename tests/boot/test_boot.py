@@ -59,10 +59,10 @@ def test_operator_lists_and_cancels_and_is_the_one_named_behind_sudo_too(
 def test_pin_comes_from_systemd_and_is_shown_nowhere(off_box: Box, saw: Saw) -> None:
     box = off_box
     box.modem.begin_anew(pin="4711")
-    box.write("/etc/smsbox/sim.pin", "4711\n")
-    (box.root / "etc/smsbox/sim.pin").chmod(0o600)
     box.power_on()
     wait_until(lambda: "PIN" in str(box.status().get("modem")), 20, 0.1)
+    box.write("/etc/smsbox/sim.pin", "4711\n")
+    (box.root / "etc/smsbox/sim.pin").chmod(0o600)
     box.drop_in("LoadCredential=sim_pin:/etc/smsbox/sim.pin")
     box.await_ready()
     assert "4711" not in box.journal()
