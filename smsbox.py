@@ -8896,13 +8896,13 @@ def make_draft(
         kept, begin, random.Random(seed), desk.config.pacing, desk.config.business_hours, after,
         desk.config.recipient_hours, budgets,
     )  # fmt: skip
-    seen = (queue.last_at, queue.known, queue.opted_out)
+    skipped = sorted([*reading.skipped, *skipped])
+    seen = (queue.last_at, skipped)
     if start is not None and planned and not desk.args.first:
         _refuse_busy_time(desk, planned, queue)
-        seen = (None, queue.known, queue.opted_out)  # whether it is free is asked anew
+        seen = (None, skipped)  # whether it is free is asked anew
     until = _parse_time(desk, "until")
     _refuse_late_end(desk, planned, until, seed)
-    skipped = sorted([*reading.skipped, *skipped])
     met = {name: [*days] for name, days in budgets.met.items()}
     behind = _pace_behind(desk, planned, queue, seed, budgets)
     return Draft(planned, skipped, begin, seen, queue.written_to, met, until, repeats, behind)
