@@ -8933,8 +8933,10 @@ def _refuse_changed_texts(
     if changed := find_changed(kept, reading.messages, queue.known):
         first = changed[0]
         name = printable(first.campaign_name)
+        named = f" --campaign {shlex.quote(args.campaign)}" if args.campaign else ""
         mend = (
-            f"smsbox schedule {file} --replace puts the new texts in place of those still scheduled"
+            f"smsbox schedule {file} --replace{named} puts the new texts in place of those still"
+            " scheduled"
             if first.campaign_name in queue.running
             else "nothing of it is scheduled any more"
         )
@@ -9355,8 +9357,8 @@ def _try_row(desk: Desktop, reading: Reading) -> int:
     found = [message for message in reading.messages if args.row in (None, message.row)]
     if not found:
         _tell_problems(each for each in reading.problems if args.row in (None, each.row))
-        which = f"row {args.row}" if args.row else "no row"
-        raise CampaignError(f"{which} of {args.file} can be tried: mend it, or name another --row")
+        which = f"row {args.row}" if args.row else "any row"
+        raise CampaignError(f"{args.file}: can't send {which}: mend it, or name another --row")
     _print_texts(found[:1])
     _print_ucs2(found[:1])
     if args.dry_run:
@@ -9677,8 +9679,7 @@ def cmd_reschedule(desk: Desktop) -> int:
         raise UsageError("that lies in the past: name a later time")
     if (last + shift).year > 2099:
         raise UsageError("that lies beyond the year 2099: name a nearer time")
-    refused += _refuse_late(row for row in rows if _is_too_late(row, row.scheduled_for + shift))
-    rows = [row for row in rows if not _is_too_late(row, row.scheduled_for + shift)]
+    rows = _refuse_late(rows, lambda row: row.scheduled_for + shift, refused)
     if not rows:
         return _report_done("Nothing was moved.", refused)
     if not _confirm_many(desk, rows, "Move"):
@@ -9696,15 +9697,18 @@ def cmd_reschedule(desk: Desktop) -> int:
     return _report_done(done, refused)
 
 
-def _is_too_late(row: StoredRow, at: datetime) -> bool:
-    return row.until is not None and at > row.until
-
-
-def _refuse_late(rows: Iterable[StoredRow]) -> list[str]:
-    return [
-        f"Message {row.id} is too late then: it was to be sent until {row.until:%Y-%m-%d %H:%M} UTC"
-        for row in rows
-    ]
+def _refuse_late(
+    rows: Iterable[StoredRow], moved_to: Callable[[StoredRow], datetime], refused: list[str]
+) -> list[StoredRow]:
+    """Give the rows that may still go at their new times; say of the others that they may not."""
+    kept = []
+    for row in rows:
+        if row.until is None or moved_to(row) <= row.until:
+            kept.append(row)
+        else:
+            end = to_database_time(row.until)[:16]
+            refused.append(f"Message {row.id} is too late then: it may be sent until {end} UTC")
+    return kept
 
 
 def _parse_shift(desk: Desktop, first: datetime) -> timedelta:
@@ -9726,8 +9730,7 @@ def cmd_retry(desk: Desktop) -> int:
     database = desk.change()
     asked, args = Desk(database), desk.args
     rows, refused = _find_rows(desk, asked, "failed")
-    refused += _refuse_late(row for row in rows if _is_too_late(row, desk.now))
-    rows = [row for row in rows if not _is_too_late(row, desk.now)]
+    rows = _refuse_late(rows, lambda row: desk.now, refused)
     if rows and not _confirm_many(desk, rows, "Retry"):
         return 1
     done = asked.retry([row.id for row in rows], args.even_if_it_may_repeat, desk.now, find_actor())
@@ -9746,6 +9749,7 @@ def cmd_release(desk: Desktop) -> int:
     database = desk.change()
     asked = Desk(database)
     rows, refused = _find_rows(desk, asked, "held")
+    rows = _refuse_late(rows, lambda row: max(row.scheduled_for, desk.now), refused)
     if rows and not _confirm_many(desk, rows, "Release"):
         return 1
     with database.transaction():
@@ -9889,7 +9893,9 @@ def _row_values(row: StoredRow) -> dict[str, Any]:
     """Give a row with the database's names and forms."""
     values = {each.name: getattr(row, each.name) for each in fields(row)}
     values["scheduled_for"] = to_database_time(row.scheduled_for)
-    values["sent_at"] = to_database_time(row.sent_at) if row.sent_at else None
+    for name in ("sent_at", "until"):
+        at = getattr(row, name)
+        values[name] = to_database_time(at) if at else None
     values["status"] = row.status.value
     values["error_message"] = row.error_message or None
     values["held_because"] = row.held_because or None
@@ -10058,8 +10064,8 @@ def _find_gates(desk: Desktop, database: Database, row: StoredRow) -> Iterator[t
     due = f"due {show_time(desk.local(row.scheduled_for))}, in {show_wait(wait_s)}"
     yield "time", due if wait_s > 0 else ""
     if row.until:
-        late = _is_too_late(row, desk.now)
-        yield "until", f"too late: it ended {show_time(desk.local(row.until))}" if late else ""
+        late = f"too late: it ended {show_time(desk.local(row.until))}"
+        yield "until", late if desk.now > row.until else ""
     yield "hours", find_shut_gate(row, desk.now, desk.config)
     yield "budget", "" if done else _explain_budget(desk, database, row)
     yield "service", "" if running else "smsbox is not running: sudo systemctl start smsbox"
