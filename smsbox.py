@@ -3219,6 +3219,14 @@ CREATE TRIGGER touched AFTER UPDATE OF phone_number, customer_name, message_cont
 WHEN NEW.updated_at IS OLD.updated_at
 BEGIN UPDATE scheduled_messages SET updated_at = datetime('now') WHERE id = NEW.id; END;
 
+-- Whatever pushes a row past its end.
+CREATE TRIGGER too_late AFTER UPDATE OF scheduled_for, until ON scheduled_messages
+WHEN NEW.status = 'scheduled' AND datetime(NEW.scheduled_for) > datetime(NEW.until)
+BEGIN
+    UPDATE scheduled_messages SET status = 'cancelled', error_message = 'too late',
+        updated_at = NEW.updated_at, actor = NEW.actor WHERE id = NEW.id;
+END;
+
 -- Our own statements sign with `actor`; what comes unsigned was written by hand.
 CREATE TRIGGER audited_insert AFTER INSERT ON scheduled_messages
 BEGIN
@@ -3284,13 +3292,6 @@ BEGIN
             'opt-out removed', OLD.phone_number || iif(OLD.actor IS NULL, '', ': ' || OLD.reason));
 END;
 
--- Whatever pushes a row past its end.
-CREATE TRIGGER too_late AFTER UPDATE OF scheduled_for, until ON scheduled_messages
-WHEN NEW.status = 'scheduled' AND datetime(NEW.scheduled_for) > datetime(NEW.until)
-BEGIN
-    UPDATE scheduled_messages SET status = 'cancelled', error_message = 'too late',
-        updated_at = NEW.updated_at, actor = NEW.actor WHERE id = NEW.id;
-END;
 CREATE TRIGGER cancelled_bubbles AFTER UPDATE OF status ON scheduled_messages
 WHEN NEW.status = 'cancelled' AND OLD.status <> 'cancelled'
 BEGIN
@@ -8733,8 +8734,8 @@ def _refuse_odd_options(args: argparse.Namespace) -> None:
     for name in odd if alone else []:
         if getattr(args, name):
             raise UsageError(f"--{name} has no meaning with {alone}: leave one of them out")
-    if args.row and not args.try_number:
-        raise UsageError("--row says which row --try sends: add --try NUMBER")
+    if (args.row or args.anyway) and not args.try_number:
+        raise UsageError("--row and --anyway are of --try: add --try NUMBER")
 
 
 def _parse_time(desk: Desktop, name: str) -> datetime | None:
