@@ -6,7 +6,9 @@ Their transcripts stand in tests/golden/, times and places written over.
 
 from __future__ import annotations
 
+import os
 import re
+import shlex
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -14,10 +16,12 @@ from pathlib import Path
 
 import pytest
 import test_command_line
+import test_end_to_end
 import test_service
 from played import close
-from test_schedule import DAY, HEADER, LOS_ANGELES, QUESTION, TEN, Desk, local, many, utc
-from test_schedule import desk as desk
+from pty_modem import PtyModem, wait_until
+from test_schedule import DAY, HEADER, LOS_ANGELES, QUESTION, TEN, Desk, Terminal, local, many, utc
+from test_schedule import desk as desk  # noqa: PLC0414 (the fixture)
 from test_service import ANA, BEN, CHLOE, at
 
 import smsbox
@@ -216,7 +220,7 @@ def test_edit_refuses_what_can_not_be_sent_or_changed(box: test_command_line.Box
 def test_text_edited_between_claim_and_first_segment_is_the_one_that_is_sent(
     played: test_service.Box,
 ) -> None:
-    row_id = played.insert(ANA, "Old [BUBBLE] text")
+    row_id = smsbox.MessageId(played.insert(ANA, "Old [BUBBLE] text"))
     now = played.play.now()
     store = smsbox.Store(played.database)
     row = store.row(row_id)
@@ -225,7 +229,7 @@ def test_text_edited_between_claim_and_first_segment_is_the_one_that_is_sent(
     bubble = store.next_bubble(row_id)
     assert bubble
     with played.database.transaction():
-        assert played.desk.set_texts([(smsbox.MessageId(row_id), "New")], now, "ana") == [row_id]
+        assert played.desk.set_texts([(row_id, "New")], now, "ana") == [row_id]
     assert not store.begin_segment(bubble, 1, 1, None, now)
     played.serve(drain=True)
     assert played.texts() == ["New"]
@@ -337,8 +341,8 @@ def test_message_in_hand_goes_to_its_end_and_one_put_off_does_not(
 def test_validity_period_ends_with_the_row(
     played: test_service.Box, in_s: float | None, minutes: int | None
 ) -> None:
-    end = {} if in_s is None else {"until": until(played, in_s)}
-    row_id = played.insert(ANA, "Sale", **end)
+    end = None if in_s is None else until(played, in_s)
+    row_id = played.insert(ANA, "Sale", until=end)
     played.serve(drain=True)
     [(bubble,)] = played.sql("SELECT id FROM messages WHERE scheduled_message_id = ?", row_id)
     ((pdu, _),) = smsbox.encode_submit(
@@ -440,3 +444,130 @@ def test_first_keeps_the_interval_to_the_last_message_and_names_what_will_be_too
     done = desk.schedule("now.csv", "--first", "--yes", "--seed", "1")
     assert "2 messages of it will be too late" in " ".join(done.out.split())
     assert desk.rows("status").count("cancelled") == 2
+
+
+# --- the stories, whole
+
+
+class Story:
+    """A box with a real daemon and a modem, and what the operator typed and read."""
+
+    def __init__(self, box: test_end_to_end.Box) -> None:
+        self.box = box
+        self.lines: list[str] = []
+
+    def tell(self, *words: str, answer: str = "") -> str:
+        """Type a command on a terminal, and perhaps an answer to its question."""
+        folder = self.box.folder
+        terminal = Terminal(self.box.command(*words), folder, dict(os.environ), None)
+        try:
+            if answer:
+                terminal.wait_for(QUESTION)
+                terminal.type(f"{answer}\n")
+            status = terminal.end()
+        finally:
+            terminal.close()
+        self.lines += [f"$ smsbox {shlex.join(words)}", terminal.shown.rstrip(), f"[{status}]", ""]
+        return terminal.shown
+
+    def arrived(self) -> list[tuple[str, str]]:
+        return [(each.number, each.text) for each in self.box.modem.texts()]
+
+    def compare(self, name: str, request: pytest.FixtureRequest) -> None:
+        told = "\n".join(self.lines).replace(f"{self.box.folder}/", "")
+        for pattern, mask in (
+            (r"\d\d/\d\d/\d{4}( \d\d:\d\d(:\d\d)? [AP]M P[SD]T)", "MM/DD/YYYY HH:MM"),
+            (r"\d\d/\d\d \d\d:\d\d [AP]M( \(P[SD]T\)|)", "MM/DD HH:MM XM"),
+            (r"(Mon|Tue|Wed|Thu|Fri|Sat|Sun) \d\d/\d\d", "Day MM/DD"),
+            (r"\d{4}-\d\d-\d\d", "YYYY-MM-DD"),
+            (r"\d+ s: from", "N s: from"),
+            (r"on \d days? \(.*\)", "on N days"),
+        ):
+            told = re.sub(pattern, mask, told)
+        golden = GOLDEN / f"{name}.txt"
+        if request.config.getoption("--golden"):
+            golden.parent.mkdir(exist_ok=True)
+            golden.write_text(told, encoding="utf-8")
+        assert told == golden.read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def story(tmp_path: Path) -> Iterator[Story]:
+    with PtyModem(tmp_path) as modem:
+        box = test_end_to_end.Box(tmp_path, modem)
+        yield Story(box)
+        for daemon in box.daemons:
+            if daemon.process.poll() is None:
+                daemon.kill()
+
+
+def test_story_of_a_typo_noticed_after_two_of_four(
+    story: Story, request: pytest.FixtureRequest
+) -> None:
+    box = story.box
+    people = [ANA, BEN, CHLOE, "+12135552317"]
+    (box.folder / "sale.csv").write_text(texts(*((each, "Slae today") for each in people)))
+    box.call("schedule", str(box.folder / "sale.csv"), "--yes")
+    box.sql("UPDATE scheduled_messages SET scheduled_for = datetime('now', '+2 hours')"
+            " WHERE id > 2")  # fmt: skip
+    box.start()
+    wait_until(lambda: box.row(2)[0] == "sent")
+    (box.folder / "sale.csv").write_text(texts(*((each, "Sale today") for each in people)))
+    story.tell("schedule", "sale.csv")
+    story.tell("schedule", "sale.csv", "--replace", answer="YES")
+    story.tell("schedule", "sale.csv", "--replace", answer="")
+    story.tell("edit", "4", "--text", "Sale today, Dan [BUBBLE] See you")
+    story.tell("edit", "1", "--text", "Sale")
+    box.sql("UPDATE scheduled_messages SET scheduled_for = datetime('now') WHERE id > 2")
+    wait_until(lambda: box.row(3)[0] == box.row(4)[0] == "sent")
+    assert story.arrived() == [
+        (ANA, "Slae today"), (BEN, "Slae today"), (CHLOE, "Sale today"),
+        (people[3], "Sale today, Dan"), (people[3], "See you"),
+    ]  # fmt: skip
+    story.compare("typo", request)
+
+
+def test_story_of_a_text_tried_on_the_own_phone(
+    story: Story, request: pytest.FixtureRequest
+) -> None:
+    box, own = story.box, "+12135559999"
+    (box.folder / "sale.csv").write_text(
+        "phone_number,customer_name,code\n2135552313,Ana,A1\n2135552314,Ben,B2\n"
+    )
+    (box.folder / "sale.txt").write_text("Hi {customer_name} – hello [BUBBLE] Your code: {code}")
+    box.lay_down()
+    box.start()
+    box.await_idle()
+    words = ("schedule", "sale.csv", "--template", "sale.txt", "--try", own)
+    assert "is sent" in story.tell(*words, "--row", "3", "--simplify")
+    assert story.arrived() == [(own, "Hi Ben - hello"), (own, "Your code: B2")]
+    assert box.sql("SELECT campaign_name FROM scheduled_messages") == [("(test)",)]
+    assert box.sql("SELECT count(*) FROM campaigns") == [(0,)]
+    story.tell("list", "--campaigns")
+    story.tell(*words, "--row", "7")
+    box.call("optout", "add", own)
+    assert "said stop" in story.tell(*words)
+    box.call("optout", "remove", own, "--reason", "it is mine", "--they-asked")
+    box.settle(business_hours={"opens": "00:00", "closes": "00:01"})
+    assert "outside the business hours" in box.call(*words[:1], str(box.folder / "sale.csv"),
+        "--template", str(box.folder / "sale.txt"), *words[4:], status=75).stderr  # fmt: skip
+    assert len(story.arrived()) == 2
+    story.compare("tried", request)
+
+
+def test_story_of_a_campaign_that_goes_first_and_one_that_ends_in_time(
+    story: Story, request: pytest.FixtureRequest
+) -> None:
+    box = story.box
+    for name, number in (("slow", ANA), ("news", BEN), ("sale", CHLOE)):
+        (box.folder / f"{name}.csv").write_text(texts((number, name)))
+    story.tell("schedule", "slow.csv", "--yes", "--seed", "1")
+    story.tell("schedule", "news.csv", "--first", "--seed", "1", answer="YES")
+    soon = datetime.now(LOS_ANGELES) + timedelta(seconds=4)
+    box.call("schedule", str(box.folder / "sale.csv"), "--until", f"{soon:%Y-%m-%d %H:%M:%S}",
+             "--yes")  # fmt: skip
+    wait_until(lambda: datetime.now(LOS_ANGELES) > soon + timedelta(seconds=1))
+    box.drain()
+    assert story.arrived() == [(BEN, "news"), (ANA, "slow")]
+    assert box.row(3) == ("cancelled", "too late")
+    story.compare("first", request)
