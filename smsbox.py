@@ -8661,10 +8661,10 @@ def say(text: str = "", mood: str = "") -> None:
 
 def find_width() -> int:
     """Give how many columns a line may have: the terminal's, 79 where there is none."""
-    try:
-        return max(40, min(os.get_terminal_size(sys.stdout.fileno()).columns - 1, 119))
-    except (OSError, ValueError):
-        return 79
+    columns = 0  # a serial console knows no size
+    with suppress(OSError, ValueError):
+        columns = os.get_terminal_size(sys.stdout.fileno()).columns
+    return max(40, min(columns - 1, 119)) if columns else 79
 
 
 def say_wrapped(text: str) -> None:
