@@ -9751,7 +9751,7 @@ _MARKS = {  # kind -> what it means, height of its lane, a bar or a sign, its sh
     "delivered": ("delivered", 20, "bar", "m0-9v18"),
     "sent": ("sent, no report", 20, "bar", "m0 0v9"),
     "scheduled": ("still to go", 20, "bar", "m0-4v8"),
-    "failed": ("failed", 20, "sign", "m-5-7 5 5 5-5 2 2-5 5 5 5-2 2-5-5-5 5-2-2 5-5-5-5z"),
+    "failed": ("failed, undelivered", 20, "sign", "m-5-7 5 5 5-5 2 2-5 5 5 5-2 2-5-5-5 5-2-2 5-5-5-5z"),
     "unconfirmed": ("unconfirmed", 20, "sign", "m0-8 6 8-6 8-6-8z"),
     "reply": ("replied", 38, "sign", "m0-5 5 9h-10z"),
     "stop": ("opted out", 38, "sign", "m-2-5h4l3 3v4l-3 3h-4l-3-3v-4z"),
@@ -9759,20 +9759,20 @@ _MARKS = {  # kind -> what it means, height of its lane, a bar or a sign, its sh
 _PAGE_START = "<!DOCTYPE html><!-- smsbox -->"
 _PAGE_STYLE = """
 :root{--paper:#fff;--ink:#1b1f24;--quiet:#5b6470;--line:#d5dae0;--shut:#eceef1;--open:#fff9e3;
---plan:#2a5fc4;--planned:#6b7480;--delivered:#14784a;--sent:#2a72d4;--scheduled:#6b7480;
+--plan:#2a5fc4;--planned:#6b7480;--delivered:#14784a;--sent:#14784a;--scheduled:#2a5fc4;
 --failed:#c81e1e;--unconfirmed:#a85a00;--reply:#7b3dbd;--stop:#1b1f24}
 @media screen and (prefers-color-scheme:dark){:root{--paper:#14171b;--ink:#eceff3;--quiet:#a6afba;
 --line:#39414b;--shut:#1d2127;--open:#333226;--plan:#7fb0ff;--planned:#9aa4b0;--delivered:#4fc98d;
---sent:#6ea8ff;--scheduled:#9aa4b0;--failed:#ff7d75;--unconfirmed:#f2ae49;--reply:#c79bff;
+--sent:#4fc98d;--scheduled:#7fb0ff;--failed:#ff7d75;--unconfirmed:#f2ae49;--reply:#c79bff;
 --stop:#fff}}
 *{box-sizing:border-box}
 body{margin:0 auto;padding:16px 12px;max-width:1000px;background:var(--paper);color:var(--ink);
 font:16px/1.45 system-ui,sans-serif;overflow-wrap:anywhere}
 h1{font-size:26px;line-height:1.2;margin:0}h2{font-size:19px;margin:28px 0 8px}
 p{margin:4px 0}.quiet{color:var(--quiet)}
-dl{display:grid;grid-template-columns:repeat(auto-fill,minmax(138px,1fr));gap:8px;margin:16px 0}
-dl div{border:1px solid var(--line);border-radius:8px;padding:8px 10px}
-dt{color:var(--quiet);font-size:15px}dd{margin:0;font-size:19px;font-weight:600;
+dl{display:grid;grid-template-columns:repeat(auto-fill,minmax(104px,1fr));gap:8px;margin:16px 0}
+dl div{border:1px solid var(--line);border-radius:8px;padding:6px 8px}
+dt{color:var(--quiet);font-size:14px}dd{margin:0;font-size:17px;font-weight:600;
 font-variant-numeric:tabular-nums}
 .legend{display:flex;flex-wrap:wrap;gap:2px 16px;padding:0;margin:0 0 8px;list-style:none}
 .legend svg{width:14px;height:20px;vertical-align:-4px;margin-right:5px}
@@ -9783,7 +9783,8 @@ font-variant-numeric:tabular-nums}
 .sign{fill:var(--c);stroke:var(--paper);stroke-width:1.5;paint-order:stroke}
 table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}
 th,td{padding:5px 4px;border-bottom:1px solid var(--line);text-align:left;vertical-align:bottom}
-.days td{text-align:right}.days thead th+th span{writing-mode:vertical-rl;
+.days{width:auto}.days td{text-align:right;padding-left:8px}.days th{white-space:nowrap}
+.days td,.days th{font-size:15px}.days thead th+th span{writing-mode:vertical-rl;
 transform:rotate(180deg);white-space:nowrap}.days thead th+th{text-align:right}
 .days tfoot{font-weight:600}tr{break-inside:avoid}
 @media (min-width:800px),print{.course{max-width:none}.wide{display:block}.narrow{display:none}
@@ -10037,6 +10038,7 @@ def _count_course(desk: Desktop, course: Sequence[Course]) -> dict[str, Any]:
     states, cost = Counter(each.state for each in course), desk.config.cost
     segments = sum(each.segments for each in course)
     return {
+        "still_to_go": states["scheduled"],
         **{key: states[key] for key in
            ("delivered", "undelivered", "failed", "unconfirmed", "cancelled", "held")},
         "replied": len({each.phone_number for each in course if each.replied_at}),
@@ -10049,21 +10051,21 @@ def _count_course(desk: Desktop, course: Sequence[Course]) -> dict[str, Any]:
 
 def _list_facts(desk: Desktop, values: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Give the numbers of a report or a plan, those that there are, as (name, value)."""
-    keys = (
-        "planned", "sent", "delivered", "never delivered", "failed", "unconfirmed", "cancelled",
-        "still to go", "held", "replied", "opted out", "days", "segments", "cost",
+    counts = (
+        "planned", "sent", "delivered", "undelivered", "failed", "unconfirmed", "cancelled",
+        "still to go", "held", "replied", "opted out", "days", "segments",
     )  # fmt: skip
-    facts = []
-    for name in keys:
-        key = {"never delivered": "undelivered", "still to go": "scheduled"}.get(name, name)
-        value = values.get(key.replace(" ", "_"))
-        if name == "cost" and value is not None:
-            facts.append((name, f"{value:,.2f} {values['currency']}".strip()))
-        elif value is not None:
-            facts.append((name, f"{value:,}"))
-    for name in ("first", "last", "next", "ends"):
-        if values.get(name):
-            facts.append((name, _stamp(desk, values[name])))
+    facts = [
+        (name, f"{value:,}")
+        for name in counts
+        if (value := values.get(name.replace(" ", "_"))) is not None
+    ]
+    if values["cost"] is not None:
+        facts.append(("cost", f"{values['cost']:,.2f} {values['currency']}".strip()))
+    done = " sent" if "sent" in values else ""
+    times = {"first": f"first{done}", "last": f"last{done}", "next": "next to go",
+             "ends": "last to go"}  # fmt: skip
+    facts += [(name, _stamp(desk, values[key])) for key, name in times.items() if values.get(key)]
     return facts
 
 
@@ -10081,7 +10083,8 @@ def _page_of(desk: Desktop, values: Mapping[str, Any], course: Sequence[Course])
             failed.append((at, each.customer_name, each.phone_number, each.reason))
     words = "It is done: nothing is still to go."
     if values["scheduled"]:
-        words = f"{values['scheduled']:,} of {plural(values['planned'], 'message')} still to go."
+        words = f"{values['scheduled']:,} of {plural(values['planned'], 'message')} still to go"
+        words += f", {values['held']:,} of them held." if values["held"] else "."
     if values["paused_because"]:
         words += f" Paused: {values['paused_because']}."
     words += f" As of {desk.local(desk.now):%m/%d/%Y %I:%M %p %Z}."
