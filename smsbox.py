@@ -9751,7 +9751,12 @@ _MARKS = {  # kind -> what it means, height of its lane, a bar or a sign, its sh
     "delivered": ("delivered", 20, "bar", "m0-9v18"),
     "sent": ("sent, no report", 20, "bar", "m0 0v9"),
     "scheduled": ("still to go", 20, "bar", "m0-4v8"),
-    "failed": ("failed, undelivered", 20, "sign", "m-5-7 5 5 5-5 2 2-5 5 5 5-2 2-5-5-5 5-2-2 5-5-5-5z"),
+    "failed": (
+        "failed, undelivered",
+        20,
+        "sign",
+        "m-5-7 5 5 5-5 2 2-5 5 5 5-2 2-5-5-5 5-2-2 5-5-5-5z",
+    ),
     "unconfirmed": ("unconfirmed", 20, "sign", "m0-8 6 8-6 8-6-8z"),
     "reply": ("replied", 38, "sign", "m0-5 5 9h-10z"),
     "stop": ("opted out", 38, "sign", "m-2-5h4l3 3v4l-3 3h-4l-3-3v-4z"),
@@ -9770,9 +9775,9 @@ body{margin:0 auto;padding:16px 12px;max-width:1000px;background:var(--paper);co
 font:16px/1.45 system-ui,sans-serif;overflow-wrap:anywhere}
 h1{font-size:26px;line-height:1.2;margin:0}h2{font-size:19px;margin:28px 0 8px}
 p{margin:4px 0}.quiet{color:var(--quiet)}
-dl{display:grid;grid-template-columns:repeat(auto-fill,minmax(104px,1fr));gap:8px;margin:16px 0}
+dl{display:grid;grid-template-columns:repeat(auto-fill,minmax(110px,1fr));gap:8px;margin:16px 0}
 dl div{border:1px solid var(--line);border-radius:8px;padding:6px 8px}
-dt{color:var(--quiet);font-size:14px}dd{margin:0;font-size:17px;font-weight:600;
+dt{color:var(--quiet);font-size:14px}dd{margin:0;font-size:16px;font-weight:600;
 font-variant-numeric:tabular-nums}
 .legend{display:flex;flex-wrap:wrap;gap:2px 16px;padding:0;margin:0 0 8px;list-style:none}
 .legend svg{width:14px;height:20px;vertical-align:-4px;margin-right:5px}
@@ -9783,12 +9788,14 @@ font-variant-numeric:tabular-nums}
 .sign{fill:var(--c);stroke:var(--paper);stroke-width:1.5;paint-order:stroke}
 table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}
 th,td{padding:5px 4px;border-bottom:1px solid var(--line);text-align:left;vertical-align:bottom}
-.days{width:auto}.days td{text-align:right;padding-left:8px}.days th{white-space:nowrap}
-.days td,.days th{font-size:15px}.days thead th+th span{writing-mode:vertical-rl;
+.days{width:auto}.days td{text-align:right;white-space:nowrap}
+.days td,.days th{font-size:14px;padding:5px 3px}.days th[scope=row]{white-space:nowrap}
+.days thead th+th span{writing-mode:vertical-rl;
 transform:rotate(180deg);white-space:nowrap}.days thead th+th{text-align:right}
 .days tfoot{font-weight:600}tr{break-inside:avoid}
 @media (min-width:800px),print{.course{max-width:none}.wide{display:block}.narrow{display:none}
-.days thead th+th span{writing-mode:initial;transform:none}}
+.days thead th+th span{writing-mode:initial;transform:none;white-space:normal}
+.days td,.days th{font-size:15px;padding:5px 8px}}
 @media print{body{padding:0;max-width:none}h2{break-after:avoid}
 *{print-color-adjust:exact;-webkit-print-color-adjust:exact}}
 """
