@@ -9829,6 +9829,7 @@ def draw_timeline(page: Page, width: int) -> str:
     step = next(n for n in (1, 2, 3, 4, 6, 12, 24) if (high - low) / n * 62 <= right - left)
 
     def across(minute: float) -> float:
+        """Give the place of a minute of the day."""
         return round(left + (minute / 60 - low) / (high - low) * (right - left), 1)
 
     below: float = top
@@ -9887,6 +9888,7 @@ def _draw_days(page: Page) -> str:
     totals = {("All", kind): sum(counts[key] for key in counts if key[1] == kind) for kind in kinds}
 
     def line(day: str, numbers: Mapping[tuple[str, str], int]) -> str:
+        """Write a row of the table."""
         cells = (f"<td>{numbers.get((day, kind), 0):,}</td>" for kind in kinds)
         return f'<tr><th scope="row">{day}</th>{"".join(cells)}</tr>'
 

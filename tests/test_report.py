@@ -191,7 +191,8 @@ def look(folder: Path, page: Path, width: int) -> tuple[int, set[bytes]]:
     chromium = [
         str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic",
         "--no-first-run", "--disable-background-networking", "--disable-component-update",
-        "--disable-sync", "--hide-scrollbars", "--allow-file-access-from-files", f"--user-data-dir={folder / 'empty'}",
+        "--disable-sync", "--hide-scrollbars", "--allow-file-access-from-files",
+        f"--user-data-dir={folder / 'empty'}",
     ]  # fmt: skip
     picture = folder / "picture.png"
     for words in (["--dump-dom"], [f"--screenshot={picture}", f"--window-size={width + 200},900"]):
