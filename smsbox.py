@@ -4577,6 +4577,67 @@ class Inbox:
         )
 
 
+class Course(NamedTuple):
+    """One message of a campaign: what was planned, and what has become of it."""
+
+    id: int
+    campaign_message_id: str
+    phone_number: str
+    customer_name: str
+    state: str  # status; held, unconfirmed; of what is sent also delivered, undelivered
+    planned_for: datetime  # by the first plan
+    scheduled_for: datetime  # by the plan as it is now
+    settled_at: datetime | None  # sent, failed, cancelled; None: still to go
+    delivered_at: datetime | None
+    segments: int  # that were or may have been sent
+    reason: str
+    replied_at: datetime | None
+    opted_out_at: datetime | None
+
+
+_COURSE = """
+    SELECT s.id, coalesce(s.campaign_message_id, ''), s.phone_number, s.customer_name,
+        CASE WHEN EXISTS (SELECT 1 FROM messages WHERE scheduled_message_id = s.id
+                AND status = 'unconfirmed') THEN 'unconfirmed'
+            WHEN s.status = 'scheduled' AND s.held_because IS NOT NULL THEN 'held'
+            WHEN s.status = 'sent' THEN iif(s.delivery IN ('failed', 'expired'), 'undelivered',
+                coalesce(s.delivery, 'sent'))
+            ELSE s.status END,
+        coalesce((SELECT datetime(substr(detail, -19)) FROM events
+            WHERE scheduled_message_id = s.id AND event = 'added' ORDER BY id LIMIT 1),
+            s.scheduled_for),
+        s.scheduled_for,
+        CASE WHEN s.status <> 'scheduled' THEN coalesce(s.sent_at, (SELECT max(at) FROM events
+            WHERE scheduled_message_id = s.id AND event = s.status), s.updated_at) END,
+        iif(s.delivery = 'delivered', (SELECT max(delivered_at) FROM messages
+            WHERE scheduled_message_id = s.id), NULL),
+        (SELECT count(*) FROM messages m JOIN segments g ON g.message_id = m.id
+            WHERE m.scheduled_message_id = s.id AND g.status <> 'failed'),
+        coalesce(iif(s.status = 'scheduled', s.held_because, NULL), s.error_message, ''),
+        r.at, o.at
+    FROM scheduled_messages s
+    LEFT JOIN (SELECT answers, min(received_at) AS at FROM inbound GROUP BY answers) r
+        ON r.answers = s.id
+    LEFT JOIN opt_outs o ON o.phone_number = s.phone_number AND o.campaign = s.campaign_name
+    WHERE s.campaign_name = ? ORDER BY 6, 1"""
+_CAMPAIGNS = """
+    SELECT n.name, coalesce(c.created_at, min(s.created_at)) AS created_at, count(s.id),
+        count(s.id) FILTER (WHERE s.status = 'scheduled'),
+        count(s.id) FILTER (WHERE s.status = 'scheduled' AND s.held_because IS NOT NULL),
+        count(s.id) FILTER (WHERE s.status = 'sent'),
+        count(s.id) FILTER (WHERE s.status = 'failed'),
+        count(s.id) FILTER (WHERE s.status = 'cancelled'),
+        min(s.sent_at) FILTER (WHERE s.status = 'sent'),
+        max(s.sent_at) FILTER (WHERE s.status = 'sent'),
+        min(s.scheduled_for) FILTER (WHERE s.status = 'scheduled' AND s.held_because IS NULL),
+        max(s.scheduled_for) FILTER (WHERE s.status = 'scheduled' AND s.held_because IS NULL),
+        c.paused_because
+    FROM (SELECT name FROM campaigns UNION SELECT campaign_name FROM scheduled_messages) n
+    LEFT JOIN scheduled_messages s ON s.campaign_name = n.name
+    LEFT JOIN campaigns c ON c.name = n.name
+    WHERE n.name <> '' AND n.name = coalesce(?, n.name) GROUP BY n.name ORDER BY 2, 1"""
+
+
 class Desk:
     """What the command line asks and changes; every change is guarded by the row's status."""
 
@@ -4947,6 +5008,20 @@ class Desk:
             " FROM scheduled_messages ORDER BY 1"
         )
         return [record[0] for record in found if record[0] not in ("", TEST_CAMPAIGN)]
+
+    def campaigns(self, name: str | None = None) -> list[Any]:
+        """Give (name, created, rows, scheduled, of them held, sent, failed, cancelled, first and
+        last sent, next and last to go, why it is paused) of all campaigns, or of one."""
+        return self.database.all(_CAMPAIGNS, (name,))
+
+    def course(self, campaign: str) -> list[Course]:
+        """Give the plan and the course of each message of a campaign."""
+        times = (5, 6, 7, 8, 11, 12)
+        return [
+            Course._make((_to_time(cell) if cell and place in times else cell
+                     for place, cell in enumerate(record)))
+            for record in self.database.all(_COURSE, (campaign,))
+        ]  # fmt: skip
 
     def get_state(self, key: str) -> str:
         """Read a word that the box keeps over a reboot; "" if it has none."""
@@ -8772,8 +8847,7 @@ def cmd_schedule(desk: Desktop) -> int:
     args = desk.args
     _refuse_odd_options(args)
     start = _parse_time(desk, "start")
-    if args.rejects and Path(args.rejects).exists():
-        raise UsageError(f"{args.rejects} exists and is not overwritten: name another file")
+    _check_outputs(args)
     seed = args.seed
     if seed is None:
         import random
@@ -8806,8 +8880,7 @@ def _settle_plan(desk: Desktop, reading: Reading, start: datetime | None, seed: 
     while True:
         draft = make_draft(desk, reading, start, seed, _look_at_queue(desk, reading))
         _check_draft(desk, draft, start)
-        show = print_plan_json if args.json else print_plan
-        show(desk, reading, draft, seed)
+        _show_plan(desk, reading, draft, seed)
         if args.dry_run:
             return 0
         if not draft.planned:
@@ -8833,6 +8906,22 @@ def _refuse_odd_options(args: argparse.Namespace) -> None:
             raise UsageError(f"--{name} has no meaning with {alone}: leave one of them out")
     if (args.row or args.anyway) and not args.try_number:
         raise UsageError("--row and --anyway are of --try: add --try NUMBER")
+
+
+def _check_outputs(args: argparse.Namespace) -> None:
+    if args.rejects and Path(args.rejects).exists():
+        raise UsageError(f"{args.rejects} exists and is not overwritten: name another file")
+    if args.html and not args.dry_run:
+        raise UsageError("--html draws a plan that is not stored: add --dry-run")
+    _check_page_file(args.html)
+
+
+def _show_plan(desk: Desktop, reading: Reading, draft: Draft, seed: int) -> None:
+    args = desk.args
+    if args.html != "-":
+        (print_plan_json if args.json else print_plan)(desk, reading, draft, seed)
+    if args.html:
+        _write_page(args.html, _page_of_plan(desk, draft))
 
 
 def _parse_time(desk: Desktop, name: str) -> datetime | None:
@@ -10002,16 +10091,15 @@ def cmd_list(desk: Desktop) -> int:
         return 0
     asked = Desk(desk.read())
     if args.campaigns:
-        names = asked.campaign_names()
-        say(json.dumps(names) if args.json else "\n".join(names) or "none yet")
-        return 0
+        return _list_campaigns(desk, asked)
     wanted = RowFilter(status=args.status, campaign=args.campaign, held=args.held, find=args.find,
                        free=args.next is not None)  # fmt: skip
     rows = asked.rows(wanted, -1 if args.next is None else args.next, args.next is not None)
     if args.json:
         say(json.dumps([_row_values(row) for row in rows], indent=1))
     elif args.csv:
-        _print_csv(rows)
+        _print_cells([each.name for each in fields(StoredRow)],
+                     (_row_values(row).values() for row in rows))  # fmt: skip
     elif not rows:
         say("No message is like that.")
     else:
@@ -10034,18 +10122,19 @@ def _row_values(row: StoredRow) -> dict[str, Any]:
     return values
 
 
-def _print_csv(rows: Sequence[StoredRow]) -> None:
+def _print_cells(head: Sequence[str], lines: Iterable[Iterable[Any]]) -> None:
     import csv
 
     writer = csv.writer(sys.stdout)
-    writer.writerow([each.name for each in fields(StoredRow)])
-    for row in rows:
-        cells = ("" if cell is None else str(cell) for cell in _row_values(row).values())
-        writer.writerow(map(_csv_cell, cells))
+    writer.writerow(head)
+    writer.writerows(map(_csv_cell, line) for line in lines)
 
 
-def _csv_cell(text: str) -> str:
+def _csv_cell(cell: object) -> str:
     """Write a cell that steers neither a spreadsheet nor a terminal."""
+    text = (
+        to_database_time(cell) if isinstance(cell, datetime) else "" if cell is None else str(cell)
+    )
     return "\n".join(map(printable, spreadsheet_cell(text).split("\n")))
 
 
@@ -10219,6 +10308,11 @@ def _explain_budget(desk: Desktop, database: Database, row: StoredRow | None) ->
 
 
 def cmd_status(desk: Desktop) -> int:
+    """Say how it is now, once or again and again."""
+    return _watch(desk, _show_status) if desk.args.watch else _show_status(desk)
+
+
+def _show_status(desk: Desktop) -> int:
     """Say how it is now; 0 well, 1 needs attention, 2 not working."""
     served = desk.is_served()
     if not desk.has_database():
@@ -10251,6 +10345,7 @@ def cmd_status(desk: Desktop) -> int:
     row = Store(database).next_row()
     status["next"] = _row_values(row) if row else None
     status["budget"] = _explain_budget(desk, database, row)
+    database.close()
     if desk.args.json:
         say(json.dumps(status, indent=1))
     else:
@@ -10324,6 +10419,410 @@ def _print_what_awaits(counts: Mapping[str, int], held: Mapping[str, int]) -> No
             say(f"{key:<12} {counts[key]:,}: {mend}", "warning")
             for because, count in held.items() if key == "held" else ():
                 say_wrapped(f"{count:>14,} {because}")
+
+
+# --- reports: the pages are made of values alone
+
+
+_MARKS = {  # kind -> what it means, height of its lane, a bar or a sign, its shape
+    "plan": ("planned", 12, "bar", "m0-9v18"),
+    "planned": ("planned at first", 5, "bar", "m0-4v8"),
+    "delivered": ("delivered", 20, "bar", "m0-9v18"),
+    "sent": ("sent, no report", 20, "bar", "m0 0v9"),
+    "scheduled": ("still to go", 20, "bar", "m0-4v8"),
+    "failed": (
+        "failed, undelivered",
+        20,
+        "sign",
+        "m-5-7 5 5 5-5 2 2-5 5 5 5-2 2-5-5-5 5-2-2 5-5-5-5z",
+    ),
+    "unconfirmed": ("unconfirmed", 20, "sign", "m0-8 6 8-6 8-6-8z"),
+    "reply": ("replied", 38, "sign", "m0-5 5 9h-10z"),
+    "stop": ("opted out", 38, "sign", "m-2-5h4l3 3v4l-3 3h-4l-3-3v-4z"),
+}
+_PAGE_START = "<!DOCTYPE html><!-- smsbox -->"
+_PAGE_STYLE = """
+:root{--paper:#fff;--ink:#1b1f24;--quiet:#5b6470;--line:#d5dae0;--shut:#eceef1;--open:#fff9e3;
+--plan:#2a5fc4;--planned:#6b7480;--delivered:#14784a;--sent:#14784a;--scheduled:#2a5fc4;
+--failed:#c81e1e;--unconfirmed:#a85a00;--reply:#7b3dbd;--stop:#1b1f24}
+@media screen and (prefers-color-scheme:dark){:root{--paper:#14171b;--ink:#eceff3;--quiet:#a6afba;
+--line:#39414b;--shut:#1d2127;--open:#333226;--plan:#7fb0ff;--planned:#9aa4b0;--delivered:#4fc98d;
+--sent:#4fc98d;--scheduled:#7fb0ff;--failed:#ff7d75;--unconfirmed:#f2ae49;--reply:#c79bff;
+--stop:#fff}}
+*{box-sizing:border-box}
+body{margin:0 auto;padding:16px 12px;max-width:1000px;background:var(--paper);color:var(--ink);
+font:16px/1.45 system-ui,sans-serif;overflow-wrap:anywhere}
+h1{font-size:26px;line-height:1.2;margin:0}h2{font-size:19px;margin:28px 0 8px}
+p{margin:4px 0}.quiet{color:var(--quiet)}
+dl{display:grid;grid-template-columns:repeat(auto-fill,minmax(110px,1fr));gap:8px;margin:16px 0}
+dl div{border:1px solid var(--line);border-radius:8px;padding:6px 8px}
+dt{color:var(--quiet);font-size:14px}dd{margin:0;font-size:16px;font-weight:600;
+font-variant-numeric:tabular-nums}
+.legend{display:flex;flex-wrap:wrap;gap:2px 16px;padding:0;margin:0 0 8px;list-style:none}
+.legend svg{width:14px;height:20px;vertical-align:-4px;margin-right:5px}
+.course{display:block;width:100%;height:auto;max-width:520px;margin:0 auto}.wide{display:none}
+.course text{fill:var(--ink)}.course .quiet{fill:var(--quiet)}
+.shut{fill:var(--shut)}.open{fill:var(--open)}.hour{stroke:var(--line);fill:none}
+.bar{fill:none;stroke:var(--c);stroke-width:var(--w,3)}
+.sign{fill:var(--c);stroke:var(--paper);stroke-width:1.5;paint-order:stroke}
+table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}
+th,td{padding:5px 4px;border-bottom:1px solid var(--line);text-align:left;vertical-align:bottom}
+.days{width:auto}.days td{text-align:right;white-space:nowrap}
+.days td,.days th{font-size:14px;padding:5px 3px;overflow-wrap:normal}.days th[scope=row]{white-space:nowrap}
+.days thead th+th span{writing-mode:vertical-rl;
+transform:rotate(180deg);white-space:nowrap}.days thead th+th{text-align:right}
+.days tfoot{font-weight:600}tr{break-inside:avoid}
+@media (min-width:800px),print{.course{max-width:none}.wide{display:block}.narrow{display:none}
+.days thead th+th span{writing-mode:initial;transform:none;white-space:normal}
+.days td,.days th{font-size:15px;padding:5px 8px}}
+@media print{body{padding:0;max-width:none}h2{break-after:avoid}
+*{print-color-adjust:exact;-webkit-print-color-adjust:exact}}
+"""
+
+
+class Page(NamedTuple):
+    """What a page shows."""
+
+    title: str
+    words: str  # how it stands, in a sentence
+    facts: Sequence[tuple[str, str]]
+    marks: Sequence[tuple[str, datetime]]  # (kind, time)
+    hours: BusinessHours
+    failed: Sequence[tuple[str, str, str, str]] = ()  # time, name, number, reason
+
+
+def _html(text: object) -> str:
+    import html
+
+    return html.escape(printable(str(text)))
+
+
+def draw_timeline(page: Page, width: int) -> str:
+    """Draw the marks, a row a day, as an SVG of a width in its own units; open hours are shaded."""
+    hours, wide, local = page.hours, width > 500, _local_marks(page)
+    minutes = [at.hour * 60 + at.minute for _, at in local]
+    low, high = max(0, min(minutes) - 10) // 60, min(24, (max(minutes) + 70) // 60)
+    left, right, top = (104, width - 24, 24) if wide else (24, width - 24, 26)
+    days = Counter(at.date() for _, at in local)
+    depth = max(_MARKS[kind][1] for kind, _ in local) + 11
+    step = next(n for n in (1, 2, 3, 4, 6, 12, 24) if (high - low) / n * 62 <= right - left)
+
+    def across(minute: float) -> float:
+        """Give the place of a minute of the day."""
+        return round(left + (minute / 60 - low) / (high - low) * (right - left), 1)
+
+    below: float = top
+    rows, tops = [], dict[date, float]()
+    for day in sorted(days):
+        apart = (day - max(tops)).days - 1 if tops else 0
+        if apart:
+            rows.append(f'<text class="quiet" x="{left}" y="{below + 17}">{plural(apart, "day")}'
+                        " without a message</text>")  # fmt: skip
+            below += 26
+        name_at = below + depth / 2 + 5
+        if not wide:
+            name_at, below = below + 17, below + 23
+        rows += [f'<text x="{0 if wide else left}" y="{name_at:g}">{day:%a %m/%d}</text>',
+                 f'<path class="shut" d="M{left} {below}H{right}v{depth}H{left}z"/>']  # fmt: skip
+        if window := opening_window(day, hours):
+            ends = [at.astimezone(hours.timezone) for at in window]
+            opens, closes = ((at - datetime.combine(day, time(), at.tzinfo)) / timedelta(minutes=1)
+                             for at in ends)  # fmt: skip
+            begin, end = (across(min(max(at, low * 60), high * 60)) for at in (opens, closes))
+            rows.append(f'<path class="open" d="M{begin} {below}H{end}v{depth}H{begin}z"/>')
+        tops[day], below = below, below + depth + 8
+    for hour in range(low + -low % step, high + 1, step):
+        x, name = across(hour * 60), f"{(hour + 11) % 12 + 1} {'AP'[hour % 24 // 12]}M"
+        rows.append(f'<path class="hour" d="M{x} {top}V{below - 6}"/><text class="quiet" x="{x}"'
+                    f' y="{top - 8}" text-anchor="middle">{name}</text>')  # fmt: skip
+    drawn: dict[str, list[str]] = {kind: [] for kind in _MARKS}
+    for kind, at in local:
+        _, lane, _, shape = _MARKS[kind]
+        x = across(at.hour * 60 + at.minute + at.second / 60)
+        drawn[kind].append(f"M{x} {tops[at.date()] + lane}{shape}")
+    busiest = max(Counter((kind, at.date()) for kind, at in local).values())
+    bar = min(4, max(1.3, (right - left) / busiest / 3))
+    rows += [f'<path class="{_MARKS[kind][2]}" style="--c:var(--{kind})" d="{"".join(paths)}"/>'
+             for kind, paths in drawn.items() if paths]  # fmt: skip
+    form = "wide" if wide else "narrow"
+    counts = Counter(kind for kind, _ in local)
+    told = ", ".join(f"{n:,} {_MARKS[kind][0]}" for kind, n in counts.items())
+    return (
+        f'<svg class="course {form}" viewBox="0 0 {width} {below}" role="img"'
+        f' aria-labelledby="{form}-title {form}-told" style="--w:{bar:.2f}" font-size="15">'
+        f'<title id="{form}-title">{_html(page.title)}</title><desc id="{form}-told">'
+        f"{plural(len(days), 'day')}, a row each, {min(days)} to {max(days)}: {told}.</desc>"
+        f"{''.join(rows)}</svg>"
+    )
+
+
+def _local_marks(page: Page) -> list[tuple[str, datetime]]:
+    return [(kind, at.astimezone(page.hours.timezone)) for kind, at in page.marks]
+
+
+def _draw_days(page: Page) -> str:
+    """Write the table by day: a column for each kind of mark that there is."""
+    counts = Counter((f"{at:%a %m/%d}", kind) for kind, at in sorted(_local_marks(page), key=_when))
+    kinds = [kind for kind in _MARKS if any(each == kind for _, each in counts)]
+    totals = {("All", kind): sum(counts[key] for key in counts if key[1] == kind) for kind in kinds}
+
+    def line(day: str, numbers: Mapping[tuple[str, str], int]) -> str:
+        """Write a row of the table."""
+        cells = (f"<td>{numbers.get((day, kind), 0):,}</td>" for kind in kinds)
+        return f'<tr><th scope="row">{day}</th>{"".join(cells)}</tr>'
+
+    heads = "".join(f'<th scope="col"><span>{_MARKS[kind][0]}</span></th>' for kind in kinds)
+    days = dict.fromkeys(day for day, _ in counts)
+    return (
+        f'<h2>By day</h2><table class="days"><thead><tr><th scope="col">Day</th>{heads}</tr>'
+        f"</thead><tbody>{''.join(line(day, counts) for day in days)}</tbody>"
+        f"<tfoot>{line('All', totals)}</tfoot></table>"
+    )
+
+
+def _when(mark: tuple[str, datetime]) -> datetime:
+    return mark[1]
+
+
+def draw_page(page: Page) -> str:
+    """Write one self-contained page in ASCII: no script, nothing that is fetched from elsewhere."""
+    local = _local_marks(page)
+    zones = "/".join(dict.fromkeys(f"{at:%Z}" for _, at in sorted(local, key=_when)))
+    facts = "".join(
+        f"<div><dt>{name}</dt><dd>{_html(value)}</dd></div>" for name, value in page.facts
+    )
+    drawing = "<p>No message yet.</p>"
+    if local:
+        legend = "".join(
+            f'<li><svg viewBox="-8 -10 16 20" aria-hidden="true"><path class="{form}"'
+            f' style="--c:var(--{kind})" d="M0 0{shape}"/></svg>{words}</li>'
+            for kind, (words, _, form, shape) in _MARKS.items()
+            if any(each == kind for each, _ in local)
+        )
+        drawing = (
+            f'<ul class="legend">{legend}</ul>{draw_timeline(page, 340)}{draw_timeline(page, 760)}'
+            f'<p class="quiet">The light band is the time in which messages may begin. All times'
+            f" are those of {page.hours.timezone.key} ({zones}).</p>{_draw_days(page)}"
+        )
+    failed = "".join(
+        f"<tr><td>{_html(at)}</td><td>{_html(name)} {_html(number)}</td><td>{_html(why)}</td></tr>"
+        for at, name, number, why in page.failed
+    )
+    if failed:
+        failed = ("<h2>Not delivered, and why</h2><table><thead><tr><th>Time</th><th>Recipient</th>"
+                  f"<th>Reason</th></tr></thead><tbody>{failed}</tbody></table>")  # fmt: skip
+    text = (
+        f'{_PAGE_START}<html lang="en"><head><meta charset="utf-8"><meta name="viewport"'
+        ' content="width=device-width,initial-scale=1"><meta name="color-scheme"'
+        ' content="light dark"><meta http-equiv="Content-Security-Policy"'
+        " content=\"default-src 'none';style-src 'unsafe-inline'\">"
+        f"<title>{_html(page.title)}</title><style>{_PAGE_STYLE}</style></head><body><main>"
+        f"<h1>{_html(page.title)}</h1><p>{_html(page.words)}</p><dl>{facts}</dl>"
+        f"<h2>Day by day</h2>{drawing}{failed}</main></body></html>\n"
+    )
+    return text.encode("ascii", "xmlcharrefreplace").decode()
+
+
+def _check_page_file(name: str | None) -> None:
+    """Only an earlier page of ours, or an empty file, is overwritten."""
+    path = Path(name or "-")
+    try:
+        if name in ("-", None) or not path.exists():
+            return
+        if path.is_file() and path.read_bytes()[: len(_PAGE_START)] in (_PAGE_START.encode(), b""):
+            return
+    except OSError as error:
+        raise StoreError(f"{name} can't be read: {error.strerror}") from error
+    raise UsageError(
+        f"{name} exists, is no page of smsbox and is not overwritten: name another file"
+    )
+
+
+def _write_page(name: str, page: Page) -> None:
+    """Write a page, whole or not at all; an earlier one keeps its rights."""
+    text = draw_page(page)
+    if name == "-":
+        sys.stdout.write(text)
+        return
+    _check_page_file(name)
+    path = Path(name).resolve()
+    part = f"{path}.{os.getpid()}.part"
+    sink = _create_file(part)
+    with _no_half_file(sink, part), sink:
+        sink.write(text.encode())
+        sink.flush()
+        os.fsync(sink.fileno())
+        if path.exists():
+            os.fchmod(sink.fileno(), stat.S_IMODE(path.stat().st_mode))
+        os.replace(part, path)
+
+
+def _stamp(desk: Desktop, at: str | datetime | None) -> str:
+    at = from_database_time(at) if isinstance(at, str) else at
+    return f"{desk.local(at):%a} {show_time(desk.local(at))}" if at else "-"
+
+
+_CAMPAIGN_KEYS = (
+    "name", "created_at", "planned", "scheduled", "held", "sent", "failed", "cancelled", "first",
+    "last", "next", "ends", "paused_because",
+)  # fmt: skip
+
+
+def _list_campaigns(desk: Desktop, asked: Desk) -> int:
+    """List the campaigns: how many of what, and their times."""
+    found = asked.campaigns()
+    values = _name_values(_CAMPAIGN_KEYS, found)
+    if desk.args.json:
+        say(json.dumps(values, indent=1))
+    elif desk.args.csv:
+        _print_cells(_CAMPAIGN_KEYS, found)
+    elif not values:
+        say("No campaign yet: smsbox schedule FILE.csv")
+    for each in [] if desk.args.json or desk.args.csv else values:
+        say(f"{each['name']}: {_count_states(each)}")
+        if each["created_at"]:
+            created = desk.local(from_database_time(each["created_at"]))
+            say(f"  created  {created:%m/%d/%Y %I:%M %p}")
+        for label, begin, end in (("sent", "first", "last"), ("to go", "next", "ends")):
+            if each[begin]:
+                say(f"  {label:<8} {_stamp(desk, each[begin])} to {_stamp(desk, each[end])}")
+        if each["paused_because"]:
+            say(f"  paused   {each['paused_because']}")
+    return 0
+
+
+def _count_states(values: Mapping[str, Any]) -> str:
+    held = f" ({values['held']:,} held)" if values["held"] else ""
+    return (f"{values['sent']:,} sent, {values['scheduled']:,} scheduled{held},"
+            f" {values['failed']:,} failed, {values['cancelled']:,} cancelled")  # fmt: skip
+
+
+def cmd_report(desk: Desktop) -> int:
+    """Report a campaign: the totals, or each message for a spreadsheet, or a page."""
+    args = desk.args
+    _check_page_file(args.html)
+    asked = Desk(desk.read())
+    _check_campaign(asked, args.campaign)
+    course = asked.course(args.campaign)
+    (values,) = _name_values(_CAMPAIGN_KEYS, asked.campaigns(args.campaign))
+    values |= _count_course(desk, course)
+    if args.json:
+        say(json.dumps(values, indent=1))
+    elif args.csv:
+        _print_cells(Course._fields, course)
+    elif args.html:
+        _write_page(args.html, _page_of(desk, values, course))
+    else:
+        say(f"{'campaign':<16} {values['name']}")
+        for name, value in _list_facts(desk, values):
+            say(f"{name:<16} {value}")
+        if values["paused_because"]:
+            say(f"{'paused':<16} {values['paused_because']}")
+    return 0
+
+
+def _count_course(desk: Desktop, course: Sequence[Course]) -> dict[str, Any]:
+    """Count what has become of the messages; sent ones are those delivered and undelivered too."""
+    states, cost = Counter(each.state for each in course), desk.config.cost
+    segments = sum(each.segments for each in course)
+    return {
+        "still_to_go": states["scheduled"],
+        **{key: states[key] for key in
+           ("delivered", "undelivered", "failed", "unconfirmed", "cancelled", "held")},
+        "replied": len({each.phone_number for each in course if each.replied_at}),
+        "opted_out": len({each.phone_number for each in course if each.opted_out_at}),
+        "segments": segments,
+        "cost": round(segments * cost.price_per_segment, 2) if cost.price_per_segment else None,
+        "currency": cost.currency,
+    }  # fmt: skip
+
+
+def _list_facts(desk: Desktop, values: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Give the numbers of a report or a plan, those that there are, as (name, value)."""
+    counts = (
+        "planned", "sent", "delivered", "undelivered", "failed", "unconfirmed", "cancelled",
+        "still to go", "held", "replied", "opted out", "days", "segments",
+    )  # fmt: skip
+    facts = [
+        (name, f"{value:,}")
+        for name in counts
+        if (value := values.get(name.replace(" ", "_"))) is not None
+    ]
+    if values["cost"] is not None:
+        facts.append(("cost", f"{values['cost']:,.2f} {values['currency']}".strip()))
+    done = " sent" if "sent" in values else ""
+    times = {"first": f"first{done}", "last": f"last{done}", "next": "next to go",
+             "ends": "last to go"}  # fmt: skip
+    facts += [(name, _stamp(desk, values[key])) for key, name in times.items() if values.get(key)]
+    return facts
+
+
+def _page_of(desk: Desktop, values: Mapping[str, Any], course: Sequence[Course]) -> Page:
+    """Make a report's page of what the database says."""
+    marks: list[tuple[str, datetime]] = []
+    failed = []
+    for each in course:
+        kind = {"undelivered": "failed", "held": "", "cancelled": ""}.get(each.state, each.state)
+        times = (("planned", each.planned_for), (kind, each.settled_at or each.scheduled_for),
+                 ("reply", each.replied_at), ("stop", each.opted_out_at))  # fmt: skip
+        marks += [(name, at) for name, at in times if name and at]
+        if kind in ("failed", "unconfirmed"):
+            at = _stamp(desk, each.settled_at)
+            failed.append((at, each.customer_name, each.phone_number, each.reason))
+    words = "It is done: nothing is still to go."
+    if values["scheduled"]:
+        words = f"{values['scheduled']:,} of {plural(values['planned'], 'message')} still to go"
+        words += f", {values['held']:,} of them held." if values["held"] else "."
+    if values["paused_because"]:
+        words += f" Paused: {values['paused_because']}."
+    words += f" As of {desk.local(desk.now):%m/%d/%Y %I:%M %p %Z}."
+    name = f"Campaign {values['name']}"
+    return Page(name, words, _list_facts(desk, values), marks, desk.config.business_hours, failed)
+
+
+def _page_of_plan(desk: Desktop, draft: Draft) -> Page:
+    """Make a plan's page: the same drawing of what is only planned."""
+    times = [each.scheduled_for for each in draft.planned]
+    segments = sum(each.message.segments for each in draft.planned)
+    cost = desk.config.cost
+    values = {
+        "planned": len(times), "days": len({desk.local(at).date() for at in times}),
+        "segments": segments, "currency": cost.currency,
+        "cost": segments * cost.price_per_segment if cost.price_per_segment else None,
+        "first": min(times, default=None), "last": max(times, default=None),
+    }  # fmt: skip
+    names = ", ".join(dict.fromkeys(each.message.campaign_name for each in draft.planned))
+    words = "A dry run: nothing is stored or sent."
+    if draft.skipped:
+        words += f" Left out: {_count_left_out(draft)}."
+    marks = [("plan", at) for at in times]
+    hours = desk.config.business_hours
+    return Page(f"Plan of {names}", words, _list_facts(desk, values), marks, hours)
+
+
+def _watch(desk: Desktop, show: Callable[[Desktop], object], every_s: float = 3) -> NoReturn:
+    """Show something again and again until a signal: in place on a terminal, else each change."""
+    import shutil
+    from contextlib import redirect_stdout
+    from io import StringIO
+
+    clock, before = Waiting(), ""
+    clock.catch_signals()
+    while True:
+        with redirect_stdout(StringIO()) as shown:
+            show(replace(desk, now=tell_time(desk.database_path)))
+        text = shown.getvalue()
+        if sys.stdout.isatty():
+            size = shutil.get_terminal_size()
+            lines = [fit(line, size.columns).rstrip() for line in text.splitlines()]
+            # From the top, each line over the old one: no flicker.
+            print("\x1b[H" + "".join(f"{line}\x1b[K\n" for line in lines[: size.lines - 1]),
+                  end="\x1b[J")  # fmt: skip
+        elif text != before:
+            print(text, end="")
+        sys.stdout.flush()
+        before = text
+        clock.until(clock.monotonic() + every_s)
 
 
 # --- copies
@@ -11181,6 +11680,7 @@ def build_parser() -> _Parser:
     run = add("run", cmd_run, "be the daemon")
     run.add_argument("--drain", action="store_true", help="end once nothing is scheduled")
     status = add("status", cmd_status, "how it is now (exit 0 well, 1 attention, 2 not working)")
+    status.add_argument("--watch", action="store_true", help="again and again, until Ctrl-C")
     _add_check(add("check", cmd_check, "modem, SIM, network, clock, disk: ok, warning or fault"))
     _add_list(add("list", cmd_list, "list messages"))
     show = add("show", cmd_show, "all that is known of a message or a number")
@@ -11188,6 +11688,12 @@ def build_parser() -> _Parser:
     for one in (show, why):
         one.add_argument("id", metavar="ID", help="ID or phone number")
     _add_changes(add)
+    report = add("report", cmd_report, "what has become of a campaign")
+    report.add_argument("--campaign", metavar="NAME", required=True)
+    forms = report.add_mutually_exclusive_group()
+    forms.add_argument("--json", action="store_true", help="for a script")
+    forms.add_argument("--csv", action="store_true", help="each message, for a spreadsheet")
+    forms.add_argument("--html", metavar="FILE", help="a page with a timeline; -: to stdout")
     backup = add("backup", cmd_backup, "copy the database, also while smsbox runs")
     backup.add_argument("file", metavar="FILE", help="-: to stdout, e.g. through ssh")
     backup.add_argument("--move", action="store_true", help="retire this box for good")
@@ -11200,15 +11706,9 @@ def build_parser() -> _Parser:
     forget = add("forget", cmd_forget, "erase a person's name and texts; counts, opt-out stay")
     forget.add_argument("number", metavar="NUMBER")
     forget.add_argument("--yes", action="store_true", help="do not ask for YES")
-    optout = add("optout", cmd_optout, "who said stop: list, add, remove, import, export")
-    optout.add_argument("action", choices=("list", "add", "remove", "import", "export"))
-    optout.add_argument("number", nargs="?", metavar="NUMBER", help="or a CSV; -: stdin, stdout")
-    optout.add_argument("--reason", help="why; remove needs it")
-    optout.add_argument("--they-asked", action="store_true",
-                        help="remove: they themselves asked to be written to again")  # fmt: skip
-    optout.add_argument("--skip-invalid", action="store_true", help="import: leave bad rows out")
-    optout.add_argument("--map", action="append", default=[], type=_column_pair,
-                        metavar="FIELD=COLUMN", help="import: which column it is")  # fmt: skip
+    optout = _add_optout(
+        add("optout", cmd_optout, "who said stop: list, add, remove, import, export")
+    )
     for answering in (status, show, inbox, optout):
         answering.add_argument("--json", action="store_true", help="for a script")
     completion = add("completion", cmd_completion, "print the completion for bash")
@@ -11218,6 +11718,18 @@ def build_parser() -> _Parser:
     demo.add_argument("--seed", type=int, default=7, help=argparse.SUPPRESS)
     parser.commands = commands.choices
     return parser
+
+
+def _add_optout(command: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    command.add_argument("action", choices=("list", "add", "remove", "import", "export"))
+    command.add_argument("number", nargs="?", metavar="NUMBER", help="or a CSV; -: stdin, stdout")
+    command.add_argument("--reason", help="why; remove needs it")
+    command.add_argument("--they-asked", action="store_true",
+                        help="remove: they themselves asked to be written to again")  # fmt: skip
+    command.add_argument("--skip-invalid", action="store_true", help="import: leave bad rows out")
+    command.add_argument("--map", action="append", default=[], type=_column_pair,
+                        metavar="FIELD=COLUMN", help="import: which column it is")  # fmt: skip
+    return command
 
 
 def _add_schedule(command: argparse.ArgumentParser) -> None:
@@ -11249,6 +11761,7 @@ def _add_schedule(command: argparse.ArgumentParser) -> None:
         "--simplify", action="store_true", help="write quotes, dashes, dots that need UCS-2 plainly"
     )
     add("--json", action="store_true", help="print the plan for a script")
+    add("--html", metavar="FILE", help="with --dry-run: draw the plan; -: to stdout")
 
 
 def _add_check(command: argparse.ArgumentParser) -> None:
