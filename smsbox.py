@@ -4635,7 +4635,8 @@ _CAMPAIGNS = """
     FROM (SELECT name FROM campaigns UNION SELECT campaign_name FROM scheduled_messages) n
     LEFT JOIN scheduled_messages s ON s.campaign_name = n.name
     LEFT JOIN campaigns c ON c.name = n.name
-    WHERE n.name <> '' AND n.name = coalesce(?, n.name) GROUP BY n.name ORDER BY 2, 1"""
+    WHERE n.name = coalesce(?1, n.name) AND (?1 IS NOT NULL OR n.name NOT IN ('', ?2))
+    GROUP BY n.name ORDER BY 2, 1"""
 
 
 class Desk:
@@ -5012,7 +5013,7 @@ class Desk:
     def campaigns(self, name: str | None = None) -> list[Any]:
         """Give (name, created, rows, scheduled, of them held, sent, failed, cancelled, first and
         last sent, next and last to go, why it is paused) of all campaigns, or of one."""
-        return self.database.all(_CAMPAIGNS, (name,))
+        return self.database.all(_CAMPAIGNS, (name, TEST_CAMPAIGN))
 
     def course(self, campaign: str) -> list[Course]:
         """Give the plan and the course of each message of a campaign."""
@@ -10468,7 +10469,8 @@ font-variant-numeric:tabular-nums}
 table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}
 th,td{padding:5px 4px;border-bottom:1px solid var(--line);text-align:left;vertical-align:bottom}
 .days{width:auto}.days td{text-align:right;white-space:nowrap}
-.days td,.days th{font-size:14px;padding:5px 3px;overflow-wrap:normal}.days th[scope=row]{white-space:nowrap}
+.days td,.days th{font-size:14px;padding:5px 3px;overflow-wrap:normal}
+.days th[scope=row]{white-space:nowrap}
 .days thead th+th span{writing-mode:vertical-rl;
 transform:rotate(180deg);white-space:nowrap}.days thead th+th{text-align:right}
 .days tfoot{font-weight:600}tr{break-inside:avoid}

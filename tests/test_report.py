@@ -157,12 +157,12 @@ def test_page_replaces_an_earlier_one_and_nothing_else(box: Box) -> None:
 
 def test_plan_is_drawn_with_a_dry_run_alone(box: Box) -> None:
     page = box.folder / "plan.html"
-    words = ("schedule", str(box.csv), "--html", str(page))
+    words = ("schedule", str(box.csv), "--campaign", "new", "--again", "--html", str(page))
     assert "add --dry-run" in box.run(*words, status=2)
     assert not page.exists()
     assert "Duration" in box.run(*words, "--dry-run")
     assert "A dry run: nothing is stored or sent" in page.read_text()
-    assert box.run(*words[:2], "--dry-run", "--html", "-").startswith("<!DOCTYPE html>")
+    assert box.run(*words[:5], "--dry-run", "--html", "-").startswith("<!DOCTYPE html>")
 
 
 def test_watched_status_ends_with_130_on_ctrl_c(box: Box) -> None:
@@ -213,7 +213,8 @@ def test_page_fits_its_window_and_is_not_blank(tmp_path: Path, width: int, what:
     if what == "report":
         box.report("--html", str(page))
     else:
-        box.run("schedule", str(box.csv), "--dry-run", "--html", str(page))
+        words = ("schedule", str(box.csv), "--campaign", "new", "--again", "--dry-run")
+        box.run(*words, "--html", str(page))
     takes, pieces = look(tmp_path, page, width)
     assert takes == width
     assert len(pieces) > 500  # a blank picture is a few hundred octets, all alike
