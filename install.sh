@@ -8,18 +8,20 @@ set -eu
 
 program="smsbox"
 service="smsbox.service"
-# Of the system, not of the PATH: the launcher runs with this one, and apt's modules belong to it.
-python="/usr/bin/python3"
+# Of the system, not of the PATH: apt's modules belong to this one.
+system_python="/usr/bin/python3"
 
 usage() {
     cat <<'USAGE'
 Usage: sudo sh install.sh [OPTION]...
 
-Installs smsbox on this machine, or upgrades it: configuration and data are kept.
+Installs smsbox on this machine, or upgrades it: configuration and data are kept. An upgrade copies
+the database first; a new version that does not come up is taken back.
 
   --dry-run     print every action, do nothing (needs no root)
   --no-start    install, but do not start the service now (it starts at the next boot)
   --uninstall   remove program, service and udev rule; keep configuration and data
+  --purge       remove configuration, data and user too; asks for YES
   --help        show this help
 
 With DESTDIR=FOLDER in the environment the files are only laid below FOLDER: no packages, no
@@ -51,21 +53,35 @@ run() {
     fi
 }
 
-# put MODE FILE: writes standard input to FILE. The name changes hands in one step, so that a power
-# cut leaves the old file or the new one; an equal file stays as it is.
-put() {
-    if [ "$dry_run" = yes ]; then
-        say "would write: $2 (mode $1)"
-        cat >/dev/null
+# lay MODE FILE SOURCE: puts a copy of SOURCE there. The name changes hands in one step, so that a
+# power cut leaves the old file or the new one; an equal file stays as it is.
+lay() {
+    if cmp -s "$3" "$2"; then
+        [ "$dry_run" = yes ] || chmod "$1" "$2"
         return
     fi
-    cat >"$2.new"
+    changed="yes"
+    if [ "$dry_run" = yes ]; then
+        say "would write: $2 (mode $1)"
+        return
+    fi
+    mkdir -p "$(dirname "$2")"
+    cat "$3" >"$2.new"
     chmod "$1" "$2.new"
-    if cmp -s "$2.new" "$2"; then
-        rm -f "$2.new"
-        chmod "$1" "$2"
-    else
-        mv -f "$2.new" "$2"
+    mv -f "$2.new" "$2"
+}
+
+# lay_text MODE FILE COMMAND...: lays what the command prints; nothing printed means no such file.
+lay_text() {
+    mode="$1"
+    file="$2"
+    shift 2
+    "$@" >"$work/text"
+    if [ -s "$work/text" ]; then
+        lay "$mode" "$file" "$work/text"
+    elif [ -e "$file" ]; then
+        changed="yes"
+        run rm -f "$file"
     fi
 }
 
@@ -90,6 +106,14 @@ is_systemd_running() {
     have systemctl && [ -d /run/systemd/system ]
 }
 
+is_active() {
+    is_systemd_running && systemctl is-active --quiet "$1"
+}
+
+is_pi() {
+    grep -aqs 'Raspberry Pi' /proc/device-tree/model
+}
+
 # --- checks ----------------------------------------------------------------------------------
 
 check_root() {
@@ -107,7 +131,7 @@ check_sources() {
 
 check_python() {
     # A folder can be filled on a machine that keeps its Python elsewhere.
-    if is_staging && [ ! -x "$python" ]; then
+    if is_staging && [ ! -x "$system_python" ]; then
         python="python3"
     fi
     have "$python" || die "Python is missing; run: sudo apt-get install python3"
@@ -125,8 +149,24 @@ check_other_smsbox() {
             warn "$other, Kannel's command of the same name, stays; ours is $launcher_path."
         fi
     done
-    if [ -e "$launcher" ] && ! grep -q "$library_path" "$launcher"; then
+    if is_foreign_launcher; then
         die "$launcher is another program; move it away, then run this again."
+    fi
+}
+
+is_foreign_launcher() {
+    [ -e "$launcher" ] && ! grep -q "$library_path" "$launcher"
+}
+
+# Before anything is touched: settings that the new version refuses would leave a silent box.
+check_config() {
+    if is_staging || [ ! -r "$config" ] || ! { has_module tomllib || has_module tomli; }; then
+        return
+    fi
+    status=0
+    answer=$("$python" -I "$here/smsbox.py" --config "$config" check --config 2>&1) || status=$?
+    if [ "$status" -eq 78 ]; then
+        die "the settings do not suit this version, so nothing was installed. ${answer#smsbox: }"
     fi
 }
 
@@ -135,6 +175,10 @@ check_other_smsbox() {
 has_module() {
     # Looks without importing: lgpio makes files where it is imported.
     "$python" -I -c "import importlib.util as u, sys; sys.exit(u.find_spec('$1') is None)"
+}
+
+has_lamps() {
+    grep -Eqs '^[[:blank:]]*(ready|sending|fault|power_key_gpio)[[:blank:]]*=' "$config"
 }
 
 # Sets `needed`, without which the service cannot run, and `wanted`, which only the lamps need.
@@ -153,8 +197,8 @@ find_lgpio_package() {
     has_module lgpio && return
     if apt-cache show python3-lgpio >/dev/null 2>&1; then
         wanted="$wanted python3-lgpio"
-    else
-        say "The archive has no python3-lgpio: without it the lamps stay dark, the rest works."
+    elif ! has_lamps; then
+        say "The archive has no python3-lgpio, which only lamps need: everything else works."
     fi
 }
 
@@ -168,7 +212,7 @@ refresh_package_lists() {
     answer=$(LC_ALL=C apt-get update 2>&1) || status=$?
     # A box without network wakes up in the past, and signatures are from the future then.
     case "$answer" in
-        *"not valid yet"* | *"Not live until"* | *"not yet activated"*)
+        *"not valid yet"* | *"Not live until"* | *"not yet valid"* | *"not yet activated"*)
             die "the clock of this machine is wrong: it says $(now); set it with" \
                 "sudo date -s 'YYYY-MM-DD HH:MM', then run this again."
             ;;
@@ -180,36 +224,97 @@ refresh_package_lists() {
 
 # get_packages NAME...: a fresh Pi is often busy with its own updates, so wait for apt's lock.
 get_packages() {
-    run env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=120 \
+    set -- env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=120 \
         -o Dpkg::Use-Pty=0 install -y -qq --no-install-recommends "$@"
+    if [ "$dry_run" = yes ]; then
+        run "$@"
+    elif ! "$@" >"$work/apt" 2>&1; then
+        tail -n 5 "$work/apt" >&2
+        return 1
+    fi
 }
 
 # Asks the network for nothing when everything is there.
 install_packages() {
     find_missing_packages
-    if ! have apt-get; then
-        if [ -n "$needed" ]; then
-            die "this system has no apt; install what these Debian packages hold, then run this" \
-                "again:$needed"
+    if have apt-get; then
+        if [ -n "$needed$wanted" ]; then
+            refresh_package_lists
         fi
+        find_lgpio_package
+        if [ -n "$needed" ]; then
+            say "Installing packages:$needed"
+            # shellcheck disable=SC2086  # a list of words
+            get_packages $needed || warn "apt could not install$needed (the clock says $(now))."
+        fi
+        if [ -n "$wanted" ]; then
+            say "Installing packages for the lamps:$wanted"
+            # shellcheck disable=SC2086  # a list of words
+            get_packages $wanted || warn "apt could not install$wanted, for the lamps."
+        fi
+    fi
+    if [ "$dry_run" = no ]; then
+        install_modules
+    fi
+}
+
+# What apt does not give comes into a private virtual environment.
+install_modules() {
+    find_missing_packages
+    case "$needed" in
+        *passwd* | *tzdata*)
+            die "these Debian packages are missing:$needed; check the network, then run this again."
+            ;;
+    esac
+    modules=""
+    has_module serial || modules="$modules pyserial==3.5"
+    has_module tomllib || has_module tomli || modules="$modules tomli==2.2.1"
+    if [ -n "$modules" ]; then
+        # shellcheck disable=SC2086  # a list of words
+        get_modules $modules ||
+            die "Python's modules can't be had, by apt or by pip:$modules; check the network and" \
+                "the clock (it says $(now)), then run this again."
+    fi
+    if has_lamps && ! { has_module gpiozero && has_module lgpio; }; then
+        # No version of gpiozero before this one finds the pins of a Pi 5 on every kernel.
+        get_modules gpiozero==2.0.1.post3 lgpio==0.2.2.0 ||
+            warn "gpiozero and lgpio can't be had, by apt or by pip: the lamps stay dark."
+    fi
+}
+
+# get_modules NAME==VERSION...: what apt has given is seen from inside, too.
+get_modules() {
+    say "Installing into $venv: $*"
+    if [ ! -x "$venv/bin/python" ]; then
+        "$system_python" -I -c 'import ensurepip, venv' 2>/dev/null || get_packages python3-venv
+        rm -rf "$venv"
+        mkdir -p "$library"
+        "$system_python" -I -m venv --system-site-packages "$venv" || return 1
+    fi
+    if "$venv/bin/python" -I -m pip --quiet --disable-pip-version-check install \
+        --only-binary :all: "$@" >"$work/modules" 2>&1; then
+        python="$venv/bin/python"
         return
     fi
-    if [ -n "$needed$wanted" ]; then
-        refresh_package_lists
+    tail -n 3 "$work/modules" >&2
+    # An environment in which nothing came to be is not what the launcher should name.
+    if [ "$python" = "$system_python" ]; then
+        rm -rf "$venv"
     fi
-    find_lgpio_package
-    if [ -n "$needed" ]; then
-        say "Installing packages:$needed"
-        # shellcheck disable=SC2086  # a list of words
-        get_packages $needed ||
-            die "the packages could not be installed; check the network and the clock (it says" \
-                "$(now)), then run this again."
+    return 1
+}
+
+# The environment of an earlier run; one of another Python (a new release) is made anew.
+find_environment() {
+    python="$system_python"
+    if is_staging || [ ! -d "$venv" ]; then
+        return
     fi
-    if [ -n "$wanted" ]; then
-        say "Installing packages for the lamps:$wanted"
-        # shellcheck disable=SC2086  # a list of words
-        get_packages $wanted ||
-            warn "the packages for the lamps could not be installed: the lamps stay dark."
+    if "$venv/bin/python" -I -c "import serial, sys; sys.exit(sys.prefix == sys.base_prefix)" \
+        2>/dev/null; then
+        python="$venv/bin/python"
+    else
+        run rm -rf "$venv"
     fi
 }
 
@@ -241,14 +346,14 @@ join_group() {
     esac
 }
 
-# --- files -----------------------------------------------------------------------------------
+# --- texts of files --------------------------------------------------------------------------
 
 print_launcher() {
-    cat <<'LAUNCHER'
-#!/usr/bin/python3 -I
+    cat <<LAUNCHER
+#!$python -I
 import sys
 
-sys.path.insert(0, "/usr/local/lib/smsbox")
+sys.path.insert(0, "$library_path")
 import smsbox
 
 sys.exit(smsbox.main())
@@ -283,24 +388,111 @@ LABEL="smsbox_end"
 RULE
 }
 
+# A unit that names a missing group does not start.
 print_gpio_drop_in() {
-    cat <<'DROPIN'
-# Written by install.sh, because this system has the group gpio (lamps, power key of a HAT).
-[Service]
-SupplementaryGroups=gpio
-DROPIN
+    if is_group gpio; then
+        say "# Written by install.sh, because this system has the group gpio (lamps, power key)."
+        say "[Service]"
+        say "SupplementaryGroups=gpio"
+    fi
 }
 
-install_program() {
-    run install -d -m 0755 "$library"
-    put 0644 "$library/smsbox.py" <"$here/smsbox.py"
-    if is_staging; then
-        run "$python" -I -m compileall -q -s "$root" -p / "$library"
-    else
-        run "$python" -I -m compileall -q "$library"
+# What the unit has to know of the settings; nothing where they are the usual ones.
+print_settings_drop_in() {
+    print_settings_for_unit >"$work/for_unit"
+    if [ -s "$work/for_unit" ]; then
+        say "# Written by install.sh from the settings; run it again after a change."
+        say "[Service]"
+        cat "$work/for_unit"
     fi
-    run mkdir -p "$(dirname "$launcher")"
-    print_launcher | put 0755 "$launcher"
+}
+
+print_settings_for_unit() {
+    for folder in "$(read_setting service backup_dir)" "$(dirname "$(find_database)")"; do
+        case "$folder" in
+            "" | "$state_path" | "$state_path"/*) ;;
+            # The minus sign: a stick that is not plugged in does not stop the service.
+            /*) say "ReadWritePaths=\"-$(say "$folder" | sed 's/%/%%/g; s/["\\]/\\&/g')\"" ;;
+        esac
+    done
+    # The unit's own time is enough for the default of 120 s, and half as long of listening on.
+    read_setting modem send_timeout_seconds |
+        awk '$1 > 120 { printf "TimeoutStopSec=%d\n", $1 * 1.5 + 61 }'
+}
+
+print_completion() {
+    "$python" -I "$here/smsbox.py" --config /dev/null completion 2>/dev/null || true
+}
+
+# --- settings --------------------------------------------------------------------------------
+
+# read_setting SECTION KEY: its value in the config; nothing where it has none.
+read_setting() {
+    "$python" -I -c '
+import importlib, sys
+toml = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
+with open(sys.argv[1], "rb") as file:
+    print(toml.load(file).get(sys.argv[2], {}).get(sys.argv[3], ""))
+' "$config" "$1" "$2" 2>/dev/null || true
+}
+
+find_database() {
+    named=$(read_setting service database)
+    say "${named:-$state_path/smsbox.db}"
+}
+
+# list_settings FILE...: "[section] key" of each, also of those behind a comment sign.
+list_settings() {
+    awk '
+        /^[ \t]*\[/ { section = $1 }
+        { sub(/^[# \t]+/, "") }
+        /^[a-z_]+[ \t]*=/ { sub(/[ \t]*=.*/, ""); print section, $0 }
+    ' "$@"
+}
+
+# New: not in the settings, and not yet known to the version before. Asked before that is replaced.
+find_new_settings() {
+    new_settings=""
+    if [ -e "$config" ]; then
+        for known in "$config" "$example"; do
+            if [ -r "$known" ]; then
+                list_settings "$known"
+            fi
+        done >"$work/known"
+        new_settings=$(list_settings "$here/config.example.toml" | grep -vxF -f "$work/known") ||
+            true
+    fi
+}
+
+# --- files -----------------------------------------------------------------------------------
+
+install_files() {
+    run install -d -m 0755 "$library"
+    lay 0644 "$library/smsbox.py" "$here/smsbox.py"
+    compile_program
+    lay 0644 "$example" "$here/config.example.toml"
+    lay_text 0755 "$launcher" print_launcher
+    lay_text 0644 "$completion" print_completion
+    lay_text 0644 "$udev_rule" print_udev_rule
+    lay 0644 "$unit" "$here/smsbox.service"
+    if ! is_staging; then
+        lay_text 0644 "$gpio_drop_in" print_gpio_drop_in
+        lay_text 0644 "$settings_drop_in" print_settings_drop_in
+    fi
+}
+
+compile_program() {
+    if is_staging; then
+        run "$python" -I -m compileall -q -s "$root" -p / "$library/smsbox.py"
+    else
+        run "$python" -I -m compileall -q "$library/smsbox.py"
+    fi
+}
+
+# give OWNER MODE FILE
+give() {
+    run chmod "$2" "$3"
+    is_staging || run chown "$1" "$3"
 }
 
 install_config() {
@@ -308,11 +500,13 @@ install_config() {
     if [ -e "$config" ] || [ -L "$config" ]; then
         say "Keeping the settings in $config."
     else
-        put 0640 "$config" <"$here/config.example.toml"
+        lay 0640 "$config" "$here/config.example.toml"
     fi
-    # The file may hold the PIN of the SIM.
-    run chmod 0640 "$config"
-    is_staging || run chown root:smsbox "$config"
+    # Either may hold the PIN of the SIM.
+    give root:smsbox 0640 "$config"
+    if [ -e "$sim_pin" ]; then
+        give root:root 0600 "$sim_pin"
+    fi
 }
 
 install_state() {
@@ -320,26 +514,6 @@ install_state() {
         run install -d -m 2770 "$state"
     else
         run install -d -m 2770 -o smsbox -g smsbox "$state"
-    fi
-}
-
-install_udev_rule() {
-    run mkdir -p "$(dirname "$udev_rule")"
-    print_udev_rule | put 0644 "$udev_rule"
-}
-
-install_unit() {
-    run mkdir -p "$(dirname "$unit")"
-    put 0644 "$unit" <"$here/smsbox.service"
-    if is_staging; then
-        return
-    fi
-    if is_group gpio; then
-        run mkdir -p "$(dirname "$gpio_drop_in")"
-        print_gpio_drop_in | put 0644 "$gpio_drop_in"
-    elif [ -e "$gpio_drop_in" ]; then
-        # A unit that names a missing group does not start.
-        run rm -f "$gpio_drop_in"
     fi
 }
 
@@ -366,16 +540,38 @@ start_service() {
         return
     fi
     run systemctl daemon-reload
+    run systemctl enable -q "$service"
     if [ "$start" = no ]; then
-        run systemctl enable -q "$service"
         stopped="no"
         say "smsbox starts at the next boot, or with: sudo systemctl start smsbox"
+    elif [ "$changed" = no ] && is_active "$service"; then
+        say "smsbox is running, and nothing has changed for it."
+    else
+        say "Starting smsbox."
+        come_up
+    fi
+}
+
+come_up() {
+    stopped="no"
+    if run systemctl restart "$service" && stays_up; then
         return
     fi
-    say "Starting smsbox."
-    stopped="no"
-    run systemctl enable -q --now "$service" ||
-        die "smsbox is installed but did not start; it says why in: journalctl -u smsbox -n 20"
+    say "smsbox did not come up. It said:"
+    journalctl --unit="$service" --lines=5 --output=cat --no-pager 2>/dev/null || true
+    if [ "$upgrade" = yes ]; then
+        roll_back
+    fi
+    die "smsbox is installed but did not start; it says why in: journalctl -u smsbox -n 20"
+}
+
+# READY has come; a version that dies soon after it has not come up either.
+stays_up() {
+    if [ "$upgrade" = no ] || [ "$dry_run" = yes ]; then
+        return
+    fi
+    sleep 5
+    is_active "$service" && [ "$(systemctl show --value -p NRestarts "$service")" = 0 ]
 }
 
 disable_service() {
@@ -395,72 +591,216 @@ reload_udev() {
     run udevadm control --reload || warn "udev did not reload its rules; a reboot does it."
     run udevadm trigger --subsystem-match=usb --subsystem-match=tty ||
         warn "udev did not apply the new rule; a reboot does it."
-    if is_systemd_running && systemctl is-active --quiet ModemManager.service; then
-        say "ModemManager is running: unplug and replug the modem once so that it lets go of it."
+}
+
+# --- upgrade and roll-back -------------------------------------------------------------------
+
+# Sets `changed` for what the service runs by, `upgrade` when there is a version to go back to.
+find_changes() {
+    print_launcher >"$work/launcher"
+    if ! cmp -s "$here/smsbox.py" "$library/smsbox.py" || ! cmp -s "$here/smsbox.service" "$unit" ||
+        ! cmp -s "$work/launcher" "$launcher"; then
+        changed="yes"
+    fi
+    if [ "$changed" = yes ] && [ -e "$library/smsbox.py" ]; then
+        upgrade="yes"
     fi
 }
 
-# An upgrade that breaks off (disk full, lost connection) must not leave a silent box. Each file is
-# the old one or the new one, so the service can run.
-start_again() {
-    if [ "$stopped" = yes ] && [ "$dry_run" = no ]; then
-        systemctl start --no-block "$service"
-        warn "the upgrade broke off and smsbox runs again as it is; run this once more."
+prepare_upgrade() {
+    stop_service
+    with_installed_files keep_file
+    copy_database
+}
+
+with_installed_files() {
+    for file in "$library/smsbox.py" "$example" "$launcher" "$completion" "$udev_rule" "$unit" \
+        "$gpio_drop_in" "$settings_drop_in"; do
+        "$1" "$file"
+    done
+}
+
+keep_file() {
+    if [ -e "$1" ] && [ "$dry_run" = no ]; then
+        mkdir -p "$work/old$(dirname "$1")"
+        cp -p "$1" "$work/old$1"
     fi
 }
 
-# --- the two ways ----------------------------------------------------------------------------
-
-install_all() {
-    check_sources
-    check_python
-    check_other_smsbox
-    if ! is_staging; then
-        install_packages
-        create_user
-        stop_service
-    fi
-    install_program
-    install_config
-    install_state
-    install_udev_rule
-    install_unit
-    if is_staging; then
-        say "The files of smsbox are below $root."
-        return
-    fi
-    # Out of the caches and onto the card: a power cut may follow at once.
-    run sync
-    reload_udev
-    start_service
-    if [ "$dry_run" = no ]; then
-        say_what_next
-    fi
-}
-
-uninstall_all() {
-    if ! is_staging && [ -e "$unit" ]; then
-        disable_service
-    fi
-    if [ -e "$launcher" ] && ! grep -q "$library_path" "$launcher"; then
-        warn "$launcher is another program, it stays."
+put_back_file() {
+    if [ -e "$work/old$1" ]; then
+        cp -p "$work/old$1" "$1.new"
+        mv -f "$1.new" "$1"
     else
-        run rm -f "$launcher"
+        rm -f "$1"
     fi
-    run rm -rf "$library"
-    run rm -f "$udev_rule" "$unit" "$gpio_drop_in"
-    if [ -d "$(dirname "$gpio_drop_in")" ]; then
-        run rmdir "$(dirname "$gpio_drop_in")" 2>/dev/null ||
-            say "Keeping your own drop-ins in $(dirname "$gpio_drop_in")."
-    fi
-    if is_staging; then
+}
+
+put_back_old_version() {
+    with_installed_files put_back_file
+    "$python" -I -m compileall -q "$library/smsbox.py" || true
+    sync
+    systemctl daemon-reload
+}
+
+# handle_database copy|compare|put-back DATABASE COPY: as its owner, since what root makes beside a
+# database its owner can't use.
+handle_database() {
+    runuser -u smsbox -- "$system_python" -I -c '
+import os, sqlite3, sys
+
+def connect(path):
+    return sqlite3.connect(path, timeout=30)
+
+def count(path):
+    """What was sent and received, and what people did."""
+    if not os.path.exists(path):
+        return None
+    tables = ("segments", "reports", "inbound", "inbound_parts", "opt_outs", "scheduled_messages",
+              "events WHERE actor <> \"daemon\"")
+    selects = ", ".join(f"(SELECT COUNT(*) FROM {table})" for table in tables)
+    counts = connect(path).execute(f"SELECT {selects}").fetchone()
+    return counts if any(counts) else None
+
+os.chdir("/")
+os.umask(0o007)
+verb, database, copy = sys.argv[1:]
+try:
+    if verb == "compare":
+        sys.exit(count(database) != count(copy))
+    if verb == "put-back" and os.path.exists(copy):
+        connect(copy).backup(connect(database))
+    elif verb == "put-back":
+        os.unlink(database)
+    elif os.path.exists(database):
+        os.makedirs(os.path.dirname(copy), exist_ok=True)
+        new = copy + ".new"
+        if os.path.exists(new):
+            os.unlink(new)
+        connect(database).execute("VACUUM INTO ?", (new,))
+        os.chmod(new, 0o660)
+        os.replace(new, copy)
+    elif os.path.exists(copy):
+        os.unlink(copy)  # an earlier one is no way back from here
+except (OSError, sqlite3.Error) as error:
+    sys.exit(f"{database}: {error}")
+' "$@"
+}
+
+copy_database() {
+    database=$(find_database)
+    if [ ! -d "$state" ]; then
         return
     fi
-    if is_systemd_running; then
-        run systemctl daemon-reload
+    say "Copying the database to $copy."
+    if [ "$dry_run" = no ]; then
+        handle_database copy "$database" "$copy" ||
+            die "the database can't be copied, so nothing was installed; make room or mend it."
     fi
-    reload_udev
-    say "Kept: the settings in $config, the data in $state, and the user smsbox."
+}
+
+# The copy is put back only as long as nothing gets lost with it: a text that went out since would
+# go out a second time, and a reply be forgotten.
+roll_back() {
+    newer=$(version_of "$library/smsbox.py")
+    systemctl stop "$service" || true
+    put_back_old_version
+    older=$(version_of "$library/smsbox.py")
+    if ! handle_database compare "$database" "$copy"; then
+        systemctl disable -q "$service"
+        die "version $newer did not come up, and something was sent, received or changed before it" \
+            "failed: smsbox is stopped and stays so. Version $older is laid back; with the database" \
+            "as it is now it goes on once you say: sudo systemctl enable --now smsbox" \
+            "(the database from before: $copy)"
+    fi
+    handle_database put-back "$database" "$copy" ||
+        die "the copy can't be put back: smsbox is stopped; try: sudo smsbox restore $copy"
+    systemctl start "$service" ||
+        die "version $newer did not come up, nor does $older: see journalctl -u smsbox -n 20"
+    die "version $newer did not come up; version $older runs again, on the database from before."
+}
+
+version_of() {
+    sed -n 's/^VERSION = "\(.*\)".*/\1/p' "$1"
+}
+
+# An upgrade that breaks off (disk full, lost connection) must not leave a silent box.
+clean_up() {
+    if [ "$stopped" = yes ] && [ "$dry_run" = no ]; then
+        if [ -d "$work/old" ]; then
+            put_back_old_version
+        fi
+        systemctl start --no-block "$service"
+        warn "the upgrade broke off and smsbox runs again as it was; run this once more."
+    fi
+    rm -rf "$work"
+}
+
+# --- what an operator should know ------------------------------------------------------------
+
+notice_clock() {
+    if [ -n "$(find "$here/smsbox.py" -newermt '1 day')" ]; then
+        warn "the clock says $(now), and smsbox.py is newer than that: is it wrong? Set it with" \
+            "sudo date -s 'YYYY-MM-DD HH:MM'."
+    fi
+    case "$(read_setting clock sources)" in
+        "" | *ntp*) ;;
+        *) return ;;
+    esac
+    if ! is_systemd_running; then
+        return
+    fi
+    for name in systemd-timesyncd chrony ntpsec ntp openntpd; do
+        if systemctl is-active --quiet "$name.service"; then
+            return
+        fi
+    done
+    warn "no time service is running, and nothing is sent before the time is known to be right;" \
+        "run: sudo apt-get install systemd-timesyncd"
+}
+
+notice_zone() {
+    zone=$(read_setting business_hours timezone)
+    zone="${zone:-America/Los_Angeles}"
+    if [ -e /etc/localtime ] && ! cmp -s "/usr/share/zoneinfo/$zone" /etc/localtime; then
+        system_zone=$(readlink -f /etc/localtime)
+        warn "this system's time zone is ${system_zone#*/zoneinfo/}, the business hours are those" \
+            "of $zone; if that is not meant, change timezone in $config, or run:" \
+            "sudo timedatectl set-timezone $zone"
+    fi
+}
+
+notice_others() {
+    if is_active ModemManager.service; then
+        warn "ModemManager is running: unplug and replug the modem once so that it lets go of it." \
+            "It may keep other modems."
+    fi
+    if have brltty || is_active brltty.service; then
+        warn "brltty takes USB serial adapters for Braille displays; unless you have one, run:" \
+            "sudo apt-get remove brltty"
+    fi
+}
+
+# Boot files are the owner's: the lines are told, never run.
+notice_uart() {
+    if ! is_pi; then
+        return
+    fi
+    if grep -Eqs 'console=(serial|ttyAMA|ttyS)[0-9]' /proc/cmdline; then
+        warn "a console is on the serial pins: a modem HAT there can't be used before it is gone."
+    fi
+    if have raspi-config; then
+        say "Only for a modem HAT on the serial pins (not for USB), run this and reboot:"
+        say "  sudo raspi-config nonint do_serial_hw 0"
+        say "  sudo raspi-config nonint do_serial_cons 1"
+    fi
+}
+
+notice_new_settings() {
+    if [ -n "$new_settings" ]; then
+        say "New settings, which you may add to $config (their meaning: $example):"
+        say "$new_settings" | sed 's/^/  /'
+    fi
 }
 
 say_what_next() {
@@ -480,11 +820,95 @@ say_what_next() {
             say "  sudo usermod -a -G smsbox,dialout ${operator:-YOUR-USER}"
             ;;
     esac
-    if have raspi-config; then
-        say "Only for a modem HAT on the serial pins (not for USB), run this and reboot:"
-        say "  sudo raspi-config nonint do_serial_hw 0"
-        say "  sudo raspi-config nonint do_serial_cons 1"
+}
+
+# --- the ways --------------------------------------------------------------------------------
+
+install_all() {
+    check_sources
+    find_environment
+    check_python
+    check_other_smsbox
+    find_new_settings
+    if ! is_staging; then
+        install_packages
+        check_config
+        create_user
+        find_changes
+        if [ "$changed" = yes ]; then
+            prepare_upgrade
+        fi
     fi
+    install_config
+    install_state
+    install_files
+    if is_staging; then
+        say "The files of smsbox are below $root."
+        return
+    fi
+    # Out of the caches and onto the card: a power cut may follow at once.
+    run sync
+    reload_udev
+    start_service
+    notice_clock
+    notice_zone
+    notice_others
+    notice_new_settings
+    if [ "$dry_run" = no ]; then
+        say_what_next
+    fi
+    notice_uart
+}
+
+remove_program() {
+    if ! is_staging && [ -e "$unit" ]; then
+        disable_service
+    fi
+    if is_foreign_launcher; then
+        warn "$launcher is another program, it stays."
+    else
+        run rm -f "$launcher"
+    fi
+    run rm -rf "$library"
+    run rm -f "$udev_rule" "$unit" "$gpio_drop_in" "$settings_drop_in" "$completion"
+    if [ -d "$unit.d" ]; then
+        run rmdir "$unit.d" 2>/dev/null || say "Keeping your own drop-ins in $unit.d."
+    fi
+    if is_staging; then
+        return
+    fi
+    if is_systemd_running; then
+        run systemctl daemon-reload
+    fi
+    reload_udev
+}
+
+uninstall_all() {
+    remove_program
+    say "Kept: the settings in $config, the data in $state, and the user smsbox."
+}
+
+purge_all() {
+    say "This removes smsbox, its settings in $(dirname "$config"), its database and the copies in"
+    say "$state, and the user smsbox. Who said stop is forgotten, too; to keep that list:"
+    say "  sudo smsbox optout export stopped.csv"
+    if [ "$dry_run" = no ]; then
+        printf 'Remove all of it? Type YES: '
+        read -r answer || answer=""
+        if [ "$answer" != YES ]; then
+            say "Nothing was removed."
+            exit 1
+        fi
+    fi
+    remove_program
+    run rm -rf "$(dirname "$config")" "$state"
+    if ! is_staging && id smsbox >/dev/null 2>&1; then
+        run userdel smsbox
+    fi
+    if ! is_staging && is_group smsbox && [ "$dry_run" = no ]; then
+        groupdel smsbox # userdel leaves a group that has other members
+    fi
+    say "smsbox is gone, and its data with it."
 }
 
 main() {
@@ -492,12 +916,15 @@ main() {
     start="yes"
     way="install"
     stopped="no"
+    changed="no"
+    upgrade="no"
     arguments="$*"
     for argument in "$@"; do
         case "$argument" in
             --dry-run) dry_run="yes" ;;
             --no-start) start="no" ;;
             --uninstall) way="uninstall" ;;
+            --purge) way="purge" ;;
             --help | -h)
                 usage
                 exit 0
@@ -523,30 +950,33 @@ main() {
     launcher_path="/usr/local/bin/$program"
     state_path="/var/lib/$program"
     library="$root$library_path"
+    example="$library/config.example.toml"
+    venv="$library/venv"
     launcher="$root$launcher_path"
+    completion="$root/usr/local/share/bash-completion/completions/$program"
     state="$root$state_path"
+    copy="$state/backups/smsbox-before-upgrade.db"
     config="$root/etc/$program/config.toml"
+    sim_pin="$root/etc/$program/sim.pin"
     udev_rule="$root/etc/udev/rules.d/70-$program-modem.rules"
     unit="$root/etc/systemd/system/$service"
     gpio_drop_in="$unit.d/gpio.conf"
+    settings_drop_in="$unit.d/settings.conf"
 
     # A root shell made by plain `su` does not find useradd.
     PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
     umask 022
-    trap start_again EXIT
+    check_root
+    work=$(mktemp -d)
+    trap clean_up EXIT
     trap 'exit 129' HUP
     trap 'exit 130' INT
     trap 'exit 141' PIPE
     trap 'exit 143' TERM
-    check_root
     if [ "$dry_run" = yes ]; then
         say "Dry run: this is what would be done; nothing is changed."
     fi
-    if [ "$way" = uninstall ]; then
-        uninstall_all
-    else
-        install_all
-    fi
+    "${way}_all"
 }
 
 main "$@"
