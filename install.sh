@@ -22,6 +22,7 @@ the database first; a new version that does not come up is taken back.
   --no-start    install, but do not start the service now (it starts at the next boot)
   --uninstall   remove program, service and udev rule; keep configuration and data
   --purge       remove configuration, data and user too; asks for YES
+  --yes         answer that question (for scripts)
   --help        show this help
 
 With DESTDIR=FOLDER in the environment the files are only laid below FOLDER: no packages, no
@@ -420,8 +421,9 @@ print_settings_for_unit() {
         awk '$1 > 120 { printf "TimeoutStopSec=%d\n", $1 * 1.5 + 61 }'
 }
 
+# print_completion FOLDER: a bad config does not stop it.
 print_completion() {
-    "$python" -I "$here/smsbox.py" --config /dev/null completion 2>/dev/null || true
+    "$python" -I "$1/smsbox.py" --config /dev/null completion 2>/dev/null || true
 }
 
 # --- settings --------------------------------------------------------------------------------
@@ -472,7 +474,7 @@ install_files() {
     compile_program
     lay 0644 "$example" "$here/config.example.toml"
     lay_text 0755 "$launcher" print_launcher
-    lay_text 0644 "$completion" print_completion
+    lay_text 0644 "$completion" print_completion "$here"
     lay_text 0644 "$udev_rule" print_udev_rule
     lay 0644 "$unit" "$here/smsbox.service"
     if ! is_staging; then
@@ -525,7 +527,10 @@ stop_service() {
         return
     fi
     say "Stopping smsbox; a text that is being sent is finished first (up to four minutes)."
-    stopped="yes"
+    case "$(systemctl is-active "$service")" in
+        inactive | failed) ;;
+        *) stopped="yes" ;;
+    esac
     run systemctl stop "$service"
 }
 
@@ -609,27 +614,30 @@ find_changes() {
 
 prepare_upgrade() {
     stop_service
-    with_installed_files keep_file
+    with_kept_files keep_file
+    kept="yes"
     copy_database
 }
 
-with_installed_files() {
-    for file in "$library/smsbox.py" "$example" "$launcher" "$completion" "$udev_rule" "$unit" \
+with_kept_files() {
+    for file in "$library/smsbox.py" "$example" "$launcher" "$udev_rule" "$unit" \
         "$gpio_drop_in" "$settings_drop_in"; do
-        "$1" "$file"
+        "$1" "$file" "$library/$(basename "$file").old"
     done
 }
 
+# Beside the program, not in a temporary folder: an upgrade can be taken back by hand, too.
 keep_file() {
-    if [ -e "$1" ] && [ "$dry_run" = no ]; then
-        mkdir -p "$work/old$(dirname "$1")"
-        cp -p "$1" "$work/old$1"
+    if [ -e "$1" ]; then
+        run cp -p "$1" "$2"
+    else
+        run rm -f "$2"
     fi
 }
 
 put_back_file() {
-    if [ -e "$work/old$1" ]; then
-        cp -p "$work/old$1" "$1.new"
+    if [ -e "$2" ]; then
+        cp -p "$2" "$1.new"
         mv -f "$1.new" "$1"
     else
         rm -f "$1"
@@ -637,8 +645,9 @@ put_back_file() {
 }
 
 put_back_old_version() {
-    with_installed_files put_back_file
-    "$python" -I -m compileall -q "$library/smsbox.py" || true
+    with_kept_files put_back_file
+    compile_program || true
+    lay_text 0644 "$completion" print_completion "$library"
     sync
     systemctl daemon-reload
 }
@@ -657,9 +666,9 @@ def count(path):
     if not os.path.exists(path):
         return None
     tables = ("segments", "reports", "inbound", "inbound_parts", "opt_outs", "scheduled_messages",
-              "events WHERE actor <> \"daemon\"")
+              "events WHERE actor <> ?")
     selects = ", ".join(f"(SELECT COUNT(*) FROM {table})" for table in tables)
-    counts = connect(path).execute(f"SELECT {selects}").fetchone()
+    counts = connect(path).execute(f"SELECT {selects}", ("daemon",)).fetchone()
     return counts if any(counts) else None
 
 os.chdir("/")
@@ -708,9 +717,9 @@ roll_back() {
     older=$(version_of "$library/smsbox.py")
     if ! handle_database compare "$database" "$copy"; then
         systemctl disable -q "$service"
-        die "version $newer did not come up, and something was sent, received or changed before it" \
-            "failed: smsbox is stopped and stays so. Version $older is laid back; with the database" \
-            "as it is now it goes on once you say: sudo systemctl enable --now smsbox" \
+        die "version $newer did not come up, and something was sent, received or changed before" \
+            "it failed: smsbox is stopped and stays so. Version $older is laid back; with the" \
+            "database as it is now it goes on once you say: sudo systemctl enable --now smsbox" \
             "(the database from before: $copy)"
     fi
     handle_database put-back "$database" "$copy" ||
@@ -727,7 +736,7 @@ version_of() {
 # An upgrade that breaks off (disk full, lost connection) must not leave a silent box.
 clean_up() {
     if [ "$stopped" = yes ] && [ "$dry_run" = no ]; then
-        if [ -d "$work/old" ]; then
+        if [ "$kept" = yes ]; then
             put_back_old_version
         fi
         systemctl start --no-block "$service"
@@ -892,23 +901,25 @@ purge_all() {
     say "This removes smsbox, its settings in $(dirname "$config"), its database and the copies in"
     say "$state, and the user smsbox. Who said stop is forgotten, too; to keep that list:"
     say "  sudo smsbox optout export stopped.csv"
-    if [ "$dry_run" = no ]; then
-        printf 'Remove all of it? Type YES: '
-        read -r answer || answer=""
-        if [ "$answer" != YES ]; then
-            say "Nothing was removed."
-            exit 1
-        fi
-    fi
+    ask_for_yes
     remove_program
-    run rm -rf "$(dirname "$config")" "$state"
+    run rm -rf "$(dirname "$config")" "$state" "$unit.d"
     if ! is_staging && id smsbox >/dev/null 2>&1; then
         run userdel smsbox
+        # userdel leaves a group that has other members.
+        ! is_group smsbox || run groupdel smsbox
     fi
-    if ! is_staging && is_group smsbox && [ "$dry_run" = no ]; then
-        groupdel smsbox # userdel leaves a group that has other members
+    say "smsbox is gone, and its data with it. Packages and copies elsewhere stay."
+}
+
+ask_for_yes() {
+    if [ "$dry_run" = yes ] || [ "$yes" = yes ]; then
+        return
     fi
-    say "smsbox is gone, and its data with it."
+    [ -t 0 ] || die "--purge asks on a terminal, and this is none; a script says --purge --yes."
+    printf 'Remove all of it? Type YES: '
+    read -r answer || answer=""
+    [ "$answer" = YES ] || die "nothing was removed."
 }
 
 main() {
@@ -918,6 +929,8 @@ main() {
     stopped="no"
     changed="no"
     upgrade="no"
+    yes="no"
+    kept="no"
     arguments="$*"
     for argument in "$@"; do
         case "$argument" in
@@ -925,6 +938,7 @@ main() {
             --no-start) start="no" ;;
             --uninstall) way="uninstall" ;;
             --purge) way="purge" ;;
+            --yes) yes="yes" ;;
             --help | -h)
                 usage
                 exit 0
