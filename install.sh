@@ -86,34 +86,24 @@ lay_text() {
     fi
 }
 
-have() {
-    command -v "$1" >/dev/null 2>&1
-}
-
-now() {
-    date '+%Y-%m-%d %H:%M'
-}
-
-is_staging() {
-    [ -n "$root" ]
-}
-
-is_group() {
-    getent group "$1" >/dev/null 2>&1
-}
+have() { command -v "$1" >/dev/null 2>&1; }
+now() { date '+%Y-%m-%d %H:%M'; }
+is_staging() { [ -n "$root" ]; }
+is_group() { getent group "$1" >/dev/null 2>&1; }
 
 # False in a chroot or a container without systemd as its first process.
-is_systemd_running() {
-    have systemctl && [ -d /run/systemd/system ]
+is_systemd_running() { have systemctl && [ -d /run/systemd/system ]; }
+
+is_active() { is_systemd_running && systemctl is-active --quiet "$1"; }
+
+# No file of ours is from tomorrow.
+is_clock_wrong() {
+    clock_is_wrong="the clock of this machine is wrong (it says $(now)): set it with"
+    clock_is_wrong="$clock_is_wrong sudo date -s 'YYYY-MM-DD HH:MM'"
+    [ -n "$(find "$here/smsbox.py" -newermt '1 day')" ]
 }
 
-is_active() {
-    is_systemd_running && systemctl is-active --quiet "$1"
-}
-
-is_pi() {
-    grep -aqs 'Raspberry Pi' /proc/device-tree/model
-}
+is_pi() { grep -aqs 'Raspberry Pi' /proc/device-tree/model; }
 
 # --- checks ----------------------------------------------------------------------------------
 
@@ -155,9 +145,7 @@ check_other_smsbox() {
     fi
 }
 
-is_foreign_launcher() {
-    [ -e "$launcher" ] && ! grep -q "$library_path" "$launcher"
-}
+is_foreign_launcher() { [ -e "$launcher" ] && ! grep -q "$library_path" "$launcher"; }
 
 # Before anything is touched: settings that the new version refuses would leave a silent box.
 check_config() {
@@ -178,9 +166,7 @@ has_module() {
     "$python" -I -c "import importlib.util as u, sys; sys.exit(u.find_spec('$1') is None)"
 }
 
-has_lamps() {
-    grep -Eqs '^[[:blank:]]*(ready|sending|fault|power_key_gpio)[[:blank:]]*=' "$config"
-}
+has_lamps() { grep -Eqs '^[[:blank:]]*(ready|sending|fault|power_key_gpio)[[:blank:]]*=' "$config"; }
 
 # Sets `needed`, without which the service cannot run, and `wanted`, which only the lamps need.
 find_missing_packages() {
@@ -203,24 +189,23 @@ find_lgpio_package() {
     fi
 }
 
+# A box without network wakes up in the past, where apt refuses signatures from the future.
 refresh_package_lists() {
     if [ "$dry_run" = yes ]; then
         say "would run: apt-get update"
         return
     fi
     say "Refreshing the package lists."
-    status=0
-    answer=$(LC_ALL=C apt-get update 2>&1) || status=$?
-    # A box without network wakes up in the past, and signatures are from the future then.
+    answer="not valid yet"
+    if ! is_clock_wrong; then
+        answer=$(LC_ALL=C apt-get update 2>&1) || answer="failed: $answer"
+    fi
     case "$answer" in
         *"not valid yet"* | *"Not live until"* | *"not yet valid"* | *"not yet activated"*)
-            die "the clock of this machine is wrong: it says $(now); set it with" \
-                "sudo date -s 'YYYY-MM-DD HH:MM', then run this again."
+            [ -z "$needed" ] || die "$clock_is_wrong, then run this again."
             ;;
+        failed:*) warn "the package lists could not be refreshed; going on with those at hand." ;;
     esac
-    if [ "$status" -ne 0 ]; then
-        warn "the package lists could not be refreshed; going on with those at hand."
-    fi
 }
 
 # get_packages NAME...: a fresh Pi is often busy with its own updates, so wait for apt's lock.
@@ -292,8 +277,8 @@ get_modules() {
         mkdir -p "$library"
         "$system_python" -I -m venv --system-site-packages "$venv" || return 1
     fi
-    if "$venv/bin/python" -I -m pip --quiet --disable-pip-version-check install \
-        --only-binary :all: "$@" >"$work/modules" 2>&1; then
+    if "$venv/bin/python" -I -m pip --quiet --disable-pip-version-check --retries 1 \
+        install --only-binary :all: "$@" >"$work/modules" 2>&1; then
         python="$venv/bin/python"
         return
     fi
@@ -748,9 +733,8 @@ clean_up() {
 # --- what an operator should know ------------------------------------------------------------
 
 notice_clock() {
-    if [ -n "$(find "$here/smsbox.py" -newermt '1 day')" ]; then
-        warn "the clock says $(now), and smsbox.py is newer than that: is it wrong? Set it with" \
-            "sudo date -s 'YYYY-MM-DD HH:MM'."
+    if is_clock_wrong; then
+        warn "$clock_is_wrong; nothing is sent before."
     fi
     case "$(read_setting clock sources)" in
         "" | *ntp*) ;;
@@ -807,8 +791,8 @@ notice_uart() {
 
 notice_new_settings() {
     if [ -n "$new_settings" ]; then
-        say "New settings, which you may add to $config (their meaning: $example):"
-        say "$new_settings" | sed 's/^/  /'
+        say "New settings, all optional:" "$(say "$new_settings" | paste -s -d , | sed 's/,/, /g');" \
+            "what they mean stands in $example."
     fi
 }
 
