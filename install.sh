@@ -103,7 +103,7 @@ is_clock_wrong() {
     [ -n "$(find "$here/smsbox.py" -newermt '1 day')" ]
 }
 
-is_pi() { grep -aqs 'Raspberry Pi' /proc/device-tree/model; }
+is_pi() { have raspi-config || grep -aqs 'Raspberry Pi' /proc/device-tree/model; }
 
 # --- checks ----------------------------------------------------------------------------------
 
@@ -307,22 +307,16 @@ find_environment() {
 # --- user and groups -------------------------------------------------------------------------
 
 create_user() {
+    for group in smsbox dialout; do
+        is_group "$group" || run groupadd --system "$group"
+    done
     if ! id smsbox >/dev/null 2>&1; then
         say "Creating the system user smsbox."
-        if is_group smsbox; then
-            own_group="--gid smsbox"
-        else
-            own_group="--user-group"
-        fi
-        # shellcheck disable=SC2086  # a list of words
-        run useradd --system $own_group --home-dir "$state_path" --no-create-home \
+        run useradd --system --gid smsbox --home-dir "$state_path" --no-create-home \
             --shell /usr/sbin/nologin smsbox
     fi
-    is_group dialout || run groupadd --system dialout
     join_group dialout
-    if is_group gpio; then
-        join_group gpio
-    fi
+    ! is_group gpio || join_group gpio
 }
 
 join_group() {
@@ -374,26 +368,19 @@ LABEL="smsbox_end"
 RULE
 }
 
-# A unit that names a missing group does not start.
-print_gpio_drop_in() {
-    if is_group gpio; then
-        say "# Written by install.sh, because this system has the group gpio (lamps, power key)."
+# What the unit has to know of this machine and its settings; nothing where they are the usual ones.
+print_drop_in() {
+    print_directives >"$work/directives"
+    if [ -s "$work/directives" ]; then
+        say "# Written by install.sh from groups and settings; run it again after a change of them."
         say "[Service]"
-        say "SupplementaryGroups=gpio"
+        cat "$work/directives"
     fi
 }
 
-# What the unit has to know of the settings; nothing where they are the usual ones.
-print_settings_drop_in() {
-    print_settings_for_unit >"$work/for_unit"
-    if [ -s "$work/for_unit" ]; then
-        say "# Written by install.sh from the settings; run it again after a change."
-        say "[Service]"
-        cat "$work/for_unit"
-    fi
-}
-
-print_settings_for_unit() {
+print_directives() {
+    # A unit that names a missing group does not start (216/GROUP).
+    ! is_group gpio || say "SupplementaryGroups=gpio"
     for folder in "$(read_setting service backup_dir)" "$(dirname "$(find_database)")"; do
         case "$folder" in
             "" | "$state_path" | "$state_path"/*) ;;
@@ -428,25 +415,21 @@ find_database() {
     say "${named:-$state_path/smsbox.db}"
 }
 
-# list_settings FILE...: "[section] key" of each, also of those behind a comment sign.
+# "[section] key" of each setting, also of those behind a comment sign.
 list_settings() {
     awk '
         /^[ \t]*\[/ { section = $1 }
         { sub(/^[# \t]+/, "") }
         /^[a-z_]+[ \t]*=/ { sub(/[ \t]*=.*/, ""); print section, $0 }
-    ' "$@"
+    '
 }
 
 # New: not in the settings, and not yet known to the version before. Asked before that is replaced.
 find_new_settings() {
     new_settings=""
-    if [ -e "$config" ]; then
-        for known in "$config" "$example"; do
-            if [ -r "$known" ]; then
-                list_settings "$known"
-            fi
-        done >"$work/known"
-        new_settings=$(list_settings "$here/config.example.toml" | grep -vxF -f "$work/known") ||
+    if [ -r "$config" ]; then
+        cat "$config" "$example" 2>/dev/null | list_settings >"$work/known"
+        new_settings=$(list_settings <"$here/config.example.toml" | grep -vxF -f "$work/known") ||
             true
     fi
 }
@@ -463,8 +446,7 @@ install_files() {
     lay_text 0644 "$udev_rule" print_udev_rule
     lay 0644 "$unit" "$here/smsbox.service"
     if ! is_staging; then
-        lay_text 0644 "$gpio_drop_in" print_gpio_drop_in
-        lay_text 0644 "$settings_drop_in" print_settings_drop_in
+        lay_text 0644 "$drop_in" print_drop_in
     fi
 }
 
@@ -605,8 +587,7 @@ prepare_upgrade() {
 }
 
 with_kept_files() {
-    for file in "$library/smsbox.py" "$example" "$launcher" "$udev_rule" "$unit" \
-        "$gpio_drop_in" "$settings_drop_in"; do
+    for file in "$library/smsbox.py" "$example" "$launcher" "$udev_rule" "$unit" "$drop_in"; do
         "$1" "$file" "$library/$(basename "$file").old"
     done
 }
@@ -643,18 +624,24 @@ handle_database() {
     runuser -u smsbox -- "$system_python" -I -c '
 import os, sqlite3, sys
 
+COUNTED = ("segments", "reports", "inbound", "inbound_parts", "opt_outs", "scheduled_messages",
+           "events WHERE actor <> ?")
+
 def connect(path):
     return sqlite3.connect(path, timeout=30)
 
 def count(path):
-    """What was sent and received, and what people did."""
+    """What was sent and received, and what people did; [] when there is nothing yet."""
     if not os.path.exists(path):
-        return None
-    tables = ("segments", "reports", "inbound", "inbound_parts", "opt_outs", "scheduled_messages",
-              "events WHERE actor <> ?")
-    selects = ", ".join(f"(SELECT COUNT(*) FROM {table})" for table in tables)
-    counts = connect(path).execute(f"SELECT {selects}", ("daemon",)).fetchone()
-    return counts if any(counts) else None
+        return []
+    selects = ", ".join(f"(SELECT COUNT(*) FROM {each})" for each in COUNTED)
+    counts = list(connect(path).execute(f"SELECT {selects}", ("daemon",)).fetchone())
+    return counts if any(counts) else []
+
+def remove(path):
+    for name in (path, path + "-wal", path + "-shm"):
+        if os.path.exists(name):
+            os.unlink(name)
 
 os.chdir("/")
 os.umask(0o007)
@@ -662,20 +649,16 @@ verb, database, copy = sys.argv[1:]
 try:
     if verb == "compare":
         sys.exit(count(database) != count(copy))
-    if verb == "put-back" and os.path.exists(copy):
+    elif verb == "put-back" and os.path.exists(copy):
         connect(copy).backup(connect(database))
     elif verb == "put-back":
-        os.unlink(database)
-    elif os.path.exists(database):
-        os.makedirs(os.path.dirname(copy), exist_ok=True)
-        new = copy + ".new"
-        if os.path.exists(new):
-            os.unlink(new)
-        connect(database).execute("VACUUM INTO ?", (new,))
-        os.chmod(new, 0o660)
-        os.replace(new, copy)
-    elif os.path.exists(copy):
-        os.unlink(copy)  # an earlier one is no way back from here
+        remove(database)
+    else:
+        remove(copy)  # an earlier one is no way back from here
+        if os.path.exists(database):
+            os.makedirs(os.path.dirname(copy), exist_ok=True)
+            connect(database).execute("VACUUM INTO ?", (copy,))
+            os.chmod(copy, 0o660)
 except (OSError, sqlite3.Error) as error:
     sys.exit(f"{database}: {error}")
 ' "$@"
@@ -714,9 +697,7 @@ roll_back() {
     die "version $newer did not come up; version $older runs again, on the database from before."
 }
 
-version_of() {
-    sed -n 's/^VERSION = "\(.*\)".*/\1/p' "$1"
-}
+version_of() { sed -n 's/^VERSION = "\(.*\)".*/\1/p' "$1"; }
 
 # An upgrade that breaks off (disk full, lost connection) must not leave a silent box.
 clean_up() {
@@ -863,7 +844,7 @@ remove_program() {
         run rm -f "$launcher"
     fi
     run rm -rf "$library"
-    run rm -f "$udev_rule" "$unit" "$gpio_drop_in" "$settings_drop_in" "$completion"
+    run rm -f "$udev_rule" "$unit" "$drop_in" "$completion"
     if [ -d "$unit.d" ]; then
         run rmdir "$unit.d" 2>/dev/null || say "Keeping your own drop-ins in $unit.d."
     fi
@@ -958,8 +939,7 @@ main() {
     sim_pin="$root/etc/$program/sim.pin"
     udev_rule="$root/etc/udev/rules.d/70-$program-modem.rules"
     unit="$root/etc/systemd/system/$service"
-    gpio_drop_in="$unit.d/gpio.conf"
-    settings_drop_in="$unit.d/settings.conf"
+    drop_in="$unit.d/install.conf"
 
     # A root shell made by plain `su` does not find useradd.
     PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
