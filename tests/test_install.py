@@ -118,16 +118,6 @@ def box(tmp_path: Path) -> Box:
     return Box(tmp_path)
 
 
-def read_directives() -> dict[str, list[str]]:
-    """Directive -> its values, in order; comments and sections are left out."""
-    directives: dict[str, list[str]] = {}
-    for line in UNIT.read_text().splitlines():
-        if line and line[0] not in "#[":
-            name, value = line.split("=", 1)
-            directives.setdefault(name, []).append(value)
-    return directives
-
-
 # --- install.sh: its form ---------------------------------------------------------------------
 
 
@@ -358,92 +348,3 @@ def test_udev_rule_keeps_modem_manager_off_our_modems_only(box: Box) -> None:
     assert any("ID_MM_DEVICE_IGNORE" in line for line in ignoring)
     assert any("ID_MM_PORT_IGNORE" in line for line in ignoring)
     assert all('=="1e0e|2c7c"' in line for line in ignoring)
-
-
-# --- the unit ---------------------------------------------------------------------------------
-
-
-def test_unit_opens_a_modem_that_is_found_after_the_service_started() -> None:
-    directives = read_directives()
-    assert directives["DevicePolicy"] == ["closed"]
-    allowed = {value.removesuffix(" rw") for value in directives["DeviceAllow"]}
-    assert allowed == {
-        *("char-ttyUSB", "char-188", "char-ttyACM", "char-166"),
-        *("char-ttyAMA", "char-ttyS", "char-gpiochip"),
-    }
-    for order in ("Wants", "After"):
-        assert "modprobe@usbserial.service" in directives[order][0]
-        assert "modprobe@cdc_acm.service" in directives[order][0]
-    assert "PrivateDevices" not in directives
-
-
-def test_unit_lets_a_stop_wait_for_the_segment_under_way() -> None:
-    directives = read_directives()
-    # 120 s for the result, 60 s of listening on.
-    assert int(directives["TimeoutStopSec"][0]) > 180
-    assert directives["KillMode"] == ["mixed"]
-
-
-def test_unit_names_no_group_that_a_system_may_lack() -> None:
-    assert read_directives()["SupplementaryGroups"] == ["dialout"]
-
-
-def test_unit_has_no_network_and_may_read_but_not_set_the_clock() -> None:
-    directives = read_directives()
-    assert directives["PrivateNetwork"] == ["yes"]
-    assert directives["RestrictAddressFamilies"] == ["AF_UNIX"]
-    assert directives["CapabilityBoundingSet"] == [""]
-    assert "ProtectClock" not in directives
-    assert directives["SystemCallFilter"][-1] == "adjtimex clock_adjtime clock_adjtime64"
-
-
-def test_unit_never_gives_up_but_on_a_bad_config() -> None:
-    directives = read_directives()
-    assert directives["Type"] == ["notify"]
-    assert directives["Restart"] == ["always"]
-    assert directives["StartLimitIntervalSec"] == ["0"]
-    assert directives["RestartPreventExitStatus"] == ["78"]
-    assert directives["WatchdogSec"] == ["180"]
-
-
-def test_unit_waits_neither_for_the_internet_nor_for_a_modem() -> None:
-    directives = read_directives()
-    for name in ("After", "Wants"):
-        for word in ("time-sync.target", "network-online.target", "dev-", "systemd-udev-settle"):
-            assert word not in directives[name][0]
-    assert not {"Requires", "BindsTo", "Requisite"} & set(directives)
-
-
-def test_unit_shares_its_folders_with_the_command_line() -> None:
-    directives = read_directives()
-    assert directives["ExecStart"] == ["/usr/local/bin/smsbox run"]
-    assert directives["User"] == directives["Group"] == ["smsbox"]
-    assert directives["StateDirectory"] == ["smsbox"]
-    assert directives["StateDirectoryMode"] == ["2770"]
-    assert directives["UMask"] == ["0007"]
-    assert directives["RuntimeDirectory"] == ["smsbox"]
-    assert directives["RuntimeDirectoryMode"] == ["0755"]
-
-
-def test_unit_lets_gpio_work() -> None:
-    directives = read_directives()
-    assert directives["WorkingDirectory"] == ["/run/smsbox"]
-    assert "LG_WD=/run/smsbox" in directives["Environment"][0]
-    assert directives["ProcSubset"] == ["all"]
-
-
-@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="this machine has no systemd")
-def test_systemd_understands_the_unit_and_finds_it_well_shut(tmp_path: Path) -> None:
-    # The launcher is not on this machine, so another program stands in for it.
-    unit = tmp_path / UNIT.name
-    unit.write_text(UNIT.read_text().replace("/usr/local/bin/smsbox run", "/bin/true"))
-    for check in (["verify"], ["security", "--offline=true", "--threshold=12"]):
-        finished = subprocess.run(
-            ["systemd-analyze", *check, str(unit)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-        )
-        assert finished.returncode == 0, finished.stdout
-        assert check != ["verify"] or UNIT.name not in finished.stdout, finished.stdout
