@@ -181,8 +181,9 @@ find_missing_packages() {
 
 # Debian has no python3-lgpio, the archive of Raspberry Pi OS has.
 find_lgpio_package() {
-    has_module lgpio && return
-    if apt-cache show python3-lgpio >/dev/null 2>&1; then
+    if has_module lgpio; then
+        return
+    elif apt-cache show python3-lgpio >/dev/null 2>&1; then
         wanted="$wanted python3-lgpio"
     elif ! has_lamps; then
         say "The archive has no python3-lgpio, which only lamps need: everything else works."
@@ -210,6 +211,8 @@ refresh_package_lists() {
 
 # get_packages NAME...: a fresh Pi is often busy with its own updates, so wait for apt's lock.
 get_packages() {
+    [ "$#" -gt 0 ] || return 0
+    say "Installing packages: $*"
     set -- env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=120 \
         -o Dpkg::Use-Pty=0 install -y -qq --no-install-recommends "$@"
     if [ "$dry_run" = yes ]; then
@@ -224,24 +227,15 @@ get_packages() {
 install_packages() {
     find_missing_packages
     if have apt-get; then
-        if [ -n "$needed$wanted" ]; then
-            refresh_package_lists
-        fi
+        [ -z "$needed$wanted" ] || refresh_package_lists
         find_lgpio_package
-        if [ -n "$needed" ]; then
-            say "Installing packages:$needed"
-            # shellcheck disable=SC2086  # a list of words
+        # shellcheck disable=SC2086  # lists of words
+        {
             get_packages $needed || warn "apt could not install$needed (the clock says $(now))."
-        fi
-        if [ -n "$wanted" ]; then
-            say "Installing packages for the lamps:$wanted"
-            # shellcheck disable=SC2086  # a list of words
             get_packages $wanted || warn "apt could not install$wanted, for the lamps."
-        fi
+        }
     fi
-    if [ "$dry_run" = no ]; then
-        install_modules
-    fi
+    [ "$dry_run" = yes ] || install_modules
 }
 
 # What apt does not give comes into a private virtual environment.
@@ -574,9 +568,7 @@ find_changes() {
         ! cmp -s "$work/launcher" "$launcher"; then
         changed="yes"
     fi
-    if [ "$changed" = yes ] && [ -e "$library/smsbox.py" ]; then
-        upgrade="yes"
-    fi
+    [ "$changed" = no ] || [ ! -e "$library/smsbox.py" ] || upgrade="yes"
 }
 
 prepare_upgrade() {
@@ -666,9 +658,7 @@ except (OSError, sqlite3.Error) as error:
 
 copy_database() {
     database=$(find_database)
-    if [ ! -d "$state" ]; then
-        return
-    fi
+    [ -d "$state" ] || return 0
     say "Copying the database to $copy."
     if [ "$dry_run" = no ]; then
         handle_database copy "$database" "$copy" ||
@@ -714,16 +704,12 @@ clean_up() {
 # --- what an operator should know ------------------------------------------------------------
 
 notice_clock() {
-    if is_clock_wrong; then
-        warn "$clock_is_wrong; nothing is sent before."
-    fi
+    ! is_clock_wrong || warn "$clock_is_wrong; nothing is sent before."
     case "$(read_setting clock sources)" in
         "" | *ntp*) ;;
         *) return ;;
     esac
-    if ! is_systemd_running; then
-        return
-    fi
+    is_systemd_running || return 0
     for name in systemd-timesyncd chrony ntpsec ntp openntpd; do
         if systemctl is-active --quiet "$name.service"; then
             return
@@ -757,9 +743,7 @@ notice_others() {
 
 # Boot files are the owner's: the lines are told, never run.
 notice_uart() {
-    if ! is_pi; then
-        return
-    fi
+    is_pi || return 0
     if grep -Eqs 'console=(serial|ttyAMA|ttyS)[0-9]' /proc/cmdline; then
         warn "a console is on the serial pins: a modem HAT there can't be used before it is gone."
     fi
@@ -848,13 +832,10 @@ remove_program() {
     if [ -d "$unit.d" ]; then
         run rmdir "$unit.d" 2>/dev/null || say "Keeping your own drop-ins in $unit.d."
     fi
-    if is_staging; then
-        return
+    if ! is_staging; then
+        ! is_systemd_running || run systemctl daemon-reload
+        reload_udev
     fi
-    if is_systemd_running; then
-        run systemctl daemon-reload
-    fi
-    reload_udev
 }
 
 uninstall_all() {
