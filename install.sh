@@ -573,8 +573,10 @@ find_changes() {
 
 prepare_upgrade() {
     stop_service
-    with_kept_files keep_file
-    kept="yes"
+    if [ "$upgrade" = yes ]; then
+        with_kept_files keep_file
+        kept="yes"
+    fi
     copy_database
 }
 
@@ -588,7 +590,7 @@ with_kept_files() {
 keep_file() {
     if [ -e "$1" ]; then
         run cp -p "$1" "$2"
-    else
+    elif [ -e "$2" ]; then
         run rm -f "$2"
     fi
 }
@@ -855,7 +857,7 @@ purge_all() {
         # userdel leaves a group that has other members.
         ! is_group smsbox || run groupdel smsbox
     fi
-    say "smsbox is gone, and its data with it. Packages and copies elsewhere stay."
+    say "smsbox is gone, and its data with it. Packages, and copies that lie elsewhere, stay."
 }
 
 ask_for_yes() {
