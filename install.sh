@@ -166,7 +166,7 @@ has_module() {
     "$python" -I -c "import importlib.util as u, sys; sys.exit(u.find_spec('$1') is None)"
 }
 
-has_lamps() { grep -Eqs '^[[:blank:]]*(ready|sending|fault|power_key_gpio)[[:blank:]]*=' "$config"; }
+has_lamps() { grep -Eqs '^ *(ready|sending|fault|power_key_gpio) *=' "$config"; }
 
 # Sets `needed`, without which the service cannot run, and `wanted`, which only the lamps need.
 find_missing_packages() {
@@ -758,8 +758,8 @@ notice_uart() {
 
 notice_new_settings() {
     if [ -n "$new_settings" ]; then
-        say "New settings, all optional:" "$(say "$new_settings" | paste -s -d , | sed 's/,/, /g');" \
-            "what they mean stands in $example."
+        say "New settings, all optional (their meaning: $example):" \
+            "$(say "$new_settings" | paste -s -d , | sed 's/,/, /g')"
     fi
 }
 
