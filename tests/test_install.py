@@ -432,7 +432,8 @@ class Machine(Box):
         """Lays version 2.0.0 into the source folder; what it does when it is the daemon."""
         text = STAND_IN.replace("1.0.0", "2.0.0")
         begin = 'if __name__ == "__main__":\n'
-        text = text.replace(begin, f'{begin}    if sys.argv[-1:] == ["run"]:\n{does or "pass":>12}\n')
+        daemon = f'    if sys.argv[-1:] == ["run"]:\n        {does or "pass"}\n'
+        text = text.replace(begin, begin + daemon)
         (self.source / "smsbox.py").write_text(text)
 
     @property
@@ -539,8 +540,8 @@ def test_version_that_does_not_come_up_is_taken_back_with_the_database(running: 
 
 def test_version_that_received_something_before_it_failed_stays_stopped(running: Machine) -> None:
     received = (
-        "INSERT INTO opt_outs (phone_number, at, words, reason, tier)"
-        " VALUES ('+12065550100', '2026-01-01T00:00:00Z', 'STOP', 'keyword', 1)"
+        "INSERT INTO opt_outs (phone_number, words, tier)"
+        " VALUES ('+12065550100', 'STOP', 'keyword')"
     )
     running.lay_newer(WRITES.format(received))
     status, said = running.enter()
