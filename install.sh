@@ -850,8 +850,9 @@ purge_all() {
     say "$state, and the user smsbox. Who said stop is forgotten, too; to keep that list:"
     say "  sudo smsbox optout export stopped.csv"
     ask_for_yes
+    run rm -rf "$unit.d"
     remove_program
-    run rm -rf "$(dirname "$config")" "$state" "$unit.d"
+    run rm -rf "$(dirname "$config")" "$state"
     if ! is_staging && id smsbox >/dev/null 2>&1; then
         run userdel smsbox
         # userdel leaves a group that has other members.

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import pty
 import re
 import shutil
 import sqlite3
 import stat
 import subprocess
 import sys
+import time
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +48,7 @@ INSTALLED_UNIT = "etc/systemd/system/smsbox.service"
 
 # Commands that change a machine. In these tests they only write down that they were called.
 CHANGING = (
-    *("apt-get", "groupadd", "useradd", "usermod", "userdel"),
+    *("apt-get", "groupadd", "groupdel", "useradd", "usermod", "userdel"),
     *("chown", "raspi-config", "sync", "systemctl", "udevadm"),
 )
 
@@ -73,8 +76,10 @@ class Box:
         command.write_text(f"#!/bin/sh\n{body}\n")
         command.chmod(0o755)
 
-    def run(self, *arguments: str, staging: bool, umask: int = 0o022) -> tuple[int, str]:
-        """Exit status and everything said."""
+    def run(
+        self, *arguments: str, staging: bool, umask: int = 0o022, terminal: str = ""
+    ) -> tuple[int, str]:
+        """Exit status and everything said; `terminal` is typed there."""
         environment = {
             name: value
             for name, value in os.environ.items()
@@ -83,17 +88,21 @@ class Box:
         environment["PATH"] = f"{self.commands}:{environment['PATH']}"
         if staging:
             environment["DESTDIR"] = str(self.stage)
+        keyboard, typed = pty.openpty()
+        os.write(keyboard, terminal.encode())
         finished = subprocess.run(
             ["sh", "install.sh", *arguments],
             cwd=self.source,
             env=environment,
             umask=umask,
-            stdin=subprocess.DEVNULL,
+            stdin=typed if terminal else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             check=False,
         )
+        os.close(keyboard)
+        os.close(typed)
         return finished.returncode, finished.stdout
 
     def install(self) -> str:
@@ -382,6 +391,10 @@ class Machine(Box):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
+        self.environment = {
+            "PATH": f"{self.commands}:{os.environ['PATH']}",
+            "STAGE": str(self.stage),
+        }
         self.active = folder / "active"
         self.active.mkdir()
         for name in FOLDERS:
@@ -414,7 +427,7 @@ class Machine(Box):
             ["unshare", "--map-root-user", "--mount", "sh", "-ec", ENTER.format(folders=folders)]
             + ["sh", "sh", "install.sh", *arguments],
             cwd=self.source,
-            env={"PATH": f"{self.commands}:{os.environ['PATH']}", "STAGE": str(self.stage)},
+            env=self.environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -573,6 +586,229 @@ def test_settings_that_the_new_version_refuses_stop_nothing(running: Machine) ->
     assert running.systemctl_calls() == []
     assert running.version() == "1.0.0"
     assert running.is_active()
+
+
+def test_purge_from_a_script_leaves_nothing(running: Machine) -> None:
+    (running.stage / "etc/systemd/system/smsbox.service.d").mkdir()
+    (running.stage / "etc/systemd/system/smsbox.service.d/mine.conf").write_text("[Service]\n")
+    status, said = running.enter("--purge", "--yes")
+    assert status == 0, said
+    left = [path for path in running.files() if "smsbox" in path]
+    assert left == []
+    assert not running.database.parent.exists()
+    assert not running.is_active()
+    assert "userdel smsbox" in running.changes()
+
+
+def test_purge_asks_on_a_terminal_and_takes_only_yes(box: Box) -> None:
+    box.install()
+    before = box.files()
+    for answer in ("y\n", "\n"):
+        status, said = box.run("--purge", staging=True, terminal=answer)
+        assert status == 1
+        assert "nothing was removed" in said
+        assert box.files() == before
+    status, said = box.run("--purge", staging=True)
+    assert status == 1
+    assert "--purge --yes" in said
+    assert box.files() == before
+    status, said = box.run("--purge", staging=True, terminal="YES\n")
+    assert status == 0, said
+    assert box.files() == {}
+
+
+def test_drop_in_tells_the_unit_of_groups_folders_and_a_longer_time_out(running: Machine) -> None:
+    drop_in = running.stage / f"{INSTALLED_UNIT}.d/install.conf"
+    assert not drop_in.exists()
+    with (running.stage / "etc/group").open("a") as file:
+        file.write("gpio:x:997:\n")
+    (running.stage / CONFIG).write_text(
+        '[modem]\nsend_timeout_seconds = 200\n[service]\nbackup_dir = "/mnt/a 50% stick"\n'
+    )
+    running.install_here()
+    lines = drop_in.read_text().splitlines()
+    assert lines[1:] == [
+        *("[Service]", "SupplementaryGroups=gpio"),
+        *('ReadWritePaths="-/mnt/a 50%% stick"', "TimeoutStopSec=361"),
+    ]
+    assert "usermod -a -G gpio smsbox" in running.changes()
+    assert "systemctl restart smsbox.service" in running.systemctl_calls()
+    (running.stage / "etc/group").write_text(GROUP)
+    (running.stage / CONFIG).write_text("")
+    running.install_here()
+    assert not drop_in.exists()
+
+
+def test_file_with_the_pin_is_roots_alone(running: Machine) -> None:
+    pin = running.stage / "etc/smsbox/sim.pin"
+    pin.write_text("1234\n")
+    running.install_here()
+    assert stat.S_IMODE(pin.stat().st_mode) == 0o600
+    assert f"chown root:root /{pin.relative_to(running.stage)}" in running.changes()
+
+
+def test_new_settings_are_told_in_one_line_and_once(running: Machine) -> None:
+    (running.stage / CONFIG).write_text("[pacing]\ninterval_minutes = [5, 6]\n")
+    (running.source / "config.example.toml").write_text(
+        "[pacing]\ninterval_minutes = [4, 7]\n[modem]\n# power_key_gpio = 4\nbaud = 1\n"
+    )
+    [told] = [line for line in running.install_here().splitlines() if "New settings" in line]
+    assert told.endswith(": [modem] power_key_gpio, [modem] baud")
+    assert "New settings" not in running.install_here()
+
+
+# --- what an operator should know
+
+
+def test_machine_with_nothing_in_the_way_gets_no_warning(running: Machine) -> None:
+    assert "warning" not in running.install_here()
+
+
+def test_what_stands_in_the_way_is_told_with_its_mend(running: Machine) -> None:
+    (running.stage / "cmdline").write_text("console=serial0,115200 root=/dev/mmcblk0p2\n")
+    (running.active / "ModemManager.service").touch()
+    (running.active / "systemd-timesyncd.service").unlink()
+    (running.stage / "etc/localtime").unlink()
+    (running.stage / "etc/localtime").symlink_to("/usr/share/zoneinfo/Asia/Tokyo")
+    running.add_command("brltty", ":")
+    warnings = [line for line in running.install_here().splitlines() if "warning" in line]
+    for word, mend in (
+        ("console", "serial pins"),
+        ("ModemManager", "replug the modem"),
+        ("brltty", "sudo apt-get remove brltty"),
+        ("Asia/Tokyo", "sudo timedatectl set-timezone America/Los_Angeles"),
+        ("no time service", "sudo apt-get install systemd-timesyncd"),
+    ):
+        assert len([line for line in warnings if word in line and mend in line]) == 1, warnings
+    assert len(warnings) == 5
+
+
+def test_time_service_is_not_asked_for_where_another_source_vouches(running: Machine) -> None:
+    (running.active / "systemd-timesyncd.service").unlink()
+    (running.stage / CONFIG).write_text('[clock]\nsources = ["rtc"]\n')
+    assert "time service" not in running.install_here()
+
+
+def test_lines_for_a_hat_on_the_serial_pins_are_told_and_not_run(running: Machine) -> None:
+    said = running.install_here().splitlines()
+    assert "  sudo raspi-config nonint do_serial_hw 0" in said
+    assert "  sudo raspi-config nonint do_serial_cons 1" in said
+    assert not [call for call in running.changes() if "raspi-config" in call]
+
+
+def test_who_has_to_join_the_group_is_named(running: Machine) -> None:
+    said = running.install_here().splitlines()
+    assert "  sudo usermod -a -G smsbox,dialout YOUR-USER" in said
+
+
+# --- packages
+
+
+def apt_calls(machine: Machine) -> list[str]:
+    return [call for call in machine.changes() if call.startswith("apt-get")]
+
+
+def test_nothing_is_asked_of_the_network_when_everything_is_there(machine: Machine) -> None:
+    machine.install_here()
+    assert apt_calls(machine) == []
+
+
+def test_only_missing_packages_are_asked_for_and_lgpio_where_the_archive_has_it(
+    machine: Machine,
+) -> None:
+    for name in ("serial", "lgpio"):
+        machine.module(name).unlink()
+    said_by_apt = f'echo "apt-get $*" >>"{machine.calls_file}"; touch "{machine.module("serial")}"'
+    machine.add_command("apt-get", said_by_apt)
+    machine.install_here()
+    update, *installs = apt_calls(machine)
+    assert update == "apt-get update"
+    assert [call.split("--no-install-recommends ")[1] for call in installs] == ["python3-serial"]
+    machine.forget_calls()
+    machine.add_command("apt-cache", "exit 0")
+    machine.install_here()
+    assert apt_calls(machine)[-1].endswith("--no-install-recommends python3-lgpio")
+    assert not any("tomli" in call for call in apt_calls(machine))
+
+
+def test_clock_that_is_wrong_is_named_before_apt_is_asked(machine: Machine) -> None:
+    machine.module("serial").unlink()
+    tomorrow = time.time() + 2 * 86400
+    os.utime(machine.source / "smsbox.py", (tomorrow, tomorrow))
+    status, said = machine.enter()
+    assert status == 1
+    assert "the clock of this machine is wrong" in said
+    assert "sudo date -s" in said
+    assert machine.changes() == []
+
+
+def test_clock_is_blamed_when_apt_refuses_signatures_from_the_future(machine: Machine) -> None:
+    machine.module("serial").unlink()
+    refusal = "E: Release file for main is not valid yet (invalid for another 9d)."
+    machine.add_command("apt-get", f'echo "{refusal}"; exit 100')
+    status, said = machine.enter()
+    assert status == 1
+    assert "the clock of this machine is wrong" in said
+    assert "Release file" not in said
+
+
+def test_offline_box_with_a_wrong_clock_is_installed_when_the_packages_are_there(
+    machine: Machine,
+) -> None:
+    machine.module("gpiozero").unlink()
+    tomorrow = time.time() + 2 * 86400
+    os.utime(machine.source / "smsbox.py", (tomorrow, tomorrow))
+    machine.add_command("apt-get", "exit 100")
+    said = machine.install_here()
+    assert "the clock of this machine is wrong" in said
+    assert machine.is_active()
+
+
+def write_wheel(folder: Path, name: str, version: str, module: str) -> None:
+    """Writes the smallest wheel that pip takes."""
+    folder.mkdir(exist_ok=True)
+    info = f"{name}-{version}.dist-info"
+    with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as wheel:
+        wheel.writestr(f"{module}.py", "")
+        wheel.writestr(
+            f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+        )
+        wheel.writestr(
+            f"{info}/WHEEL",
+            "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        )
+        wheel.writestr(f"{info}/RECORD", "")
+
+
+@pytest.mark.long  # pip takes its time
+def test_what_apt_can_not_give_comes_pinned_into_an_environment_of_its_own(
+    machine: Machine, tmp_path: Path
+) -> None:
+    machine.module("serial").unlink()
+    machine.add_command("apt-get", "exit 100")
+    write_wheel(tmp_path / "wheels", "pyserial", "3.5", "serial")
+    machine.environment |= {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(tmp_path / "wheels")}
+    said = machine.install_here()
+    python = "/usr/local/lib/smsbox/venv/bin/python"
+    assert "pyserial==3.5" in said
+    assert (machine.stage / LAUNCHER).read_text().startswith(f"#!{python} -I\n")
+    assert machine.is_active()
+    # Again, without any network: it is found.
+    machine.environment["PIP_FIND_LINKS"] = "/nowhere"
+    assert "nothing has changed" in machine.install_here()
+    assert (machine.stage / LAUNCHER).read_text().startswith(f"#!{python} -I\n")
+
+
+@pytest.mark.long
+def test_modules_that_can_not_be_had_at_all_are_named(machine: Machine) -> None:
+    machine.module("serial").unlink()
+    machine.add_command("apt-get", "exit 100")
+    machine.environment["PIP_NO_INDEX"] = "1"
+    status, said = machine.enter()
+    assert status == 1
+    assert "by apt or by pip: pyserial==3.5" in said
+    assert not (machine.stage / PROGRAM).exists()
+    assert not (machine.stage / "usr/local/lib/smsbox/venv").exists()
 
 
 # --- the launcher -----------------------------------------------------------------------------
