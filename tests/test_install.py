@@ -422,10 +422,10 @@ class Machine(Box):
 
     def enter(self, *arguments: str) -> tuple[int, str]:
         """Runs install.sh with the stage in place of the machine's folders."""
-        folders = " ".join(FOLDERS)
+        enter = ENTER.format(folders=" ".join(FOLDERS))
+        unshare = ("unshare", "--map-root-user", "--mount")
         finished = subprocess.run(
-            ["unshare", "--map-root-user", "--mount", "sh", "-ec", ENTER.format(folders=folders)]
-            + ["sh", "sh", "install.sh", *arguments],
+            [*unshare, "sh", "-ec", enter, "sh", "sh", "install.sh", *arguments],
             cwd=self.source,
             env=self.environment,
             stdin=subprocess.DEVNULL,
@@ -533,7 +533,7 @@ def test_upgrade_stops_copies_and_starts_and_keeps_the_old_program(running: Mach
 
 WRITES = (
     "__import__('sqlite3').connect('/var/lib/smsbox/smsbox.db', isolation_level=None)"
-    ".execute(\"{}\"); sys.exit(1)"
+    '.execute("{}"); sys.exit(1)'
 )
 
 
