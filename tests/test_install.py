@@ -377,13 +377,18 @@ smsbox:x:990:990::/var/lib/smsbox:/usr/sbin/nologin
 GROUP = "root:x:0:\ndialout:x:20:smsbox\nsmsbox:x:990:\n"
 
 
-def can_enter() -> bool:
-    """Whether this machine gives out namespaces in which folders can be exchanged."""
-    try:
-        command = ["unshare", "--map-root-user", "--mount", "mount", "--bind", "/tmp", "/tmp"]
-        return subprocess.run(command, capture_output=True, check=False).returncode == 0
-    except FileNotFoundError:
-        return False
+UNSHARE = ("unshare", "--map-root-user", "--mount")
+
+
+@pytest.fixture(scope="module")
+def namespaces() -> None:
+    """Skips where this machine gives out none in which folders can be exchanged."""
+    if not shutil.which("unshare"):
+        pytest.skip("this machine has no unshare")
+    command = [*UNSHARE, "mount", "--bind", str(TOP), str(TOP)]
+    tried = subprocess.run(command, capture_output=True, text=True, check=False)
+    if tried.returncode:
+        pytest.skip(tried.stderr)
 
 
 class Machine(Box):
@@ -403,9 +408,10 @@ class Machine(Box):
         (self.stage / "run/systemd/system").mkdir(parents=True)
         (self.stage / "etc/passwd").write_text(PASSWD)
         (self.stage / "etc/group").write_text(GROUP)
-        (self.stage / "etc/localtime").symlink_to("/usr/share/zoneinfo/America/Los_Angeles")
-        if Path("/etc/alternatives").exists():
-            shutil.copytree("/etc/alternatives", self.stage / "etc/alternatives", symlinks=True)
+        self.set_zone("America/Los_Angeles")
+        # Debian finds its awk by way of /etc.
+        (self.stage / "etc/alternatives").mkdir()
+        (self.stage / "etc/alternatives/awk").symlink_to(Path("/usr/bin/awk").resolve())
         for module in ("serial", "gpiozero", "lgpio"):
             self.module(module).write_text("")
         self.add_command("systemctl", SYSTEMCTL.format(calls=self.calls_file, active=self.active))
@@ -417,15 +423,19 @@ class Machine(Box):
         self.add_command("install", 'exec /usr/bin/install "$1" "$2" "$3" "$(eval echo \\$$#)"')
         (self.active / "systemd-timesyncd.service").touch()
 
+    def set_zone(self, name: str) -> None:
+        localtime = self.stage / "etc/localtime"
+        localtime.unlink(missing_ok=True)
+        localtime.symlink_to(f"/usr/share/zoneinfo/{name}")
+
     def module(self, name: str) -> Path:
         return self.stage / f"usr/lib/python3/dist-packages/{name}.py"
 
     def enter(self, *arguments: str) -> tuple[int, str]:
         """Runs install.sh with the stage in place of the machine's folders."""
         enter = ENTER.format(folders=" ".join(FOLDERS))
-        unshare = ("unshare", "--map-root-user", "--mount")
         finished = subprocess.run(
-            [*unshare, "sh", "-ec", enter, "sh", "sh", "install.sh", *arguments],
+            [*UNSHARE, "sh", "-ec", enter, "sh", "sh", "install.sh", *arguments],
             cwd=self.source,
             env=self.environment,
             stdin=subprocess.DEVNULL,
@@ -472,18 +482,25 @@ class Machine(Box):
 
 
 @pytest.fixture
-def machine(tmp_path: Path) -> Machine:
-    if not can_enter():
-        pytest.skip("this machine gives out no namespaces: run it as root")
+def machine(tmp_path: Path, namespaces: None) -> Machine:
     return Machine(tmp_path)
 
 
-@pytest.fixture
-def running(machine: Machine) -> Machine:
-    """Version 1.0.0, installed and running, with a database of the real schema."""
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory, namespaces: None) -> Path:
+    """The stage of a machine with version 1.0.0 and a database of the real schema."""
+    machine = Machine(tmp_path_factory.mktemp("installed"))
     machine.install_here()
     smsbox.Database.create_or_open(str(machine.database)).close()
-    machine.forget_calls()
+    return machine.stage
+
+
+@pytest.fixture
+def running(machine: Machine, installed: Path) -> Machine:
+    """That machine, on which the service runs."""
+    shutil.rmtree(machine.stage)
+    shutil.copytree(installed, machine.stage, symlinks=True)
+    (machine.active / "smsbox.service").touch()
     return machine
 
 
@@ -668,8 +685,7 @@ def test_what_stands_in_the_way_is_told_with_its_mend(running: Machine) -> None:
     (running.stage / "cmdline").write_text("console=serial0,115200 root=/dev/mmcblk0p2\n")
     (running.active / "ModemManager.service").touch()
     (running.active / "systemd-timesyncd.service").unlink()
-    (running.stage / "etc/localtime").unlink()
-    (running.stage / "etc/localtime").symlink_to("/usr/share/zoneinfo/Asia/Tokyo")
+    running.set_zone("Asia/Tokyo")
     running.add_command("brltty", ":")
     warnings = [line for line in running.install_here().splitlines() if "warning" in line]
     for word, mend in (
