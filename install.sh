@@ -177,16 +177,9 @@ find_missing_packages() {
     [ -d /usr/share/zoneinfo ] || needed="$needed tzdata"
     have useradd || needed="$needed passwd"
     has_module gpiozero || wanted="$wanted python3-gpiozero"
-}
-
-# Debian has no python3-lgpio, the archive of Raspberry Pi OS has.
-find_lgpio_package() {
-    if has_module lgpio; then
-        return
-    elif apt-cache show python3-lgpio >/dev/null 2>&1; then
+    # Debian has no python3-lgpio, the archive of Raspberry Pi OS has.
+    if ! has_module lgpio && apt-cache show python3-lgpio >/dev/null 2>&1; then
         wanted="$wanted python3-lgpio"
-    elif ! has_lamps; then
-        say "The archive has no python3-lgpio, which only lamps need: everything else works."
     fi
 }
 
@@ -227,8 +220,10 @@ get_packages() {
 install_packages() {
     find_missing_packages
     if have apt-get; then
-        [ -z "$needed$wanted" ] || refresh_package_lists
-        find_lgpio_package
+        if [ -n "$needed$wanted" ]; then
+            refresh_package_lists
+            find_missing_packages
+        fi
         # shellcheck disable=SC2086  # lists of words
         {
             get_packages $needed || warn "apt could not install$needed (the clock says $(now))."
@@ -561,7 +556,6 @@ reload_udev() {
 
 # --- upgrade and roll-back -------------------------------------------------------------------
 
-# Sets `changed` for what the service runs by, `upgrade` when there is a version to go back to.
 find_changes() {
     print_launcher >"$work/launcher"
     if ! cmp -s "$here/smsbox.py" "$library/smsbox.py" || ! cmp -s "$here/smsbox.service" "$unit" ||
@@ -871,15 +865,11 @@ ask_for_yes() {
     [ "$answer" = YES ] || die "nothing was removed."
 }
 
-main() {
+parse_arguments() {
     dry_run="no"
     start="yes"
     way="install"
-    stopped="no"
-    changed="no"
-    upgrade="no"
     yes="no"
-    kept="no"
     arguments="$*"
     for argument in "$@"; do
         case "$argument" in
@@ -898,7 +888,9 @@ main() {
                 ;;
         esac
     done
+}
 
+find_paths() {
     # The folder of this script, and the folder that everything goes below ("" is the machine).
     here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
     root="${DESTDIR:-}"
@@ -924,7 +916,15 @@ main() {
     udev_rule="$root/etc/udev/rules.d/70-$program-modem.rules"
     unit="$root/etc/systemd/system/$service"
     drop_in="$unit.d/install.conf"
+}
 
+main() {
+    parse_arguments "$@"
+    find_paths
+    stopped="no" # the service, by us
+    changed="no" # what the service runs by
+    upgrade="no" # there is a version to go back to
+    kept="no"    # it lies beside the new one
     # A root shell made by plain `su` does not find useradd.
     PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
     umask 022
