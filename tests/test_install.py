@@ -605,6 +605,29 @@ def test_settings_that_the_new_version_refuses_stop_nothing(running: Machine) ->
     assert running.is_active()
 
 
+@pytest.mark.parametrize("arguments", [(), ("--purge", "--yes"), ("--uninstall",)])
+def test_dry_run_tells_of_a_running_service_and_leaves_it_alone(
+    running: Machine, arguments: tuple[str, ...]
+) -> None:
+    running.lay_newer()
+    before = running.files()
+    status, said = running.enter("--dry-run", *arguments)
+    assert status == 0, said
+    assert re.search(r"would run: systemctl (stop|disable -q --now) smsbox.service", said)
+    assert running.files() == before
+    assert running.changes() == []
+    assert running.is_active()
+
+
+def test_upgrade_that_shall_not_start_is_left_stopped(running: Machine) -> None:
+    running.lay_newer()
+    status, said = running.enter("--no-start")
+    assert status == 0, said
+    assert "sudo systemctl start smsbox" in said
+    assert not running.is_active()
+    assert running.version() == "2.0.0"
+
+
 def test_purge_from_a_script_leaves_nothing(running: Machine) -> None:
     (running.stage / "etc/systemd/system/smsbox.service.d").mkdir()
     (running.stage / "etc/systemd/system/smsbox.service.d/mine.conf").write_text("[Service]\n")
