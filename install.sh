@@ -318,8 +318,10 @@ join_group() {
 # --- texts of files --------------------------------------------------------------------------
 
 print_launcher() {
+    interpreter="$python"
+    ! is_staging || interpreter="$system_python"
     cat <<LAUNCHER
-#!$python -I
+#!$interpreter -I
 import sys
 
 sys.path.insert(0, "$library_path")
@@ -449,11 +451,11 @@ compile_program() {
 
 # give OWNER MODE FILE
 give() {
-    run chmod "$2" "$3"
     is_staging || run chown "$1" "$3"
+    run chmod "$2" "$3"
 }
 
-install_config() {
+install_folders() {
     run install -d -m 0755 "$(dirname "$config")"
     if [ -e "$config" ] || [ -L "$config" ]; then
         say "Keeping the settings in $config."
@@ -462,17 +464,10 @@ install_config() {
     fi
     # Either may hold the PIN of the SIM.
     give root:smsbox 0640 "$config"
-    if [ -e "$sim_pin" ]; then
-        give root:root 0600 "$sim_pin"
-    fi
-}
-
-install_state() {
-    if is_staging; then
-        run install -d -m 2770 "$state"
-    else
-        run install -d -m 2770 -o smsbox -g smsbox "$state"
-    fi
+    [ ! -e "$sim_pin" ] || give root:root 0600 "$sim_pin"
+    # The setgid bit: what SQLite makes beside the database belongs to group smsbox.
+    run mkdir -p "$state"
+    give smsbox:smsbox 2770 "$state"
 }
 
 # --- service and udev ------------------------------------------------------------------------
@@ -533,15 +528,6 @@ stays_up() {
     fi
     sleep 5
     is_active "$service" && [ "$(systemctl show --value -p NRestarts "$service")" = 0 ]
-}
-
-disable_service() {
-    if is_systemd_running; then
-        say "Stopping smsbox; a text that is being sent is finished first (up to four minutes)."
-        run systemctl disable -q --now "$service"
-    elif have systemctl; then
-        run systemctl disable -q "$service"
-    fi
 }
 
 # A modem that is plugged in already gets its name without being pulled out.
@@ -793,8 +779,7 @@ install_all() {
             prepare_upgrade
         fi
     fi
-    install_config
-    install_state
+    install_folders
     install_files
     if is_staging; then
         say "The files of smsbox are below $root."
@@ -816,7 +801,9 @@ install_all() {
 
 remove_program() {
     if ! is_staging && [ -e "$unit" ]; then
-        disable_service
+        stop_service
+        stopped="no"
+        ! have systemctl || run systemctl disable -q "$service"
     fi
     if is_foreign_launcher; then
         warn "$launcher is another program, it stays."

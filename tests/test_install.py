@@ -228,7 +228,8 @@ def test_dry_run_on_the_machine_needs_no_root_and_calls_nothing_that_changes_it(
     for target in targets:
         assert str(target) in said
     assert "would run: usermod -a -G dialout smsbox" in said
-    assert "would run: install -d -m 2770 -o smsbox -g smsbox /var/lib/smsbox" in said
+    assert "would run: chown smsbox:smsbox /var/lib/smsbox" in said
+    assert "would run: chmod 2770 /var/lib/smsbox" in said
     assert "compileall -q /usr/local/lib/smsbox" in said
 
 
@@ -419,8 +420,6 @@ class Machine(Box):
         self.add_command("sleep", ":")
         self.add_command("journalctl", "echo the journal of smsbox")
         self.add_command("apt-cache", "exit 1")
-        # There is no second user in here that files could be given to.
-        self.add_command("install", 'exec /usr/bin/install "$1" "$2" "$3" "$(eval echo \\$$#)"')
         (self.active / "systemd-timesyncd.service").touch()
 
     def set_zone(self, name: str) -> None:
@@ -613,7 +612,7 @@ def test_dry_run_tells_of_a_running_service_and_leaves_it_alone(
     before = running.files()
     status, said = running.enter("--dry-run", *arguments)
     assert status == 0, said
-    assert re.search(r"would run: systemctl (stop|disable -q --now) smsbox.service", said)
+    assert re.search(r"would run: systemctl stop smsbox.service", said)
     assert running.files() == before
     assert running.changes() == []
     assert running.is_active()
