@@ -46,6 +46,7 @@ import os
 import re
 import stat
 import sys
+from bisect import bisect_left, bisect_right
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -89,6 +90,7 @@ UTC = timezone.utc
 BUBBLE_MARK = "[BUBBLE]"
 MAX_SEGMENTS = 255  # the total of a concatenated message is one octet, TS 23.040 9.2.3.24.1
 DATABASE_TIME = "%Y-%m-%d %H:%M:%S"  # UTC, the form of SQLite's own datetime()
+TEST_CAMPAIGN = "(test)"  # of rows that an operator tries on their own phone; no campaign at all
 
 PhoneNumber = NewType("PhoneNumber", str)  # E.164: '+' and 8 to 15 digits
 MessageId = NewType("MessageId", int)  # scheduled_messages.id
@@ -206,6 +208,7 @@ class Message:
     timezone: str = ""
     consent_at: str = ""
     consent_source: str = ""
+    written: str = ""  # the text as it was before --simplify, where that changed it
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,16 +282,19 @@ class StoredRow:
     attempts: int
     delivery: str  # '' while it is not known: a Delivery's word once it is sent
     timezone: str = ""
+    until: datetime | None = None  # not sent after it
 
 
 class Queued(NamedTuple):
-    """What of a waiting row its place in the queue depends on."""
+    """What of a waiting row its place in the queue depends on, and whose it is."""
 
     id: MessageId
     at: datetime
     phone_number: str
     timezone: str
     message_content: str
+    campaign_name: str
+    until: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -1000,6 +1006,7 @@ class ReadingOrder:
     max_segments: int = 0  # of one message; 0: no limit
     # Why somebody with this number and zone can never be written to; "" if they can.
     find_unreachable: Callable[[PhoneNumber, str], str] = lambda number, timezone: ""
+    rewrite: Callable[[str], str] = str  # --simplify
 
 
 @dataclass(slots=True)
@@ -1493,6 +1500,10 @@ class _RowReader:
         campaign = self._campaign(cells)
         if wrong := find_text_problem(campaign):
             complain("campaign_name", campaign, wrong)
+        if campaign == TEST_CAMPAIGN:
+            complain(
+                "campaign_name", campaign, "that is the name of what --try sends: choose another"
+            )
         number_cell = self._cell(cells, "phone_number")
         number = PhoneNumber("")
         try:
@@ -1517,8 +1528,10 @@ class _RowReader:
             complain("consent_at", "", "empty: when did this person ask to be written to?")
         if problems:
             return None
-        measured = self._measured(row, cells, number, name, text, campaign, complain)
-        return measured and replace(measured, consent_at=consent_at)
+        taken = self._order.rewrite(text)
+        measured = self._measured(row, cells, number, name, taken, campaign, complain)
+        written = text if taken != text else ""
+        return measured and replace(measured, consent_at=consent_at, written=written)
 
     def _campaign(self, cells: Sequence[str]) -> str:
         said = self._cell(cells, "campaign_name") or self._order.campaign
@@ -1660,18 +1673,47 @@ def explain_too_long(segments: int, limit: int) -> str:
 
 
 def leave_out_known(
-    messages: Iterable[Message], known: frozenset[tuple[str, str, str]]
+    messages: Iterable[Message], known: Iterable[tuple[str, str, str]]
 ) -> tuple[list[Message], list[Skipped]]:
-    """Part messages from those whose (campaign, number, text) is live or sent already."""
+    """Part messages from those whose number and text is live or sent in a campaign already."""
+    campaigns: dict[tuple[str, str], set[str]] = {}
+    for campaign, *number_and_text in known:
+        campaigns.setdefault(cast("tuple[str, str]", tuple(number_and_text)), set()).add(campaign)
     kept: list[Message] = []
     skipped: list[Skipped] = []
     for message in messages:
-        if (message.campaign_name, message.phone_number, message.message_content) in known:
-            reason = f"already scheduled or sent in {message.campaign_name}"
+        found = campaigns.get((message.phone_number, message.message_content))
+        if found:
+            name = message.campaign_name if message.campaign_name in found else min(found)
+            reason = f"already scheduled or sent in {name or 'no campaign'}"
             skipped.append(Skipped(message.row, message.phone_number, reason))
         else:
             kept.append(message)
     return kept, skipped
+
+
+def find_changed(
+    messages: Sequence[Message], in_file: Iterable[Message], known: Iterable[tuple[str, str, str]]
+) -> list[Message]:
+    """Give the messages for whose number their campaign has a text that is not in the file."""
+    texts = {(m.campaign_name, m.phone_number, m.message_content) for m in in_file}
+    changed = {(each[0], each[1]) for each in known if each[2] and each not in texts}
+    return [m for m in messages if (m.campaign_name, m.phone_number) in changed]
+
+
+def find_overlap(
+    messages: Sequence[Message], known: Iterable[tuple[str, str, str]], running: frozenset[str]
+) -> tuple[str, int, int]:
+    """Give the other running campaign with more than half of the recipients: name, of them, all.
+
+    The name is "" where there is none.
+    """
+    own = {message.campaign_name for message in messages}
+    numbers = {message.phone_number for message in messages}
+    pairs = {(name, number) for name, number, _ in known if name in running - own}
+    shared = Counter(name for name, number in pairs if number in numbers)
+    name, count = max(shared.items(), key=lambda each: each[1], default=("", 0))
+    return (name if 2 * count > len(numbers) else ""), count, len(numbers)
 
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a formula begins with
@@ -2210,6 +2252,15 @@ GSM_REPLACEMENTS: Mapping[str, str] = {
 }  # fmt: skip
 
 
+def simplify_text(text: str) -> str:
+    """Put the plain equals of GSM_REPLACEMENTS in, and nothing else: an accent stays.
+
+    >>> simplify_text("\\u201ccafé\\u201d\\u2026")
+    '"café"...'
+    """
+    return text.translate({ord(char): plain for char, plain in GSM_REPLACEMENTS.items()})
+
+
 def find_ucs2_characters(text: str) -> list[str]:
     """Give the characters, once each, that force a text into UCS-2.
 
@@ -2325,17 +2376,29 @@ def _unpack_septets(octets: bytes, count: int, shift: int = 0) -> bytes:
     return bytes(number >> (7 * place) & 0x7F for place in range(count))
 
 
+# The relative TP-VP in minutes, TS 23.040 9.2.3.12.1: the place of a step is its value.
+_VALIDITY_STEPS: tuple[int, ...] = (
+    *range(5, 721, 5), *range(750, 1441, 30), *range(2880, 43201, 1440),
+    *range(50400, 635041, 10080),
+)  # fmt: skip
+
+
 def _encode_validity(minutes: float) -> int:
-    """Round up to a step of the relative TP-VP, TS 23.040 9.2.3.12.1."""
+    """Round up to a step of the relative TP-VP."""
     if minutes <= 0:
         raise ValueError("the validity period must be more than 0 minutes")
-    steps = ((143, 5, 0), (167, 30, 720), (196, 1440, 0), (255, 10080, 0))
-    offsets = (-1, 143, 166, 192)  # value = offset + what is counted
-    for (highest, step, base), offset in zip(steps, offsets, strict=True):
-        value = offset + max(1, -int(-(minutes - base) // step))
-        if value <= highest:
-            return value
-    raise ValueError("the validity period can't exceed 63 weeks")
+    if minutes > _VALIDITY_STEPS[-1]:
+        raise ValueError("the validity period can't exceed 63 weeks")
+    return bisect_left(_VALIDITY_STEPS, minutes)
+
+
+def validity_within(minutes: float) -> int:
+    """Give the longest validity period that ends within so many minutes; 5 is the shortest.
+
+    >>> validity_within(59), validity_within(1500), validity_within(-3)
+    (55, 1440, 5)
+    """
+    return _VALIDITY_STEPS[max(0, bisect_right(_VALIDITY_STEPS, minutes) - 1)]
 
 
 def _encode_address(number: str) -> bytes:
@@ -2968,7 +3031,11 @@ BEGIN
     UPDATE scheduled_messages SET {column} = datetime(NEW.{column}, '+0 days') WHERE id = NEW.id;
 END;
 """
-    for column, may_lack in (("scheduled_for", ""), ("sent_at", "NEW.sent_at IS NOT NULL AND"))
+    for column, may_lack in (
+        ("scheduled_for", ""),
+        ("sent_at", "NEW.sent_at IS NOT NULL AND"),
+        ("until", "NEW.until IS NOT NULL AND"),
+    )
     for name, event in (("insert", "INSERT"), ("update", f"UPDATE OF {column}"))
 )
 # Ten digits, or 1 and ten, however they are grouped: a hand-made row is found by its number too.
@@ -3015,6 +3082,7 @@ CREATE TABLE scheduled_messages (
         CHECK (typeof(attempts) = 'integer'),
     delivery TEXT CHECK (delivery IN ('delivered', 'failed', 'expired')),  -- NULL: not known
     timezone TEXT NOT NULL DEFAULT '',
+    until TEXT,                              -- UTC; not sent after it; NULL: no such end
     consent_at TEXT NOT NULL DEFAULT '',
     consent_source TEXT NOT NULL DEFAULT '',
     actor TEXT,                              -- the writer's signature, moved to events at once
@@ -3154,6 +3222,14 @@ CREATE TRIGGER touched AFTER UPDATE OF phone_number, customer_name, message_cont
 WHEN NEW.updated_at IS OLD.updated_at
 BEGIN UPDATE scheduled_messages SET updated_at = datetime('now') WHERE id = NEW.id; END;
 
+-- Whatever pushes a row past its end.
+CREATE TRIGGER too_late AFTER UPDATE OF scheduled_for, until ON scheduled_messages
+WHEN NEW.status = 'scheduled' AND datetime(NEW.scheduled_for) > datetime(NEW.until)
+BEGIN
+    UPDATE scheduled_messages SET status = 'cancelled', error_message = 'too late',
+        updated_at = NEW.updated_at, actor = NEW.actor WHERE id = NEW.id;
+END;
+
 -- Our own statements sign with `actor`; what comes unsigned was written by hand.
 CREATE TRIGGER audited_insert AFTER INSERT ON scheduled_messages
 BEGIN
@@ -3244,7 +3320,7 @@ END;
 _ROW_COLUMNS = """s.id, s.phone_number, s.customer_name, s.message_content, s.scheduled_for,
     s.status, s.campaign_name, coalesce(s.campaign_message_id, ''), s.sent_at,
     coalesce(s.error_message, ''), coalesce(s.held_because, ''), s.anyway, s.attempts,
-    coalesce(s.delivery, ''), s.timezone"""
+    coalesce(s.delivery, ''), s.timezone, s.until"""
 _BUBBLE_COLUMNS = """id, scheduled_message_id, bubble, phone_number, body, status,
     coalesce(error_message, '')"""
 _FREE = """s.status = 'scheduled' AND s.held_because IS NULL
@@ -3322,6 +3398,7 @@ def _to_row(record: Sequence[Any]) -> StoredRow:
         attempts=int(record[12]),
         delivery=str(record[13]),
         timezone=str(record[14]),
+        until=_to_time(record[15]) if record[15] else None,
     )
 
 
@@ -3807,10 +3884,11 @@ class Store:
     # --- a campaign arrives
 
     def add_campaign(
-        self, planned: Sequence[ScheduledMessage], seed: int, now: datetime, actor: str
-    ) -> None:
+        self, planned: Sequence[ScheduledMessage], seed: int, now: datetime, actor: str,
+        until: datetime | None = None,
+    ) -> None:  # fmt: skip
         """Store a plan's rows and their campaigns; inside the caller's transaction."""
-        at = to_database_time(now)
+        at, end = to_database_time(now), to_database_time(until) if until else None
         names = {each.message.campaign_name for each in planned}
         self.database.change_many(
             "INSERT INTO campaigns (name, created_at, seed) VALUES (?, ?, ?)"
@@ -3820,28 +3898,31 @@ class Store:
         self.database.change_many(
             "INSERT INTO scheduled_messages (phone_number, customer_name, message_content,"
             " scheduled_for, campaign_message_id, campaign_name, created_at, updated_at,"
-            " timezone, consent_at, consent_source, actor)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            " timezone, until, consent_at, consent_source, actor)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 (
                     each.message.phone_number, each.message.customer_name,
                     each.message.message_content, to_database_time(each.scheduled_for),
                     each.message.campaign_message_id, each.message.campaign_name, at, at,
-                    each.message.timezone, each.message.consent_at,
+                    each.message.timezone, end, each.message.consent_at,
                     each.message.consent_source, actor,
                 )
                 for each in planned
             ),
         )  # fmt: skip
 
-    def add_row(self, number: str, text: str, anyway: bool, now: datetime, actor: str) -> MessageId:
+    def add_row(
+        self, number: str, text: str, anyway: bool, now: datetime, actor: str, campaign: str = ""
+    ) -> MessageId:
         """Store one message that is due now."""
         at = to_database_time(now)
         return MessageId(
             self.database.insert(
                 "INSERT INTO scheduled_messages (phone_number, message_content, scheduled_for,"
-                " created_at, updated_at, anyway, actor) VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (number, text, at, at, at, int(anyway), actor),
+                " created_at, updated_at, anyway, campaign_name, actor)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (number, text, at, at, at, int(anyway), campaign, actor),
             )
         )
 
@@ -4686,13 +4767,19 @@ class Desk:
         """Give the free rows in sending order, without those that are begun."""
         anyway = "AND s.anyway = 0" if exclude_anyway else ""
         found = self.database.all(
-            "SELECT s.id, s.scheduled_for, s.phone_number, s.timezone, s.message_content"
-            f" FROM scheduled_messages s WHERE {_FREE} {anyway}"
+            "SELECT s.id, s.scheduled_for, s.phone_number, s.timezone, s.message_content,"
+            f" s.campaign_name, s.until FROM scheduled_messages s WHERE {_FREE} {anyway}"
             f" AND NOT (s.id IN (SELECT scheduled_message_id FROM messages"
             f" WHERE status IN ('queued', 'sending')) AND {_BEGUN})"
             " ORDER BY s.scheduled_for, s.id"
         )
-        return [Queued(MessageId(id_), _to_time(at), *map(str, rest)) for id_, at, *rest in found]
+        return [
+            Queued(
+                MessageId(id_), _to_time(at), number, zone, text, name,
+                _to_time(until) if until else None,
+            )
+            for id_, at, number, zone, text, name, until in found
+        ]  # fmt: skip
 
     def last_scheduled(self) -> datetime | None:
         """Give the time of the last message in the queue, paused campaigns included."""
@@ -4712,19 +4799,59 @@ class Desk:
             )
         )
 
-    def known_texts(self, campaigns: Iterable[str]) -> frozenset[tuple[str, str, str]]:
-        """Give (campaign, number, text) of what is live, was sent or may have been sent."""
-        known: set[tuple[str, str, str]] = set()
+    def known_texts(
+        self, campaigns: Iterable[str], since: datetime
+    ) -> frozenset[tuple[str, str, str]]:
+        """Give (campaign, number, text) of what is live, was sent or may have been sent.
+
+        Of other campaigns than the named ones, since a time; a test is none.
+        """
+        select = "SELECT campaign_name, phone_number, message_content FROM scheduled_messages s"
+        known = set(
+            self.database.all(
+                f"{select} WHERE campaign_name <> ? AND (status = 'scheduled'"
+                " OR status = 'sent' AND sent_at >= ?"
+                f" OR status = 'failed' AND updated_at >= ? AND {_BEGUN})",
+                (TEST_CAMPAIGN, *2 * [to_database_time(since)]),
+            )
+        )
         for name in campaigns:
             known.update(
                 self.database.all(
-                    "SELECT campaign_name, phone_number, message_content FROM scheduled_messages s"
-                    " WHERE campaign_name = ? AND (status IN ('scheduled', 'sent')"
+                    f"{select} WHERE campaign_name = ? AND (status IN ('scheduled', 'sent')"
                     f" OR (status = 'failed' AND {_BEGUN}))",
                     (name,),
                 )
             )
         return frozenset(known)
+
+    def running(self) -> frozenset[str]:
+        """Name the campaigns that have rows still scheduled."""
+        found = self.database.all(
+            "SELECT DISTINCT campaign_name FROM scheduled_messages"
+            " WHERE status = 'scheduled' AND campaign_name NOT IN ('', ?)",
+            (TEST_CAMPAIGN,),
+        )
+        return frozenset(record[0] for record in found)
+
+    def set_texts(
+        self, texts: Iterable[tuple[MessageId, str]], now: datetime, actor: str
+    ) -> list[MessageId]:
+        """Give rows that are not begun another text; inside the caller's transaction.
+
+        Gives those that got it. What they were split into goes: the claim splits them anew.
+        """
+        at, store = to_database_time(now), Store(self.database)
+        done = []
+        for row_id, text in texts:
+            if self.database.change(
+                "UPDATE scheduled_messages AS s SET message_content = ?, updated_at = ?, actor = ?"
+                f" WHERE id = ? AND status = 'scheduled' AND NOT {_BEGUN}",
+                (text, at, actor, row_id),
+            ):
+                store._drop_bubbles(row_id)
+                done.append(row_id)
+        return done
 
     def opted_out(self) -> frozenset[str]:
         """Give all suppressed numbers."""
@@ -4819,7 +4946,7 @@ class Desk:
             "SELECT name FROM campaigns UNION SELECT DISTINCT campaign_name"
             " FROM scheduled_messages ORDER BY 1"
         )
-        return [record[0] for record in found if record[0]]
+        return [record[0] for record in found if record[0] not in ("", TEST_CAMPAIGN)]
 
     def get_state(self, key: str) -> str:
         """Read a word that the box keeps over a reboot; "" if it has none."""
@@ -6848,13 +6975,19 @@ def repace(
         if last := last or store.last_sent_at():
             gap = draw_gap(rng, config.pacing)
             earliest = max(now, min(last, now) + timedelta(seconds=gap.gap_s))
-        times = _replan_queue(queue, earliest, rng, config, find_budgets(database, now, config))
-        moves = [(row.id, new) for row, new in zip(queue, times, strict=True) if new != row.at]
-        store.reschedule_many(moves, now, actor)
-    return len(moves), max(times, default=None)
+        while True:
+            times = replan_queue(queue, earliest, rng, config, find_budgets(database, now, config))
+            moved = [(row, at) for row, at in zip(queue, times, strict=True) if at != row.at]
+            late = [(row, at) for row, at in moved if row.until and at > row.until]
+            # Too late, they are cancelled, and take no place before the others.
+            store.reschedule_many([(row.id, at) for row, at in late or moved], now, actor)
+            if not late:
+                return len(moved), max(times, default=None)
+            gone = {row.id for row, _ in late}
+            queue = [row for row in queue if row.id not in gone]
 
 
-def _replan_queue(
+def replan_queue(
     queue: Sequence[Queued], earliest: datetime, rng: random.Random, config: Config,
     budgets: Budgets | None = None,
 ) -> list[datetime]:  # fmt: skip
@@ -6941,7 +7074,7 @@ def move_into_hours(database: Database, now: datetime, rng: random.Random, confi
     with database.transaction():
         queue = Desk(database).queue_times(exclude_anyway=True)
         budgets = find_budgets(database, now, config)
-        times = _replan_queue(queue, queue[0].at if queue else now, rng, config, budgets)
+        times = replan_queue(queue, queue[0].at if queue else now, rng, config, budgets)
         moves = [(row.id, new) for row, new in zip(queue, times, strict=True) if new != row.at]
         Store(database).reschedule_many(moves, now, "daemon")
     return len(moves)
@@ -6963,7 +7096,7 @@ def postpone(
             later = near[-1] + least
             later = find_opening(row.phone_number, row.timezone, False, later, config)
         behind = [each for each in queue if each.at >= later]
-        times = _replan_queue(behind, later + least, rng, config)
+        times = replan_queue(behind, later + least, rng, config)
         moves = [(each.id, new) for each, new in zip(behind, times, strict=True) if new != each.at]
         store.reschedule_many(moves, now, "daemon")
         store.postpone(row, later, words, now)
@@ -7904,7 +8037,13 @@ class Service:
         return not self._time.trusted_by or not self._link.is_ready()
 
     def _put_in_its_place(self, row: StoredRow, now: datetime) -> bool:
-        """Move or hold a row that may not begin now; True if it was."""
+        """Move, hold or cancel a row that may not begin now; True if it was."""
+        second = now.replace(microsecond=0)
+        if row.until and second > row.until and row.id != self._in_hand:
+            with self._database.transaction():  # moved past its end, it is cancelled
+                self._store.reschedule_many([(row.id, second)], now, "daemon")
+            logging.warning("cancelled message=%d: too late", row.id)
+            return True
         begun = self._store.is_begun(row.id)
         limit = None
         try:
@@ -8000,10 +8139,14 @@ class Service:
     def _send_bubble(self, row: StoredRow, bubble: Bubble) -> None:
         modem = self._link.modem
         assert modem is not None  # is_ready() was asked on the way here
+        validity = None
+        if row.until:
+            validity = validity_within((row.until - self._clock.now()).total_seconds() / 60)
         pdus = encode_submit(
             bubble.body,
             bubble.phone_number,
             status_report=modem.delivery_reports,
+            validity_minutes=validity,
             # The same after a crash, another one for the next bubble.
             reference=bubble.id & 0xFF,
         )
@@ -8327,6 +8470,7 @@ def open_simulated_port(on_accept: Callable[[Tpdu], None] | None = None) -> Any:
 DEFAULT_CONFIG = Path("/etc/smsbox/config.toml")
 STATE_FOLDER = Path("/var/lib/smsbox")
 LONGEST_PLAN = timedelta(days=60)
+KNOWN_FOR = timedelta(days=30)  # a text sent in any campaign is not sent again within it
 
 
 @dataclass(frozen=True, slots=True)
@@ -8517,10 +8661,10 @@ def say(text: str = "", mood: str = "") -> None:
 
 def find_width() -> int:
     """Give how many columns a line may have: the terminal's, 79 where there is none."""
-    try:
-        return max(40, min(os.get_terminal_size(sys.stdout.fileno()).columns - 1, 119))
-    except (OSError, ValueError):
-        return 79
+    columns = 0  # a serial console knows no size
+    with suppress(OSError, ValueError):
+        columns = os.get_terminal_size(sys.stdout.fileno()).columns
+    return max(40, min(columns - 1, 119)) if columns else 79
 
 
 def say_wrapped(text: str) -> None:
@@ -8618,12 +8762,16 @@ class Draft(NamedTuple):
     queue: tuple[object, ...]  # what must not have changed when it is stored
     written_to: frozenset[str]  # who knows the sender
     limits: Mapping[str, list[date]]  # budgets that are met -> the days
+    until: datetime | None = None
+    repeats: int = 0  # with --again
+    behind: Sequence[tuple[Queued, datetime]] = ()  # with --first: the queue, its new times
 
 
 def cmd_schedule(desk: Desktop) -> int:
     """Read a CSV, check it, plan it, show the plan, ask for YES, store it."""
     args = desk.args
-    start = _parse_start(desk)
+    _refuse_odd_options(args)
+    start = _parse_time(desk, "start")
     if args.rejects and Path(args.rejects).exists():
         raise UsageError(f"{args.rejects} exists and is not overwritten: name another file")
     seed = args.seed
@@ -8634,6 +8782,8 @@ def cmd_schedule(desk: Desktop) -> int:
     reading = _read_file(desk)
     if desk.has_database():
         _refuse_retired(Desk(desk.read()))
+    if args.try_number:
+        return _try_row(desk, reading)
     _report_problems(args, reading)
     if reading.problems and not args.skip_invalid:
         if args.json:
@@ -8645,6 +8795,14 @@ def cmd_schedule(desk: Desktop) -> int:
         )
     if not reading.messages and not reading.skipped:
         raise CampaignError(f"every row of {args.file} was rejected: mend them")
+    if args.replace:
+        return _replace_texts(desk, reading)
+    return _settle_plan(desk, reading, start, seed)
+
+
+def _settle_plan(desk: Desktop, reading: Reading, start: datetime | None, seed: int) -> int:
+    """Show the plan, ask for YES, store it; anew as long as the queue changes meanwhile."""
+    args = desk.args
     while True:
         draft = make_draft(desk, reading, start, seed, _look_at_queue(desk, reading))
         _check_draft(desk, draft, start)
@@ -8667,19 +8825,30 @@ def cmd_schedule(desk: Desktop) -> int:
         complain("The queue has changed meanwhile. This is the plan now:")
 
 
-def _parse_start(desk: Desktop) -> datetime | None:
-    if desk.args.start is None:
+def _refuse_odd_options(args: argparse.Namespace) -> None:
+    alone = "--replace" if args.replace else "--try" if args.try_number else ""
+    odd = ["until", "again", "limit", *(["json", "rejects"] if args.try_number else [])]
+    for name in odd if alone else []:
+        if getattr(args, name):
+            raise UsageError(f"--{name} has no meaning with {alone}: leave one of them out")
+    if (args.row or args.anyway) and not args.try_number:
+        raise UsageError("--row and --anyway are of --try: add --try NUMBER")
+
+
+def _parse_time(desk: Desktop, name: str) -> datetime | None:
+    said = getattr(desk.args, name)
+    if said is None:
         return None
     try:
-        start = parse_local_time(desk.args.start, desk.config.business_hours.timezone)
+        at = parse_local_time(said, desk.config.business_hours.timezone)
     except ValueError as error:
-        raise UsageError(f"--start {error}") from error
-    if start < desk.now:
-        words = f"--start {desk.args.start} lies in the past"
-        if not desk.args.dry_run:
+        raise UsageError(f"--{name} {error}") from error
+    if at < desk.now:
+        words = f"--{name} {said} lies in the past"
+        if not desk.args.dry_run or name == "until":
             raise UsageError(f"{words}: name a later time")
         complain(f"Warning: {words}; it could not be stored like this.")
-    return start
+    return at
 
 
 def _read_bytes(name: str) -> bytes:
@@ -8728,6 +8897,7 @@ def _read_file(desk: Desktop) -> Reading:
         args.require_consent,
         desk.config.pacing.max_segments_per_day,
         lambda number, zone: _explain_never(number[:5], zone),
+        simplify_text if args.simplify else str,
     )
     return read_campaign(_open_text(_read_bytes(args.file), args.file), order, segment_text)
 
@@ -8773,6 +8943,9 @@ class QueueView(NamedTuple):
     is_busy: Callable[[datetime, datetime], bool]
     written_to: frozenset[str] = frozenset()
     spent: tuple[tuple[datetime, Share], ...] = ()  # of the budgets, by what is sent and planned
+    running: frozenset[str] = frozenset()
+    waiting: tuple[Queued, ...] = ()  # what --first goes before
+    last_sent: datetime | None = None
 
 
 def _look_at_queue(desk: Desktop, reading: Reading) -> QueueView:
@@ -8784,34 +8957,35 @@ def _look_at_queue(desk: Desktop, reading: Reading) -> QueueView:
 
 
 def _view_queue(desk: Desktop, database: Database, reading: Reading) -> QueueView:
-    asked = Desk(database)
+    asked, first = Desk(database), desk.args.first
     spent: list[tuple[datetime, Share]] = []
     if Budgets(desk.config.pacing, desk.config.business_hours.timezone).is_limited:
         spent += list_spent(database, desk.now)
         spent += [
             (row.scheduled_for, count_share(row.phone_number, row.message_content))
-            for row in asked.rows(RowFilter(status="scheduled"))
+            for row in ([] if first else asked.rows(RowFilter(status="scheduled")))
         ]
     campaigns = {message.campaign_name for message in reading.messages}
     return QueueView(
-        asked.last_scheduled(), asked.known_texts(sorted(campaigns)), asked.opted_out(),
-        asked.is_busy_between, asked.written_to(), tuple(spent),
+        asked.last_scheduled(), asked.known_texts(sorted(campaigns), desk.now - KNOWN_FOR),
+        asked.opted_out(), asked.is_busy_between, asked.written_to(), tuple(spent),
+        asked.running(), tuple(asked.queue_times(exclude_anyway=True) if first else ()),
+        Store(database).last_sent_at(),
     )  # fmt: skip
 
 
 def make_draft(
     desk: Desktop, reading: Reading, start: datetime | None, seed: int, queue: QueueView
 ) -> Draft:
-    """Plan the messages that are new, behind the queue or from --start on."""
+    """Plan the messages that are new: behind the queue, before it, or from --start on."""
     import random
 
-    kept, skipped = leave_out_known(reading.messages, queue.known)
-    stopped = [message for message in kept if message.phone_number in queue.opted_out]
-    skipped += [Skipped(m.row, m.phone_number, "the recipient said stop") for m in stopped]
-    kept = [message for message in kept if message.phone_number not in queue.opted_out]
-    kept = kept[: desk.args.limit]
+    kept, skipped, repeats = _choose_new(desk, reading, queue)
     now = desk.now.replace(microsecond=0) + timedelta(seconds=1 if desk.now.microsecond else 0)
     after = queue.last_at if start is None and queue.last_at and queue.last_at > now else None
+    least = timedelta(minutes=desk.config.pacing.interval_minutes[0])
+    if desk.args.first:
+        after, start = None, max(now, queue.last_sent + least) if queue.last_sent else now
     begin = start or after or now
     budgets = Budgets(desk.config.pacing, desk.config.business_hours.timezone)
     for at, share in queue.spent:
@@ -8820,12 +8994,93 @@ def make_draft(
         kept, begin, random.Random(seed), desk.config.pacing, desk.config.business_hours, after,
         desk.config.recipient_hours, budgets,
     )  # fmt: skip
-    seen = (queue.last_at, queue.known, queue.opted_out)
-    if start is not None and planned:
-        _refuse_busy_time(desk, planned, queue)
-        seen = (None, queue.known, queue.opted_out)  # whether it is free is asked anew
     skipped = sorted([*reading.skipped, *skipped])
-    return Draft(planned, skipped, begin, seen, queue.written_to, budgets.met)
+    seen = (queue.last_at, skipped)
+    if start is not None and planned and not desk.args.first:
+        _refuse_busy_time(desk, planned, queue)
+        seen = (None, skipped)  # whether it is free is asked anew
+    until = _parse_time(desk, "until")
+    _refuse_late_end(desk, planned, until, seed)
+    met = {name: [*days] for name, days in budgets.met.items()}
+    behind = _pace_behind(desk, planned, queue, seed, budgets)
+    return Draft(planned, skipped, begin, seen, queue.written_to, met, until, repeats, behind)
+
+
+def _choose_new(
+    desk: Desktop, reading: Reading, queue: QueueView
+) -> tuple[list[Message], list[Skipped], int]:
+    """Give the messages to plan, those that are left out, and how many repeat a text."""
+    kept, skipped = leave_out_known(reading.messages, queue.known)
+    repeats = len(skipped) if desk.args.again else 0
+    if desk.args.again:
+        kept, skipped = list(reading.messages), []
+    stopped = [message for message in kept if message.phone_number in queue.opted_out]
+    skipped += [Skipped(m.row, m.phone_number, "the recipient said stop") for m in stopped]
+    kept = [message for message in kept if message.phone_number not in queue.opted_out]
+    _refuse_changed_texts(desk, reading, kept, queue)
+    return kept[: desk.args.limit], skipped, repeats
+
+
+def _refuse_changed_texts(
+    desk: Desktop, reading: Reading, kept: list[Message], queue: QueueView
+) -> None:
+    """Refuse new texts for recipients of a campaign, and a file that looks like a running one."""
+    import shlex
+
+    file, args = shlex.quote(desk.args.file), desk.args
+    if changed := find_changed(kept, reading.messages, queue.known):
+        first = changed[0]
+        name = printable(first.campaign_name)
+        named = f" --campaign {shlex.quote(args.campaign)}" if args.campaign else ""
+        mend = (
+            f"smsbox schedule {file} --replace{named} puts the new texts in place of those still"
+            " scheduled"
+            if first.campaign_name in queue.running
+            else "nothing of it is scheduled any more"
+        )
+        raise CampaignError(
+            f'campaign "{name}" has another text for {plural(len(changed), "number")} of'
+            f" {args.file}, the first in row {first.row}, {first.phone_number}: {mend};"
+            " for a campaign of its own give --campaign another name"
+        )
+    name, count, total = find_overlap(kept, queue.known, queue.running)
+    if name and not args.again:
+        raise CampaignError(
+            f"{count} of the {plural(total, 'recipient')} of {args.file} are those of campaign"
+            f' "{printable(name)}", which still runs: smsbox schedule {file} --campaign'
+            f" {shlex.quote(name)} --replace puts the new texts into it; to write to them in both,"
+            " add --again"
+        )
+
+
+def _refuse_late_end(
+    desk: Desktop, planned: Sequence[ScheduledMessage], until: datetime | None, seed: int
+) -> None:
+    if until is None or not planned or planned[-1].scheduled_for <= until:
+        return
+    fits = sum(each.scheduled_for <= until for each in planned)
+    fewer = f", or take fewer with --limit {fits} --seed {seed}" if fits else ""
+    raise UsageError(
+        f"the plan ends {show_time(desk.local(planned[-1].scheduled_for))}, later than --until"
+        f" {desk.args.until}: {fits:,} of {plural(len(planned), 'message')}"
+        f" {'fits' if fits == 1 else 'fit'}; name a later time{fewer}"
+    )
+
+
+def _pace_behind(
+    desk: Desktop, planned: Sequence[ScheduledMessage], queue: QueueView, seed: int,
+    budgets: Budgets,
+) -> list[tuple[Queued, datetime]]:  # fmt: skip
+    """Pace what waits anew behind a plan that goes first."""
+    import random
+
+    if not (desk.args.first and planned):
+        return []
+    rng = random.Random(~seed)
+    gap = draw_gap(rng, desk.config.pacing)
+    at = planned[-1].scheduled_for + timedelta(seconds=gap.gap_s + gap.skip_s)
+    times = replan_queue(queue.waiting, at, rng, desk.config, budgets)
+    return list(zip(queue.waiting, times, strict=True))
 
 
 def _refuse_busy_time(desk: Desktop, planned: list[ScheduledMessage], queue: QueueView) -> None:
@@ -8869,7 +9124,10 @@ def _store_draft(
             return None
         if start is not None and start < fresh.now:
             raise UsageError("--start has passed meanwhile: name a later time")
-        Store(database).add_campaign(again.planned, seed, fresh.now, find_actor())
+        store, actor = Store(database), find_actor()
+        store.add_campaign(again.planned, seed, fresh.now, actor, again.until)
+        moves = [(row.id, at) for row, at in again.behind if at != row.at]
+        store.reschedule_many(moves, fresh.now, actor)
     return again.planned
 
 
@@ -8928,6 +9186,18 @@ def print_plan_json(desk: Desktop, reading: Reading, draft: Draft, seed: int) ->
         "last": times[-1] if times else None,
         "duration_hours": round(lasts.total_seconds() / 3600, 2),
     }  # fmt: skip
+    if draft.until:
+        tail["until"] = to_database_time(draft.until)
+    if desk.args.again:
+        tail["repeats"] = draft.repeats
+    if desk.args.simplify:
+        tail["segments_without_simplify"] = _count_segments(planned, simple=False)
+    if desk.args.first:
+        tail["behind"] = [
+            {"campaign": name, "was": to_database_time(was), "last": to_database_time(last),
+             "too_late": late}
+            for name, was, last, late in _list_finishes(draft)
+        ]  # fmt: skip
     if draft.limits:
         tail["budgets_met"] = {name: list(map(str, met)) for name, met in draft.limits.items()}
     write("], " + json.dumps(tail)[1:] + "\n")
@@ -8957,8 +9227,9 @@ def print_plan(desk: Desktop, reading: Reading, draft: Draft, seed: int) -> None
         _print_totals(desk, reading, draft)
         if desk.config.recipient_hours.enabled:
             _print_moved(draft)
-        _print_texts(draft)
-        _print_ucs2(draft)
+        messages = [each.message for each in draft.planned]
+        _print_texts(messages, desk.args.texts)
+        _print_ucs2(messages)
         for words, rows in _find_bare_first_texts(desk, draft).items():
             shown = ", ".join(map(str, rows[:20])) + (", ..." if len(rows) > 20 else "")
             say_wrapped(f"Warning:   {words} in {plural(len(rows), 'first message')} to a number:"
@@ -8985,6 +9256,8 @@ def _print_banner(desk: Desktop, reading: Reading, draft: Draft, seed: int) -> N
         ("Hours", f"{show_minutes(hours.opens)} to {show_minutes(hours.closes)} {hours.timezone}"
                   f" (there it is {show_time(desk.local(desk.now))} now)"),
         ("Recipient", f"{there} in every zone where they may be" if theirs.enabled else "-"),
+        ("Until", f"{desk.local(draft.until):%m/%d/%Y %I:%M %p %Z}: what is not sent by then is"
+                  " cancelled" if draft.until else "-"),
         ("Dry run", "yes: nothing is stored or sent" if desk.args.dry_run else "no"),
         ("Seed", str(seed)),
         ("Not used", ", ".join(reading.unused) if reading.unused else "-"),
@@ -9008,7 +9281,10 @@ def _print_totals(desk: Desktop, reading: Reading, draft: Draft) -> None:
     say_wrapped(f"Messages:  {len(planned):,} on {plural(len(days), 'day')} ({each_day})")
     cost = desk.config.cost
     price = f", {segments * cost.price_per_segment:,.2f} {cost.currency}"
-    say(f"Segments:  {segments:,}{price if cost.price_per_segment else ''}")
+    other = _count_segments(planned, simple=not desk.args.simplify)
+    hint = f" ({other:,} with{'out' if desk.args.simplify else ''} --simplify)"
+    hint = hint if desk.args.simplify or other != segments else ""
+    say(f"Segments:  {segments:,}{price if cost.price_per_segment else ''}{hint}")
     for name, met in draft.limits.items():
         on = ", ".join(f"{day:%a %m/%d}" for day in met)
         say_wrapped(f"Budget:    {name} = {getattr(desk.config.pacing, name)} is met on {on}")
@@ -9016,6 +9292,39 @@ def _print_totals(desk: Desktop, reading: Reading, draft: Draft) -> None:
         say(f"Rejected:  {plural(len(reading.rejected), 'row')}, listed above")
     if draft.skipped:
         say_wrapped(f"Left out:  listed above: {_count_left_out(draft)}")
+    if draft.repeats:
+        say_wrapped(
+            f"WARNING: {plural(draft.repeats, 'row')} repeat a text that is scheduled or was sent"
+            " to the same number, as --again says."
+        )
+    for name, was, finish, late in _list_finishes(draft):
+        ends = f"ends {show_time(desk.local(finish))}, was {show_time(desk.local(was))}"
+        lost = f"; {plural(late, 'message')} of it will be too late and cancelled" if late else ""
+        say_wrapped(f"Behind it: {name or 'what has no campaign'} {ends}{lost}")
+
+
+def _count_segments(planned: Sequence[ScheduledMessage], simple: bool) -> int:
+    """Count the segments that the texts take with or without --simplify."""
+    count = 0
+    for each in planned:
+        text = each.message.written or each.message.message_content
+        text = simplify_text(text) if simple else text
+        same = text == each.message.message_content
+        count += each.message.segments if same else count_share("", text).segments
+    return count
+
+
+def _list_finishes(draft: Draft) -> list[tuple[str, datetime, datetime, int]]:
+    """Give each campaign behind a plan that goes first: its last time, the new one, how many are
+    too late."""
+    rows: dict[str, list[tuple[Queued, datetime]]] = {}
+    for row, at in draft.behind:
+        rows.setdefault(row.campaign_name, []).append((row, at))
+    return [
+        (name, max(row.at for row, _ in each), max(at for _, at in each),
+         sum(row.until is not None and at > row.until for row, at in each))
+        for name, each in rows.items()
+    ]  # fmt: skip
 
 
 def _count_left_out(draft: Draft) -> str:
@@ -9047,11 +9356,12 @@ def _print_moved(draft: Draft) -> None:
         )
 
 
-def _print_texts(draft: Draft) -> None:
-    messages = [each.message for each in draft.planned]
+def _print_texts(messages: Sequence[Message], every: bool = False) -> None:
     shown = [("First text", messages[0])]
     shown.append(("Longest text", max(messages, key=lambda m: len(m.message_content))))
     shown += [("First UCS-2 text", m) for m in messages if m.encoding is Encoding.UCS2][:1]
+    if every:
+        shown = [("Text", message) for message in messages]
     seen: set[int] = set()
     for label, message in shown:
         if message.row in seen:
@@ -9061,11 +9371,15 @@ def _print_texts(draft: Draft) -> None:
             f"{label} (row {message.row}, {fit(message.customer_name, 30).strip()},"
             f" {plural(message.segments, 'segment')}):"
         )
-        for bubble in split_bubbles(message.message_content):
-            first, *rest = bubble.split("\n")
-            say(f"  > {first}")
-            for line in rest:
-                say(f"    {line}")
+        _print_bubbles(message.message_content)
+
+
+def _print_bubbles(text: str) -> None:
+    for bubble in split_bubbles(text):
+        first, *rest = bubble.split("\n")
+        say(f"  > {first}")
+        for line in rest:
+            say(f"    {line}")
 
 
 def _find_bare_first_texts(desk: Desktop, draft: Draft) -> dict[str, list[int]]:
@@ -9084,13 +9398,13 @@ def _find_bare_first_texts(desk: Desktop, draft: Draft) -> dict[str, list[int]]:
     return found
 
 
-def _print_ucs2(draft: Draft) -> None:
+def _print_ucs2(messages: Sequence[Message]) -> None:
     """Name each text that needs UCS-2 with the characters that force it, rows alike together."""
     rows: dict[str, list[int]] = {}
-    for each in draft.planned:
-        if each.message.encoding is Encoding.UCS2:
-            bubbles = "".join(split_bubbles(each.message.message_content))
-            rows.setdefault("".join(find_ucs2_characters(bubbles)), []).append(each.message.row)
+    for message in messages:
+        if message.encoding is Encoding.UCS2:
+            bubbles = "".join(split_bubbles(message.message_content))
+            rows.setdefault("".join(find_ucs2_characters(bubbles)), []).append(message.row)
     if not rows:
         return
     count = sum(map(len, rows.values()))
@@ -9118,18 +9432,222 @@ def _print_storing_command(desk: Desktop, seed: int, start: datetime) -> None:
         if getattr(args, name):
             words += [f"--{name}", getattr(args, name)]
     words += ["schedule", args.file]
-    for name in ("start", "campaign", "template", "limit"):
+    for name in ("start", "until", "campaign", "template", "limit"):
         if getattr(args, name) is not None and (name != "start" or keeps_start):
             words += [f"--{name}", str(getattr(args, name))]
     for pair in args.map:
         words += ["--map", pair]
-    words += [f"--{name.replace('_', '-')}" for name in ("long", "skip_invalid")
-              if getattr(args, name)]  # fmt: skip
+    options = ("long", "skip_invalid", "first", "again", "simplify")
+    words += [f"--{name.replace('_', '-')}" for name in options if getattr(args, name)]
     words += ["--seed", str(seed)]
     say("To schedule exactly this:" if keeps_start else "To schedule this:")
     say("  " + shlex.join(words))
     if not keeps_start:
         say("The same gaps then count from the moment of YES.")
+
+
+# --- a text tried, texts replaced, one text edited
+
+
+def _try_row(desk: Desktop, reading: Reading) -> int:
+    """Send one row of a file to the operator's own phone; no campaign is stored."""
+    args = desk.args
+    found = [message for message in reading.messages if args.row in (None, message.row)]
+    if not found:
+        _tell_problems(each for each in reading.problems if args.row in (None, each.row))
+        which = f"row {args.row}" if args.row else "any row"
+        raise CampaignError(f"{args.file}: can't send {which}: mend it, or name another --row")
+    _print_texts(found[:1])
+    _print_ucs2(found[:1])
+    if args.dry_run:
+        return 0
+    return _send_now(desk, args.try_number, found[0].message_content, campaign=TEST_CAMPAIGN)
+
+
+class Exchange(NamedTuple):
+    """What --replace does with the rows of a file and of its campaigns."""
+
+    changes: list[tuple[StoredRow, Message]]
+    left: list[Skipped]
+    unchanged: int
+    unnamed: int  # rows still scheduled whose number is not in the file so often
+
+
+def _replace_texts(desk: Desktop, reading: Reading) -> int:
+    """Give rows that are scheduled and not begun the texts of a file; their times stay."""
+    args = desk.args
+    database = desk.read() if args.dry_run else desk.change()
+    asked = Desk(database)
+    exchange = _exchange_texts(database, reading)
+    changes = exchange.changes
+    if args.json:
+        _print_exchange_json(reading, exchange)
+    else:
+        _print_exchange(desk, exchange)
+    tell = complain if args.json else say
+    if args.dry_run or not changes:
+        tell("Nothing was changed." if args.dry_run else "Nothing to replace.")
+        return 0
+    question = f"Replace {plural(len(changes), 'text')}."
+    if not ask_yes(question, args.yes, args.file == "-"):
+        return 1
+    with database.transaction():
+        texts = [(row.id, message.message_content) for row, message in changes]
+        done = frozenset(asked.set_texts(texts, desk.now, find_actor()))
+    tell(f"Replaced {plural(len(done), 'text')}.")
+    late = [row.id for row, _ in changes if row.id not in done]
+    for row_id in late:
+        complain(f"Message {row_id} was begun or ended meanwhile: it keeps its text.")
+    return 1 if late else 0
+
+
+def _exchange_texts(database: Database, reading: Reading) -> Exchange:
+    """Pair the rows of a file with those of its campaigns, by number and in their order."""
+    asked, store = Desk(database), Store(database)
+    names = list(dict.fromkeys(message.campaign_name for message in reading.messages))
+    if not (running := asked.running()).intersection(names):
+        now = ", ".join(sorted(map(printable, running))) or "none"
+        raise CampaignError(
+            f'nothing of campaign "{printable(", ".join(names))}" is still scheduled: say whose'
+            f" texts these are with --campaign NAME; the campaigns that run are {now}"
+        )
+    changes: list[tuple[StoredRow, Message]] = []
+    left = list(reading.skipped)
+    stored: dict[tuple[str, str], list[StoredRow]] = {}
+    for name in names:
+        for row in asked.rows(RowFilter(campaign=name)):
+            if row.status is not RowStatus.CANCELLED:
+                stored.setdefault((name, row.phone_number), []).append(row)
+    changed = []
+    for message in reading.messages:
+        rows = stored.get((message.campaign_name, message.phone_number), [])
+        same = [row for row in rows if row.message_content == message.message_content]
+        if same:
+            rows.remove(same[0])
+        else:
+            changed.append(message)
+    for message in changed:
+        rows = stored.get((message.campaign_name, message.phone_number), [])
+        reason = "not in the campaign: schedule it in a file and --campaign of its own"
+        if rows:
+            row = rows.pop(0)
+            if row.status is RowStatus.SCHEDULED and not store.is_begun(row.id):
+                changes.append((row, message))
+                continue
+            state = "begun" if row.status is RowStatus.SCHEDULED else row.status.value
+            reason = f"already {state}: it keeps its text"
+        left.append(Skipped(message.row, message.phone_number, reason))
+    unnamed = sum(row.status is RowStatus.SCHEDULED for rows in stored.values() for row in rows)
+    return Exchange(changes, sorted(left), len(reading.messages) - len(changed), unnamed)
+
+
+def _print_exchange(desk: Desktop, exchange: Exchange) -> None:
+    changes = exchange.changes
+    counts = [0, 0]
+    for place, (row, message) in enumerate(changes, 1):
+        was = count_share("", row.message_content).segments
+        counts = [counts[0] + was, counts[1] + message.segments]
+        held = " | held" if row.held_because else ""
+        say(
+            f"[{place}/{len(changes)}] {fit(row.customer_name, 18)} | {message.phone_number}"
+            f" | {show_time(desk.local(row.scheduled_for))} | {was} -> "
+            f"{plural(message.segments, 'segment')}{held}"
+        )
+    for skipped in exchange.left:
+        say_wrapped(f"[LEFT OUT] row {skipped.row} {skipped.phone_number}: {skipped.reason}")
+    if changes:
+        say("-" * 79)
+        say(f"New texts: {len(changes):,}, their times stay")
+        say(f"Segments:  {counts[0]:,} -> {counts[1]:,}")
+    if exchange.unchanged:
+        say(f"Same text: {plural(exchange.unchanged, 'row')}")
+    if exchange.unnamed:
+        say_wrapped(f"Not named: {plural(exchange.unnamed, 'message')} still scheduled that the"
+                    " file has no row for: they keep their texts")  # fmt: skip
+    if changes:
+        messages = [message for _, message in changes]
+        say(f"First text was (row {messages[0].row}):")
+        _print_bubbles(changes[0][0].message_content)
+        _print_texts(messages, desk.args.texts)
+        _print_ucs2(messages)
+
+
+def _print_exchange_json(reading: Reading, exchange: Exchange) -> None:
+    replaced = [
+        {
+            "id": row.id, "row": message.row, "phone_number": message.phone_number,
+            "scheduled_for": to_database_time(row.scheduled_for),
+            "segments_before": count_share("", row.message_content).segments,
+            "segments": message.segments,
+        }
+        for row, message in exchange.changes
+    ]  # fmt: skip
+    names = dict.fromkeys(message.campaign_name for message in reading.messages)
+    print(
+        json.dumps(
+            {
+                "campaign": ", ".join(names),
+                "replaced": replaced,
+                "skipped": [each._asdict() for each in exchange.left],
+                "unchanged": exchange.unchanged,
+                "not_named": exchange.unnamed,
+            }
+        )
+    )
+
+
+def cmd_edit(desk: Desktop) -> int:
+    """Give one message that is not begun another text."""
+    text = _check_text(desk.args.text)
+    database = desk.change()
+    asked = Desk(database)
+    found = _find_named(asked, desk.args.id)
+    rows = [row for row in found if row.status is RowStatus.SCHEDULED] or found
+    if len(rows) > 1:
+        for row in rows:
+            say(_row_line(desk, row))
+        raise UsageError(f"{plural(len(rows), 'message')} go to {desk.args.id}: name one by its ID")
+    (row,) = rows
+    share = count_share(row.phone_number, text)
+    _check_length(database, share, desk)
+    with database.transaction():
+        done = asked.set_texts([(row.id, text)], desk.now, find_actor())
+    if not done:
+        state = "being sent" if row.status is RowStatus.SCHEDULED else row.status.value
+        raise StoreError(f"message {row.id} is {state}: its text can't be changed any more")
+    was = count_share("", row.message_content).segments
+    say(
+        f"Message {row.id} to {row.phone_number}, {was} -> {plural(share.segments, 'segment')}."
+        "\nWas:"
+    )
+    _print_bubbles(row.message_content)
+    say("Now:")
+    _print_bubbles(text)
+    if row.held_because:
+        say(f"It is held still: {row.held_because}")
+    return 0
+
+
+def _check_text(said: str) -> str:
+    """Give a text that the operator typed as it is stored; UsageError where it can't be sent."""
+    text = unify_line_breaks(said).strip()
+    if wrong := find_text_problem(text) or find_mark_problem(text):
+        raise UsageError(f"the text: {wrong}")
+    longest = max(len(segment_text(bubble).units) for bubble in split_bubbles(text))
+    if longest > MAX_SEGMENTS:
+        raise UsageError(
+            f"the text: a bubble needs {longest} segments, {MAX_SEGMENTS} is the most:"
+            f" put a {BUBBLE_MARK} into it"
+        )
+    return text
+
+
+def _check_length(database: Database, share: Share, desk: Desktop) -> str:
+    """Say which budget leaves a text no room now; UsageError where it never has room."""
+    try:
+        return explain_limit(find_limit(database, share, desk.now, desk.config), desk.config)
+    except ValueError as error:
+        raise UsageError(f"the text: {error}") from error
 
 
 # --- which rows a command means
@@ -9265,6 +9783,9 @@ def cmd_reschedule(desk: Desktop) -> int:
         raise UsageError("that lies in the past: name a later time")
     if (last + shift).year > 2099:
         raise UsageError("that lies beyond the year 2099: name a nearer time")
+    rows = _refuse_late(rows, lambda row: row.scheduled_for + shift, refused)
+    if not rows:
+        return _report_done("Nothing was moved.", refused)
     if not _confirm_many(desk, rows, "Move"):
         return 1
     with database.transaction():
@@ -9278,6 +9799,20 @@ def cmd_reschedule(desk: Desktop) -> int:
     if shut := find_shut_gate(min(rows, key=lambda row: row.scheduled_for), at, desk.config):
         done += f"\nThat is {shut.partition(' until ')[0]}: it will go at the next opening."
     return _report_done(done, refused)
+
+
+def _refuse_late(
+    rows: Iterable[StoredRow], moved_to: Callable[[StoredRow], datetime], refused: list[str]
+) -> list[StoredRow]:
+    """Give the rows that may still go at their new times; say of the others that they may not."""
+    kept = []
+    for row in rows:
+        if row.until is None or moved_to(row) <= row.until:
+            kept.append(row)
+        else:
+            end = to_database_time(row.until)[:16]
+            refused.append(f"Message {row.id} is too late then: it may be sent until {end} UTC")
+    return kept
 
 
 def _parse_shift(desk: Desktop, first: datetime) -> timedelta:
@@ -9299,6 +9834,7 @@ def cmd_retry(desk: Desktop) -> int:
     database = desk.change()
     asked, args = Desk(database), desk.args
     rows, refused = _find_rows(desk, asked, "failed")
+    rows = _refuse_late(rows, lambda row: desk.now, refused)
     if rows and not _confirm_many(desk, rows, "Retry"):
         return 1
     done = asked.retry([row.id for row in rows], args.even_if_it_may_repeat, desk.now, find_actor())
@@ -9317,6 +9853,7 @@ def cmd_release(desk: Desktop) -> int:
     database = desk.change()
     asked = Desk(database)
     rows, refused = _find_rows(desk, asked, "held")
+    rows = _refuse_late(rows, lambda row: max(row.scheduled_for, desk.now), refused)
     if rows and not _confirm_many(desk, rows, "Release"):
         return 1
     with database.transaction():
@@ -9411,28 +9948,25 @@ def cmd_resume(desk: Desktop) -> int:
 
 def cmd_send(desk: Desktop) -> int:
     """Send one message now, through the daemon."""
-    args = desk.args
+    return _send_now(desk, desk.args.number, _check_text(desk.args.text))
+
+
+def _send_now(desk: Desktop, said: str, text: str, campaign: str = "") -> int:
+    anyway = desk.args.anyway
     try:
-        number = parse_phone_number(args.number)
+        number = parse_phone_number(said)
     except ValueError as error:
-        raise UsageError(f'"{args.number}": {error}') from error
-    text = unify_line_breaks(args.text).strip()
-    if wrong := find_text_problem(text) or find_mark_problem(text):
-        raise UsageError(f"the text: {wrong}")
-    if shut := explain_shut(number, "", args.anyway, desk.now, desk.config):
-        helps = not args.anyway and not explain_shut(number, "", True, desk.now, desk.config)
+        raise UsageError(f'"{said}": {error}') from error
+    if shut := explain_shut(number, "", anyway, desk.now, desk.config):
+        helps = not anyway and not explain_shut(number, "", True, desk.now, desk.config)
         raise StoreError(f"it is {shut}: wait{', or add --anyway' if helps else ''}")
     database = desk.write()
     _refuse_retired(Desk(database))
-    try:
-        limit = find_limit(database, count_share(number, text), desk.now, desk.config)
-    except ValueError as error:
-        raise UsageError(f"the text: {error}") from error
-    if met := explain_limit(limit, desk.config):
+    if met := _check_length(database, count_share(number, text), desk):
         raise StoreError(f"{met}: send it then, or raise that setting")
     if stopped_at := Store(database).opted_out_at(number):
         raise StoreError(f"{number} said stop on {stopped_at[:10]}: nothing is sent")
-    row_id = Store(database).add_row(number, text, args.anyway, desk.now, find_actor())
+    row_id = Store(database).add_row(number, text, anyway, desk.now, find_actor(), campaign)
     if not desk.is_served():
         say(f"Message {row_id} waits: smsbox is not running. sudo systemctl start smsbox")
         return 0
@@ -9491,7 +10025,9 @@ def _row_values(row: StoredRow) -> dict[str, Any]:
     """Give a row with the database's names and forms."""
     values = {each.name: getattr(row, each.name) for each in fields(row)}
     values["scheduled_for"] = to_database_time(row.scheduled_for)
-    values["sent_at"] = to_database_time(row.sent_at) if row.sent_at else None
+    for name in ("sent_at", "until"):
+        at = getattr(row, name)
+        values[name] = to_database_time(at) if at else None
     values["status"] = row.status.value
     values["error_message"] = row.error_message or None
     values["held_because"] = row.held_because or None
@@ -9660,6 +10196,9 @@ def _find_gates(desk: Desktop, database: Database, row: StoredRow) -> Iterator[t
     wait_s = (row.scheduled_for - desk.now).total_seconds()
     due = f"due {show_time(desk.local(row.scheduled_for))}, in {show_wait(wait_s)}"
     yield "time", due if wait_s > 0 else ""
+    if row.until:
+        late = f"too late: it ended {show_time(desk.local(row.until))}"
+        yield "until", late if desk.now > row.until else ""
     yield "hours", find_shut_gate(row, desk.now, desk.config)
     yield "budget", "" if done else _explain_budget(desk, database, row)
     yield "service", "" if running else "smsbox is not running: sudo systemctl start smsbox"
@@ -10519,8 +11058,7 @@ def cmd_demo(desk: Desktop) -> int:
     with tempfile.TemporaryDirectory(prefix="smsbox-demo-") as folder:
         path = Path(folder) / "smsbox.db"
         play = Desktop(
-            argparse.Namespace(dry_run=False, limit=None, long=False, start=None),
-            config, path, clock.now(),
+            build_parser().parse_args(["schedule", "demo.csv"]), config, path, clock.now(),
         )  # fmt: skip
         draft = make_draft(play, reading, None, desk.args.seed, _look_at_queue(play, reading))
         print_plan(play, reading, draft, desk.args.seed)
@@ -10686,7 +11224,15 @@ def _add_schedule(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
     add("file", metavar="FILE.csv", help="the campaign; -: from stdin")
     add("--dry-run", action="store_true", help="show the plan, store nothing")
-    add("--start", metavar='"YYYY-MM-DD HH:MM"', help="in the sender's zone (default: now)")
+    when = command.add_mutually_exclusive_group().add_argument
+    when("--start", metavar='"YYYY-MM-DD HH:MM"', help="in the sender's zone (default: now)")
+    when("--first", action="store_true", help="before everything still scheduled")
+    when("--replace", action="store_true", help="new texts for what is scheduled and not begun")
+    when("--try", dest="try_number", metavar="NUMBER", help="send one row to your own phone only")
+    add("--row", type=_whole_number, metavar="N", help="--try: this row of the file (else: first)")
+    add("--anyway", action="store_true", help="--try: outside the business hours too")
+    add("--until", metavar='"YYYY-MM-DD HH:MM"', help="cancel what is not sent by then")
+    add("--again", action="store_true", help="repeat texts that are scheduled or were sent")
     add("--campaign", metavar="NAME", help="pick the rows of that campaign_name, or name it")
     add("--limit", type=_whole_number, metavar="N", help="only the first N messages")
     add("--seed", type=int, metavar="N", help="the same seed gives the same plan")
@@ -10698,6 +11244,10 @@ def _add_schedule(command: argparse.ArgumentParser) -> None:
     add("--template", metavar="FILE", help="the text, with {column} fields")
     add("--map", action="append", default=[], type=_column_pair, metavar="FIELD=COLUMN",
         help="say which column a field is")  # fmt: skip
+    add("--texts", action="store_true", help="show every text")
+    add(
+        "--simplify", action="store_true", help="write quotes, dashes, dots that need UCS-2 plainly"
+    )
     add("--json", action="store_true", help="print the plan for a script")
 
 
@@ -10734,6 +11284,9 @@ def _add_changes(add: Callable[..., argparse.ArgumentParser]) -> None:
     retry = add("retry", cmd_retry, "try failed messages again")
     retry.add_argument(RETRY_ANYWAY, action="store_true", help="also those that may have been sent")
     release = add("release", cmd_release, "let held messages go")
+    edit = add("edit", cmd_edit, "give one message that is not begun another text")
+    edit.add_argument("id", metavar="ID", help="ID or phone number")
+    edit.add_argument("--text", required=True, metavar="TEXT", help="the new text, with its marks")
     for command in (cancel, reschedule, retry, release):
         command.add_argument("ids", nargs="*", metavar="ID", help="IDs or phone numbers")
         command.add_argument("--campaign", metavar="NAME")

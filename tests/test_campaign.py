@@ -915,14 +915,37 @@ def test_row_after_a_bad_one_with_the_same_number_is_no_duplicate() -> None:
     assert rows_of(reading) == [3]
 
 
-def test_known_texts_are_left_out_with_the_reason() -> None:
+def test_texts_known_in_any_campaign_are_left_out_with_the_reason() -> None:
     messages = read(HEADER + "2135551234,Ana,Hi\n2135551235,Ben,Hi\n2135551234,Ana,Ho\n").messages
-    known = frozenset([("stem", "+12135551234", "Hi"), ("other", "+12135551235", "Hi")])
+    known = [("stem", "+12135551234", "Hi"), ("other", "+12135551235", "Hi")]
     kept, skipped = smsbox.leave_out_known(messages, known)
-    assert [message.row for message in kept] == [3, 4]
-    [left_out] = skipped
-    assert (left_out.row, left_out.phone_number) == (2, "+12135551234")
-    assert "stem" in left_out.reason
+    assert [message.row for message in kept] == [4]
+    assert [each.row for each in skipped] == [2, 3]
+    assert [each.reason.split()[-1] for each in skipped] == ["stem", "other"]
+
+
+def test_a_text_is_changed_where_its_campaign_has_one_that_the_file_lacks() -> None:
+    messages = read(HEADER + "2135551234,Ana,Hi\n2135551234,Ana,Ho\n2135551235,Ben,Hi\n").messages
+
+    def changed(*known: tuple[str, str, str]) -> list[int]:
+        return [each.row for each in smsbox.find_changed(messages, messages, known)]
+
+    assert changed(("stem", "+12135551234", "Hi")) == []  # a second text to her is new, no change
+    assert changed(("stem", "+12135551234", "Hey")) == [2, 3]
+    assert changed(("other", "+12135551234", "Hey")) == []
+    assert changed(("stem", "+12135551235", "")) == []  # forgotten
+
+
+@pytest.mark.parametrize(("running", "shared", "found"), [(True, 2, "old"), (True, 1, ""),
+                                                          (False, 2, "")])  # fmt: skip
+def test_only_more_than_half_of_the_recipients_of_a_running_campaign_are_an_overlap(
+    running: bool, shared: int, found: str
+) -> None:
+    messages = read(HEADER + "2135551234,Ana,Hi\n2135551235,Ben,Hi\n").messages
+    known = [("old", each.phone_number, "Hey") for each in messages[:shared]]
+    names = frozenset(["old"] if running else [])
+    assert smsbox.find_overlap(messages, known, names)[0] == found
+    assert smsbox.find_overlap(messages, [("stem", *each[1:]) for each in known], names)[0] == ""
 
 
 def test_all_problems_of_a_row_are_told_at_once() -> None:

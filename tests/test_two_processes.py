@@ -161,11 +161,12 @@ class Shared:
     def do(self, person: Person, command: str, umask: int) -> None:
         """Run one of the commands; before there is a database some of them have nothing to do."""
         words = {
-            "schedule": ["schedule", str(self._write_campaign(person)), "--yes"],
+            "schedule": ["schedule", str(self._write_campaign(person)), "--yes", "--again",
+                         "--campaign", str(self._count)],
             "cancel": ["cancel", "--all", "--yes"],
             "list": ["list"],
             "status": ["status"],
-        }[command]
+        }[command]  # fmt: skip
         allowed = {"schedule": (0,), "cancel": (0, 1, 75), "list": (0,), "status": (2,)}[command]
         finish(self.begin(person, *words, umask=umask), *allowed)
 
