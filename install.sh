@@ -129,8 +129,10 @@ check_python() {
     "$python" -I -c "import sys; sys.exit(sys.version_info < (3, 10))" ||
         die "smsbox needs Python 3.10 or newer and this is $("$python" --version); upgrade to" \
             "Raspberry Pi OS 12 (bookworm) or newer."
-    "$python" -I -c "import sys; compile(open(sys.argv[1], 'rb').read(), 'smsbox.py', 'exec')" \
-        "$here/smsbox.py" 2>/dev/null || die "$here/smsbox.py is damaged; fetch smsbox again."
+    # Compiled once, since it is asked several things before it is laid down.
+    "$python" -I -c "import py_compile, sys; py_compile.compile(*sys.argv[1:], doraise=True)" \
+        "$here/smsbox.py" "$new_program" 2>/dev/null ||
+        die "$here/smsbox.py is damaged; fetch smsbox again."
 }
 
 # A foreign program of the same name is reported or left alone, never overwritten.
@@ -153,7 +155,7 @@ check_config() {
         return
     fi
     status=0
-    answer=$("$python" -I "$here/smsbox.py" --config "$config" check --config 2>&1) || status=$?
+    answer=$("$python" -I "$new_program" --config "$config" check --config 2>&1) || status=$?
     if [ "$status" -eq 78 ]; then
         die "the settings do not suit this version, so nothing was installed. ${answer#smsbox: }"
     fi
@@ -281,7 +283,6 @@ get_modules() {
 
 # The environment of an earlier run; one of another Python (a new release) is made anew.
 find_environment() {
-    python="$system_python"
     if is_staging || [ ! -d "$venv" ]; then
         return
     fi
@@ -372,21 +373,16 @@ print_drop_in() {
 print_directives() {
     # A unit that names a missing group does not start (216/GROUP).
     ! is_group gpio || say "SupplementaryGroups=gpio"
-    for folder in "$(read_setting service backup_dir)" "$(dirname "$(find_database)")"; do
-        case "$folder" in
-            "" | "$state_path" | "$state_path"/*) ;;
-            # The minus sign: a stick that is not plugged in does not stop the service.
-            /*) say "ReadWritePaths=\"-$(say "$folder" | sed 's/%/%%/g; s/["\\]/\\&/g')\"" ;;
-        esac
-    done
+    # The minus sign: a stick that is not plugged in does not stop the service.
+    list_folders_elsewhere | sed 's/%/%%/g; s/["\\]/\\&/g; s/.*/ReadWritePaths="-&"/'
     # The unit's own time is enough for the default of 120 s, and half as long of listening on.
     read_setting modem send_timeout_seconds |
         awk '$1 > 120 { printf "TimeoutStopSec=%d\n", $1 * 1.5 + 61 }'
 }
 
-# print_completion FOLDER: a bad config does not stop it.
+# print_completion PROGRAM: a bad config does not stop it.
 print_completion() {
-    "$python" -I "$1/smsbox.py" --config /dev/null completion 2>/dev/null || true
+    "$python" -I "$1" --config /dev/null completion 2>/dev/null || true
 }
 
 # --- settings --------------------------------------------------------------------------------
@@ -406,6 +402,16 @@ find_database() {
     say "${named:-$state_path/smsbox.db}"
 }
 
+# Where the settings let it write, beside its own folder.
+list_folders_elsewhere() {
+    for folder in "$(read_setting service backup_dir)" "$(dirname "$(find_database)")"; do
+        case "$folder" in
+            "" | "$state_path" | "$state_path"/*) ;;
+            /*) say "$folder" ;;
+        esac
+    done
+}
+
 # "[section] key" of each setting, also of those behind a comment sign.
 list_settings() {
     awk '
@@ -418,7 +424,7 @@ list_settings() {
 # New: not in the settings, and not yet known to the version before. Asked before that is replaced.
 find_new_settings() {
     new_settings=""
-    if [ -r "$config" ]; then
+    if [ -r "$config" ] && [ -e "$library/smsbox.py" ]; then
         cat "$config" "$example" 2>/dev/null | list_settings >"$work/known"
         new_settings=$(list_settings <"$here/config.example.toml" | grep -vxF -f "$work/known") ||
             true
@@ -433,7 +439,7 @@ install_files() {
     compile_program
     lay 0644 "$example" "$here/config.example.toml"
     lay_text 0755 "$launcher" print_launcher
-    lay_text 0644 "$completion" print_completion "$here"
+    lay_text 0644 "$completion" print_completion "$new_program"
     lay_text 0644 "$udev_rule" print_udev_rule
     lay 0644 "$unit" "$here/smsbox.service"
     if ! is_staging; then
@@ -587,8 +593,8 @@ put_back_file() {
 put_back_old_version() {
     with_kept_files put_back_file
     compile_program || true
-    lay_text 0644 "$completion" print_completion "$library"
-    sync
+    lay_text 0644 "$completion" print_completion "$library/smsbox.py"
+    sync || true
     systemctl daemon-reload
 }
 
@@ -641,11 +647,13 @@ except (OSError, sqlite3.Error) as error:
 copy_database() {
     database=$(find_database)
     [ -d "$state" ] || return 0
-    say "Copying the database to $copy."
-    if [ "$dry_run" = no ]; then
-        handle_database copy "$database" "$copy" ||
-            die "the database can't be copied, so nothing was installed; make room or mend it."
+    if [ "$dry_run" = yes ]; then
+        say "would copy: $database to $copy"
+        return
     fi
+    say "Copying the database to $copy."
+    handle_database copy "$database" "$copy" ||
+        die "the database can't be copied, so nothing was installed; make room or mend it."
 }
 
 # The copy is put back only as long as nothing gets lost with it: a text that went out since would
@@ -831,6 +839,7 @@ purge_all() {
     say "$state, and the user smsbox. Who said stop is forgotten, too; to keep that list:"
     say "  sudo smsbox optout export stopped.csv"
     ask_for_yes
+    elsewhere=$(list_folders_elsewhere)
     run rm -rf "$unit.d"
     remove_program
     run rm -rf "$(dirname "$config")" "$state"
@@ -839,7 +848,8 @@ purge_all() {
         # userdel leaves a group that has other members.
         ! is_group smsbox || run groupdel smsbox
     fi
-    say "smsbox is gone, and its data with it. Packages, and copies that lie elsewhere, stay."
+    say "smsbox is gone, and its data with it.${elsewhere:+ What it wrote elsewhere is kept:}"
+    [ -z "$elsewhere" ] || say "$elsewhere"
 }
 
 ask_for_yes() {
@@ -908,6 +918,7 @@ find_paths() {
 main() {
     parse_arguments "$@"
     find_paths
+    python="$system_python"
     stopped="no" # the service, by us
     changed="no" # what the service runs by
     upgrade="no" # there is a version to go back to
@@ -917,6 +928,7 @@ main() {
     umask 022
     check_root
     work=$(mktemp -d)
+    new_program="$work/smsbox.pyc"
     trap clean_up EXIT
     trap 'exit 129' HUP
     trap 'exit 130' INT
