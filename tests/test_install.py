@@ -163,6 +163,26 @@ def test_lines_of_installer_and_unit_keep_to_a_hundred_columns() -> None:
         assert [line for line in file.read_text().splitlines() if len(line) > 100] == []
 
 
+def test_functions_of_the_installer_are_short() -> None:
+    bodies = re.findall(r"(?ms)^(\w+)\(\) \{\n(.*?)^\}", INSTALLER.read_text())
+    longest = {name: len(body.splitlines()) for name, body in bodies}
+    del longest["handle_database"]  # it holds a Python script
+    assert max(longest.values()) <= 40, max(longest, key=lambda name: longest[name])
+
+
+def test_pinned_versions_are_those_that_the_program_asks_for() -> None:
+    pinned = dict(re.findall(r"\b(\w+)==([0-9][0-9.a-z]*)", INSTALLER.read_text()))
+    asked = dict(
+        re.findall(r'^# +"(\w+)>=([0-9.]+)', (TOP / "smsbox.py").read_text(), re.MULTILINE)
+    )
+    assert set(pinned) == set(asked)
+    for name, version in pinned.items():
+        least, given = (
+            [int(part) for part in re.findall(r"\d+", text)] for text in (asked[name], version)
+        )
+        assert given >= least, name
+
+
 def test_help_names_every_option(box: Box) -> None:
     status, said = box.run("--help", staging=False)
     assert status == 0
@@ -367,7 +387,7 @@ case "$1 $*" in
         for unit in "$@"; do :; done
         [ -e "{active}/$unit" ] && echo active || {{ echo inactive; exit 3; }}
         ;;
-    show*) echo 0 ;;
+    show*) cat "{active}/restarts" 2>/dev/null || echo 0 ;;
 esac
 """
 
@@ -567,6 +587,36 @@ def test_version_that_does_not_come_up_is_taken_back_with_the_database(running: 
     assert ask(running.database, "SELECT name FROM sqlite_schema WHERE name = 'ruin'") == []
 
 
+def test_version_that_dies_soon_after_it_was_ready_is_taken_back_too(running: Machine) -> None:
+    running.lay_newer()
+    (running.active / "restarts").write_text("1\n")
+    status, said = running.enter()
+    assert status == 1
+    assert "version 1.0.0 runs again" in said
+    assert running.version() == "1.0.0"
+
+
+def test_database_that_can_not_be_copied_stops_the_upgrade(running: Machine) -> None:
+    running.lay_newer()
+    running.database.write_text("no database")
+    status, said = running.enter()
+    assert status == 1
+    assert "the database can't be copied, so nothing was installed" in said
+    assert "Traceback" not in said
+    assert running.version() == "1.0.0"
+    assert running.is_active()
+
+
+def test_version_that_made_a_database_of_its_own_leaves_none_behind(running: Machine) -> None:
+    for name in running.database.parent.iterdir():
+        name.unlink()
+    running.lay_newer(WRITES.format("CREATE TABLE ruin (x)"))
+    status, said = running.enter()
+    assert status == 1
+    assert "version 1.0.0 runs again" in said
+    assert list(running.database.parent.iterdir()) == []
+
+
 def test_version_that_received_something_before_it_failed_stays_stopped(running: Machine) -> None:
     received = (
         "INSERT INTO opt_outs (phone_number, words, tier)"
@@ -654,6 +704,25 @@ def test_purge_asks_on_a_terminal_and_takes_only_yes(box: Box) -> None:
     status, said = box.run("--purge", staging=True, terminal="YES\n")
     assert status == 0, said
     assert box.files() == {}
+
+
+def test_purge_keeps_and_names_what_lies_elsewhere(running: Machine) -> None:
+    (running.stage / CONFIG).write_text('[service]\nbackup_dir = "/mnt/stick"\n')
+    status, said = running.enter("--purge", "--yes")
+    assert status == 0, said
+    assert said.endswith("What it wrote elsewhere is kept:\n/mnt/stick\n")
+
+
+def test_uninstalled_and_installed_again_it_has_its_data(running: Machine) -> None:
+    ask(running.database, "INSERT INTO state VALUES ('kept', 'yes')")
+    status, said = running.enter("--uninstall")
+    assert status == 0, said
+    assert not running.is_active()
+    assert "systemctl disable -q smsbox.service" in running.systemctl_calls()
+    assert not (running.stage / PROGRAM).parent.exists()
+    running.install_here()
+    assert running.is_active()
+    assert ask(running.database, "SELECT value FROM state WHERE key = 'kept'") == [("yes",)]
 
 
 def test_drop_in_tells_the_unit_of_groups_folders_and_a_longer_time_out(running: Machine) -> None:
@@ -835,6 +904,23 @@ def test_what_apt_can_not_give_comes_pinned_into_an_environment_of_its_own(
     machine.environment["PIP_FIND_LINKS"] = "/nowhere"
     assert "nothing has changed" in machine.install_here()
     assert (machine.stage / LAUNCHER).read_text().startswith(f"#!{python} -I\n")
+
+
+def test_without_lamps_configured_no_environment_is_made_for_them(machine: Machine) -> None:
+    machine.module("lgpio").unlink()
+    machine.install_here()
+    assert not (machine.stage / "usr/local/lib/smsbox/venv").exists()
+
+
+@pytest.mark.long
+def test_lamps_that_can_not_be_had_do_not_stop_the_rest(machine: Machine) -> None:
+    machine.module("lgpio").unlink()
+    machine.environment["PIP_NO_INDEX"] = "1"
+    (machine.stage / CONFIG).parent.mkdir()
+    (machine.stage / CONFIG).write_text("[lamps]\nready = 17\n")
+    assert "the lamps stay dark" in machine.install_here()
+    assert machine.is_active()
+    assert (machine.stage / LAUNCHER).read_text().startswith("#!/usr/bin/python3 -I\n")
 
 
 @pytest.mark.long
