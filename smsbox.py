@@ -2641,6 +2641,7 @@ _GROUPS = {  # the words that the capitals in the phrases stand for
     "SMS": r"(te?xt|message|msg|sms|email|communication|mensaje|publicidad|promo|pub)\w*",
     "ESCRIBIR": r"(escrib|mand|envi|molest|contact|text|acos|jod|llam)\w*",
     "ECRIRE": r"(ecri|envo[iy]|contact|harcel|texto|importun|derang|spam|sollicit|relanc)\w*",
+    "QUIT": r"(opt ?out|cancel|end|unsubscribe|quit|stop|salir|cancelar|arreter)",
     "LATER": r"(before|until|till?|after|at|on|when|while|during|in|today|tonight|yet|now|tomorrow"
     r"|the|a|my|your|about|if|antes|hasta|despues|ahora|hoy|a las?|el|la|los|las|un|una)\b",
 }
@@ -2661,6 +2662,8 @@ _NOT_MEANT = _phrases(r"""
 n(e )?(me |nous )?(arret|desabon|desinscri|supprim|retir|stopp)\w+ pas( de \w+)?
 NOT (want to )?(unsubscribe|opt ?out|remove me|take me off|cancel|delete)
 (the|a|an|bus|pit|one|next|last|first|non|full|rest|truck|each|which|any|un|prochain) stop
+((reply|te?xt|send|responda|envie|repondez)( with)? )?(stop|baja|arret) (to|2|para|pour) QUIT
+you (have been|are now|were|have) (successfully )?(unsubscribed|opted out|removed)
 stop (by|in|at|over|on|off|for|and|sign|light|watch|near|here|there|ou|chez|raining)
 (i|we) (have|got|gave|called|texted|dialed|wrote|put|entered|typed)( YOU)? (the|a|my) wrong NUMBER
 """)
@@ -6246,6 +6249,9 @@ def _pin_library(setting: str) -> Iterator[None]:
     """Whatever a pin library raises becomes a StoreError."""
     try:
         yield
+    except ModuleNotFoundError as error:
+        mend = "run install.sh again, which brings it"
+        raise StoreError(f"{setting}: {error.name} is not installed: {mend}") from error
     except Exception as error:
         raise StoreError(
             f"{setting}: the pin can't be used ({printable(str(error))}): is it a BCM number, free,"
@@ -8454,10 +8460,12 @@ def load_config(said: str | None) -> Config:
 
 
 def _read_credentials() -> dict[str, Any]:
-    """Read what the unit's LoadCredential= brings: a SIM's PIN that no group member may read."""
+    """Read a SIM's PIN that no group member may read: root can, and the unit's LoadCredential=."""
+    folder = os.environ.get("CREDENTIALS_DIRECTORY")
+    path = Path(folder, "sim_pin") if folder else DEFAULT_CONFIG.with_name("sim.pin")
     try:
-        pin = Path(os.environ["CREDENTIALS_DIRECTORY"], "sim_pin").read_text().strip()
-    except (KeyError, OSError, UnicodeDecodeError):
+        pin = path.read_text().strip()
+    except (OSError, UnicodeDecodeError):
         return {}
     return {"modem": {"sim_pin": pin}} if pin else {}
 

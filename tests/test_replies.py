@@ -280,6 +280,21 @@ def test_signature_courtesy_and_slip_leave_a_keyword_a_keyword(text: str) -> Non
     assert smsbox.read_reply(text) is STOP
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["This is an automated message. Reply STOP to opt out or HELP for help.",
+     "Thanks for contacting Dr. Lee's office! STOP to opt out, HELP for help",
+     "Text STOP to end. Msg&data rates may apply", "Responda BAJA para salir"],
+)  # fmt: skip
+def test_machine_that_tells_how_to_stop_it_does_not_stop_us(text: str) -> None:
+    assert smsbox.read_reply(text) in (NOTHING, PERHAPS_STOP)
+
+
+def test_person_who_only_repeats_how_to_stop_means_it() -> None:
+    for text in ("Reply STOP", "text stop", "STOP to all of this", "stop to text me"):
+        assert smsbox.read_reply(text) in (STOP, PERHAPS_STOP), text
+
+
 @pytest.mark.parametrize("text", ["cancel please", "Remove please", "quit, thanks"])
 def test_words_about_anything_stop_only_as_the_whole_message(text: str) -> None:
     assert smsbox.read_reply(text) is PERHAPS_STOP

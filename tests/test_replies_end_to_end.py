@@ -303,7 +303,7 @@ AUTOREPLIES = {  # what a machine says to each text, one after the other, and wh
     "nobody reads this": (["This is an automated message, reply HELP for help"], []),
     "out of office": (["Thank you for your message. We are out of the office."], []),
     "unsubscribed": (["You have been unsubscribed"], []),
-    "way out": (["STOP to opt out, HELP for help"], [GONE]),
+    "way out": (["STOP to opt out, HELP for help"], []),
     "way back": (
         ["You have been unsubscribed and get no more messages. Reply START to resubscribe."],
         [GONE],

@@ -357,6 +357,9 @@ def test_pin_comes_from_the_service_manager_where_the_config_has_none(
     assert smsbox.load_config(None).modem.sim_pin == pin
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path / "none"))
     assert smsbox.load_config(None).modem.sim_pin == ("9876" if pin == "9876" else "")
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY")
+    (tmp_path / "sim.pin").write_text("5555\n")  # beside the config, for root
+    assert smsbox.load_config(None).modem.sim_pin == ("9876" if pin == "9876" else "5555")
 
 
 def test_sentence_about_a_pin_does_not_show_it() -> None:
