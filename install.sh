@@ -708,9 +708,9 @@ roll_back() {
     older=$(version_of "$library/smsbox.py")
     if ! handle_database compare "$database" "$copy"; then
         systemctl disable -q "$service"
-        die "version $newer did not come up, and something was sent, received or changed before it" \
-            "failed: smsbox is stopped and stays so. Version $older is laid back; with the database" \
-            "as it is now it goes on once you say: sudo systemctl enable --now smsbox" \
+        die "version $newer did not come up, and something was sent, received or changed before" \
+            "it failed: smsbox is stopped and stays so. Version $older is laid back; with the" \
+            "database as it is now it goes on once you say: sudo systemctl enable --now smsbox" \
             "(the database from before: $copy)"
     fi
     handle_database put-back "$database" "$copy" ||

@@ -1,4 +1,4 @@
-"""install.sh and smsbox.service: what is laid down where, and what must never get lost in them."""
+"""install.sh: what is laid down where, by hand-made folders and by whole runs in a root of its own."""
 
 from __future__ import annotations
 
@@ -19,15 +19,26 @@ UNIT = TOP / "smsbox.service"
 STAND_IN = """\
 import sys
 
+VERSION = "1.0"
+
 
 def main():
+    if "completion" in sys.argv:
+        print("complete -W 'schedule run' smsbox")
+        return 0
     print("stand-in", *sys.argv[1:])
     return 3
+
+
+if __name__ == "__main__":
+    sys.exit(main())
 """
 
 PROGRAM = "usr/local/lib/smsbox/smsbox.py"
 LAUNCHER = "usr/local/bin/smsbox"
 CONFIG = "etc/smsbox/config.toml"
+EXAMPLE = "usr/local/lib/smsbox/config.example.toml"
+COMPLETION = "usr/local/share/bash-completion/completions/smsbox"
 RULE = "etc/udev/rules.d/70-smsbox-modem.rules"
 INSTALLED_UNIT = "etc/systemd/system/smsbox.service"
 
@@ -142,10 +153,18 @@ def test_lines_of_installer_and_unit_keep_to_a_hundred_columns() -> None:
         assert [line for line in file.read_text().splitlines() if len(line) > 100] == []
 
 
+def test_functions_of_the_installer_are_short() -> None:
+    bodies = re.findall(r"(?ms)^(\w+)\(\) \{\n(.*?)^\}", INSTALLER.read_text())
+    longest = {name: len(body.splitlines()) for name, body in bodies if "cat <<" not in body}
+    # These two hold a Python script and the names of all that is laid down.
+    del longest["handle_database"], longest["main"]
+    assert max(longest.values()) <= 40, max(longest, key=lambda name: longest[name])
+
+
 def test_help_names_every_option(box: Box) -> None:
     status, said = box.run("--help", staging=False)
     assert status == 0
-    for word in ("--dry-run", "--no-start", "--uninstall", "--help", "DESTDIR"):
+    for word in ("--dry-run", "--no-start", "--uninstall", "--purge", "--help", "DESTDIR"):
         assert word in said
     assert box.changes() == []
 
@@ -165,21 +184,35 @@ def test_without_root_the_exact_sudo_line_is_given(box: Box) -> None:
     assert box.changes() == []
 
 
-def test_boot_files_and_pip_are_left_alone() -> None:
+def test_boot_files_and_the_systems_own_modules_are_left_alone() -> None:
     text = INSTALLER.read_text()
-    for word in ("cmdline.txt", "config.txt", "pip ", "apt-get upgrade", "apt-get remove"):
+    for word in ("cmdline.txt", "config.txt", "break-system", "apt-get upgrade", "apt-get autoremove"):
         assert word not in text
     for line in text.splitlines():
+        if "apt-get remove" in line:
+            assert line.strip().startswith('"sudo apt-get remove'), line  # told, not done
         if "raspi-config" in line:
             assert line.strip().startswith(("say ", "if have raspi-config")), line
+        if "-m pip" in line:
+            assert '"$venv/bin/python"' in line, line
 
 
 def test_packages_come_without_recommended_ones() -> None:
     text = INSTALLER.read_text().replace("\\\n", " ")
-    installs = re.findall(r"^.*apt-get .*\binstall\b.*$", text, re.MULTILINE)
-    real = [line for line in installs if "die" not in line]
-    assert real
-    assert all("--no-install-recommends" in line for line in real)
+    installs = re.findall(r"^.*apt-get -o .*\binstall\b.*$", text, re.MULTILINE)
+    assert installs
+    assert all("--no-install-recommends" in line for line in installs)
+
+
+def test_pinned_versions_are_those_that_the_program_asks_for() -> None:
+    pinned = dict(re.findall(r"\b(\w+)==([0-9][0-9.a-z]*)", INSTALLER.read_text()))
+    asked = dict(re.findall(r'^# +"(\w+)>=([0-9.]+)', (TOP / "smsbox.py").read_text(), re.M))
+    assert set(pinned) == set(asked)
+    for name, version in pinned.items():
+        least, given = (
+            [int(part) for part in re.findall(r"\d+", text)] for text in (asked[name], version)
+        )
+        assert given >= least, name
 
 
 # --- install.sh: dry run ----------------------------------------------------------------------
@@ -225,7 +258,8 @@ def test_staging_lays_down_every_file_and_no_other(box: Box) -> None:
     files = set(box.files())
     compiled = {path for path in files if path.endswith(".pyc")}
     assert len(compiled) == 1
-    assert files - compiled == {PROGRAM, LAUNCHER, CONFIG, RULE, INSTALLED_UNIT}
+    laid = {PROGRAM, LAUNCHER, CONFIG, EXAMPLE, COMPLETION, RULE, INSTALLED_UNIT}
+    assert files - compiled == laid
 
 
 @pytest.mark.parametrize("umask", [0o022, 0o077, 0o000])
@@ -237,6 +271,7 @@ def test_modes_are_right_whatever_the_umask_is(box: Box, umask: int) -> None:
     assert box.mode("etc/smsbox") == 0o755
     assert box.mode(CONFIG) == 0o640
     assert box.mode("var/lib/smsbox") == 0o2770
+    assert box.mode(EXAMPLE) == box.mode(COMPLETION) == 0o644
     assert box.mode(RULE) == 0o644
     assert box.mode(INSTALLED_UNIT) == 0o644
     assert box.mode("usr/local/lib/smsbox") == 0o755
