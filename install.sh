@@ -138,8 +138,10 @@ check_python() {
     "$python" -I -c "import sys; sys.exit(sys.version_info < (3, 10))" ||
         die "smsbox needs Python 3.10 or newer and this is $("$python" --version); upgrade to" \
             "Raspberry Pi OS 12 (bookworm) or newer."
-    "$python" -I -c "import sys; compile(open(sys.argv[1], 'rb').read(), 'smsbox.py', 'exec')" \
-        "$here/smsbox.py" 2>/dev/null || die "$here/smsbox.py is damaged; fetch smsbox again."
+    # Compiled once, since it is asked several things before it is laid down.
+    "$python" -I -c "import py_compile, sys; py_compile.compile(*sys.argv[1:], doraise=True)" \
+        "$here/smsbox.py" "$new_program" 2>/dev/null ||
+        die "$here/smsbox.py is damaged; fetch smsbox again."
 }
 
 # A foreign program of the same name is reported or left alone, never overwritten.
@@ -164,7 +166,7 @@ check_config() {
         return
     fi
     status=0
-    answer=$("$python" -I "$here/smsbox.py" --config "$config" check --config 2>&1) || status=$?
+    answer=$("$python" -I "$new_program" --config "$config" check --config 2>&1) || status=$?
     if [ "$status" -eq 78 ]; then
         die "the settings do not suit this version, so nothing was installed. ${answer#smsbox: }"
     fi
@@ -421,7 +423,7 @@ print_settings_for_unit() {
 }
 
 print_completion() {
-    "$python" -I "$here/smsbox.py" --config /dev/null completion 2>/dev/null || true
+    "$python" -I "$new_program" --config /dev/null completion 2>/dev/null || true
 }
 
 # --- settings --------------------------------------------------------------------------------
@@ -639,7 +641,7 @@ put_back_file() {
 put_back_old_version() {
     with_installed_files put_back_file
     "$python" -I -m compileall -q "$library/smsbox.py" || true
-    sync
+    sync || true
     systemctl daemon-reload
 }
 
@@ -968,6 +970,7 @@ main() {
     umask 022
     check_root
     work=$(mktemp -d)
+    new_program="$work/smsbox.pyc"
     trap clean_up EXIT
     trap 'exit 129' HUP
     trap 'exit 130' INT
