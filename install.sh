@@ -308,7 +308,6 @@ get_modules() {
 
 # The environment of an earlier run; one of another Python (a new release) is made anew.
 find_environment() {
-    python="$system_python"
     if is_staging || [ ! -d "$venv" ]; then
         return
     fi
@@ -410,13 +409,8 @@ print_settings_drop_in() {
 }
 
 print_settings_for_unit() {
-    for folder in "$(read_setting service backup_dir)" "$(dirname "$(find_database)")"; do
-        case "$folder" in
-            "" | "$state_path" | "$state_path"/*) ;;
-            # The minus sign: a stick that is not plugged in does not stop the service.
-            /*) say "ReadWritePaths=\"-$(say "$folder" | sed 's/%/%%/g; s/["\\]/\\&/g')\"" ;;
-        esac
-    done
+    # The minus sign: a stick that is not plugged in does not stop the service.
+    list_folders_elsewhere | sed 's/%/%%/g; s/["\\]/\\&/g; s/.*/ReadWritePaths="-&"/'
     # The unit's own time is enough for the default of 120 s, and half as long of listening on.
     read_setting modem send_timeout_seconds |
         awk '$1 > 120 { printf "TimeoutStopSec=%d\n", $1 * 1.5 + 61 }'
@@ -443,6 +437,16 @@ find_database() {
     say "${named:-$state_path/smsbox.db}"
 }
 
+# Where the settings let it write, beside its own folder.
+list_folders_elsewhere() {
+    for folder in "$(read_setting service backup_dir)" "$(dirname "$(find_database)")"; do
+        case "$folder" in
+            "" | "$state_path" | "$state_path"/*) ;;
+            /*) say "$folder" ;;
+        esac
+    done
+}
+
 # list_settings FILE...: "[section] key" of each, also of those behind a comment sign.
 list_settings() {
     awk '
@@ -455,7 +459,7 @@ list_settings() {
 # New: not in the settings, and not yet known to the version before. Asked before that is replaced.
 find_new_settings() {
     new_settings=""
-    if [ -e "$config" ]; then
+    if [ -r "$config" ] && [ -e "$library/smsbox.py" ]; then
         for known in "$config" "$example"; do
             if [ -r "$known" ]; then
                 list_settings "$known"
@@ -694,11 +698,13 @@ copy_database() {
     if [ ! -d "$state" ]; then
         return
     fi
-    say "Copying the database to $copy."
-    if [ "$dry_run" = no ]; then
-        handle_database copy "$database" "$copy" ||
-            die "the database can't be copied, so nothing was installed; make room or mend it."
+    if [ "$dry_run" = yes ]; then
+        say "would copy: $database to $copy"
+        return
     fi
+    say "Copying the database to $copy."
+    handle_database copy "$database" "$copy" ||
+        die "the database can't be copied, so nothing was installed; make room or mend it."
 }
 
 # The copy is put back only as long as nothing gets lost with it: a text that went out since would
@@ -895,13 +901,14 @@ purge_all() {
     say "$state, and the user smsbox. Who said stop is forgotten, too; to keep that list:"
     say "  sudo smsbox optout export stopped.csv"
     if [ "$dry_run" = no ]; then
-        printf 'Remove all of it? Type YES: '
+        printf 'Remove all of it? Type YES to go on: '
         read -r answer || answer=""
         if [ "$answer" != YES ]; then
             say "Nothing was removed."
             exit 1
         fi
     fi
+    elsewhere=$(list_folders_elsewhere)
     remove_program
     run rm -rf "$(dirname "$config")" "$state"
     if ! is_staging && id smsbox >/dev/null 2>&1; then
@@ -910,7 +917,8 @@ purge_all() {
     if ! is_staging && is_group smsbox && [ "$dry_run" = no ]; then
         groupdel smsbox # userdel leaves a group that has other members
     fi
-    say "smsbox is gone, and its data with it."
+    say "smsbox is gone, and its data with it.${elsewhere:+ What it wrote elsewhere is kept:}"
+    [ -z "$elsewhere" ] || say "$elsewhere"
 }
 
 main() {
@@ -921,6 +929,7 @@ main() {
     changed="no"
     upgrade="no"
     arguments="$*"
+    python="$system_python"
     for argument in "$@"; do
         case "$argument" in
             --dry-run) dry_run="yes" ;;

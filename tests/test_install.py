@@ -734,6 +734,30 @@ def test_purge_removes_program_settings_data_and_user(installed: Root) -> None:
     assert installed.sh("getent", "group", "smsbox")[0] == 2
 
 
+def test_purge_keeps_and_names_what_lies_elsewhere(installed: Root) -> None:
+    copies = installed.write("media/stick/smsbox-2026-11-25.db", "a copy")
+    installed.config('[service]\nbackup_dir = "/media/stick"\n')
+    said = installed.run("--purge", stdin="YES\n")
+    assert said.rstrip().endswith("What it wrote elsewhere is kept:\n/media/stick")
+    assert copies.exists()
+
+
+def test_dry_run_of_an_upgrade_tells_it_and_touches_nothing(installed: Root) -> None:
+    before = installed.version()
+    installed.new_version()
+    said = installed.run("--dry-run")
+    for line in (
+        "would run: systemctl stop smsbox.service",
+        f"would copy: /var/lib/smsbox/smsbox.db to /var/lib/smsbox/{COPY}",
+        "would write: /usr/local/lib/smsbox/smsbox.py (mode 0644)",
+        "would run: systemctl restart smsbox.service",
+    ):
+        assert line in said.splitlines()
+    assert installed.calls() == []
+    assert installed.version() == before
+    assert not (installed.path / "var/lib/smsbox/backups").exists()
+
+
 def test_uninstalled_and_installed_again_it_has_its_data(installed: Root) -> None:
     installed.run("--uninstall")
     assert not (installed.path / "usr/local/lib/smsbox").exists()
@@ -862,7 +886,6 @@ def test_file_with_the_pin_is_for_root_alone(machine: Root) -> None:
 
 
 def test_new_settings_are_told_once(machine: Root) -> None:
-    machine.run()
     machine.config("[pacing]\n# skip_chance = [0, 0]\n")
     assert "New settings" not in machine.run()
     example = machine.path / "src/config.example.toml"
