@@ -311,7 +311,7 @@ find_environment() {
     if is_staging || [ ! -d "$venv" ]; then
         return
     fi
-    if "$venv/bin/python" -I -c "import serial, sys; sys.exit(sys.prefix == sys.base_prefix)" \
+    if "$venv/bin/python" -I -c "import pip, serial, sys; sys.exit(sys.prefix == sys.base_prefix)" \
         2>/dev/null; then
         python="$venv/bin/python"
     else
@@ -361,32 +361,50 @@ sys.exit(smsbox.main())
 LAUNCHER
 }
 
+# The modems that smsbox knows by their USB identity, and the interface that takes AT commands.
+list_modems() {
+    cat <<'MODEMS'
+1e0e 9001 02 SimCom SIM7600, SIM7100, SIM7000
+1e0e 9205 02 SimCom SIM7070, SIM7080
+1e0e 9206 02 SimCom SIM7070, SIM7080
+1e0e 9011 04 SimCom A7600, A7670
+2c7c *    02 Quectel EC25, EG25, EG91, BG96
+19d2 0108 03 ZTE
+19d2 0117 02 ZTE MF190
+1546 1010 06 u-blox TOBY-L4
+1546 1102 00 u-blox SARA-U2
+1546 1107 00 u-blox TOBY-R2
+1546 110a 00 u-blox LARA-R2
+1bc7 0021 00 Telit HE910, UE910
+1bc7 1003 00 Telit UC864
+1bc7 1201 04 Telit LE910
+1199 *    03 Sierra MC7304, MC7455
+MODEMS
+}
+
 # Sorts after 60-serial.rules, which finds the interface number, and before 80-mm-candidate.rules,
 # with which ModemManager picks its modems.
 print_udev_rule() {
     cat <<'RULE'
 # Part of smsbox; replaced at an upgrade. Rules of your own: /etc/udev/rules.d/71-smsbox-local.rules
-ACTION=="remove", GOTO="smsbox_end"
-
 # /dev/smsbox-modem is the port that takes AT commands, whatever its ttyUSB number is.
-# SIMCom SIM7100, SIM7500, SIM7600
-SUBSYSTEM=="tty", SUBSYSTEMS=="usb", ATTRS{idVendor}=="1e0e", ATTRS{idProduct}=="9001", \
-  ENV{ID_USB_INTERFACE_NUM}=="02", SYMLINK+="smsbox-modem"
-# SIMCom A7600, A7602, A7670, A7672, SIM7670
-SUBSYSTEM=="tty", SUBSYSTEMS=="usb", ATTRS{idVendor}=="1e0e", ATTRS{idProduct}=="9011", \
-  ENV{ID_USB_INTERFACE_NUM}=="04", SYMLINK+="smsbox-modem"
-# Quectel EC21, EC25, EG25, EG9x
-SUBSYSTEM=="tty", SUBSYSTEMS=="usb", ATTRS{idVendor}=="2c7c", \
-  ENV{ID_USB_INTERFACE_NUM}=="02", SYMLINK+="smsbox-modem"
-
 # ModemManager runs as root and opens every port it takes for a modem. It leaves these alone, and
-# keeps all others.
-SUBSYSTEM=="usb", ENV{DEVTYPE}=="usb_device", ATTR{idVendor}=="1e0e|2c7c", \
-  ENV{ID_MM_DEVICE_IGNORE}="1"
-SUBSYSTEM=="tty", SUBSYSTEMS=="usb", ATTRS{idVendor}=="1e0e|2c7c", ENV{ID_MM_PORT_IGNORE}="1"
-
-LABEL="smsbox_end"
+# keeps all others: those of Huawei too, which are the Internet's as often as ours.
+ACTION=="remove", GOTO="smsbox_end"
 RULE
+    list_modems | while read -r vendor product interface name; do
+        say ""
+        say "# $name"
+        device="ATTR{idVendor}==\"$vendor\", ATTR{idProduct}==\"$product\""
+        port="SUBSYSTEM==\"tty\", SUBSYSTEMS==\"usb\""
+        port="$port, ATTRS{idVendor}==\"$vendor\", ATTRS{idProduct}==\"$product\""
+        say "SUBSYSTEM==\"usb\", ENV{DEVTYPE}==\"usb_device\", $device," \
+            "ENV{ID_MM_DEVICE_IGNORE}=\"1\""
+        say "$port, ENV{ID_MM_PORT_IGNORE}=\"1\""
+        say "$port, ENV{ID_USB_INTERFACE_NUM}==\"$interface\", SYMLINK+=\"smsbox-modem\""
+    done
+    say ""
+    say 'LABEL="smsbox_end"'
 }
 
 # A unit that names a missing group does not start.
@@ -921,15 +939,7 @@ purge_all() {
     [ -z "$elsewhere" ] || say "$elsewhere"
 }
 
-main() {
-    dry_run="no"
-    start="yes"
-    way="install"
-    stopped="no"
-    changed="no"
-    upgrade="no"
-    arguments="$*"
-    python="$system_python"
+read_arguments() {
     for argument in "$@"; do
         case "$argument" in
             --dry-run) dry_run="yes" ;;
@@ -946,7 +956,9 @@ main() {
                 ;;
         esac
     done
+}
 
+name_places() {
     # The folder of this script, and the folder that everything goes below ("" is the machine).
     here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
     root="${DESTDIR:-}"
@@ -955,7 +967,6 @@ main() {
         "" | /*) ;;
         *) root="$(pwd)/$root" ;;
     esac
-
     # What the installed files call each other by, and where they are laid.
     library_path="/usr/local/lib/$program"
     launcher_path="/usr/local/bin/$program"
@@ -973,7 +984,19 @@ main() {
     unit="$root/etc/systemd/system/$service"
     gpio_drop_in="$unit.d/gpio.conf"
     settings_drop_in="$unit.d/settings.conf"
+}
 
+main() {
+    dry_run="no"
+    start="yes"
+    way="install"
+    stopped="no" # yes: by this run, so it has to be started again
+    changed="no" # yes: something by which the service runs
+    upgrade="no" # yes: there is a version to go back to
+    arguments="$*"
+    python="$system_python"
+    read_arguments "$@"
+    name_places
     # A root shell made by plain `su` does not find useradd.
     PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
     umask 022

@@ -16,6 +16,8 @@ from typing import Any
 
 import pytest
 
+import smsbox
+
 TOP = Path(__file__).resolve().parent.parent
 INSTALLER = TOP / "install.sh"
 UNIT = TOP / "smsbox.service"
@@ -161,8 +163,7 @@ def test_lines_of_installer_and_unit_keep_to_a_hundred_columns() -> None:
 def test_functions_of_the_installer_are_short() -> None:
     bodies = re.findall(r"(?ms)^(\w+)\(\) \{\n(.*?)^\}", INSTALLER.read_text())
     longest = {name: len(body.splitlines()) for name, body in bodies if "cat <<" not in body}
-    # These two hold a Python script and the names of all that is laid down.
-    del longest["handle_database"], longest["main"]
+    del longest["handle_database"]  # a Python script
     assert max(longest.values()) <= 40, max(longest, key=lambda name: longest[name])
 
 
@@ -379,21 +380,33 @@ def test_launcher_runs_the_installed_program_and_hands_on_its_exit_status(box: B
 # --- the udev rule ----------------------------------------------------------------------------
 
 
-def test_udev_rule_names_the_at_port_of_each_modem_family(box: Box) -> None:
+def read_rules(box: Box) -> list[dict[str, str]]:
+    """The rules for modems: each key with what it is matched against or set to."""
     box.install()
-    rule = (box.stage / RULE).read_text().replace("\\\n", " ")
-    links = [line for line in rule.splitlines() if 'SYMLINK+="smsbox-modem"' in line]
-    ports = [re.findall(r'(?:idVendor|idProduct|INTERFACE_NUM)\}=="(\w+)"', line) for line in links]
-    assert ports == [["1e0e", "9001", "02"], ["1e0e", "9011", "04"], ["2c7c", "02"]]
+    lines = [line for line in (box.stage / RULE).read_text().splitlines() if "idVendor" in line]
+    return [dict(re.findall(r'([A-Z_a-z{}]+)(?:=|==|\+=)"([^"]*)"', line)) for line in lines]
 
 
-def test_udev_rule_keeps_modem_manager_off_our_modems_only(box: Box) -> None:
-    box.install()
-    rule = (box.stage / RULE).read_text().replace("\\\n", " ")
-    ignoring = [line for line in rule.splitlines() if "ID_MM_" in line]
-    assert any("ID_MM_DEVICE_IGNORE" in line for line in ignoring)
-    assert any("ID_MM_PORT_IGNORE" in line for line in ignoring)
-    assert all('=="1e0e|2c7c"' in line for line in ignoring)
+def test_udev_rule_names_the_at_port_of_each_modem_that_the_program_knows(box: Box) -> None:
+    named = {
+        (rule["ATTRS{idVendor}"], rule["ATTRS{idProduct}"]): rule["ENV{ID_USB_INTERFACE_NUM}"]
+        for rule in read_rules(box)
+        if rule.get("SYMLINK") == "smsbox-modem" and rule["SUBSYSTEM"] == "tty"
+    }
+    known = smsbox._USB_AT_INTERFACE
+    assert named == {(vendor, product or "*"): port for (vendor, product), port in known.items()}
+
+
+def test_udev_rule_keeps_modem_manager_off_these_modems_only(box: Box) -> None:
+    rules = read_rules(box)
+    devices = [rule for rule in rules if "ENV{ID_MM_DEVICE_IGNORE}" in rule]
+    ports = [rule for rule in rules if "ENV{ID_MM_PORT_IGNORE}" in rule]
+    assert len(devices) == len(ports) == len(smsbox._USB_AT_INTERFACE)
+    assert all(rule["ENV{DEVTYPE}"] == "usb_device" for rule in devices)
+    for rule in rules:
+        vendor = rule.get("ATTR{idVendor}") or rule["ATTRS{idVendor}"]
+        product = rule.get("ATTR{idProduct}") or rule["ATTRS{idProduct}"]
+        assert (vendor, None if product == "*" else product) in smsbox._USB_AT_INTERFACE
 
 
 # --- whole runs, in a root of their own --------------------------------------------------------
