@@ -22,6 +22,7 @@ the database first; a new version that does not come up is taken back.
   --no-start    install, but do not start the service now (it starts at the next boot)
   --uninstall   remove program, service and udev rule; keep configuration and data
   --purge       remove configuration, data and user too; asks for YES
+  --yes         answer that question (for scripts)
   --help        show this help
 
 With DESTDIR=FOLDER in the environment the files are only laid below FOLDER: no packages, no
@@ -85,34 +86,24 @@ lay_text() {
     fi
 }
 
-have() {
-    command -v "$1" >/dev/null 2>&1
-}
-
-now() {
-    date '+%Y-%m-%d %H:%M'
-}
-
-is_staging() {
-    [ -n "$root" ]
-}
-
-is_group() {
-    getent group "$1" >/dev/null 2>&1
-}
+have() { command -v "$1" >/dev/null 2>&1; }
+now() { date '+%Y-%m-%d %H:%M'; }
+is_staging() { [ -n "$root" ]; }
+is_group() { getent group "$1" >/dev/null 2>&1; }
 
 # False in a chroot or a container without systemd as its first process.
-is_systemd_running() {
-    have systemctl && [ -d /run/systemd/system ]
+is_systemd_running() { have systemctl && [ -d /run/systemd/system ]; }
+
+is_active() { is_systemd_running && systemctl is-active --quiet "$1"; }
+
+# No file of ours is from tomorrow.
+is_clock_wrong() {
+    clock_is_wrong="the clock of this machine is wrong (it says $(now)): set it with"
+    clock_is_wrong="$clock_is_wrong sudo date -s 'YYYY-MM-DD HH:MM'"
+    [ -n "$(find "$here/smsbox.py" -newermt '1 day')" ]
 }
 
-is_active() {
-    is_systemd_running && systemctl is-active --quiet "$1"
-}
-
-is_pi() {
-    grep -aqs 'Raspberry Pi' /proc/device-tree/model
-}
+is_pi() { have raspi-config || grep -aqs 'Raspberry Pi' /proc/device-tree/model; }
 
 # --- checks ----------------------------------------------------------------------------------
 
@@ -138,8 +129,10 @@ check_python() {
     "$python" -I -c "import sys; sys.exit(sys.version_info < (3, 10))" ||
         die "smsbox needs Python 3.10 or newer and this is $("$python" --version); upgrade to" \
             "Raspberry Pi OS 12 (bookworm) or newer."
-    "$python" -I -c "import sys; compile(open(sys.argv[1], 'rb').read(), 'smsbox.py', 'exec')" \
-        "$here/smsbox.py" 2>/dev/null || die "$here/smsbox.py is damaged; fetch smsbox again."
+    # Compiled once, since it is asked several things before it is laid down.
+    "$python" -I -c "import py_compile, sys; py_compile.compile(*sys.argv[1:], doraise=True)" \
+        "$here/smsbox.py" "$new_program" 2>/dev/null ||
+        die "$here/smsbox.py is damaged; fetch smsbox again."
 }
 
 # A foreign program of the same name is reported or left alone, never overwritten.
@@ -154,9 +147,7 @@ check_other_smsbox() {
     fi
 }
 
-is_foreign_launcher() {
-    [ -e "$launcher" ] && ! grep -q "$library_path" "$launcher"
-}
+is_foreign_launcher() { [ -e "$launcher" ] && ! grep -q "$library_path" "$launcher"; }
 
 # Before anything is touched: settings that the new version refuses would leave a silent box.
 check_config() {
@@ -164,7 +155,7 @@ check_config() {
         return
     fi
     status=0
-    answer=$("$python" -I "$here/smsbox.py" --config "$config" check --config 2>&1) || status=$?
+    answer=$("$python" -I "$new_program" --config "$config" check --config 2>&1) || status=$?
     if [ "$status" -eq 78 ]; then
         die "the settings do not suit this version, so nothing was installed. ${answer#smsbox: }"
     fi
@@ -177,9 +168,7 @@ has_module() {
     "$python" -I -c "import importlib.util as u, sys; sys.exit(u.find_spec('$1') is None)"
 }
 
-has_lamps() {
-    grep -Eqs '^[[:blank:]]*(ready|sending|fault|power_key_gpio)[[:blank:]]*=' "$config"
-}
+has_lamps() { grep -Eqs '^ *(ready|sending|fault|power_key_gpio) *=' "$config"; }
 
 # Sets `needed`, without which the service cannot run, and `wanted`, which only the lamps need.
 find_missing_packages() {
@@ -190,40 +179,35 @@ find_missing_packages() {
     [ -d /usr/share/zoneinfo ] || needed="$needed tzdata"
     have useradd || needed="$needed passwd"
     has_module gpiozero || wanted="$wanted python3-gpiozero"
-}
-
-# Debian has no python3-lgpio, the archive of Raspberry Pi OS has.
-find_lgpio_package() {
-    has_module lgpio && return
-    if apt-cache show python3-lgpio >/dev/null 2>&1; then
+    # Debian has no python3-lgpio, the archive of Raspberry Pi OS has.
+    if ! has_module lgpio && apt-cache show python3-lgpio >/dev/null 2>&1; then
         wanted="$wanted python3-lgpio"
-    elif ! has_lamps; then
-        say "The archive has no python3-lgpio, which only lamps need: everything else works."
     fi
 }
 
+# A box without network wakes up in the past, where apt refuses signatures from the future.
 refresh_package_lists() {
     if [ "$dry_run" = yes ]; then
         say "would run: apt-get update"
         return
     fi
     say "Refreshing the package lists."
-    status=0
-    answer=$(LC_ALL=C apt-get update 2>&1) || status=$?
-    # A box without network wakes up in the past, and signatures are from the future then.
+    answer="not valid yet"
+    if ! is_clock_wrong; then
+        answer=$(LC_ALL=C apt-get update 2>&1) || answer="failed: $answer"
+    fi
     case "$answer" in
         *"not valid yet"* | *"Not live until"* | *"not yet valid"* | *"not yet activated"*)
-            die "the clock of this machine is wrong: it says $(now); set it with" \
-                "sudo date -s 'YYYY-MM-DD HH:MM', then run this again."
+            [ -z "$needed" ] || die "$clock_is_wrong, then run this again."
             ;;
+        failed:*) warn "the package lists could not be refreshed; going on with those at hand." ;;
     esac
-    if [ "$status" -ne 0 ]; then
-        warn "the package lists could not be refreshed; going on with those at hand."
-    fi
 }
 
 # get_packages NAME...: a fresh Pi is often busy with its own updates, so wait for apt's lock.
 get_packages() {
+    [ "$#" -gt 0 ] || return 0
+    say "Installing packages: $*"
     set -- env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=120 \
         -o Dpkg::Use-Pty=0 install -y -qq --no-install-recommends "$@"
     if [ "$dry_run" = yes ]; then
@@ -240,22 +224,15 @@ install_packages() {
     if have apt-get; then
         if [ -n "$needed$wanted" ]; then
             refresh_package_lists
+            find_missing_packages
         fi
-        find_lgpio_package
-        if [ -n "$needed" ]; then
-            say "Installing packages:$needed"
-            # shellcheck disable=SC2086  # a list of words
+        # shellcheck disable=SC2086  # lists of words
+        {
             get_packages $needed || warn "apt could not install$needed (the clock says $(now))."
-        fi
-        if [ -n "$wanted" ]; then
-            say "Installing packages for the lamps:$wanted"
-            # shellcheck disable=SC2086  # a list of words
             get_packages $wanted || warn "apt could not install$wanted, for the lamps."
-        fi
+        }
     fi
-    if [ "$dry_run" = no ]; then
-        install_modules
-    fi
+    [ "$dry_run" = yes ] || install_modules
 }
 
 # What apt does not give comes into a private virtual environment.
@@ -291,8 +268,8 @@ get_modules() {
         mkdir -p "$library"
         "$system_python" -I -m venv --system-site-packages "$venv" || return 1
     fi
-    if "$venv/bin/python" -I -m pip --quiet --disable-pip-version-check install \
-        --only-binary :all: "$@" >"$work/modules" 2>&1; then
+    if "$venv/bin/python" -I -m pip --quiet --disable-pip-version-check --retries 1 \
+        install --only-binary :all: "$@" >"$work/modules" 2>&1; then
         python="$venv/bin/python"
         return
     fi
@@ -306,11 +283,10 @@ get_modules() {
 
 # The environment of an earlier run; one of another Python (a new release) is made anew.
 find_environment() {
-    python="$system_python"
     if is_staging || [ ! -d "$venv" ]; then
         return
     fi
-    if "$venv/bin/python" -I -c "import serial, sys; sys.exit(sys.prefix == sys.base_prefix)" \
+    if "$venv/bin/python" -I -c "import pip, serial, sys; sys.exit(sys.prefix == sys.base_prefix)" \
         2>/dev/null; then
         python="$venv/bin/python"
     else
@@ -321,22 +297,16 @@ find_environment() {
 # --- user and groups -------------------------------------------------------------------------
 
 create_user() {
+    for group in smsbox dialout; do
+        is_group "$group" || run groupadd --system "$group"
+    done
     if ! id smsbox >/dev/null 2>&1; then
         say "Creating the system user smsbox."
-        if is_group smsbox; then
-            own_group="--gid smsbox"
-        else
-            own_group="--user-group"
-        fi
-        # shellcheck disable=SC2086  # a list of words
-        run useradd --system $own_group --home-dir "$state_path" --no-create-home \
+        run useradd --system --gid smsbox --home-dir "$state_path" --no-create-home \
             --shell /usr/sbin/nologin smsbox
     fi
-    is_group dialout || run groupadd --system dialout
     join_group dialout
-    if is_group gpio; then
-        join_group gpio
-    fi
+    ! is_group gpio || join_group gpio
 }
 
 join_group() {
@@ -349,8 +319,10 @@ join_group() {
 # --- texts of files --------------------------------------------------------------------------
 
 print_launcher() {
+    interpreter="$python"
+    ! is_staging || interpreter="$system_python"
     cat <<LAUNCHER
-#!$python -I
+#!$interpreter -I
 import sys
 
 sys.path.insert(0, "$library_path")
@@ -360,68 +332,75 @@ sys.exit(smsbox.main())
 LAUNCHER
 }
 
+# The modems that smsbox knows by their USB identity, and the interface that takes AT commands.
+list_modems() {
+    cat <<'MODEMS'
+1e0e 9001 02 SimCom SIM7600, SIM7100, SIM7000
+1e0e 9205 02 SimCom SIM7070, SIM7080
+1e0e 9206 02 SimCom SIM7070, SIM7080
+1e0e 9011 04 SimCom A7600, A7670
+2c7c *    02 Quectel EC25, EG25, EG91, BG96
+19d2 0108 03 ZTE
+19d2 0117 02 ZTE MF190
+1546 1010 06 u-blox TOBY-L4
+1546 1102 00 u-blox SARA-U2
+1546 1107 00 u-blox TOBY-R2
+1546 110a 00 u-blox LARA-R2
+1bc7 0021 00 Telit HE910, UE910
+1bc7 1003 00 Telit UC864
+1bc7 1201 04 Telit LE910
+1199 *    03 Sierra MC7304, MC7455
+MODEMS
+}
+
 # Sorts after 60-serial.rules, which finds the interface number, and before 80-mm-candidate.rules,
 # with which ModemManager picks its modems.
 print_udev_rule() {
     cat <<'RULE'
 # Part of smsbox; replaced at an upgrade. Rules of your own: /etc/udev/rules.d/71-smsbox-local.rules
-ACTION=="remove", GOTO="smsbox_end"
-
 # /dev/smsbox-modem is the port that takes AT commands, whatever its ttyUSB number is.
-# SIMCom SIM7100, SIM7500, SIM7600
-SUBSYSTEM=="tty", SUBSYSTEMS=="usb", ATTRS{idVendor}=="1e0e", ATTRS{idProduct}=="9001", \
-  ENV{ID_USB_INTERFACE_NUM}=="02", SYMLINK+="smsbox-modem"
-# SIMCom A7600, A7602, A7670, A7672, SIM7670
-SUBSYSTEM=="tty", SUBSYSTEMS=="usb", ATTRS{idVendor}=="1e0e", ATTRS{idProduct}=="9011", \
-  ENV{ID_USB_INTERFACE_NUM}=="04", SYMLINK+="smsbox-modem"
-# Quectel EC21, EC25, EG25, EG9x
-SUBSYSTEM=="tty", SUBSYSTEMS=="usb", ATTRS{idVendor}=="2c7c", \
-  ENV{ID_USB_INTERFACE_NUM}=="02", SYMLINK+="smsbox-modem"
-
 # ModemManager runs as root and opens every port it takes for a modem. It leaves these alone, and
-# keeps all others.
-SUBSYSTEM=="usb", ENV{DEVTYPE}=="usb_device", ATTR{idVendor}=="1e0e|2c7c", \
-  ENV{ID_MM_DEVICE_IGNORE}="1"
-SUBSYSTEM=="tty", SUBSYSTEMS=="usb", ATTRS{idVendor}=="1e0e|2c7c", ENV{ID_MM_PORT_IGNORE}="1"
-
-LABEL="smsbox_end"
+# keeps all others: those of Huawei too, which are the Internet's as often as ours.
+ACTION=="remove", GOTO="smsbox_end"
 RULE
-}
-
-# A unit that names a missing group does not start.
-print_gpio_drop_in() {
-    if is_group gpio; then
-        say "# Written by install.sh, because this system has the group gpio (lamps, power key)."
-        say "[Service]"
-        say "SupplementaryGroups=gpio"
-    fi
-}
-
-# What the unit has to know of the settings; nothing where they are the usual ones.
-print_settings_drop_in() {
-    print_settings_for_unit >"$work/for_unit"
-    if [ -s "$work/for_unit" ]; then
-        say "# Written by install.sh from the settings; run it again after a change."
-        say "[Service]"
-        cat "$work/for_unit"
-    fi
-}
-
-print_settings_for_unit() {
-    for folder in "$(read_setting service backup_dir)" "$(dirname "$(find_database)")"; do
-        case "$folder" in
-            "" | "$state_path" | "$state_path"/*) ;;
-            # The minus sign: a stick that is not plugged in does not stop the service.
-            /*) say "ReadWritePaths=\"-$(say "$folder" | sed 's/%/%%/g; s/["\\]/\\&/g')\"" ;;
-        esac
+    list_modems | while read -r vendor product interface name; do
+        say ""
+        say "# $name"
+        device="ATTR{idVendor}==\"$vendor\", ATTR{idProduct}==\"$product\""
+        port="SUBSYSTEM==\"tty\", SUBSYSTEMS==\"usb\""
+        port="$port, ATTRS{idVendor}==\"$vendor\", ATTRS{idProduct}==\"$product\""
+        say "SUBSYSTEM==\"usb\", ENV{DEVTYPE}==\"usb_device\", $device," \
+            "ENV{ID_MM_DEVICE_IGNORE}=\"1\""
+        say "$port, ENV{ID_MM_PORT_IGNORE}=\"1\""
+        say "$port, ENV{ID_USB_INTERFACE_NUM}==\"$interface\", SYMLINK+=\"smsbox-modem\""
     done
+    say ""
+    say 'LABEL="smsbox_end"'
+}
+
+# What the unit has to know of this machine and its settings; nothing where they are the usual ones.
+print_drop_in() {
+    print_directives >"$work/directives"
+    if [ -s "$work/directives" ]; then
+        say "# Written by install.sh from groups and settings; run it again after a change of them."
+        say "[Service]"
+        cat "$work/directives"
+    fi
+}
+
+print_directives() {
+    # A unit that names a missing group does not start (216/GROUP).
+    ! is_group gpio || say "SupplementaryGroups=gpio"
+    # The minus sign: a stick that is not plugged in does not stop the service.
+    list_folders_elsewhere | sed 's/%/%%/g; s/["\\]/\\&/g; s/.*/ReadWritePaths="-&"/'
     # The unit's own time is enough for the default of 120 s, and half as long of listening on.
     read_setting modem send_timeout_seconds |
         awk '$1 > 120 { printf "TimeoutStopSec=%d\n", $1 * 1.5 + 61 }'
 }
 
+# print_completion PROGRAM: a bad config does not stop it.
 print_completion() {
-    "$python" -I "$here/smsbox.py" --config /dev/null completion 2>/dev/null || true
+    "$python" -I "$1" --config /dev/null completion 2>/dev/null || true
 }
 
 # --- settings --------------------------------------------------------------------------------
@@ -441,25 +420,31 @@ find_database() {
     say "${named:-$state_path/smsbox.db}"
 }
 
-# list_settings FILE...: "[section] key" of each, also of those behind a comment sign.
+# Where the settings let it write, beside its own folder.
+list_folders_elsewhere() {
+    for folder in "$(read_setting service backup_dir)" "$(dirname "$(find_database)")"; do
+        case "$folder" in
+            "" | "$state_path" | "$state_path"/*) ;;
+            /*) say "$folder" ;;
+        esac
+    done
+}
+
+# "[section] key" of each setting, also of those behind a comment sign.
 list_settings() {
     awk '
         /^[ \t]*\[/ { section = $1 }
         { sub(/^[# \t]+/, "") }
         /^[a-z_]+[ \t]*=/ { sub(/[ \t]*=.*/, ""); print section, $0 }
-    ' "$@"
+    '
 }
 
 # New: not in the settings, and not yet known to the version before. Asked before that is replaced.
 find_new_settings() {
     new_settings=""
-    if [ -e "$config" ]; then
-        for known in "$config" "$example"; do
-            if [ -r "$known" ]; then
-                list_settings "$known"
-            fi
-        done >"$work/known"
-        new_settings=$(list_settings "$here/config.example.toml" | grep -vxF -f "$work/known") ||
+    if [ -r "$config" ] && [ -e "$library/smsbox.py" ]; then
+        cat "$config" "$example" 2>/dev/null | list_settings >"$work/known"
+        new_settings=$(list_settings <"$here/config.example.toml" | grep -vxF -f "$work/known") ||
             true
     fi
 }
@@ -472,12 +457,11 @@ install_files() {
     compile_program
     lay 0644 "$example" "$here/config.example.toml"
     lay_text 0755 "$launcher" print_launcher
-    lay_text 0644 "$completion" print_completion
+    lay_text 0644 "$completion" print_completion "$new_program"
     lay_text 0644 "$udev_rule" print_udev_rule
     lay 0644 "$unit" "$here/smsbox.service"
     if ! is_staging; then
-        lay_text 0644 "$gpio_drop_in" print_gpio_drop_in
-        lay_text 0644 "$settings_drop_in" print_settings_drop_in
+        lay_text 0644 "$drop_in" print_drop_in
     fi
 }
 
@@ -491,11 +475,11 @@ compile_program() {
 
 # give OWNER MODE FILE
 give() {
-    run chmod "$2" "$3"
     is_staging || run chown "$1" "$3"
+    run chmod "$2" "$3"
 }
 
-install_config() {
+install_folders() {
     run install -d -m 0755 "$(dirname "$config")"
     if [ -e "$config" ] || [ -L "$config" ]; then
         say "Keeping the settings in $config."
@@ -504,17 +488,10 @@ install_config() {
     fi
     # Either may hold the PIN of the SIM.
     give root:smsbox 0640 "$config"
-    if [ -e "$sim_pin" ]; then
-        give root:root 0600 "$sim_pin"
-    fi
-}
-
-install_state() {
-    if is_staging; then
-        run install -d -m 2770 "$state"
-    else
-        run install -d -m 2770 -o smsbox -g smsbox "$state"
-    fi
+    [ ! -e "$sim_pin" ] || give root:root 0600 "$sim_pin"
+    # The setgid bit: what SQLite makes beside the database belongs to group smsbox.
+    run mkdir -p "$state"
+    give smsbox:smsbox 2770 "$state"
 }
 
 # --- service and udev ------------------------------------------------------------------------
@@ -525,7 +502,10 @@ stop_service() {
         return
     fi
     say "Stopping smsbox; a text that is being sent is finished first (up to four minutes)."
-    stopped="yes"
+    case "$(systemctl is-active "$service")" in
+        inactive | failed) ;;
+        *) stopped="yes" ;;
+    esac
     run systemctl stop "$service"
 }
 
@@ -574,15 +554,6 @@ stays_up() {
     is_active "$service" && [ "$(systemctl show --value -p NRestarts "$service")" = 0 ]
 }
 
-disable_service() {
-    if is_systemd_running; then
-        say "Stopping smsbox; a text that is being sent is finished first (up to four minutes)."
-        run systemctl disable -q --now "$service"
-    elif have systemctl; then
-        run systemctl disable -q "$service"
-    fi
-}
-
 # A modem that is plugged in already gets its name without being pulled out.
 reload_udev() {
     if ! have udevadm || [ ! -e /run/udev/control ]; then
@@ -595,41 +566,42 @@ reload_udev() {
 
 # --- upgrade and roll-back -------------------------------------------------------------------
 
-# Sets `changed` for what the service runs by, `upgrade` when there is a version to go back to.
 find_changes() {
     print_launcher >"$work/launcher"
     if ! cmp -s "$here/smsbox.py" "$library/smsbox.py" || ! cmp -s "$here/smsbox.service" "$unit" ||
         ! cmp -s "$work/launcher" "$launcher"; then
         changed="yes"
     fi
-    if [ "$changed" = yes ] && [ -e "$library/smsbox.py" ]; then
-        upgrade="yes"
-    fi
+    [ "$changed" = no ] || [ ! -e "$library/smsbox.py" ] || upgrade="yes"
 }
 
 prepare_upgrade() {
     stop_service
-    with_installed_files keep_file
+    if [ "$upgrade" = yes ]; then
+        with_kept_files keep_file
+        kept="yes"
+    fi
     copy_database
 }
 
-with_installed_files() {
-    for file in "$library/smsbox.py" "$example" "$launcher" "$completion" "$udev_rule" "$unit" \
-        "$gpio_drop_in" "$settings_drop_in"; do
-        "$1" "$file"
+with_kept_files() {
+    for file in "$library/smsbox.py" "$example" "$launcher" "$udev_rule" "$unit" "$drop_in"; do
+        "$1" "$file" "$library/$(basename "$file").old"
     done
 }
 
+# Beside the program, not in a temporary folder: an upgrade can be taken back by hand, too.
 keep_file() {
-    if [ -e "$1" ] && [ "$dry_run" = no ]; then
-        mkdir -p "$work/old$(dirname "$1")"
-        cp -p "$1" "$work/old$1"
+    if [ -e "$1" ]; then
+        run cp -p "$1" "$2"
+    elif [ -e "$2" ]; then
+        run rm -f "$2"
     fi
 }
 
 put_back_file() {
-    if [ -e "$work/old$1" ]; then
-        cp -p "$work/old$1" "$1.new"
+    if [ -e "$2" ]; then
+        cp -p "$2" "$1.new"
         mv -f "$1.new" "$1"
     else
         rm -f "$1"
@@ -637,9 +609,10 @@ put_back_file() {
 }
 
 put_back_old_version() {
-    with_installed_files put_back_file
-    "$python" -I -m compileall -q "$library/smsbox.py" || true
-    sync
+    with_kept_files put_back_file
+    compile_program || true
+    lay_text 0644 "$completion" print_completion "$library/smsbox.py"
+    sync || true
     systemctl daemon-reload
 }
 
@@ -649,18 +622,24 @@ handle_database() {
     runuser -u smsbox -- "$system_python" -I -c '
 import os, sqlite3, sys
 
+COUNTED = ("segments", "reports", "inbound", "inbound_parts", "opt_outs", "scheduled_messages",
+           "events WHERE actor <> ?")
+
 def connect(path):
     return sqlite3.connect(path, timeout=30)
 
 def count(path):
-    """What was sent and received, and what people did."""
+    """What was sent and received, and what people did; [] when there is nothing yet."""
     if not os.path.exists(path):
-        return None
-    tables = ("segments", "reports", "inbound", "inbound_parts", "opt_outs", "scheduled_messages",
-              "events WHERE actor <> \"daemon\"")
-    selects = ", ".join(f"(SELECT COUNT(*) FROM {table})" for table in tables)
-    counts = connect(path).execute(f"SELECT {selects}").fetchone()
-    return counts if any(counts) else None
+        return []
+    selects = ", ".join(f"(SELECT COUNT(*) FROM {each})" for each in COUNTED)
+    counts = list(connect(path).execute(f"SELECT {selects}", ("daemon",)).fetchone())
+    return counts if any(counts) else []
+
+def remove(path):
+    for name in (path, path + "-wal", path + "-shm"):
+        if os.path.exists(name):
+            os.unlink(name)
 
 os.chdir("/")
 os.umask(0o007)
@@ -668,20 +647,16 @@ verb, database, copy = sys.argv[1:]
 try:
     if verb == "compare":
         sys.exit(count(database) != count(copy))
-    if verb == "put-back" and os.path.exists(copy):
+    elif verb == "put-back" and os.path.exists(copy):
         connect(copy).backup(connect(database))
     elif verb == "put-back":
-        os.unlink(database)
-    elif os.path.exists(database):
-        os.makedirs(os.path.dirname(copy), exist_ok=True)
-        new = copy + ".new"
-        if os.path.exists(new):
-            os.unlink(new)
-        connect(database).execute("VACUUM INTO ?", (new,))
-        os.chmod(new, 0o660)
-        os.replace(new, copy)
-    elif os.path.exists(copy):
-        os.unlink(copy)  # an earlier one is no way back from here
+        remove(database)
+    else:
+        remove(copy)  # an earlier one is no way back from here
+        if os.path.exists(database):
+            os.makedirs(os.path.dirname(copy), exist_ok=True)
+            connect(database).execute("VACUUM INTO ?", (copy,))
+            os.chmod(copy, 0o660)
 except (OSError, sqlite3.Error) as error:
     sys.exit(f"{database}: {error}")
 ' "$@"
@@ -689,14 +664,14 @@ except (OSError, sqlite3.Error) as error:
 
 copy_database() {
     database=$(find_database)
-    if [ ! -d "$state" ]; then
+    [ -d "$state" ] || return 0
+    if [ "$dry_run" = yes ]; then
+        say "would copy: $database to $copy"
         return
     fi
     say "Copying the database to $copy."
-    if [ "$dry_run" = no ]; then
-        handle_database copy "$database" "$copy" ||
-            die "the database can't be copied, so nothing was installed; make room or mend it."
-    fi
+    handle_database copy "$database" "$copy" ||
+        die "the database can't be copied, so nothing was installed; make room or mend it."
 }
 
 # The copy is put back only as long as nothing gets lost with it: a text that went out since would
@@ -708,9 +683,9 @@ roll_back() {
     older=$(version_of "$library/smsbox.py")
     if ! handle_database compare "$database" "$copy"; then
         systemctl disable -q "$service"
-        die "version $newer did not come up, and something was sent, received or changed before it" \
-            "failed: smsbox is stopped and stays so. Version $older is laid back; with the database" \
-            "as it is now it goes on once you say: sudo systemctl enable --now smsbox" \
+        die "version $newer did not come up, and something was sent, received or changed before" \
+            "it failed: smsbox is stopped and stays so. Version $older is laid back; with the" \
+            "database as it is now it goes on once you say: sudo systemctl enable --now smsbox" \
             "(the database from before: $copy)"
     fi
     handle_database put-back "$database" "$copy" ||
@@ -720,14 +695,12 @@ roll_back() {
     die "version $newer did not come up; version $older runs again, on the database from before."
 }
 
-version_of() {
-    sed -n 's/^VERSION = "\(.*\)".*/\1/p' "$1"
-}
+version_of() { sed -n 's/^VERSION = "\(.*\)".*/\1/p' "$1"; }
 
 # An upgrade that breaks off (disk full, lost connection) must not leave a silent box.
 clean_up() {
     if [ "$stopped" = yes ] && [ "$dry_run" = no ]; then
-        if [ -d "$work/old" ]; then
+        if [ "$kept" = yes ]; then
             put_back_old_version
         fi
         systemctl start --no-block "$service"
@@ -739,17 +712,12 @@ clean_up() {
 # --- what an operator should know ------------------------------------------------------------
 
 notice_clock() {
-    if [ -n "$(find "$here/smsbox.py" -newermt '1 day')" ]; then
-        warn "the clock says $(now), and smsbox.py is newer than that: is it wrong? Set it with" \
-            "sudo date -s 'YYYY-MM-DD HH:MM'."
-    fi
+    ! is_clock_wrong || warn "$clock_is_wrong; nothing is sent before."
     case "$(read_setting clock sources)" in
         "" | *ntp*) ;;
         *) return ;;
     esac
-    if ! is_systemd_running; then
-        return
-    fi
+    is_systemd_running || return 0
     for name in systemd-timesyncd chrony ntpsec ntp openntpd; do
         if systemctl is-active --quiet "$name.service"; then
             return
@@ -783,9 +751,7 @@ notice_others() {
 
 # Boot files are the owner's: the lines are told, never run.
 notice_uart() {
-    if ! is_pi; then
-        return
-    fi
+    is_pi || return 0
     if grep -Eqs 'console=(serial|ttyAMA|ttyS)[0-9]' /proc/cmdline; then
         warn "a console is on the serial pins: a modem HAT there can't be used before it is gone."
     fi
@@ -798,8 +764,8 @@ notice_uart() {
 
 notice_new_settings() {
     if [ -n "$new_settings" ]; then
-        say "New settings, which you may add to $config (their meaning: $example):"
-        say "$new_settings" | sed 's/^/  /'
+        say "New settings, all optional (their meaning: $example):" \
+            "$(say "$new_settings" | paste -s -d , | sed 's/,/, /g')"
     fi
 }
 
@@ -839,8 +805,7 @@ install_all() {
             prepare_upgrade
         fi
     fi
-    install_config
-    install_state
+    install_folders
     install_files
     if is_staging; then
         say "The files of smsbox are below $root."
@@ -862,7 +827,9 @@ install_all() {
 
 remove_program() {
     if ! is_staging && [ -e "$unit" ]; then
-        disable_service
+        stop_service
+        stopped="no"
+        ! have systemctl || run systemctl disable -q "$service"
     fi
     if is_foreign_launcher; then
         warn "$launcher is another program, it stays."
@@ -870,17 +837,14 @@ remove_program() {
         run rm -f "$launcher"
     fi
     run rm -rf "$library"
-    run rm -f "$udev_rule" "$unit" "$gpio_drop_in" "$settings_drop_in" "$completion"
+    run rm -f "$udev_rule" "$unit" "$drop_in" "$completion"
     if [ -d "$unit.d" ]; then
         run rmdir "$unit.d" 2>/dev/null || say "Keeping your own drop-ins in $unit.d."
     fi
-    if is_staging; then
-        return
+    if ! is_staging; then
+        ! is_systemd_running || run systemctl daemon-reload
+        reload_udev
     fi
-    if is_systemd_running; then
-        run systemctl daemon-reload
-    fi
-    reload_udev
 }
 
 uninstall_all() {
@@ -892,32 +856,35 @@ purge_all() {
     say "This removes smsbox, its settings in $(dirname "$config"), its database and the copies in"
     say "$state, and the user smsbox. Who said stop is forgotten, too; to keep that list:"
     say "  sudo smsbox optout export stopped.csv"
-    if [ "$dry_run" = no ]; then
-        printf 'Remove all of it? Type YES: '
-        read -r answer || answer=""
-        if [ "$answer" != YES ]; then
-            say "Nothing was removed."
-            exit 1
-        fi
-    fi
+    ask_for_yes
+    elsewhere=$(list_folders_elsewhere)
+    run rm -rf "$unit.d"
     remove_program
     run rm -rf "$(dirname "$config")" "$state"
     if ! is_staging && id smsbox >/dev/null 2>&1; then
         run userdel smsbox
+        # userdel leaves a group that has other members.
+        ! is_group smsbox || run groupdel smsbox
     fi
-    if ! is_staging && is_group smsbox && [ "$dry_run" = no ]; then
-        groupdel smsbox # userdel leaves a group that has other members
-    fi
-    say "smsbox is gone, and its data with it."
+    say "smsbox is gone, and its data with it.${elsewhere:+ What it wrote elsewhere is kept:}"
+    [ -z "$elsewhere" ] || say "$elsewhere"
 }
 
-main() {
+ask_for_yes() {
+    if [ "$dry_run" = yes ] || [ "$yes" = yes ]; then
+        return
+    fi
+    [ -t 0 ] || die "--purge asks on a terminal, and this is none; a script says --purge --yes."
+    printf 'Remove all of it? Type YES: '
+    read -r answer || answer=""
+    [ "$answer" = YES ] || die "nothing was removed."
+}
+
+parse_arguments() {
     dry_run="no"
     start="yes"
     way="install"
-    stopped="no"
-    changed="no"
-    upgrade="no"
+    yes="no"
     arguments="$*"
     for argument in "$@"; do
         case "$argument" in
@@ -925,6 +892,7 @@ main() {
             --no-start) start="no" ;;
             --uninstall) way="uninstall" ;;
             --purge) way="purge" ;;
+            --yes) yes="yes" ;;
             --help | -h)
                 usage
                 exit 0
@@ -935,7 +903,9 @@ main() {
                 ;;
         esac
     done
+}
 
+find_paths() {
     # The folder of this script, and the folder that everything goes below ("" is the machine).
     here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
     root="${DESTDIR:-}"
@@ -960,14 +930,23 @@ main() {
     sim_pin="$root/etc/$program/sim.pin"
     udev_rule="$root/etc/udev/rules.d/70-$program-modem.rules"
     unit="$root/etc/systemd/system/$service"
-    gpio_drop_in="$unit.d/gpio.conf"
-    settings_drop_in="$unit.d/settings.conf"
+    drop_in="$unit.d/install.conf"
+}
 
+main() {
+    parse_arguments "$@"
+    find_paths
+    python="$system_python"
+    stopped="no" # the service, by us
+    changed="no" # what the service runs by
+    upgrade="no" # there is a version to go back to
+    kept="no"    # it lies beside the new one
     # A root shell made by plain `su` does not find useradd.
     PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
     umask 022
     check_root
     work=$(mktemp -d)
+    new_program="$work/smsbox.pyc"
     trap clean_up EXIT
     trap 'exit 129' HUP
     trap 'exit 130' INT
