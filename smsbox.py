@@ -11593,7 +11593,7 @@ def cmd_demo(desk: Desktop) -> int:
 _COMPLETION = """# bash completion of smsbox; written by: smsbox completion
 _smsbox() {{
     local word=${{COMP_WORDS[COMP_CWORD]}} before=${{COMP_WORDS[COMP_CWORD-1]}}
-    local commands="{commands}" command words each
+    local commands="{commands}" command="" words="" each
     for each in "${{COMP_WORDS[@]:1:COMP_CWORD-1}}"; do
         [[ " $commands " == *" $each "* ]] && command=$each && break
     done
