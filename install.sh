@@ -168,7 +168,9 @@ has_module() {
     "$python" -I -c "import importlib.util as u, sys; sys.exit(u.find_spec('$1') is None)"
 }
 
-has_lamps() { grep -Eqs '^ *(ready|sending|fault|power_key_gpio) *=' "$config"; }
+has_lamps() {
+    grep -Eqs '^[[:blank:]]*(ready|sending|fault|power_key_gpio)[[:blank:]]*=' "$config"
+}
 
 # Sets `needed`, without which the service cannot run, and `wanted`, which only the lamps need.
 find_missing_packages() {
