@@ -114,7 +114,7 @@ def test_power_cut_amid_a_campaign_goes_on_without_a_duplicate(box: Box, saw: Sa
 
 
 def test_text_that_the_modem_held_at_a_power_cut_is_never_sent_again(box: Box, saw: Saw) -> None:
-    box.modem.misbehave(Fault(TEXT, skip=2, delay_s=3))
+    box.modem.misbehave(Fault(TEXT, skip=2, says=b""))
     rows = box.schedule(5)
     box.await_count(3)
     box.cut_power()
