@@ -33,6 +33,44 @@ def test_every_command_shown_is_one_that_exists(line: str) -> None:
     assert callable(args.run)
 
 
+def test_every_command_named_amid_the_words_is_one_that_exists() -> None:
+    named = set(re.findall(r"`(smsbox [a-z][^`]*)`", README))
+    assert len(named) > 10
+    commands = smsbox.build_parser().commands
+    for words in named:
+        _, command, *rest = shlex.split(words)
+        shown = commands[command].format_help()
+        assert all(word.split("=")[0] in shown for word in rest if word.startswith("--")), words
+
+
+def test_every_setting_named_is_in_the_table_of_settings() -> None:
+    known = {setting.key for setting in smsbox.SETTINGS}
+    rows = re.findall(r"^\| `\[.*?\|.*", README.split("## Settings")[1], re.MULTILINE)
+    assert len(rows) == 8
+    sections = {name for row in rows for name in re.findall(r"`\[(\w+)\]`", row)}
+    assert sections == {setting.section for setting in smsbox.SETTINGS} - {"alerts"}
+    named = {name for row in rows for name in re.findall(r"`([a-z_]+)`", row)}
+    named |= {"max_messages_per_day", "max_segments_per_day", "max_recipients_per_month"}
+    assert named <= known
+    assert len(named) > 15
+
+
+def test_lamps_are_wired_as_the_example_file_says() -> None:
+    pins = {setting.key: setting.example for setting in smsbox.SETTINGS
+            if setting.section == "lamps" and setting.example}  # fmt: skip
+    drawn = dict(re.findall(r"BCM (\d+) .*\b(ready|sending|fault)\b", README))
+    assert {name: int(pin) for pin, name in drawn.items()} == pins
+
+
+def test_every_file_of_the_tree_that_is_named_is_there() -> None:
+    named = set(
+        re.findall(r"`((?:tests/|\./)?[\w/]+(?:\.py|\.md|\.sh|\.toml)|tests/\w+/?\w*)`", README)
+    )
+    ours = {name for name in named if not name.startswith("/")} - {"config.toml"}
+    assert len(ours) > 6
+    assert all((ROOT / name).exists() for name in ours), ours
+
+
 def test_every_option_in_the_table_belongs_to_schedule(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         smsbox.build_parser().parse_args(["schedule", "--help"])
