@@ -459,7 +459,7 @@ class Story:
     def tell(self, *words: str, answer: str = "") -> str:
         """Type a command on a terminal, and perhaps an answer to its question."""
         folder = self.box.folder
-        terminal = Terminal(self.box.command(*words), folder, dict(os.environ), None)
+        terminal = Terminal(self.box.command(*words), folder, {**os.environ, "NO_COLOR": "1"}, None)
         try:
             if answer:
                 terminal.wait_for(QUESTION)
@@ -482,6 +482,7 @@ class Story:
             (r"\d{4}-\d\d-\d\d", "YYYY-MM-DD"),
             (r"\d+ s: from", "N s: from"),
             (r"on \d days? \(.*\)", "on N days"),
+            (r"\(pid \d+\)|paused by \w+", "..."),
         ):
             told = re.sub(pattern, mask, told)
         golden = GOLDEN / f"{name}.txt"
