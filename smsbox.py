@@ -3162,8 +3162,10 @@ END;
 CREATE TRIGGER audited_update AFTER UPDATE OF status, scheduled_for, message_content, held_because,
     phone_number, anyway ON scheduled_messages
 WHEN NEW.status IS NOT OLD.status OR datetime(NEW.scheduled_for) IS NOT datetime(OLD.scheduled_for)
-    OR NEW.message_content IS NOT OLD.message_content OR NEW.anyway IS NOT OLD.anyway
-    OR NEW.held_because IS NOT OLD.held_because OR NEW.phone_number IS NOT OLD.phone_number
+    OR NEW.message_content IS NOT OLD.message_content
+        AND (NEW.message_content <> '' OR NEW.actor IS NULL)  -- blanked: one event for all
+    OR NEW.anyway IS NOT OLD.anyway OR NEW.held_because IS NOT OLD.held_because
+    OR NEW.phone_number IS NOT OLD.phone_number
 BEGIN
     INSERT INTO events (at, actor, scheduled_message_id, event, detail)
     SELECT CASE WHEN NEW.updated_at IS OLD.updated_at THEN datetime('now') ELSE NEW.updated_at END,
@@ -3292,6 +3294,54 @@ _TELL_DELIVERY = f"""UPDATE scheduled_messages AS s SET
         WHERE m.scheduled_message_id = s.id AND g.delivery IS NOT NULL)"""
 
 
+# What forget and purge blank, and of whom: ?1 is the number, or the time before which it is done.
+_BLANKS = {
+    "messages": "body = ''",
+    "scheduled_messages": "customer_name = '', message_content = '', consent_at = '',"
+    " consent_source = '', updated_at = ?2, actor = ?3",
+    "inbound": "body = '', tpdu = ''",
+    "inbound_parts": "tpdu = id, joined = 1",
+    "opt_outs": "words = '', reason = iif(reason = '', 'said stop', reason)",
+}
+_OF_PERSON = {
+    "messages": "phone_number = ?1",
+    "scheduled_messages": "phone_number = ?1",
+    "inbound": "sender = ?1",
+    "inbound_parts": "sender = ?1",
+    "opt_outs": "phone_number = ?1",
+}
+_DONE_BEFORE = """status <> 'scheduled' AND coalesce(sent_at, scheduled_for) < ?1
+    AND NOT EXISTS (SELECT 1 FROM messages
+        WHERE scheduled_message_id = scheduled_messages.id AND status = 'sending')"""
+_OLDER = {
+    "messages": f"""body <> '' AND created_at < ?1 AND status NOT IN ('queued', 'sending')
+        AND (scheduled_message_id IS NULL
+        OR scheduled_message_id IN (SELECT id FROM scheduled_messages WHERE {_DONE_BEFORE}))""",
+    "scheduled_messages": f"""{_DONE_BEFORE}
+        AND customer_name || message_content || consent_at || consent_source <> ''""",
+    "inbound": "tpdu <> '' AND received_at < ?1 AND read_at IS NOT NULL",
+    "inbound_parts": "tpdu <> id AND received_at < ?1",
+    "opt_outs": "words <> '' AND at < ?1",
+}
+
+# What export writes of each table, and which rows belong to the campaign ?1.
+_OF_CAMPAIGN = "(SELECT id FROM scheduled_messages WHERE campaign_name = ?1)"
+_EXPORTED = {
+    "campaigns": ("*", "name = ?1"),
+    "scheduled_messages": ("*", "campaign_name = ?1"),
+    "messages": ("*", f"scheduled_message_id IN {_OF_CAMPAIGN}"),
+    "segments": (
+        "*",
+        f"message_id IN (SELECT id FROM messages WHERE scheduled_message_id IN {_OF_CAMPAIGN})",
+    ),
+    "inbound": (
+        "id, received_at, sent_at, sender, body, request, read_at, answers",
+        f"answers IN {_OF_CAMPAIGN}",
+    ),
+    "opt_outs": ("phone_number, at, words, reason, tier, campaign", "campaign = ?1"),
+    "events": ("*", f"scheduled_message_id IN {_OF_CAMPAIGN}"),
+}
+
 # What no longer is a time counts as long past: the row is called expired and held, alone.
 _LONG_PAST = datetime(2020, 1, 1, tzinfo=UTC)
 
@@ -3389,6 +3439,7 @@ class Database:
         try:
             if new:
                 database.all("PRAGMA page_size = 1024")
+                database.all("PRAGMA auto_vacuum = INCREMENTAL")
             database._check_version()
             database._choose_log()
             database.all("PRAGMA synchronous = FULL")
@@ -3454,6 +3505,13 @@ class Database:
             unlink_database(part)
         _sync_folder(path.parent)
 
+    def give_space_back(self) -> bool:
+        """Make the file smaller by what little is worth a write; tell whether there is more."""
+        if self.one("PRAGMA freelist_count")[0] < _VACUUM_PAGES:
+            return False
+        self.all(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})")
+        return True
+
     def truncate_log(self) -> None:
         """Move all of the write-ahead log into the file; not while somebody reads from it."""
         self.all("PRAGMA busy_timeout = 0")  # a shell that stays open must not hold us up
@@ -3471,6 +3529,11 @@ class Database:
         """Run one statement and give its first row, or None."""
         with _sqlite_words(self.path):
             return self._connection.execute(sql, given).fetchone()
+
+    def stream(self, sql: str, given: Sequence[object] = ()) -> Iterator[Any]:
+        """Run one statement and give its rows one by one: a million need no memory."""
+        with _sqlite_words(self.path):
+            yield from self._connection.execute(sql, given)
 
     def change(self, sql: str, given: Sequence[object] = ()) -> int:
         """Run one statement and give the number of rows it changed."""
@@ -3538,6 +3601,7 @@ class Database:
 
 
 _BUSY_S = 30
+_VACUUM_PAGES = 256  # a step of a quarter of a megabyte; less free space is left for new rows
 
 
 def _connect(uri: str, path: str) -> sqlite3.Connection:
@@ -4568,30 +4632,71 @@ class Desk:
         Numbers, counts, statuses, times and the opt-out stay. Inside a transaction.
         """
         at = to_database_time(now)
-        self.database.change("PRAGMA secure_delete = ON")
         self.database.change(
             "UPDATE scheduled_messages SET status = 'cancelled', error_message = 'forgotten',"
             " updated_at = ?, actor = ? WHERE phone_number = ? AND status = 'scheduled'",
             (at, actor, number),
         )
-        rows = self.database.change(
-            "UPDATE scheduled_messages SET customer_name = '', message_content = '',"
-            " consent_at = '', consent_source = '', updated_at = ?, actor = ?"
-            " WHERE phone_number = ?",
-            (at, actor, number),
+        self.database.change(
+            "UPDATE messages SET status = 'cancelled' WHERE phone_number = ? AND status = 'queued'",
+            (number,),
         )
-        for sql in (
-            "UPDATE messages SET body = '',"
-            " status = CASE status WHEN 'queued' THEN 'cancelled' ELSE status END"
-            " WHERE phone_number = ?",
-            "UPDATE inbound SET body = '', tpdu = '' WHERE sender = ?",
-            "UPDATE inbound_parts SET tpdu = id, joined = 1 WHERE sender = ?",
-            "UPDATE opt_outs SET words = '', reason = iif(reason = '', 'said stop', reason)"
-            " WHERE phone_number = ?",
-        ):
-            self.database.change(sql, (number,))
+        rows = self._blank(_OF_PERSON, number, at, actor)["scheduled_messages"]
         Store(self.database).add_event("forgotten", number, now, actor)
         return rows
+
+    def _blank(
+        self, which: Mapping[str, str], value: str, at: str, actor: str
+    ) -> Mapping[str, int]:
+        """Blank names and texts past recovery; which says of each table whose, by ?1."""
+        self.database.change("PRAGMA secure_delete = ON")
+        blanked = {}
+        for table, where in which.items():
+            signed = table == "scheduled_messages"
+            sql = f"UPDATE {table} SET {_BLANKS[table]} WHERE {where}"
+            given = (value, at, actor) if signed else (value,)
+            blanked[table] = self.database.change(sql, given)
+        return blanked
+
+    def export(self, table: str, campaign: str | None) -> Iterator[Sequence[Any]]:
+        """Give the column names of an exported table, then its rows in the order of their keys."""
+        columns, where = _EXPORTED[table]
+        if columns == "*":
+            columns = ", ".join(
+                name
+                for (name,) in self.database.all("SELECT name FROM pragma_table_info(?)", (table,))
+                if name != "actor" or table == "events"  # a signature on its way there
+            )
+        yield columns.split(", ")
+        of = ("", ()) if campaign is None else (f" WHERE {where}", (campaign,))
+        yield from self.database.stream(f"SELECT {columns} FROM {table}{of[0]} ORDER BY 1", of[1])
+
+    @contextmanager
+    def one_look(self) -> Iterator[Sequence[str]]:
+        """Hold all that is read meanwhile to one instant; gives the tables of an export."""
+        self.database.change("BEGIN")
+        try:
+            yield tuple(_EXPORTED)
+        finally:
+            with suppress(StoreError):
+                self.database.change("ROLLBACK")
+
+    def count_older(self, than: datetime) -> dict[str, int]:
+        """Count what purge() blanks."""
+        given = (to_database_time(than),)
+        return {
+            table: int(self.database.one(f"SELECT count(*) FROM {table} WHERE {where}", given)[0])
+            for table, where in _OLDER.items()
+        }
+
+    def purge(self, than: datetime, now: datetime, actor: str) -> None:
+        """Blank what is done and older than a time. Inside a transaction.
+
+        What is scheduled, under way or unread stays; so do numbers, statuses, times and opt-outs.
+        """
+        blanked = self._blank(_OLDER, to_database_time(than), to_database_time(now), actor)
+        detail = f"older than {to_database_time(than)}: {blanked['scheduled_messages']} rows"
+        Store(self.database).add_event("purged", detail, now, actor)
 
     def events(self, row_id: MessageId) -> list[Any]:
         """Give (at, actor, event, detail) of a row, oldest first."""
@@ -4738,7 +4843,8 @@ class Desk:
                 if self.database.change(
                     "UPDATE scheduled_messages SET status = 'scheduled', scheduled_for = ?,"
                     " error_message = NULL, held_because = NULL, updated_at = ?, actor = ?"
-                    " WHERE id = ? AND status = 'failed' AND NOT EXISTS (SELECT 1 FROM messages"
+                    " WHERE id = ? AND status = 'failed' AND message_content <> ''"  # blanked
+                    " AND NOT EXISTS (SELECT 1 FROM messages"
                     " WHERE scheduled_message_id = ? AND status = 'unconfirmed')",
                     (at, at, actor, row_id, row_id),
                 ):
@@ -7457,8 +7563,11 @@ class Copies:
         self._look_at = 0.0  # monotonic
         self._told = ""
 
-    def tend(self) -> None:
-        """Make what is missing; what fails is told once and tried again in an hour."""
+    def tend(self, is_open: bool) -> None:
+        """Make what is missing; what fails is told once and tried again in an hour.
+
+        While the box is closed the database gives its free space back, bit by bit.
+        """
         if self._clock.monotonic() < self._look_at:
             return
         self._look_at = self._clock.monotonic() + _COPIES_EVERY_S
@@ -7466,6 +7575,8 @@ class Copies:
             if self._folders.make(self._database, self._clock.now(), self._beat):
                 logging.info("copied the database to %s", self._folders.newest())
             self._folders.spread()
+            while not is_open and self._database.give_space_back():
+                self._beat()
         except (OSError, StoreError) as error:
             if str(error) != self._told:
                 logging.warning("no copy of the database: %s", error)
@@ -7697,10 +7808,10 @@ class Service:
         if self._time.trusted_by:
             self._keep_the_plan()
         wake_at = self._send_what_is_due()
+        is_open_now = is_open(self._clock.now(), self._config.business_hours)
         if self._in_hand is None and self._time.trusted_by:
             self._diary.tend(self._clock.now())
-            self._copies.tend()
-        is_open_now = is_open(self._clock.now(), self._config.business_hours)
+            self._copies.tend(is_open_now)
         self._face.show(is_open_now, self._in_hand is not None)
         return min(wake_at, self._link.wake_at)
 
@@ -10149,6 +10260,109 @@ def cmd_forget(desk: Desktop) -> int:
     return 0
 
 
+def cmd_export(desk: Desktop) -> int:
+    """Write everything: a folder of CSV files, or one JSON object."""
+    args = desk.args
+    if args.to == "-" and not args.json:
+        raise UsageError("stdout takes --json alone: name a new folder for the CSV files")
+    asked = Desk(desk.read())
+    _check_campaign(asked, args.campaign)
+    with asked.one_look() as tables:
+        if args.json:
+            count = _export_json(asked, tables, args.to, args.campaign)
+        else:
+            count = _export_folder(asked, tables, Path(args.to), args.campaign)
+    if args.to != "-":
+        say(f"Wrote {plural(count, 'row')} to {args.to}.")
+    return 0
+
+
+def _export_folder(asked: Desk, tables: Sequence[str], folder: Path, campaign: str | None) -> int:
+    """Write a CSV a table, as a spreadsheet likes it; the folder is made here or empty."""
+    import csv
+
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        if any(folder.iterdir()):
+            raise UsageError(f"{folder} is not empty: name a new folder")
+    except OSError as error:
+        raise StoreError(f"{folder} can't be a folder: {error.strerror}") from error
+    count = 0
+    for table in tables:
+        name = str(folder / f"{table}.csv")
+        sink = _create_file(name)
+        with _no_half_file(sink, name):
+            out = TextIOWrapper(sink, encoding="utf-8-sig", newline="")
+            writer = csv.writer(out)
+            rows = _show_progress(asked.export(table, campaign), table)
+            writer.writerow(f"{each} (UTC)" if _is_time(each) else each for each in next(rows))
+            for row in rows:
+                writer.writerow("" if cell is None else _csv_cell(str(cell)) for cell in row)
+                count += 1
+            out.close()
+    return count
+
+
+def _export_json(asked: Desk, tables: Sequence[str], name: str, campaign: str | None) -> int:
+    """Write one object, a list of rows a table, times in UTC."""
+    sink = None if name == "-" else _create_file(name)
+    count = 0
+    with _no_half_file(sink or sys.stdout.buffer, name if sink else None):
+        out = TextIOWrapper(sink, encoding="utf-8") if sink else sys.stdout
+        for place, table in enumerate(tables):
+            out.write(f'{"," if place else "{"}\n"{table}": [')
+            rows = _show_progress(asked.export(table, campaign), table)
+            keys, comma = next(rows), ""
+            for row in rows:
+                out.write(f"{comma}\n {json.dumps(dict(zip(keys, row, strict=True)))}")
+                comma = ","
+                count += 1
+            out.write("\n]")
+        out.write("\n}\n")
+        out.close() if sink else out.flush()
+    return count
+
+
+def _is_time(column: str) -> bool:
+    return column in ("at", "scheduled_for") or column.endswith("_at")
+
+
+def _show_progress(rows: Iterator[Sequence[Any]], what: str) -> Iterator[Sequence[Any]]:
+    """Pass rows on; on a terminal a line tells of long work."""
+    shown = sys.stderr.isatty()
+    for count, row in enumerate(rows):
+        if shown and count and count % 10_000 == 0:
+            print(f"\r{what}: {count:,} rows", end="", file=sys.stderr, flush=True)
+        yield row
+    if shown:
+        print("\r\033[K", end="", file=sys.stderr, flush=True)
+
+
+def cmd_purge(desk: Desktop) -> int:
+    """Blank names and texts of what is long done; numbers, counts and opt-outs stay."""
+    args = desk.args
+    than = desk.now - args.older_than
+    database = desk.read() if args.dry_run else desk.change()
+    asked = Desk(database)
+    counts = asked.count_older(than)
+    what = (
+        f"{plural(counts['scheduled_messages'], 'message')},"
+        f" {plural(counts['inbound'], 'incoming text')} of before"
+        f" {show_time(desk.local(than))}"
+    )
+    if args.dry_run or not any(counts.values()):
+        say(f"{what} would be blanked." if args.dry_run else f"Nothing to blank: {what}.")
+        return 0
+    if not ask_yes(f"{what}: their names and texts go, and this can't be undone.", args.yes):
+        return 1
+    with database.transaction():
+        asked.purge(than, desk.now, find_actor())
+    database.truncate_log()
+    say("Blanked; numbers, counts and opt-outs stay. Copies made before keep the texts until they"
+        " are replaced.")  # fmt: skip
+    return 0
+
+
 def cmd_optout(desk: Desktop) -> int:
     """List the suppressed numbers, add one, lift one, take in a file of them or write one."""
     args = desk.args
@@ -10471,6 +10685,15 @@ def build_parser() -> argparse.ArgumentParser:
     forget = add("forget", cmd_forget, "erase a person's name and texts; counts, opt-out stay")
     forget.add_argument("number", metavar="NUMBER")
     forget.add_argument("--yes", action="store_true", help="do not ask for YES")
+    export = add("export", cmd_export, "write everything as CSV files, or as JSON")
+    export.add_argument("to", metavar="FOLDER", help="a new one; with --json a file, -: stdout")
+    export.add_argument("--campaign", metavar="NAME", help="only what belongs to it")
+    export.add_argument("--json", action="store_true", help="one JSON object")
+    purge = add("purge", cmd_purge, "blank names and texts of what is long done; counts stay")
+    purge.add_argument("--older-than", required=True, type=_age, metavar="2y",
+                       help="d, m or y: days, months, years")  # fmt: skip
+    purge.add_argument("--dry-run", action="store_true", help="only count")
+    purge.add_argument("--yes", action="store_true", help="do not ask for YES")
     optout = add("optout", cmd_optout, "who said stop: list, add, remove, import, export")
     optout.add_argument("action", choices=("list", "add", "remove", "import", "export"))
     optout.add_argument("number", nargs="?", metavar="NUMBER", help="or a CSV; -: stdin, stdout")
@@ -10565,6 +10788,15 @@ def _seconds(text: str) -> float:
     if not re.fullmatch(r"[0-9]{1,3}(\.[0-9]+)?", text) or not float(text):
         raise argparse.ArgumentTypeError("write a number of seconds, like 6")
     return float(text)
+
+
+def _age(text: str) -> timedelta:
+    if not re.fullmatch(r"[1-9][0-9]{0,3}[dmy]", text):
+        raise argparse.ArgumentTypeError("write days, months or years, like 90d, 6m or 2y")
+    days = int(text[:-1]) * {"d": 1, "m": 31, "y": 366}[text[-1]]
+    if days > 36600:
+        raise argparse.ArgumentTypeError("a hundred years at most")
+    return timedelta(days=days)
 
 
 def _ussd_code(text: str) -> str:
