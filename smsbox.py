@@ -675,6 +675,12 @@ def _read_text(value: object) -> str:
     return value
 
 
+def _read_own_number(value: object) -> str:
+    if not isinstance(value, str) or not re.fullmatch(r"|\+[1-9][0-9]{7,14}", value):
+        raise ValueError("must be a number with + and its country, like +12135551234")
+    return value
+
+
 def _read_pin(value: object) -> str:
     if not isinstance(value, str) or not re.fullmatch(r"(\d{4,8})?", value):
         raise ValueError('4 to 8 digits in quotes, like "1234"')
@@ -860,7 +866,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("replies", "start_words", [], _read_texts, "more words that mean start"),
     Setting("replies", "hold_on_reply", False, _read_flag,
             "hold somebody's rows once they answered"),
-    Setting("alerts", "operator", "", _read_text, "your own number, for alerts", in_force=False),
+    Setting("alerts", "operator", "", _read_own_number, "your own number, for alerts"),
     Setting("cost", "price_per_segment", 0, _number(0, 1_000, "a price, 0 or more"),
             "for the preview; 0: not shown"),
     Setting("cost", "currency", "USD", _read_text, "its currency"),
@@ -3035,7 +3041,7 @@ CREATE TABLE messages (
     id INTEGER PRIMARY KEY AUTOINCREMENT,    -- its last eight bits are the concatenation reference
     scheduled_message_id INTEGER REFERENCES scheduled_messages (id),
     kind TEXT                                -- of a text of the box itself
-        CHECK (kind IN ('confirmation', 'help')),
+        CHECK (kind IN ('confirmation', 'help', 'alert', 'answer')),
     phone_number TEXT NOT NULL,
     bubble INTEGER NOT NULL DEFAULT 1,
     body TEXT NOT NULL,
@@ -4358,6 +4364,16 @@ class Inbox:
         self.database.change(
             "INSERT INTO messages (kind, phone_number, body, created_at) VALUES (?, ?, ?, ?)",
             (kind, number, text, to_database_time(now)),
+        )
+
+    def count_own(self, kind: str, since: datetime) -> int:
+        """Count the texts of the box itself of a kind since a time."""
+        return int(
+            self.database.one(
+                "SELECT count(*) FROM messages WHERE kind IS NOT NULL AND kind = ?"
+                " AND status <> 'cancelled' AND created_at > ?",
+                (kind, to_database_time(since)),
+            )[0]
         )
 
     def was_helped_since(self, number: str, at: datetime) -> bool:
@@ -6547,6 +6563,8 @@ _CLOCK_TOLERANCE = timedelta(minutes=5)
 _BETWEEN_READINGS_S = 10.0
 _READINGS_AGREE_S = 3.0
 _ANSWER_WITHIN = timedelta(minutes=5)
+_ALERTS_A_DAY = 5
+_ANSWERS_A_DAY = 20
 _STOPS_TO_PAUSE = 5  # and more than one in twenty
 _WEAK_DBM = -107
 _WEAK = "the signal is weak: move the antenna"
@@ -7065,6 +7083,7 @@ class Intake:
 
     def __init__(self, config: Config, database: Database, clock: Clock, link: Link) -> None:
         self._words = config.replies
+        self._operator = config.alerts.operator
         self._database = database
         self._inbox = Inbox(database)
         self._store = Store(database)
@@ -7209,7 +7228,9 @@ class Intake:
         """
         stopped = self._store.opted_out_at(number)
         touched = 0
-        if asked is Request.STOP:
+        if number == self._operator and body.strip().upper() in ("STATUS", "PAUSE"):
+            self._obey(body.strip().upper(), is_fresh, now)
+        elif asked is Request.STOP:
             is_keyword = is_keyword_stop(body, self._words.stop_words)
             tier = "keyword" if is_keyword else "words"
             touched = self._inbox.opt_out(number, body, now, "daemon", tier=tier)
@@ -7229,6 +7250,19 @@ class Intake:
             touched = self._inbox.hold_rows_of(number, "they have replied", now)
         return touched
 
+    def _obey(self, order: str, is_fresh: bool, now: datetime) -> None:
+        """Answer the operator's phone; two machines must not talk to each other for ever."""
+        desk = Desk(self._database)
+        if order == "PAUSE":
+            because = desk.get_state("paused_because") or "paused by a text of the operator"
+            desk.set_state("paused_because", because)
+            self._store.add_event("paused", "by a text of the operator", now, "daemon")
+        if is_fresh and self._inbox.count_own("answer", now - timedelta(days=1)) < _ANSWERS_A_DAY:
+            modem = self._link.modem
+            signal = modem.signal_dbm if modem else None
+            told = describe_box(desk, now, signal)
+            self._inbox.add_answer("answer", self._operator, told, now)
+
     def _answer(self, asked: Request, number: str, body: str, now: datetime) -> None:
         """Queue the box's own text, in the words' language; short codes and names get none."""
         if not re.fullmatch(r"\+[1-9]\d{7,14}", number):
@@ -7240,6 +7274,55 @@ class Intake:
                 break
         kind = "help" if asked is Request.HELP else "confirmation"
         self._inbox.add_answer(kind, number, text, now)
+
+
+def describe_box(desk: Desk, now: datetime, signal_dbm: int | None) -> str:
+    """Say in one segment how the box is."""
+    waiting = desk.count_by_status()["scheduled"]
+    row = Store(desk.database).next_row()
+    paused = desk.get_state("paused_because")
+    said = [
+        f"paused: {shorten(paused, 60)}" if paused else "running",
+        f"{desk.count_sent_since(now - timedelta(days=1))} sent in 24 h",
+        f"{waiting} wait",
+        f"next {row.scheduled_for:%m-%d %H:%M} UTC" if row and not paused else "",
+        f"signal {signal_dbm} dBm" if signal_dbm is not None else "",
+    ]
+    return "smsbox: " + ", ".join(filter(None, said))
+
+
+def shorten(text: str, length: int) -> str:
+    """Make a text fit a part of one segment in the plainest letters."""
+    plain = "".join(char if " " <= char <= "z" and char not in "[\\]^`" else "?" for char in text)
+    return plain if len(plain) <= length else plain[: length - 3] + "..."
+
+
+class Alerts:
+    """Tells the operator's phone what needs a person: each kind once until its cause has gone."""
+
+    def __init__(self, operator: str, database: Database) -> None:
+        self._operator = operator
+        self._desk = Desk(database)
+        self._inbox = Inbox(database)
+
+    def tend(self, now: datetime) -> None:
+        """Queue what is new; more than a few a day wait for the next one."""
+        if not self._operator or Store(self._desk.database).opted_out_at(self._operator):
+            return
+        paused = self._desk.get_state("paused_because")
+        by_itself = "" if paused.startswith("paused by ") else paused
+        why = f"it paused itself: {shorten(by_itself, 90)}. See smsbox status" if by_itself else ""
+        key = "alerted_paused"
+        if not why and self._desk.get_state(key):
+            self._desk.set_state(key, "")
+        elif (
+            why
+            and not self._desk.get_state(key)
+            and self._inbox.count_own("alert", now - timedelta(days=1)) < _ALERTS_A_DAY
+        ):
+            with self._desk.database.transaction():
+                self._inbox.add_answer("alert", self._operator, f"smsbox: {why}", now)
+                self._desk.set_state(key, "1")
 
 
 def describe_modem(modem: Modem | None, port: Port | None) -> dict[str, object]:
@@ -7757,6 +7840,7 @@ class Service:
         self._link = Link(config.modem, around, database)
         self._intake = Intake(config, database, around.clock, self._link)
         self._time = Timekeeper(config, around, database)
+        self._alerts = Alerts(config.alerts.operator, database)
         self._copies = Copies(config.service.backup_dir, database, around.clock)
         self._face = Face(around, database, self._link, self._time)
         self._in_hand: MessageId | None = None  # the row whose bubbles are going out
@@ -7807,6 +7891,8 @@ class Service:
             self._intake.take_in(self._link.modem)
         if self._time.trusted_by:
             self._keep_the_plan()
+            if self._link.is_ready():
+                self._alerts.tend(self._clock.now())
         wake_at = self._send_what_is_due()
         is_open_now = is_open(self._clock.now(), self._config.business_hours)
         if self._in_hand is None and self._time.trusted_by:
@@ -7901,7 +7987,9 @@ class Service:
     def _answer_next(self, now: datetime) -> bool:
         """Send a text of the box itself, whatever the pace, the hours, or the number's opt-out."""
         answer = self._store.next_answer(now, _ANSWER_WITHIN)
-        shut = any(map(self._desk.get_state, ("account_refused", "retired")))
+        shut = bool(self._desk.get_state("retired"))
+        if answer is not None and answer.phone_number != self._config.alerts.operator:
+            shut |= bool(self._desk.get_state("account_refused"))  # one try to say just that
         if (
             answer is None
             or shut
