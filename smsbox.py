@@ -3607,6 +3607,7 @@ class Database:
 
 
 _BUSY_S = 30
+PERHAPS_HELD = "their reply may mean stop"
 _VACUUM_PAGES = 256  # a step of a quarter of a megabyte; less free space is left for new rows
 
 
@@ -4376,6 +4377,22 @@ class Inbox:
             )[0]
         )
 
+    def has_doubtful(self) -> bool:
+        """Tell whether a message is held since a reply may mean stop."""
+        sql = f"SELECT 1 FROM {_HELD} AND held_because = ? LIMIT 1"
+        return bool(self.database.one(sql, (PERHAPS_HELD,)))
+
+    def finished_since(self, at: datetime) -> list[str]:
+        """Give the campaigns that sent something since a time and have nothing left to send."""
+        found = self.database.all(
+            "SELECT DISTINCT campaign_name FROM scheduled_messages AS s INDEXED BY rows_sent"
+            " WHERE status = 'sent' AND sent_at > ? AND campaign_name <> '' AND NOT EXISTS"
+            " (SELECT 1 FROM scheduled_messages WHERE campaign_name = s.campaign_name"
+            " AND status = 'scheduled')",
+            (to_database_time(at),),
+        )
+        return [name for (name,) in found]
+
     def was_helped_since(self, number: str, at: datetime) -> bool:
         """Tell whether a number was sent help since a time."""
         return bool(
@@ -4743,6 +4760,16 @@ class Desk:
         counts["delivered"] = told.get("delivered", 0)
         counts["undelivered"] = told.get("failed", 0) + told.get("expired", 0)
         return counts
+
+    def count_by_status_of(self, campaign: str) -> dict[str, int]:
+        """Count a campaign's rows by their status."""
+        return dict(
+            self.database.all(
+                "SELECT status, count(*) FROM scheduled_messages WHERE campaign_name = ?"
+                " GROUP BY status",
+                (campaign,),
+            )
+        )
 
     def count_sent_since(self, at: datetime) -> int:
         """Count the messages sent since a time."""
@@ -7245,7 +7272,7 @@ class Intake:
             if not stopped and is_fresh and not self._inbox.was_helped_since(number, day):
                 self._answer(asked, number, body, now)
         elif asked is Request.PERHAPS_STOP:
-            touched = self._inbox.hold_rows_of(number, "their reply may mean stop", now)
+            touched = self._inbox.hold_rows_of(number, PERHAPS_HELD, now)
         elif self._words.hold_on_reply:
             touched = self._inbox.hold_rows_of(number, "they have replied", now)
         return touched
@@ -7300,8 +7327,9 @@ def shorten(text: str, length: int) -> str:
 class Alerts:
     """Tells the operator's phone what needs a person: each kind once until its cause has gone."""
 
-    def __init__(self, operator: str, database: Database) -> None:
+    def __init__(self, operator: str, zone: ZoneInfo, database: Database) -> None:
         self._operator = operator
+        self._zone = zone
         self._desk = Desk(database)
         self._inbox = Inbox(database)
 
@@ -7309,20 +7337,32 @@ class Alerts:
         """Queue what is new; more than a few a day wait for the next one."""
         if not self._operator or Store(self._desk.database).opted_out_at(self._operator):
             return
-        paused = self._desk.get_state("paused_because")
-        by_itself = "" if paused.startswith("paused by ") else paused
-        why = f"it paused itself: {shorten(by_itself, 90)}. See smsbox status" if by_itself else ""
-        key = "alerted_paused"
-        if not why and self._desk.get_state(key):
-            self._desk.set_state(key, "")
-        elif (
-            why
-            and not self._desk.get_state(key)
-            and self._inbox.count_own("alert", now - timedelta(days=1)) < _ALERTS_A_DAY
-        ):
+        told = set(json.loads(self._desk.get_state("alerted") or "[]"))
+        causes = dict(self._find_causes(now))
+        left = _ALERTS_A_DAY - self._inbox.count_own("alert", now - timedelta(days=1))
+        new = [key for key in causes if key not in told and causes[key]][: max(left, 0)]
+        if new or told - set(causes):
             with self._desk.database.transaction():
-                self._inbox.add_answer("alert", self._operator, f"smsbox: {why}", now)
-                self._desk.set_state(key, "1")
+                for key in new:
+                    self._inbox.add_answer("alert", self._operator, f"smsbox: {causes[key]}", now)
+                self._desk.set_state("alerted", json.dumps(sorted(told & set(causes) | set(new))))
+
+    def _find_causes(self, now: datetime) -> Iterator[tuple[str, str]]:
+        """Give each cause that holds with its words; "" while it waits for the day."""
+        paused = self._desk.get_state("paused_because")
+        if paused and not paused.startswith("paused by "):
+            yield "paused", f"it paused itself: {shorten(paused, 90)}. See smsbox status"
+        by_day = 8 <= now.astimezone(self._zone).hour < 21
+        if self._inbox.has_doubtful():
+            words = "a reply may mean stop; its messages are held. See smsbox inbox"
+            yield "held", words if by_day else ""
+        for name in self._inbox.finished_since(now - timedelta(days=1)):
+            words = ""
+            if by_day:
+                rows = self._desk.count_by_status_of(name)
+                words = f"{shorten(name, 60)} is done: {rows.get('sent', 0)} sent"
+                words += f", {rows.get('failed', 0)} failed"
+            yield f"done {name}", words
 
 
 def describe_modem(modem: Modem | None, port: Port | None) -> dict[str, object]:
@@ -7840,7 +7880,7 @@ class Service:
         self._link = Link(config.modem, around, database)
         self._intake = Intake(config, database, around.clock, self._link)
         self._time = Timekeeper(config, around, database)
-        self._alerts = Alerts(config.alerts.operator, database)
+        self._alerts = Alerts(config.alerts.operator, config.business_hours.timezone, database)
         self._copies = Copies(config.service.backup_dir, database, around.clock)
         self._face = Face(around, database, self._link, self._time)
         self._in_hand: MessageId | None = None  # the row whose bubbles are going out

@@ -103,3 +103,22 @@ def test_what_is_told_fits_one_segment_whatever_the_reason_says() -> None:
 def test_operator_is_a_whole_number_with_its_country(number: object) -> None:
     with pytest.raises(smsbox.ConfigError, match="country"):
         smsbox.parse_config({"alerts": {"operator": number}})
+
+
+def test_finished_campaign_is_told_with_its_counts(box: Box) -> None:
+    box.insert(ANA, "Hi")
+    box.insert(BEN, "later", in_s=400)
+    box.serve(200)
+    assert own(box) == []
+    box.serve(900)
+    box.serve(900)
+    assert box.texts()[-1] == "smsbox: fall is done: 2 sent, 0 failed"
+    assert own(box) == [("alert", OPERATOR, "sent")]
+
+
+def test_held_doubtful_reply_is_told_once(box: Box) -> None:
+    box.insert(ANA, "Hi", in_s=3000)
+    box.sql("UPDATE scheduled_messages SET held_because = ?", smsbox.PERHAPS_HELD)
+    box.serve()
+    box.serve()
+    assert box.texts() == ["smsbox: a reply may mean stop; its messages are held. See smsbox inbox"]
