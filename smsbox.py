@@ -7327,9 +7327,9 @@ def shorten(text: str, length: int) -> str:
 class Alerts:
     """Tells the operator's phone what needs a person: each kind once until its cause has gone."""
 
-    def __init__(self, operator: str, zone: ZoneInfo, database: Database) -> None:
+    def __init__(self, operator: str, hours: BusinessHours, database: Database) -> None:
         self._operator = operator
-        self._zone = zone
+        self._hours = hours
         self._desk = Desk(database)
         self._inbox = Inbox(database)
 
@@ -7352,7 +7352,10 @@ class Alerts:
         paused = self._desk.get_state("paused_because")
         if paused and not paused.startswith("paused by "):
             yield "paused", f"it paused itself: {shorten(paused, 90)}. See smsbox status"
-        by_day = 8 <= now.astimezone(self._zone).hour < 21
+        row = None if paused else Store(self._desk.database).next_row()
+        if row and now - row.scheduled_for > timedelta(hours=1) and is_open(now, self._hours):
+            yield "late", "nothing was sent for an hour, though messages were due. It goes on now"
+        by_day = 8 <= now.astimezone(self._hours.timezone).hour < 21
         if self._inbox.has_doubtful():
             words = "a reply may mean stop; its messages are held. See smsbox inbox"
             yield "held", words if by_day else ""
@@ -7880,7 +7883,7 @@ class Service:
         self._link = Link(config.modem, around, database)
         self._intake = Intake(config, database, around.clock, self._link)
         self._time = Timekeeper(config, around, database)
-        self._alerts = Alerts(config.alerts.operator, config.business_hours.timezone, database)
+        self._alerts = Alerts(config.alerts.operator, config.business_hours, database)
         self._copies = Copies(config.service.backup_dir, database, around.clock)
         self._face = Face(around, database, self._link, self._time)
         self._in_hand: MessageId | None = None  # the row whose bubbles are going out

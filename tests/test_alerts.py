@@ -122,3 +122,15 @@ def test_held_doubtful_reply_is_told_once(box: Box) -> None:
     box.serve()
     box.serve()
     assert box.texts() == ["smsbox: a reply may mean stop; its messages are held. See smsbox inbox"]
+
+
+def test_hour_without_sending_is_told_as_soon_as_there_is_a_modem_again(box: Box) -> None:
+    box.insert(ANA, "Hi", in_s=-3700)
+    box.serve()
+    assert box.texts()[0].startswith("smsbox: nothing was sent for an hour")
+
+
+def test_half_an_hour_without_sending_is_not_told(box: Box) -> None:
+    box.insert(ANA, "Hi", in_s=-1800)
+    box.serve()
+    assert box.texts() == ["Hi", "smsbox: fall is done: 1 sent, 0 failed"]
