@@ -134,3 +134,43 @@ def test_half_an_hour_without_sending_is_not_told(box: Box) -> None:
     box.insert(ANA, "Hi", in_s=-1800)
     box.serve()
     assert box.texts() == ["Hi", "smsbox: fall is done: 1 sent, 0 failed"]
+
+
+def test_clock_that_nobody_vouches_for_is_told_after_an_hour_and_nothing_else_is_sent(
+    box: Box,
+) -> None:
+    box.evidence = ""
+    row = box.insert(ANA, "no")
+    smsbox.Inbox(box.database).add_answer("confirmation", BEN, "no", box.play.now())
+    box.serve(3500)
+    assert box.texts() == []
+    box.serve(3700)  # another life: it waits an hour anew
+    assert box.texts() == [
+        "smsbox: the clock is not trusted for an hour and nothing is sent. See smsbox status"
+    ]
+    assert [number for _, number, _ in box.far.arrived] == [OPERATOR]
+    box.serve(9000)
+    assert len(box.texts()) == 1
+    assert box.row(row)[0] == "scheduled"
+
+
+def test_end_of_a_campaign_is_not_told_at_night(box: Box) -> None:
+    box.tables["business_hours"] = {"opens": "00:00", "closes": "24:00"}
+    box.tables["recipient_hours"] = {"enabled": False}
+    box.play.step(12 * 3600)  # 10 PM
+    box.insert(ANA, "Hi", in_s=60)
+    box.serve(9 * 3600)
+    assert box.texts() == ["Hi"]
+    box.serve(2 * 3600)
+    assert box.texts() == ["Hi", "smsbox: fall is done: 1 sent, 0 failed"]
+
+
+def test_alert_waits_for_the_network_and_is_sent_once(box: Box) -> None:
+    box.serve(30)
+    box.desk.set_state("paused_because", "ten refusals in a row")
+    box.after(1, lambda: box.far.script.append(b"\r\n+CMS ERROR: 42\r\n"))
+    box.after(20, lambda: setattr(box.far, "gone", True))
+    box.after(3600, lambda: setattr(box.far, "gone", False))
+    box.far.script.append(b"\r\n+CMS ERROR: 42\r\n")
+    box.serve(2 * 3600)
+    assert box.texts() == ["smsbox: it paused itself: ten refusals in a row. See smsbox status"]

@@ -46,9 +46,9 @@ def test_every_command_named_amid_the_words_is_one_that_exists() -> None:
 def test_every_setting_named_is_in_the_table_of_settings() -> None:
     known = {setting.key for setting in smsbox.SETTINGS}
     rows = re.findall(r"^\| `\[.*?\|.*", README.split("## Settings")[1], re.MULTILINE)
-    assert len(rows) == 8
+    assert len(rows) == 9
     sections = {name for row in rows for name in re.findall(r"`\[(\w+)\]`", row)}
-    assert sections == {setting.section for setting in smsbox.SETTINGS} - {"alerts"}
+    assert sections == {setting.section for setting in smsbox.SETTINGS}
     named = {name for row in rows for name in re.findall(r"`([a-z_]+)`", row)}
     named |= {"max_messages_per_day", "max_segments_per_day", "max_recipients_per_month"}
     assert named <= known
