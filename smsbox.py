@@ -66,6 +66,7 @@ from typing import (
     NoReturn,
     Protocol,
     TextIO,
+    TypeVar,
     cast,
 )
 
@@ -11099,7 +11100,9 @@ def cmd_backup(desk: Desktop) -> int:
         with _retired(desk, database, args.move) as state:
             copy = _name_near_copy(desk.database_path)
             try:
-                database.copy_to(copy, {"copied_at": to_database_time(desk.now), **state})
+                words = {"copied_at": to_database_time(desk.now), **state}
+                database.copy_to(copy, words, lambda: _draw_progress("copying ..."))
+                _draw_progress("")
                 with copy.open("rb") as data:
                     shutil.copyfileobj(data, sink)
                 sink.flush()
@@ -11654,15 +11657,22 @@ def _is_time(column: str) -> bool:
     return column in ("at", "scheduled_for") or column.endswith("_at")
 
 
-def _show_progress(rows: Iterator[Sequence[Any]], what: str) -> Iterator[Sequence[Any]]:
+_Row = TypeVar("_Row")
+
+
+def _show_progress(rows: Iterable[_Row], what: str) -> Iterator[_Row]:
     """Pass rows on; on a terminal a line tells of long work."""
-    shown = sys.stderr.isatty()
     for count, row in enumerate(rows):
-        if shown and count and count % 10_000 == 0:
-            print(f"\r{what}: {count:,} rows", end="", file=sys.stderr, flush=True)
+        if count and count % 10_000 == 0:
+            _draw_progress(f"{what}: {count:,} rows")
         yield row
-    if shown:
-        print("\r\033[K", end="", file=sys.stderr, flush=True)
+    _draw_progress("")
+
+
+def _draw_progress(words: str) -> None:
+    """Draw one line over, where there is a terminal; "" takes it away."""
+    if sys.stderr.isatty():
+        print(f"\r\x1b[K{words}", end="", file=sys.stderr, flush=True)
 
 
 def cmd_purge(desk: Desktop) -> int:
@@ -11759,7 +11769,7 @@ def _import_opt_outs(desk: Desktop) -> int:
     with database.transaction():
         cancelled = sum(
             inbox.opt_out(number, "", desk.now, actor, reason, "import")
-            for number in dict.fromkeys(numbers)
+            for number in _show_progress(dict.fromkeys(numbers), "opt-outs")
         )
     say(
         f"{plural(len(new), 'number')} added, {len(set(numbers)) - len(new):,} were on the list;"
@@ -11859,7 +11869,7 @@ def open_port(name: str, baud: int) -> Port:
     try:
         return SerialPort(name, baud)
     except ModuleNotFoundError as error:
-        raise PortLost("pyserial is missing: install python3-serial") from error
+        raise PortLost("pyserial is missing: run install.sh again, which brings it") from error
 
 
 # --- the demo
