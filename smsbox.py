@@ -681,6 +681,12 @@ def _read_text(value: object) -> str:
     return value
 
 
+def _read_own_number(value: object) -> str:
+    if not isinstance(value, str) or not re.fullmatch(r"|\+[1-9][0-9]{7,14}", value):
+        raise ValueError("must be a number with + and its country, like +12135551234")
+    return value
+
+
 def _read_pin(value: object) -> str:
     if not isinstance(value, str) or not re.fullmatch(r"(\d{4,8})?", value):
         raise ValueError('4 to 8 digits in quotes, like "1234"')
@@ -866,7 +872,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("replies", "start_words", [], _read_texts, "more words that mean start"),
     Setting("replies", "hold_on_reply", False, _read_flag,
             "hold somebody's rows once they answered"),
-    Setting("alerts", "operator", "", _read_text, "your own number, for alerts", in_force=False),
+    Setting("alerts", "operator", "", _read_own_number, "your own number, for alerts"),
     Setting("cost", "price_per_segment", 0, _number(0, 1_000, "a price, 0 or more"),
             "for the preview; 0: not shown"),
     Setting("cost", "currency", "USD", _read_text, "its currency"),
@@ -1706,14 +1712,18 @@ def find_overlap(
 ) -> tuple[str, int, int]:
     """Give the other running campaign with more than half of the recipients: name, of them, all.
 
-    The name is "" where there is none.
+    The name is "" where there is none; a handful of people may be in two at a time.
     """
     own = {message.campaign_name for message in messages}
     numbers = {message.phone_number for message in messages}
     pairs = {(name, number) for name, number, _ in known if name in running - own}
     shared = Counter(name for name, number in pairs if number in numbers)
     name, count = max(shared.items(), key=lambda each: each[1], default=("", 0))
-    return (name if 2 * count > len(numbers) else ""), count, len(numbers)
+    mostly = count >= _HANDFUL and 2 * count > len(numbers)
+    return (name if mostly else ""), count, len(numbers)
+
+
+_HANDFUL = 5
 
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a formula begins with
@@ -3106,7 +3116,7 @@ CREATE TABLE messages (
     id INTEGER PRIMARY KEY AUTOINCREMENT,    -- its last eight bits are the concatenation reference
     scheduled_message_id INTEGER REFERENCES scheduled_messages (id),
     kind TEXT                                -- of a text of the box itself
-        CHECK (kind IN ('confirmation', 'help')),
+        CHECK (kind IN ('confirmation', 'help', 'alert', 'answer')),
     phone_number TEXT NOT NULL,
     bubble INTEGER NOT NULL DEFAULT 1,
     body TEXT NOT NULL,
@@ -3241,8 +3251,10 @@ END;
 CREATE TRIGGER audited_update AFTER UPDATE OF status, scheduled_for, message_content, held_because,
     phone_number, anyway ON scheduled_messages
 WHEN NEW.status IS NOT OLD.status OR datetime(NEW.scheduled_for) IS NOT datetime(OLD.scheduled_for)
-    OR NEW.message_content IS NOT OLD.message_content OR NEW.anyway IS NOT OLD.anyway
-    OR NEW.held_because IS NOT OLD.held_because OR NEW.phone_number IS NOT OLD.phone_number
+    OR NEW.message_content IS NOT OLD.message_content
+        AND (NEW.message_content <> '' OR NEW.actor IS NULL)  -- blanked: one event for all
+    OR NEW.anyway IS NOT OLD.anyway OR NEW.held_because IS NOT OLD.held_because
+    OR NEW.phone_number IS NOT OLD.phone_number
 BEGIN
     INSERT INTO events (at, actor, scheduled_message_id, event, detail)
     SELECT CASE WHEN NEW.updated_at IS OLD.updated_at THEN datetime('now') ELSE NEW.updated_at END,
@@ -3345,6 +3357,9 @@ _OPT_OUT_COLUMNS = "phone_number, at, words, reason, tier, campaign"
 _UNCONFIRMED = "messages WHERE status = 'unconfirmed' AND kind IS NULL"  # an answer needs nobody
 _ANSWERS = """messages WHERE scheduled_message_id IS NULL AND status IN ('queued', 'sending')
     AND status = 'queued' AND kind IS NOT NULL"""
+# An alert may wait a day for the network.
+_IS_NEW = """(created_at BETWEEN ?1 AND ?2
+    OR kind = 'alert' AND created_at BETWEEN datetime(?1, '-1 day') AND ?2)"""
 _HELD = """scheduled_messages INDEXED BY rows_held
     WHERE status = 'scheduled' AND held_because IS NOT NULL"""
 # Begun: at least one segment may have reached its recipient.
@@ -3370,6 +3385,54 @@ _TELL_DELIVERY = f"""UPDATE scheduled_messages AS s SET
         JOIN segments g ON g.message_id = m.id
         WHERE m.scheduled_message_id = s.id AND g.delivery IS NOT NULL)"""
 
+
+# What forget and purge blank, and of whom: ?1 is the number, or the time before which it is done.
+_BLANKS = {
+    "messages": "body = ''",
+    "scheduled_messages": "customer_name = '', message_content = '', consent_at = '',"
+    " consent_source = '', updated_at = ?2, actor = ?3",
+    "inbound": "body = '', tpdu = ''",
+    "inbound_parts": "tpdu = id, joined = 1",
+    "opt_outs": "words = '', reason = iif(reason = '', 'said stop', reason)",
+}
+_OF_PERSON = {
+    "messages": "phone_number = ?1",
+    "scheduled_messages": "phone_number = ?1",
+    "inbound": "sender = ?1",
+    "inbound_parts": "sender = ?1",
+    "opt_outs": "phone_number = ?1",
+}
+_DONE_BEFORE = """status <> 'scheduled' AND coalesce(sent_at, scheduled_for) < ?1
+    AND NOT EXISTS (SELECT 1 FROM messages
+        WHERE scheduled_message_id = scheduled_messages.id AND status = 'sending')"""
+_OLDER = {
+    "messages": f"""body <> '' AND created_at < ?1 AND status NOT IN ('queued', 'sending')
+        AND (scheduled_message_id IS NULL
+        OR scheduled_message_id IN (SELECT id FROM scheduled_messages WHERE {_DONE_BEFORE}))""",
+    "scheduled_messages": f"""{_DONE_BEFORE}
+        AND customer_name || message_content || consent_at || consent_source <> ''""",
+    "inbound": "tpdu <> '' AND received_at < ?1 AND read_at IS NOT NULL",
+    "inbound_parts": "tpdu <> id AND received_at < ?1",
+    "opt_outs": "words <> '' AND at < ?1",
+}
+
+# What export writes of each table, and which rows belong to the campaign ?1.
+_OF_CAMPAIGN = "(SELECT id FROM scheduled_messages WHERE campaign_name = ?1)"
+_EXPORTED = {
+    "campaigns": ("*", "name = ?1"),
+    "scheduled_messages": ("*", "campaign_name = ?1"),
+    "messages": ("*", f"scheduled_message_id IN {_OF_CAMPAIGN}"),
+    "segments": (
+        "*",
+        f"message_id IN (SELECT id FROM messages WHERE scheduled_message_id IN {_OF_CAMPAIGN})",
+    ),
+    "inbound": (
+        "id, received_at, sent_at, sender, body, request, read_at, answers",
+        f"answers IN {_OF_CAMPAIGN}",
+    ),
+    "opt_outs": ("phone_number, at, words, reason, tier, campaign", "campaign = ?1"),
+    "events": ("*", f"scheduled_message_id IN {_OF_CAMPAIGN}"),
+}
 
 # What no longer is a time counts as long past: the row is called expired and held, alone.
 _LONG_PAST = datetime(2020, 1, 1, tzinfo=UTC)
@@ -3469,6 +3532,7 @@ class Database:
         try:
             if new:
                 database.all("PRAGMA page_size = 1024")
+                database.all("PRAGMA auto_vacuum = INCREMENTAL")
             database._check_version()
             database._choose_log()
             database.all("PRAGMA synchronous = FULL")
@@ -3534,6 +3598,13 @@ class Database:
             unlink_database(part)
         _sync_folder(path.parent)
 
+    def give_space_back(self) -> bool:
+        """Make the file smaller by what little is worth a write; tell whether there is more."""
+        if self.one("PRAGMA freelist_count")[0] < _VACUUM_PAGES:
+            return False
+        self.all(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})")
+        return True
+
     def truncate_log(self) -> None:
         """Move all of the write-ahead log into the file; not while somebody reads from it."""
         self.all("PRAGMA busy_timeout = 0")  # a shell that stays open must not hold us up
@@ -3551,6 +3622,11 @@ class Database:
         """Run one statement and give its first row, or None."""
         with _sqlite_words(self.path):
             return self._connection.execute(sql, given).fetchone()
+
+    def stream(self, sql: str, given: Sequence[object] = ()) -> Iterator[Any]:
+        """Run one statement and give its rows one by one: a million need no memory."""
+        with _sqlite_words(self.path):
+            yield from self._connection.execute(sql, given)
 
     def change(self, sql: str, given: Sequence[object] = ()) -> int:
         """Run one statement and give the number of rows it changed."""
@@ -3618,6 +3694,8 @@ class Database:
 
 
 _BUSY_S = 30
+PERHAPS_HELD = "their reply may mean stop"
+_VACUUM_PAGES = 256  # a step of a quarter of a megabyte; less free space is left for new rows
 
 
 def _connect(uri: str, path: str) -> sqlite3.Connection:
@@ -4027,21 +4105,23 @@ class Store:
             ),
         )
 
-    def next_answer(self, now: datetime, within: timedelta) -> Bubble | None:
+    def next_answer(
+        self, now: datetime, within: timedelta, only_alerts: bool = False
+    ) -> Bubble | None:
         """Give the box's own text that is to be sent; what is no longer new is cancelled."""
         span = [to_database_time(now - within), to_database_time(now + within)]
         record = self.database.one(
-            f"SELECT {_BUBBLE_COLUMNS}, created_at BETWEEN ? AND ? FROM {_ANSWERS}"
-            " ORDER BY id LIMIT 1",
-            span,
+            f"SELECT {_BUBBLE_COLUMNS}, {_IS_NEW} FROM {_ANSWERS}"
+            " AND (kind = 'alert' OR NOT ?3) ORDER BY id LIMIT 1",
+            [*span, only_alerts],
         )
         if record and not record[-1]:
             self.database.change(
                 "UPDATE messages SET status = 'cancelled', error_message = 'too late' WHERE id IN"
-                f" (SELECT id FROM {_ANSWERS} AND created_at NOT BETWEEN ? AND ?)",
+                f" (SELECT id FROM {_ANSWERS} AND NOT {_IS_NEW})",
                 span,
             )
-            return self.next_answer(now, within)
+            return self.next_answer(now, within, only_alerts)
         return _to_bubble(record) if record else None
 
     # --- a message's way
@@ -4380,15 +4460,32 @@ class Inbox:
             (kind, number, text, to_database_time(now)),
         )
 
-    def count_answers(self, number: str, kind: str, since: datetime) -> int:
-        """Count the texts of one kind that a number was written by the box itself since a time."""
+    def count_answers(self, kind: str, since: datetime, number: str | None = None) -> int:
+        """Count the texts of the box itself of a kind since a time, to one number or to all."""
+        to_one, given = ("AND phone_number = ?", [number]) if number else ("", [])
         return int(
             self.database.one(
-                "SELECT count(*) FROM messages WHERE phone_number = ? AND kind IS NOT NULL"
-                " AND kind = ? AND status <> 'cancelled' AND created_at > ?",
-                (number, kind, to_database_time(since)),
+                "SELECT count(*) FROM messages WHERE kind IS NOT NULL AND kind = ?"
+                f" AND status <> 'cancelled' AND created_at > ? {to_one}",
+                [kind, to_database_time(since), *given],
             )[0]
         )
+
+    def has_doubtful(self) -> bool:
+        """Tell whether a message is held since a reply may mean stop."""
+        sql = f"SELECT 1 FROM {_HELD} AND held_because = ? LIMIT 1"
+        return bool(self.database.one(sql, (PERHAPS_HELD,)))
+
+    def finished_since(self, at: datetime) -> list[str]:
+        """Give the campaigns that sent something since a time and have nothing left to send."""
+        found = self.database.all(
+            "SELECT DISTINCT campaign_name FROM scheduled_messages AS s INDEXED BY rows_sent"
+            " WHERE status = 'sent' AND sent_at > ? AND campaign_name NOT IN ('', ?) AND NOT EXISTS"
+            " (SELECT 1 FROM scheduled_messages WHERE campaign_name = s.campaign_name"
+            " AND status = 'scheduled')",
+            (to_database_time(at), TEST_CAMPAIGN),
+        )
+        return [name for (name,) in found]
 
     def _cancel_answers(self, number: str, kind: str) -> None:
         self.database.change(
@@ -4714,30 +4811,71 @@ class Desk:
         Numbers, counts, statuses, times and the opt-out stay. Inside a transaction.
         """
         at = to_database_time(now)
-        self.database.change("PRAGMA secure_delete = ON")
         self.database.change(
             "UPDATE scheduled_messages SET status = 'cancelled', error_message = 'forgotten',"
             " updated_at = ?, actor = ? WHERE phone_number = ? AND status = 'scheduled'",
             (at, actor, number),
         )
-        rows = self.database.change(
-            "UPDATE scheduled_messages SET customer_name = '', message_content = '',"
-            " consent_at = '', consent_source = '', updated_at = ?, actor = ?"
-            " WHERE phone_number = ?",
-            (at, actor, number),
+        self.database.change(
+            "UPDATE messages SET status = 'cancelled' WHERE phone_number = ? AND status = 'queued'",
+            (number,),
         )
-        for sql in (
-            "UPDATE messages SET body = '',"
-            " status = CASE status WHEN 'queued' THEN 'cancelled' ELSE status END"
-            " WHERE phone_number = ?",
-            "UPDATE inbound SET body = '', tpdu = '' WHERE sender = ?",
-            "UPDATE inbound_parts SET tpdu = id, joined = 1 WHERE sender = ?",
-            "UPDATE opt_outs SET words = '', reason = iif(reason = '', 'said stop', reason)"
-            " WHERE phone_number = ?",
-        ):
-            self.database.change(sql, (number,))
+        rows = self._blank(_OF_PERSON, number, at, actor)["scheduled_messages"]
         Store(self.database).add_event("forgotten", number, now, actor)
         return rows
+
+    def _blank(
+        self, which: Mapping[str, str], value: str, at: str, actor: str
+    ) -> Mapping[str, int]:
+        """Blank names and texts past recovery; which says of each table whose, by ?1."""
+        self.database.change("PRAGMA secure_delete = ON")
+        blanked = {}
+        for table, where in which.items():
+            signed = table == "scheduled_messages"
+            sql = f"UPDATE {table} SET {_BLANKS[table]} WHERE {where}"
+            given = (value, at, actor) if signed else (value,)
+            blanked[table] = self.database.change(sql, given)
+        return blanked
+
+    def export(self, table: str, campaign: str | None) -> Iterator[Sequence[Any]]:
+        """Give the column names of an exported table, then its rows in the order of their keys."""
+        columns, where = _EXPORTED[table]
+        if columns == "*":
+            columns = ", ".join(
+                name
+                for (name,) in self.database.all("SELECT name FROM pragma_table_info(?)", (table,))
+                if name != "actor" or table == "events"  # a signature on its way there
+            )
+        yield columns.split(", ")
+        of = ("", ()) if campaign is None else (f" WHERE {where}", (campaign,))
+        yield from self.database.stream(f"SELECT {columns} FROM {table}{of[0]} ORDER BY 1", of[1])
+
+    @contextmanager
+    def one_look(self) -> Iterator[Sequence[str]]:
+        """Hold all that is read meanwhile to one instant; gives the tables of an export."""
+        self.database.change("BEGIN")
+        try:
+            yield tuple(_EXPORTED)
+        finally:
+            with suppress(StoreError):
+                self.database.change("ROLLBACK")
+
+    def count_older(self, than: datetime) -> dict[str, int]:
+        """Count what purge() blanks."""
+        given = (to_database_time(than),)
+        return {
+            table: int(self.database.one(f"SELECT count(*) FROM {table} WHERE {where}", given)[0])
+            for table, where in _OLDER.items()
+        }
+
+    def purge(self, than: datetime, now: datetime, actor: str) -> None:
+        """Blank what is done and older than a time. Inside a transaction.
+
+        What is scheduled, under way or unread stays; so do numbers, statuses, times and opt-outs.
+        """
+        blanked = self._blank(_OLDER, to_database_time(than), to_database_time(now), actor)
+        detail = f"older than {to_database_time(than)}: {blanked['scheduled_messages']} rows"
+        Store(self.database).add_event("purged", detail, now, actor)
 
     def events(self, row_id: MessageId) -> list[Any]:
         """Give (at, actor, event, detail) of a row, oldest first."""
@@ -4786,6 +4924,16 @@ class Desk:
             " WHERE m.status = 'sent' ORDER BY m.id DESC LIMIT 1"
         )
         return (str(found[0]), _to_time(found[1]), *found[2:]) if found else None
+
+    def count_by_status_of(self, campaign: str) -> dict[str, int]:
+        """Count a campaign's rows by their status."""
+        return dict(
+            self.database.all(
+                "SELECT status, count(*) FROM scheduled_messages WHERE campaign_name = ?"
+                " GROUP BY status",
+                (campaign,),
+            )
+        )
 
     def count_sent_since(self, at: datetime) -> int:
         """Count the messages sent since a time."""
@@ -4948,7 +5096,8 @@ class Desk:
                 if self.database.change(
                     "UPDATE scheduled_messages SET status = 'scheduled', scheduled_for = ?,"
                     " error_message = NULL, held_because = NULL, updated_at = ?, actor = ?"
-                    " WHERE id = ? AND status = 'failed' AND NOT EXISTS (SELECT 1 FROM messages"
+                    " WHERE id = ? AND status = 'failed' AND message_content <> ''"  # blanked
+                    " AND NOT EXISTS (SELECT 1 FROM messages"
                     " WHERE scheduled_message_id = ? AND status = 'unconfirmed')",
                     (at, at, actor, row_id, row_id),
                 ):
@@ -6678,11 +6827,13 @@ _LASTING_S = 300.0  # a fault that lasts so long needs a person
 _KEY_PAUSE_S = 60.0  # the power key is pressed once a minute at the most
 _COPIES_EVERY_S = 3600.0
 _STEP_S = 2.0  # more than NTP slews between two looks
+_CLOCK_ALERT_S = 3600.0
 _CLOCK_TOLERANCE = timedelta(minutes=5)
 _BETWEEN_READINGS_S = 10.0
 _READINGS_AGREE_S = 3.0
 _ANSWER_WITHIN = timedelta(minutes=5)
-_ANSWERS_A_DAY = {"help": 1, "confirmation": 3}  # to one number
+# To one number; to the operator's.
+_ANSWERS_A_DAY = {"help": 1, "confirmation": 3, "alert": 5, "answer": 20}
 _STOPS_TO_PAUSE = 5  # and more than one in twenty
 _WEAK_DBM = -107
 _WEAK = "the signal is weak: move the antenna"
@@ -7218,6 +7369,8 @@ class Intake:
 
     def __init__(self, config: Config, database: Database, clock: Clock, link: Link) -> None:
         self._words = config.replies
+        self._operator = config.alerts.operator
+        self._zone = config.business_hours.timezone
         self._database = database
         self._inbox = Inbox(database)
         self._store = Store(database)
@@ -7362,7 +7515,9 @@ class Intake:
         """
         stopped = self._store.opted_out_at(number)
         touched = 0
-        if asked is Request.STOP:
+        if number == self._operator and body.strip().upper() in ("STATUS", "PAUSE"):
+            self._obey(body.strip().upper(), is_fresh, now)
+        elif asked is Request.STOP:
             is_keyword = is_keyword_stop(body, self._words.stop_words)
             tier = "keyword" if is_keyword else "words"
             touched = self._inbox.opt_out(number, body, now, "daemon", tier=tier)
@@ -7376,10 +7531,23 @@ class Intake:
             if not stopped and is_fresh:
                 self._answer(asked, number, body, now)
         elif asked is Request.PERHAPS_STOP:
-            touched = self._inbox.hold_rows_of(number, "their reply may mean stop", now)
+            touched = self._inbox.hold_rows_of(number, PERHAPS_HELD, now)
         elif self._words.hold_on_reply:
             touched = self._inbox.hold_rows_of(number, "they have replied", now)
         return touched
+
+    def _obey(self, order: str, is_fresh: bool, now: datetime) -> None:
+        """Answer the operator's phone; two machines must not talk to each other for ever."""
+        desk, day = Desk(self._database), now - timedelta(days=1)
+        if order == "PAUSE":
+            because = desk.get_state("paused_because") or "paused by a text of the operator"
+            desk.set_states({"paused_because": because, "paused_until": ""})
+            self._store.add_event("paused", "by a text of the operator", now, "daemon")
+        if is_fresh and self._inbox.count_answers("answer", day) < _ANSWERS_A_DAY["answer"]:
+            modem = self._link.modem
+            signal = modem.signal_dbm if modem else None
+            told = describe_box(desk, now.astimezone(self._zone), signal)
+            self._inbox.add_answer("answer", self._operator, told, now)
 
     def _answer(self, asked: Request, number: str, body: str, now: datetime) -> None:
         """Queue the box's own text, in the words' language; short codes and names get none.
@@ -7387,7 +7555,7 @@ class Intake:
         A machine at the other end that answers each text gets a few a day.
         """
         kind = "help" if asked is Request.HELP else "confirmation"
-        already = self._inbox.count_answers(number, kind, now - timedelta(days=1))
+        already = self._inbox.count_answers(kind, now - timedelta(days=1), number)
         if not re.fullmatch(r"\+[1-9]\d{7,14}", number) or already >= _ANSWERS_A_DAY[kind]:
             return
         name, contact = self._words.sender_name, self._words.help_contact
@@ -7396,6 +7564,77 @@ class Intake:
             if len(segment_text(text).units) == 1:
                 break
         self._inbox.add_answer(kind, number, text, now)
+
+
+def describe_box(desk: Desk, now: datetime, signal_dbm: int | None) -> str:
+    """Say in one segment how the box is; times in the zone of now."""
+    waiting = desk.count_by_status()["scheduled"]
+    row = Store(desk.database).next_row()
+    paused = desk.get_state("paused_because")
+    said = [
+        f"paused: {shorten(paused, 60)}" if paused else "running",
+        f"{desk.count_sent_since(now - timedelta(days=1))} sent in 24 h",
+        f"{waiting} wait",
+        f"next {row.scheduled_for.astimezone(now.tzinfo):%a %H:%M}" if row and not paused else "",
+        f"signal {signal_dbm} dBm" if signal_dbm is not None else "",
+    ]
+    return "smsbox: " + ", ".join(filter(None, said))
+
+
+def shorten(text: str, length: int) -> str:
+    """Make a text fit a part of one segment in the plainest letters."""
+    plain = "".join(char if " " <= char <= "z" and char not in "[\\]^`" else "?" for char in text)
+    return plain if len(plain) <= length else plain[: length - 3] + "..."
+
+
+class Alerts:
+    """Tells the operator's phone what needs a person: each kind once until its cause has gone."""
+
+    def __init__(self, operator: str, hours: BusinessHours, database: Database) -> None:
+        self._operator = operator
+        self._hours = hours
+        self._desk = Desk(database)
+        self._inbox = Inbox(database)
+
+    def tend(self, now: datetime, clock_waits_s: float) -> None:
+        """Queue what is new; more than a few a day wait for the next one."""
+        if not self._operator or Store(self._desk.database).opted_out_at(self._operator):
+            return
+        told = set(json.loads(self._desk.get_state("alerted") or "[]"))
+        causes = dict(self._find_causes(now))
+        if clock_waits_s:  # what else there is can't be told by it
+            causes = dict.fromkeys(told, "")
+            if clock_waits_s >= _CLOCK_ALERT_S:
+                words = "the clock is not trusted for an hour and nothing is sent"
+                causes["clock"] = f"{words}. See smsbox status"
+        sent = self._inbox.count_answers("alert", now - timedelta(days=1))
+        left = _ANSWERS_A_DAY["alert"] - sent
+        new = [key for key in causes if key not in told and causes[key]][: max(left, 0)]
+        if new or told - set(causes):
+            with self._desk.database.transaction():
+                for key in new:
+                    self._inbox.add_answer("alert", self._operator, f"smsbox: {causes[key]}", now)
+                self._desk.set_state("alerted", json.dumps(sorted(told & set(causes) | set(new))))
+
+    def _find_causes(self, now: datetime) -> Iterator[tuple[str, str]]:
+        """Give each cause that holds with its words; "" while it waits for the day."""
+        paused = self._desk.get_state("paused_because")
+        if paused and not paused.startswith("paused by "):
+            yield "paused", f"it paused itself: {shorten(paused, 90)}. See smsbox status"
+        row = None if paused else Store(self._desk.database).next_row()
+        if row and now - row.scheduled_for > timedelta(hours=1) and is_open(now, self._hours):
+            yield "late", "nothing was sent for an hour, though messages were due. It goes on now"
+        by_day = 8 <= now.astimezone(self._hours.timezone).hour < 21
+        if self._inbox.has_doubtful():
+            words = "a reply may mean stop; its messages are held. See smsbox inbox"
+            yield "held", words if by_day else ""
+        for name in self._inbox.finished_since(now - timedelta(days=1)):
+            words = ""
+            if by_day:
+                rows = self._desk.count_by_status_of(name)
+                words = f"{shorten(name, 60)} is done: {rows.get('sent', 0)} sent"
+                words += f", {rows.get('failed', 0)} failed"
+            yield f"done {name}", words
 
 
 def describe_modem(modem: Modem | None, port: Port | None) -> dict[str, object]:
@@ -7607,20 +7846,25 @@ class Timekeeper:
         if not self._vouched_by:
             self.doubt = self.doubt or "nobody vouches for it"
         self.trusted_by = "" if self.doubt else self._vouched_by
-        if self.trusted_by and not before:
-            logging.info("the clock is trusted by=%s", self.trusted_by)
-        elif before and not self.trusted_by:
-            logging.warning("the clock is not trusted any more: %s", self.doubt)
-        elif not self.trusted_by:
-            self._tell_of_wait()
+        if self.trusted_by:
+            if not before:
+                logging.info("the clock is trusted by=%s", self.trusted_by)
+            self._waits_since, self._is_person_told = None, False
+        else:
+            self._tell_of_wait("any more" if before else "yet")
 
-    def _tell_of_wait(self) -> None:
+    def waits_s(self) -> float:
+        """Give how long the time has not been trusted; 0 while it is."""
+        return 0.0 if self._waits_since is None else self._clock.monotonic() - self._waits_since
+
+    def _tell_of_wait(self, since: str) -> None:
         """After a boot the time is not known for some seconds: only what lasts needs a person."""
-        now = self._clock.monotonic()
         if self._waits_since is None:
-            self._waits_since = now
-            logging.info("the clock is not trusted yet: %s; nothing is sent before", self.doubt)
-        elif not self._is_person_told and now - self._waits_since >= _LASTING_S:
+            self._waits_since = self._clock.monotonic()
+            level = logging.INFO if since == "yet" else logging.WARNING
+            words = "the clock is not trusted %s: %s; nothing is sent before"
+            logging.log(level, words, since, self.doubt)
+        elif not self._is_person_told and self.waits_s() >= _LASTING_S:
             self._is_person_told = True
             logging.warning("the clock is not trusted: %s; see smsbox status", self.doubt)
 
@@ -7733,8 +7977,11 @@ class Copies:
         self._look_at = 0.0  # monotonic
         self._told = ""
 
-    def tend(self) -> None:
-        """Make what is missing; what fails is told once and tried again in an hour."""
+    def tend(self, is_open: bool) -> None:
+        """Make what is missing; what fails is told once and tried again in an hour.
+
+        While the box is closed the database gives its free space back, bit by bit.
+        """
         if self._clock.monotonic() < self._look_at:
             return
         self._look_at = self._clock.monotonic() + _COPIES_EVERY_S
@@ -7742,6 +7989,8 @@ class Copies:
             if self._folders.make(self._database, self._clock.now(), self._beat):
                 logging.info("copied the database to %s", self._folders.newest())
             self._folders.spread()
+            while not is_open and self._database.give_space_back():
+                self._beat()
         except (OSError, StoreError) as error:
             if str(error) != self._told:
                 logging.warning("no copy of the database: %s", error)
@@ -7922,6 +8171,7 @@ class Service:
         self._link = Link(config.modem, around, database)
         self._intake = Intake(config, database, around.clock, self._link)
         self._time = Timekeeper(config, around, database)
+        self._alerts = Alerts(config.alerts.operator, config.business_hours, database)
         self._copies = Copies(config.service.backup_dir, database, around.clock)
         self._face = Face(around, database, self._link, self._time)
         self._in_hand: MessageId | None = None  # the row whose bubbles are going out
@@ -7972,11 +8222,13 @@ class Service:
             self._intake.take_in(self._link.modem)
         if self._time.trusted_by:
             self._keep_the_plan()
+        if self._link.is_ready():
+            self._alerts.tend(self._clock.now(), self._time.waits_s())
         wake_at = self._send_what_is_due()
+        is_open_now = is_open(self._clock.now(), self._config.business_hours)
         if self._in_hand is None and self._time.trusted_by:
             self._diary.tend(self._clock.now())
-            self._copies.tend()
-        is_open_now = is_open(self._clock.now(), self._config.business_hours)
+            self._copies.tend(is_open_now)
         self._face.show(is_open_now, self._in_hand is not None)
         return min(wake_at, self._link.wake_at)
 
@@ -8046,7 +8298,7 @@ class Service:
         poll_at = monotonic + self._config.service.poll_seconds
         if self._outcomes.pending:
             return min(poll_at, monotonic + 1.0)
-        if self._time.trusted_by and self._answer_next(now):
+        if self._answer_next(now):
             return self._clock.monotonic()
         row = self._find_row(now)
         if row is None:
@@ -8065,8 +8317,10 @@ class Service:
 
     def _answer_next(self, now: datetime) -> bool:
         """Send a text of the box itself, whatever the pace, the hours, or the number's opt-out."""
-        answer = self._store.next_answer(now, _ANSWER_WITHIN)
-        shut = any(map(self._desk.get_state, ("account_refused", "retired")))
+        answer = self._store.next_answer(now, _ANSWER_WITHIN, only_alerts=not self._time.trusted_by)
+        shut = bool(self._desk.get_state("retired"))
+        if answer is not None and answer.phone_number != self._config.alerts.operator:
+            shut |= bool(self._desk.get_state("account_refused"))  # one try to say just that
         if (
             answer is None
             or shut
@@ -11224,8 +11478,12 @@ def _check_modem(desk: Desktop) -> Iterator[Fact]:
             yield Fact("warning", "port", f'another modem: port = "{name_lastingly(name)}"')
         port = open_port(names[0], settings.baud)
         modem = Modem(port, clock, settings)
+        state = None
         if desk.has_database():
-            attach_guarded(modem, settings, Desk(desk.write()))
+            with suppress(StoreError):  # on a card that turned read-only the PIN is not tried
+                state = Desk(desk.write())
+        if state:
+            attach_guarded(modem, settings, state)
         else:
             modem.attach(may_try_pin=False)
         modem.check_network()
@@ -11326,6 +11584,109 @@ def cmd_forget(desk: Desktop) -> int:
         asked.forget(number, desk.now, find_actor())
     database.truncate_log()
     say(f"{number} is forgotten; copies made before keep it until they are replaced.")
+    return 0
+
+
+def cmd_export(desk: Desktop) -> int:
+    """Write everything: a folder of CSV files, or one JSON object."""
+    args = desk.args
+    if args.to == "-" and not args.json:
+        raise UsageError("stdout takes --json alone: name a new folder for the CSV files")
+    asked = Desk(desk.read())
+    _check_campaign(asked, args.campaign)
+    with asked.one_look() as tables:
+        if args.json:
+            count = _export_json(asked, tables, args.to, args.campaign)
+        else:
+            count = _export_folder(asked, tables, Path(args.to), args.campaign)
+    if args.to != "-":
+        say(f"Wrote {plural(count, 'row')} to {args.to}.")
+    return 0
+
+
+def _export_folder(asked: Desk, tables: Sequence[str], folder: Path, campaign: str | None) -> int:
+    """Write a CSV a table, as a spreadsheet likes it; the folder is made here or empty."""
+    import csv
+
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        if any(folder.iterdir()):
+            raise UsageError(f"{folder} is not empty: name a new folder")
+    except OSError as error:
+        raise StoreError(f"{folder} can't be a folder: {error.strerror}") from error
+    count = 0
+    for table in tables:
+        name = str(folder / f"{table}.csv")
+        sink = _create_file(name)
+        with _no_half_file(sink, name):
+            out = TextIOWrapper(sink, encoding="utf-8-sig", newline="")
+            writer = csv.writer(out)
+            rows = _show_progress(asked.export(table, campaign), table)
+            writer.writerow(f"{each} (UTC)" if _is_time(each) else each for each in next(rows))
+            for row in rows:
+                writer.writerow("" if cell is None else _csv_cell(str(cell)) for cell in row)
+                count += 1
+            out.close()
+    return count
+
+
+def _export_json(asked: Desk, tables: Sequence[str], name: str, campaign: str | None) -> int:
+    """Write one object, a list of rows a table, times in UTC."""
+    sink = None if name == "-" else _create_file(name)
+    count = 0
+    with _no_half_file(sink or sys.stdout.buffer, name if sink else None):
+        out = TextIOWrapper(sink, encoding="utf-8") if sink else sys.stdout
+        for place, table in enumerate(tables):
+            out.write(f'{"," if place else "{"}\n"{table}": [')
+            rows = _show_progress(asked.export(table, campaign), table)
+            keys, comma = next(rows), ""
+            for row in rows:
+                out.write(f"{comma}\n {json.dumps(dict(zip(keys, row, strict=True)))}")
+                comma = ","
+                count += 1
+            out.write("\n]")
+        out.write("\n}\n")
+        out.close() if sink else out.flush()
+    return count
+
+
+def _is_time(column: str) -> bool:
+    return column in ("at", "scheduled_for") or column.endswith("_at")
+
+
+def _show_progress(rows: Iterator[Sequence[Any]], what: str) -> Iterator[Sequence[Any]]:
+    """Pass rows on; on a terminal a line tells of long work."""
+    shown = sys.stderr.isatty()
+    for count, row in enumerate(rows):
+        if shown and count and count % 10_000 == 0:
+            print(f"\r{what}: {count:,} rows", end="", file=sys.stderr, flush=True)
+        yield row
+    if shown:
+        print("\r\033[K", end="", file=sys.stderr, flush=True)
+
+
+def cmd_purge(desk: Desktop) -> int:
+    """Blank names and texts of what is long done; numbers, counts and opt-outs stay."""
+    args = desk.args
+    than = desk.now - args.older_than
+    database = desk.read() if args.dry_run else desk.change()
+    asked = Desk(database)
+    counts = asked.count_older(than)
+    what = (
+        f"{plural(counts['scheduled_messages'], 'message')},"
+        f" {plural(counts['inbound'], 'incoming text')} of before"
+        f" {show_time(desk.local(than))}"
+    )
+    if args.dry_run or not any(counts.values()):
+        say(f"{what} would be blanked." if args.dry_run else f"Nothing to blank: {what}.")
+        return 0
+    if not ask_yes(f"{what}: their names and texts go, and this can't be undone.", args.yes):
+        return 1
+    with database.transaction():
+        asked.purge(than, desk.now, find_actor())
+    database.truncate_log()
+    say("Blanked; numbers, counts and opt-outs stay. Copies made before keep the texts until they"
+        " are replaced.")  # fmt: skip
     return 0
 
 
@@ -11696,18 +12057,10 @@ def build_parser() -> _Parser:
     forms.add_argument("--json", action="store_true", help="for a script")
     forms.add_argument("--csv", action="store_true", help="each message, for a spreadsheet")
     forms.add_argument("--html", metavar="FILE", help="a page with a timeline; -: to stdout")
-    backup = add("backup", cmd_backup, "copy the database, also while smsbox runs")
-    backup.add_argument("file", metavar="FILE", help="-: to stdout, e.g. through ssh")
-    backup.add_argument("--move", action="store_true", help="retire this box for good")
-    restore = add("restore", cmd_restore, "put a copy back; what may have been sent is held")
-    restore.add_argument("file", metavar="FILE")
-    restore.add_argument("--yes", action="store_true", help="do not ask for YES")
+    _add_keeping(add)
     inbox = add("inbox", cmd_inbox, "replies; marks them as read")
     inbox.add_argument("--unread", action="store_true")
     inbox.add_argument("--follow", action="store_true", help="go on with what comes from now on")
-    forget = add("forget", cmd_forget, "erase a person's name and texts; counts, opt-out stay")
-    forget.add_argument("number", metavar="NUMBER")
-    forget.add_argument("--yes", action="store_true", help="do not ask for YES")
     optout = _add_optout(
         add("optout", cmd_optout, "who said stop: list, add, remove, import, export")
     )
@@ -11720,6 +12073,27 @@ def build_parser() -> _Parser:
     demo.add_argument("--seed", type=int, default=7, help=argparse.SUPPRESS)
     parser.commands = commands.choices
     return parser
+
+
+def _add_keeping(add: Callable[..., argparse.ArgumentParser]) -> None:
+    backup = add("backup", cmd_backup, "copy the database, also while smsbox runs")
+    backup.add_argument("file", metavar="FILE", help="-: to stdout, e.g. through ssh")
+    backup.add_argument("--move", action="store_true", help="retire this box for good")
+    restore = add("restore", cmd_restore, "put a copy back; what may have been sent is held")
+    restore.add_argument("file", metavar="FILE")
+    restore.add_argument("--yes", action="store_true", help="do not ask for YES")
+    export = add("export", cmd_export, "write everything as CSV files, or as JSON")
+    export.add_argument("to", metavar="FOLDER", help="a new one; with --json a file, -: stdout")
+    export.add_argument("--campaign", metavar="NAME", help="only what belongs to it")
+    export.add_argument("--json", action="store_true", help="one JSON object")
+    purge = add("purge", cmd_purge, "blank names and texts of what is long done; counts stay")
+    purge.add_argument("--older-than", required=True, type=_age, metavar="2y",
+                       help="d, m or y: days, months, years")  # fmt: skip
+    purge.add_argument("--dry-run", action="store_true", help="only count")
+    purge.add_argument("--yes", action="store_true", help="do not ask for YES")
+    forget = add("forget", cmd_forget, "erase a person's name and texts; counts, opt-out stay")
+    forget.add_argument("number", metavar="NUMBER")
+    forget.add_argument("--yes", action="store_true", help="do not ask for YES")
 
 
 def _add_optout(command: argparse.ArgumentParser) -> argparse.ArgumentParser:
@@ -11829,6 +12203,15 @@ def _seconds(text: str) -> float:
     if not re.fullmatch(r"[0-9]{1,3}(\.[0-9]+)?", text) or not float(text):
         raise argparse.ArgumentTypeError("write a number of seconds, like 6")
     return float(text)
+
+
+def _age(text: str) -> timedelta:
+    if not re.fullmatch(r"[1-9][0-9]{0,3}[dmy]", text):
+        raise argparse.ArgumentTypeError("write days, months or years, like 90d, 6m or 2y")
+    days = int(text[:-1]) * {"d": 1, "m": 31, "y": 366}[text[-1]]
+    if days > 36600:
+        raise argparse.ArgumentTypeError("a hundred years at most")
+    return timedelta(days=days)
 
 
 def _ussd_code(text: str) -> str:

@@ -1449,6 +1449,7 @@ def test_daemon_whose_system_clock_is_years_wrong_sends_at_the_network_s_hour(
     wait_until(box.texts)
     assert box.texts()[0] == (ANA, "In another year")
     assert abs(box.modem.accepted()[0].at - wall.timestamp()) < 2.5
+    wait_until(lambda: box.row(row_id)[0] == "sent")
     sent_at = box.sql("SELECT sent_at FROM scheduled_messages WHERE id = ?", row_id)[0][0]
     assert abs(smsbox.from_database_time(sent_at) - network) < timedelta(seconds=4)
     told = box.call("why", str(late)).stdout
