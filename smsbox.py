@@ -10754,63 +10754,92 @@ def _html(text: object) -> str:
     return html.escape(printable(str(text)))
 
 
-def draw_timeline(page: Page, width: int) -> str:
-    """Draw the marks, a row a day, as an SVG of a width in its own units; open hours are shaded."""
-    hours, wide, local = page.hours, width > 500, _local_marks(page)
-    minutes = [at.hour * 60 + at.minute for _, at in local]
-    low, high = max(0, min(minutes) - 10) // 60, min(24, (max(minutes) + 70) // 60)
-    left, right, top = (104, width - 24, 24) if wide else (24, width - 24, 26)
-    days = Counter(at.date() for _, at in local)
-    depth = max(_MARKS[kind][1] for kind, _ in local) + 11
-    step = next(n for n in (1, 2, 3, 4, 6, 12, 24) if (high - low) / n * 62 <= right - left)
+class Timeline:
+    """The marks of a page, a row a day, as an SVG in units of its own; open hours are shaded."""
 
-    def across(minute: float) -> float:
-        """Give the place of a minute of the day."""
-        return round(left + (minute / 60 - low) / (high - low) * (right - left), 1)
+    def __init__(self, page: Page, width: int) -> None:
+        self._page, self._width, self._wide = page, width, width > 500
+        self._local = _local_marks(page)
+        minutes = [at.hour * 60 + at.minute for _, at in self._local]
+        self._low = max(0, min(minutes) - 10) // 60  # the first hour that is shown
+        self._high = min(24, (max(minutes) + 70) // 60)
+        self._left, self._right = (104 if self._wide else 24), width - 24
+        self._top = 24 if self._wide else 26
+        self._depth = max(_MARKS[kind][1] for kind, _ in self._local) + 11  # of a day's row
+        self._tops: dict[date, float] = {}
 
-    below: float = top
-    rows, tops = [], dict[date, float]()
-    for day in sorted(days):
-        apart = (day - max(tops)).days - 1 if tops else 0
-        if apart:
-            rows.append(f'<text class="quiet" x="{left}" y="{below + 17}">{plural(apart, "day")}'
-                        " without a message</text>")  # fmt: skip
-            below += 26
-        name_at = below + depth / 2 + 5
-        if not wide:
-            name_at, below = below + 17, below + 23
-        rows += [f'<text x="{0 if wide else left}" y="{name_at:g}">{day:%a %m/%d}</text>',
-                 f'<path class="shut" d="M{left} {below}H{right}v{depth}H{left}z"/>']  # fmt: skip
-        if window := opening_window(day, hours):
-            ends = [at.astimezone(hours.timezone) for at in window]
-            opens, closes = ((at - datetime.combine(day, time(), at.tzinfo)) / timedelta(minutes=1)
-                             for at in ends)  # fmt: skip
-            begin, end = (across(min(max(at, low * 60), high * 60)) for at in (opens, closes))
-            rows.append(f'<path class="open" d="M{begin} {below}H{end}v{depth}H{begin}z"/>')
-        tops[day], below = below, below + depth + 8
-    for hour in range(low + -low % step, high + 1, step):
-        x, name = across(hour * 60), f"{(hour + 11) % 12 + 1} {'AP'[hour % 24 // 12]}M"
-        rows.append(f'<path class="hour" d="M{x} {top}V{below - 6}"/><text class="quiet" x="{x}"'
-                    f' y="{top - 8}" text-anchor="middle">{name}</text>')  # fmt: skip
-    drawn: dict[str, list[str]] = {kind: [] for kind in _MARKS}
-    for kind, at in local:
-        _, lane, _, shape = _MARKS[kind]
-        x = across(at.hour * 60 + at.minute + at.second / 60)
-        drawn[kind].append(f"M{x} {tops[at.date()] + lane}{shape}")
-    busiest = max(Counter((kind, at.date()) for kind, at in local).values())
-    bar = min(4, max(1.3, (right - left) / busiest / 3))
-    rows += [f'<path class="{_MARKS[kind][2]}" style="--c:var(--{kind})" d="{"".join(paths)}"/>'
-             for kind, paths in drawn.items() if paths]  # fmt: skip
-    form = "wide" if wide else "narrow"
-    counts = Counter(kind for kind, _ in local)
-    told = ", ".join(f"{n:,} {_MARKS[kind][0]}" for kind, n in counts.items())
-    return (
-        f'<svg class="course {form}" viewBox="0 0 {width} {below}" role="img"'
-        f' aria-labelledby="{form}-title {form}-told" style="--w:{bar:.2f}" font-size="15">'
-        f'<title id="{form}-title">{_html(page.title)}</title><desc id="{form}-told">'
-        f"{plural(len(days), 'day')}, a row each, {min(days)} to {max(days)}: {told}.</desc>"
-        f"{''.join(rows)}</svg>"
-    )
+    def draw(self) -> str:
+        """Write the SVG, with its title and its words for who can't see it."""
+        days, below = self._draw_days()
+        rows = [*days, *self._draw_hours(below), *self._draw_marks()]
+        form = "wide" if self._wide else "narrow"
+        counts = Counter(kind for kind, _ in self._local)
+        told = ", ".join(f"{n:,} {_MARKS[kind][0]}" for kind, n in counts.items())
+        busiest = max(Counter((kind, at.date()) for kind, at in self._local).values())
+        bar = min(4, max(1.3, (self._right - self._left) / busiest / 3))
+        first, last = min(self._tops), max(self._tops)
+        return (
+            f'<svg class="course {form}" viewBox="0 0 {self._width} {below}" role="img"'
+            f' aria-labelledby="{form}-title {form}-told" style="--w:{bar:.2f}" font-size="15">'
+            f'<title id="{form}-title">{_html(self._page.title)}</title><desc id="{form}-told">'
+            f"{plural(len(self._tops), 'day')}, a row each, {first} to {last}: {told}.</desc>"
+            f"{''.join(rows)}</svg>"
+        )
+
+    def _across(self, minute: float) -> float:
+        """Give the place of a minute of the day, within the hours that are shown."""
+        share = (minute / 60 - self._low) / (self._high - self._low)
+        return round(self._left + min(max(share, 0), 1) * (self._right - self._left), 1)
+
+    def _draw_days(self) -> tuple[list[str], float]:
+        """Draw each day's row and name; give the drawing's height, too."""
+        rows: list[str] = []
+        below: float = self._top
+        for day in sorted({at.date() for _, at in self._local}):
+            if apart := (day - max(self._tops)).days - 1 if self._tops else 0:
+                words = f"{plural(apart, 'day')} without a message"
+                rows.append(f'<text class="quiet" x="{self._left}" y="{below + 17}">{words}</text>')
+                below += 26
+            name_at = below + self._depth / 2 + 5
+            if not self._wide:
+                name_at, below = below + 17, below + 23
+            x = 0 if self._wide else self._left
+            rows.append(f'<text x="{x}" y="{name_at:g}">{day:%a %m/%d}</text>')
+            rows.append(self._draw_span("shut", self._left, self._right, below))
+            if window := opening_window(day, self._page.hours):
+                begin, end = (self._across(_minute_of(at, day, self._page.hours)) for at in window)
+                rows.append(self._draw_span("open", begin, end, below))
+            self._tops[day], below = below, below + self._depth + 8
+        return rows, below
+
+    def _draw_span(self, form: str, begin: float, end: float, top: float) -> str:
+        return f'<path class="{form}" d="M{begin} {top}H{end}v{self._depth}H{begin}z"/>'
+
+    def _draw_hours(self, below: float) -> Iterator[str]:
+        hours, across = self._high - self._low, self._right - self._left
+        step = next(n for n in (1, 2, 3, 4, 6, 12, 24) if hours / n * 62 <= across)
+        for hour in range(self._low + -self._low % step, self._high + 1, step):
+            x, name = self._across(hour * 60), f"{(hour + 11) % 12 + 1} {'AP'[hour % 24 // 12]}M"
+            place = f'x="{x}" y="{self._top - 8}" text-anchor="middle"'
+            yield f'<path class="hour" d="M{x} {self._top}V{below - 6}"/>'
+            yield f'<text class="quiet" {place}>{name}</text>'
+
+    def _draw_marks(self) -> Iterator[str]:
+        drawn: dict[str, list[str]] = {kind: [] for kind in _MARKS}
+        for kind, at in self._local:
+            _, lane, _, shape = _MARKS[kind]
+            x = self._across(at.hour * 60 + at.minute + at.second / 60)
+            drawn[kind].append(f"M{x} {self._tops[at.date()] + lane}{shape}")
+        for kind, paths in drawn.items():
+            if paths:
+                form, colour = _MARKS[kind][2], f"--c:var(--{kind})"
+                yield f'<path class="{form}" style="{colour}" d="{"".join(paths)}"/>'
+
+
+def _minute_of(at: datetime, day: date, hours: BusinessHours) -> float:
+    """Give the minute of a local day that an instant is."""
+    local = at.astimezone(hours.timezone)
+    return (local - datetime.combine(day, time(), local.tzinfo)) / timedelta(minutes=1)
 
 
 def _local_marks(page: Page) -> list[tuple[str, datetime]]:
@@ -10856,8 +10885,9 @@ def draw_page(page: Page) -> str:
             for kind, (words, _, form, shape) in _MARKS.items()
             if any(each == kind for each, _ in local)
         )
+        drawings = "".join(Timeline(page, width).draw() for width in (340, 760))
         drawing = (
-            f'<ul class="legend">{legend}</ul>{draw_timeline(page, 340)}{draw_timeline(page, 760)}'
+            f'<ul class="legend">{legend}</ul>{drawings}'
             f'<p class="quiet">The light band is the time in which messages may begin. All times'
             f" are those of {page.hours.timezone.key} ({zones}).</p>{_draw_days(page)}"
         )
