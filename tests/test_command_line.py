@@ -780,6 +780,29 @@ def test_lines_fit_the_terminal(box: Box, columns: int) -> None:
     assert all(len(line) < max(columns, 68) for line in shown)
 
 
+def test_watched_status_is_drawn_in_place_until_ctrl_c(box: Box) -> None:
+    box.insert()
+    desk_end, screen = pty.openpty()
+
+    def take_terminal() -> None:
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+    process = subprocess.Popen(
+        [sys.executable, smsbox.__file__, *box.words("status", "--watch")], stdin=screen,
+        stdout=screen, stderr=screen, start_new_session=True, preexec_fn=take_terminal,
+        env={"PATH": os.environ["PATH"], "NO_COLOR": "1"},
+    )  # fmt: skip
+    os.close(screen)
+    shown = b""
+    while shown.count(b"service  not running") < 2:
+        shown += os.read(desk_end, 65536)
+    os.write(desk_end, b"\x03")
+    assert process.wait(20) == 130
+    os.close(desk_end)
+    assert shown.count(b"\x1b[H") >= 2  # the second stands where the first stood
+    assert b"Traceback" not in shown
+
+
 # --- completion
 
 
