@@ -2693,7 +2693,7 @@ _WHOLE_STOP_WORDS = {"en": r"cancel|end|quit|remove", "es": r"cancelar"}
 HELP_WORDS = {"en": r"help|info", "es": r"ayuda", "fr": r"aide"}
 START_WORDS = {"en": r"start|unstop"}
 _COURTESIES = {
-    "en": r"please|pl[sz]|thanks?( you| u)?|thx|ty|kindly",
+    "en": r"please+|pl[sz]+|thanks?( you| u)?|thx|ty|kindly",
     "es": r"(por|x) ?fa(vor)?|(muchas )?gracias",
     "fr": r"s ?il (vous|te) plait|svp|stp|merci",
 }
@@ -2703,21 +2703,31 @@ _SMALL_WORDS = {  # enough of each language to tell it from the two others
     "fr": r"je|ne|plus|pas|moi|mon|numero|de|la|liste|vous|votre|vos|veux|les|messages?|mecri\w+",
 }
 _GROUPS = {  # the words that the capitals in the phrases stand for
-    "STOP": r"(s+t+o+p+|quit|cease|discontinue|halt|refrain from|desist)",
-    "UNSUBSCRIBE": r"(un ?subscribe|unsub|(u|un|ub)s[a-z]{1,4}(cr|r|c)[a-z]{1,2}be?)",
-    "REMOVE": r"(remove|delete|erase|drop|scrub|strike|scratch|take|pull|unlist|get|keep)",
-    "NOT": r"(do ?nt|don t|do not|never|not|no longer)",
+    "STOP": r"(s+t+[ao]+h?p+|quit|cease|discontinue|halt|refrain from|desist)",
+    "UNSUBSCRIBE": r"(un ?subscribe|unsub|unfollow|unsign|u[nb]?s[a-z]{1,4}(cr|r|c)[a-z]{1,2}be?)",
+    "REMOVE": r"(remove|rmv|delete|erase|drop|cut|kick|scrub|strike|scratch|take|pull|unlist|get"
+    r"|keep|leave|exclude|block|cross)",
+    "MINE": r"(me|us|(my|our|this|her|his)( \w+)? (num\w*|nbr|no|phone|cell|name|info\w*|contact))",
+    "THE": r"(your|ur|this|the|any|all|that|these|whatever|future)",
+    "CANCEL": r"(cancel([aeo]|ar|en)?|end|terminate|kill|suspend\w*|deten\w+|turn off|shut off)",
+    "NOT": r"(do? ?nt|don t|do not|never|not|no longer)",
     "TEXTING": r"(te?xt|messag|mesag|msg|contact|writ|send|sms|email|spam|bother|bug|hara|hit)\w*",
     "TEXT": r"(te?xt|message|mesage|msg|contact|write|send|sms|email|bother|harass|bug)",
-    "YOU": r"(you|u|ya|yall)",
-    "NUMBER": r"(num\w*|nbr|no|phone|cell|name|info\w*|contact|nombre|datos|nom|\w*donnees)",
-    "LIST": r"(\w+ )?(list|records|lists|lista|listas|liste|database|system|contacts|phone|group)",
-    "SMS": r"(te?xt|message|msg|sms|email|communication|mensaje|publicidad|promo|pub)\w*",
-    "ESCRIBIR": r"(escrib|mand|envi|molest|contact|text|acos|jod|llam)\w*",
-    "ECRIRE": r"(ecri|envo[iy]|contact|harcel|texto|importun|derang|spam|sollicit|relanc)\w*",
+    "YOU": r"(you|u|ya|y ?all)",
+    "NUMBER": r"(num\w*|nbr|no|phone|cell|name|info\w*|contacto?|nombre|datos|nom|\w*donnees)",
+    "LIST": r"((?!wait|guest)\w+ )?(list[ae]?s?|records|(data)?base|s[iy]stema?|contacts|phone"
+    r"|gro?upo?)",
+    "SMS": r"(te?xt|message|msg|sms|email|communication|mensaj|msj|publicidad|promo|pub)\w*",
+    "NEWS": r"(alert|notif|remind|update|coupon|mailing|blast|bulletin|newsletter|aviso|recordatori"
+    r"|anuncio|propaganda|informacion|rappel|infolettre|annonce|notice|deals|ads|offers)\w*",
+    "ESCRIBIR": r"(escrib|mand|envi|molest|contact|text|acos|jod|llam|fastidi|ching)\w*",
+    "ECRIRE": r"(ecri|envo[iy]|contact|harcel|texto|importun|derang|spam|sollicit|relanc|achal)\w*",
+    "MOVED": r"((graduat|retir|switch|chang|mud|cambi|demenag)\w*|moved|left|found|died|salio)",
+    "PLUS": r"(plus|pus?)",
     "QUIT": r"(opt ?out|cancel|end|unsubscribe|quit|stop|salir|cancelar|arreter)",
     "LATER": r"(before|until|till?|after|at|on|when|while|during|in|today|tonight|yet|now|tomorrow"
-    r"|the|a|my|your|about|if|antes|hasta|despues|ahora|hoy|a las?|el|la|los|las|un|una)\b",
+    r"|the|a|my|your|about|if|antes|hasta|despues|ahora|hoy|a las?|el|la|los|las|un|una|dos|le|les"
+    r"|dun|deux|ca|ce)\b",
 }
 
 
@@ -2734,7 +2744,11 @@ _NOT_MEANT = _phrases(r"""
 (?<!you )(?<!u )(NOT|cant|cannot|wont|nunca)( ever)?( (want|need|wish|going)( \w+)? to)? STOP
 (no|nunca) (me |nos )?(dej|par|desu|borr|elimin|quit)\w+( de \w+)?
 n(e )?(me |nous )?(arret|desabon|desinscri|supprim|retir|stopp)\w+ pas( de \w+)?
-NOT (want to )?(unsubscribe|opt ?out|remove me|take me off|cancel|delete)
+NOT (want to )?(unsubscribe|opt ?out|(remove|take|drop) MINE|cancel|delete)
+(should|if) (i|we|he|she|they) STOP (?!getting|receiving|this|these|it|TEXTING|SMS)
+(doctor|dr|nurse|wife|was|tell (him|her|them))( \w+){0,2} to STOP (?!this|these|it|TEXTING|SMS)
+(stop|arrete)( it)? (thats|youre|its|cest) (so|too|trop) (cute|funny|sweet|good|beau|bon|drole)
+(more than enough|(?<!you )(?<!u )(wont|doesnt) leave (me|us) alone|basta para|ca suffit pour)
 (the|a|an|bus|pit|one|next|last|first|non|full|rest|truck|each|which|any|un|prochain) stop
 ((reply|te?xt|send|responda|envie|repondez)( with)? )?(stop|baja|arret) (to|2|para|pour) QUIT
 you (have been|are now|were|have) (successfully )?(unsubscribed|opted out|removed)
@@ -2744,121 +2758,130 @@ stop (by|in|at|over|on|off|for|and|sign|light|watch|near|here|there|ou|chez|rain
 _STOP_PHRASES = _phrases(r"""
 # English: the word itself
 ^((no|yes|ok|okay|hi|hello|hey|sorry|just|reply|text|yo|i (already )?said) )*s+t+o+p+$
-^stop(?! it)( \w+){1,3}$
+^stop(?! it| \w+ing)( \w+){1,3}$
 ^stop (sent|im|i am|i dont|i never|or i|or ill|we|this is)
 (interested|thanks|enough) stop$
 ^stop( (all|now|it|this|that|already|right|away|immediately|everything))+$
 (please|pl[sz]|svp|favor) (just )?stop$
-(can|could|would|will) YOU( just)? STOP( it| this| that| now)?$
-YOU (need to|must|have to|should|gotta|better) STOP
+((can|could|would|will) YOU|YOU (can|need to|must|have to|should|better)) STOP( it| th\w+| now)*$
+make (these|THE SMS) (stop|end|go away)
 (told|asked|want|need|like) (YOU|this|it|that|all|these|those)( \w+)? to( just)? STOP
 how (do|can|could) i( \w+){0,4} (stop|UNSUBSCRIBE)
-STOP( \w+){0,2} (TEXTING|SMS)
-STOP (calling|blowing|with) (me|my|up|this|these|the|us)
+STOP( \w+){0,2} (TEXTING|SMS|NEWS)
+STOP (calling|annoying|blowing|with) (me|my|up|this|these|the|us)
 cease and desist
-UNSUBSCRIBE( me| us| my| from| this| now|$)
-(to|i|and) UNSUBSCRIBE
+((to|i|and) UNSUBSCRIBE|UNSUBSCRIBE( me| us| my| from| this| now|$))
 opt(ed|ing)?( me| us)? out
 # English: other words
-REMOVE (me|us|(my|this)( \w+)? NUMBER) (off|out)$
-REMOVE (me|us|(my|this)( \w+)? NUMBER) (off|out|from)( of)? (your|ur|this|the|any|all) LIST
-(remove|delete|erase) (me|us|(my|this)( \w+)? NUMBER|my)( from| off| out| now|$)
-REMOVE (me|us) (off|from)( the| your| ur| this| these)? SMS
+(?!drop|cut|kick|block|leave|cross)REMOVE MINE (off|out)( of)?( this| here)?$
+(remove|take|drop) my( \w+)? (m[ou]m|dad|son|daughter|kids?|husband|wife) (off|from) (your|ur|this)
+(?!get my \w+ from)REMOVE MINE (off|out|from)( of)?( THE)? (LIST|(\w+ )?(SMS|NEWS))
+(remove|rmv|delete|erase|scratch|take off) (MINE|my)( from| off| out| now|$)
 ^REMOVE (off|from) LIST
-(be (removed|deleted|taken off)|off( of)? (your|ur|this) LIST)
+((like|want|wish|asked) (to )?be (removed|deleted|taken off)|off (your|ur|this) (?!phone)LIST)
 (?<!you )(?<!u )NOT( ever)? ((call|or|and) )*TEXT( or \w+| to)* (me|us|this NUMBER)(?! LATER)
 (?<!you )(?<!u )NOT( ever)? ((call|or|and) )*TEXT (here|any\w*|more|again)(?! LATER)
-(can|could|would|will) YOU not TEXT
+(can|could|would|will) YOU( mind| please)? not TEXT(ing)?( me| us| this| any|$)
 (rather|prefer|appreciate|ask|asked|asking)( \w+){0,5} (not|didnt|dont|to stop)( to)? TEXTING
-(rather|prefer) not (to )?(receive|get|be sent)( \w+){0,3} SMS
-no need to keep TEXTING
-^enough (w|with|of)( \w+){0,2} SMS
-never call( \w+)? again
-no (more|mas)( of)?( these| your)? SMS
+((rather|prefer) not|NOT wan\w+)( to)? (receive|get)( \w+){0,3} (SMS|NEWS|these( anymore)?$)
+(want none of (these|your)|^no need to keep TEXTING|turn (these|THE (SMS|NEWS)) off)
+(^enough( already)? (w|with|of)|(hart[oa]s?|tanne\w*|marre) de)( \w+){0,2} SMS
+^(please |just |and |so )*(leave (me|us) (alone|be)|(lose|forget) (my|this) NUMBER)( \w+)?$
+(^((fuck|f|piss|bugger) off|go away|get lost)$|never call( \w+)? again)
+(no|ni un|ningun) (more|mas)( of| de)?( \w+)? SMS
 ^(no more|no SMS|no mas)$
 (NOT|didnt)( \w+)? (want|wish|need|care|consent|agreed?)(?! to (miss|lose))( \w+){0,5} SMS
-NOT( \w+)? (want|wish|need|care|consent)( \w+){0,3} (contacted|from YOU)
-(cancel|end|terminate)( my| the| this| these| all| your)* (subscription|SMS)
-(revoke|withdraw)( my)? (consent|permission)
+NOT( \w+)? (want|wanna|wish|need|care|consent)( \w+){0,3} (contacted|from YOU|on THE LIST)
+(?<!the )CANCEL( my| THE| el| los| estos| sus)* (subscription|SMS|alerts|notif\w*|reminders|avisos)
+(revo[ckq]\w+|withdraw|NOT give( YOU)?|retir\w+)( my| mi| mon)? (consent|permission|autori)\w*
 wrong (NUMBER|person|guy|man|lady|woman|girl|dude|contact)
 # Spanish
-^(alto|parar|paren?|ya paren?(le)?|par[ae]n?le)( ya)?$
-^(alto|basta) (ya )?no( \w+)*$
-(no|nunca)( me| nos| m)? vuelv\w+ a ESCRIBIR
-(no|nunca) (me|nos|m) (escriba|mande|envie|contacte|moleste|textee)[ns]?(?! LATER)
-no (quiero|deseo|quisiera) que (me|nos) ESCRIBIR(?! LATER)
+^((alto|parar|(ya )?paren?(le)?|par[ae]n?le)( ya)?|(alto|basta) (ya )?no( \w+)*)$
+(no|nunca)( me| nos| m)? (vuelv\w+ a ESCRIBIR|(llam|busqu)en? (mas|nunca))
+(no|nunca|ni) (me|nos|m) (escriba|contacte|moleste|text(ee|ie|e))[ns]?(?! LATER)
+(no|nunca|ni) (me|nos|m) (mande|envie)[ns]?( ya)?( mas| nada| est[aeo]s?| sus| cosas| SMS| NEWS|$)
+no (me|nos) (siga|este|ande|llegue)[ns]?( a)?( mas| estos| sus)* (ESCRIBIR|SMS)
+no (quiero|deseo|quisiera|me gusta) que (me|nos) (sig\w+ )?ESCRIBIR(?! LATER)
 no (volver a )?(escribir|mandar|enviar|contactar|molestar|textear)(me|nos)(?! LATER)
-(no|nunca) (me|nos) (llame[ns]?|busque[ns]?) (mas|nunca)
-no (escriba|contacte|manden?|envien?)[ns]?( nada| mas| SMS|$)
-(dej[ae]n?|par[ae]n?|pararle|par[ae]n?le|basta|cesen?)( ya)? (de|con|a)( \w+)? (ESCRIBIR|SMS)
-no (quiero|deseo|queremos|necesito|acepto|autorizo)(?! perder)( \w+){0,3} SMS
-(no|ni un|ningun) mas SMS
+no (escriba|contacte|textee|manden?|envien?)[ns]?( nada| mas| SMS|$)
+(dej[ae]n?|par[ae]n?(le)?|pararle|basta|cesen?|alto|estuvo)( ya)? (de|con|a)( \w+)? (ESCRIBIR|SMS)
+no (quiero|kiero|deseo|queremos|necesito|acepto|autorizo)(?! perder)( \w+){0,3} (SMS|recibiendo)
+no (quiero|kiero|deseo) (saber )?(mas )?nada( mas)? de (ustedes|uds)
 ^(ya )?(no mas|basta)( ya)?$
 (dar|darme|darnos|dame|d[ae]n?me|doy|darse) de baja
 (quit|saqu|borr|elimin|remuev|remov|retir)\w+ (mi|mis|este) NUMBER
-(quit|sac|saqu|borr|elimin|remuev|remov|retir|sal)\w+ de (la|su|tu|esta|sus|tus) LIST
-(quit|saqu|borr|elimin)([ae]n?|ar)me
-(desu\w*scri\w+|(cancel|anul)\w+( mi| la| esta)? su\w*scripcion|deten\w+( \w+)? SMS)
+(quit|sac|saqu|borr|elimin|remuev|remov|retir|sal)\w+ de(l| la| su| tu| esta| este| sus| tus) LIST
+((quit|kit|borr|elimin)[ae]n?|(borr|elimin)ar)(me|nos)( (el|mi) NUMBER|(?! LATER))
+(desu\w*scri\w+|(cancel|anul)\w+( mi| la| esta)? su\w*scripcion)
 (numero|persona) (equivocad|incorrect|errone)\w+
-(se|te) equivoc\w+ de (numero|persona)
-equivocado de numero
+((se|te) equivoc\w+|equivocad[oa]) de (numero|persona)
 # French
-^arret(e[rsz]?)?( tout| ca| cela| maintenant)?$
-(veuillez|pouvez|merci|faut|voulez) (vous )?d?arreter$
-(?<!vous ne )(?<!tu ne )(m|me|nous) ?ECRIRE (plus|jamais|pas de SMS)
+(^|(veuillez|pouvez|faut|demande|prie) (vous )?)d?arret(e[rsz]?)?( tout| ca| cela| maintenant)?$
+(?<!vous ne )(?<!tu ne )(m|me|nous) ?ECRIRE (PLUS|jamais|pas de SMS)
+envo\w+ (moi|nous) (PLUS|pas) (rien|vos|de SMS)
 ne plus (me |nous |etre |m )?m?(ECRIRE|recevoir)
-j?(veux|veut|souhaite|desire) (plus|pas)(?! (rater|manquer))( \w+){0,3} (SMS|m?ECRIRE)
-^plus (de|aucun|jamais de) SMS
+j?(veux|veut|souhaite|desire) (PLUS|pas)(?! (rater|manquer))( \w+){0,3} (SMS|m?ECRIRE)
+^PLUS (de|aucun|jamais de) SMS
+^(laiss|lach|fich|fout|criss)\w+ (moi|nous)( la)? (tranquilles?|paix|patience)( avec \w+ SMS)?$
 (desabon\w+|desinscri\w+)
-(retir|enlev|supprim|effac|ray|sort|vir|ot|radi)(e|ez|er|es|ir|s) (moi|(mon|mes|ce) NUMBER)
-(retir|enlev|supprim|effac|ray|sort|vir|ot|radi)(er|ez|ir) de (votre|la|cette|vos|ta) LIST
+(retir|enlev|supprim|effac|ray|sort|vir|ot|radi)(e[zrs]?|ir|s) (moi(?! LATER)|(mon|mes|ce) NUMBER)
+m?(retir|enlev|supprim|effac|ray|sort|vir|ot|radi)(er|ez|ir) de (votre|la|cette|vos|ta) LIST
 ((mauvaise?|faux|erreur de) (num\w*|personne)|pas le bon num\w*)
 (vous|tu|te)( \w+){0,2} tromp\w+ de (num\w*|personne)
-d?(arret|cess)(e[rsz]?)?( de| d| tous?| les| vos| ces| me| m| nous)* [md]?(ECRIRE|SMS)
+d?(arret|cess)(e[rsz]?)?( de| d| tout| tous?| les| vos| ces| me| m| nous)* [md]?(ECRIRE|SMS)
 """)
 _DOUBTS = _phrases(r"""
 # English
-(stop|UNSUBSCRIBE[ds]?|spam\w*|scam\w*|fraud|phishing|harass\w*|attorney|sue|dnc|tcpa|fcc)
-(have|has|be|been) stopped
+(stop|UNSUBSCRIBE[ds]?|spam\w*|scam\w*|fraud|phishing|harass\w*|discontinue|cease)
 ^(STOP|terminate)( \w+){0,2}$
-(my|a) lawyer$
-(call|calling|contacting|have) (my|a) lawyer
+(attorney|sue|dnc|tcpa|fcc|(my|a) lawyer$|(call|calling|contacting|have) (my|a) lawyer)
 ^(cancel|end|quit|remove|revoke|(cancel|quit|remove|delete) (this|these|it))$
 (ill|will|gonna|to|im|am|have|been) (report|block|su)(ing|ed)?( YOU| this| it| your| the NUMBER|$)
 (blocked|reported|blocking)( YOU| this NUMBER| your|$)
-NOT (call|TEXT|disturb|wish|want|like)( me| us| this| these| it| any)*( list)?$
+NOT (call|TEXT|disturb|want|need|like)( me| us| th\w+| em| it| any\w*| more| again| list)*$
+(NOT (want|need|send|require)|no (quiero|deseo|necesito|ocupo))(?! perder| to miss)( \w+){0,3} NEWS
+no (need|reason) to( keep)? (TEXTING|remind\w*)( (me|us|her|him)(?! LATER)|$)
+(unwanted|not (wanted|welcome)|unsolicited|(have|has|be|been) stopped|no (texting|further \w+)$)
+(NOT (consent|agree|want any more)|signed (me|us|him|her) up|STOP it with)
+((i want|let me|get me) (off|out)( of (this|here))?$|NOT (wish|want) to participate(?! in the))
+(NOT|isnt) a( \w+)? (member|customer|client|patient|student|subscriber|parishioner)(?! yet)
+(NOT|doesnt) (live|shop|attend|work|go|belong|bank)( out)? there
+^(?=.*\bMOVED\b).*\b(no need|NOT need THE|(please|can|could) (drop|stop|take)|no necesit\w+)
 (NOT|didnt|wouldnt|without)( \w+){0,4} (TEXT|texting|messaging|contacting) (me|us)(?! LATER)
-^(dont|do not|enough|thats enough|no longer|wrong|never again|i want out)$
+^(dont|do not|enough|thats enough|no longer|wrong|never again)$
 (remove|delete|off (this|the|your) list)$
 (someone elses?|not \w+|isnt \w+|no longer \w+|wrong) (NUMBER|phone)$
 (NUMBER|phone)( \w+){0,2} (belongs|changed (hands|owners?)|someone else)
+NOT( ever)? TEXT(( \w+){1,6} (any ?more|again)| my (phone|cell|num\w*))
 (enough|cut it out|knock it off|quit it|give it a rest)( already)?( of)?( this| these)?( texts)?$
 (leave me (alone|be)|(lose|forget|drop) (my|this) NUMBER|go away|get lost|shut up)
 (fuck\w*|f|piss|bug|back|buzz|screw) (off|YOU)
 who (is|r|are|s)? ?(this|dis|YOU)( and| how| why| again|$)
 (whos|who) (this|dis)
-(how|where) (did|do|d) YOU (get|have|find) (my|this)
-why (are|do|r|did) (YOU|i)( \w+){0,2} (TEXTING|getting)
-(NOT) know (YOU|who)
-do i know YOU
-(not|no longer|isnt) interested
+((how|where) (did|do|d) YOU (get|have|find)|who gave YOU) (my|this)
+why( are| do| r| did)? (YOU|i)( \w+){0,2} (TEXTING|getting (these|this|your|SMS))
+(do i|NOT) know (YOU|who)
+(not|no longer|isnt) int\w{0,3}rested(?! in (the|a|an|that) (?!SMS|NEWS))
 (never|did ?nt|did not|dont remember) (sign|ask|opt|agree|subscrib|consent|g[ai]ve)\w*
 (passed away|deceased|(nobody|no one) (here|by)|(doesnt|not|no longer) (live|work)s? (here|at))
 ^(sorry )?th(is|at) (isnt|is not) \w+$
 # Spanish
-(basta(?! con)|denunci\w*|acos[aoe]\w*|estafa\w*|abogado|no molest\w*|no insist\w+|dejen? de)
-no(?! puedo)( \w+){0,4} (escriba|escribir|mand[ae]r|mande|envie|contact[ae]|moleste)\w*(?! LATER)
+(basta(?! con)|denunci\w*|acos[aoe]\w*|estafa\w*|abogado|no (molest|insist|autoriz)\w*|dejen? de)
+no(?! puedo)( \w+){0,4} (escrib(a|ir)|mand(ar|e)|envie|contact[ae]|moleste|avise)\w*(?! LATER)
 no( \w+){0,2} (numero|telefono) de \w+
-(esta equivocado|se equivoc\w+|^ya no( quiero( nada)?)?$|^(cancelar|anular|salir|suficiente)$)
-bloque(ado|ar|are|o|ando)
+(esta equivocado|se equivoc\w+|^ya no( quiero( nada)?)?$|^(cancel|anul|elimin|borr)ar$)
 d[ei]j[ae]n?(me|nos)? (en paz|tranquil\w)
-no (me|nos) (interesa|llame)n?
+(no (me|nos) (interesa|llame)n?|no est(oy|amos) interesad\w|bloque(ado|are?|o|ando))
+ya no (me |nos |les? )?(escriba|mande|envie|moleste|llegue|interesa)[ns]?
+ya no (soy|somos|trabaj|viv|voy|va|compr|asist)\w*( a| en)? (client|miembr|soci|ahi|all|es[ae])\w*
+(nunca|jamas|yo no)( me)? (inscri|suscri|registr|apunt|autori|acept|ped)\w*
+(^(salir|suficiente)$|fallecio|no esten? (ching|jod)\w+)
+(me quiero salir|sa[cklq]\w+me de (ahi|aqui|es[ao]|est[ao]))
 no (lo|la|los|las|te|le) conozco
-no (estoy|estamos) interesad\w
 ^(y )?quien (es|eres|habla|son|sos)( usted| ustedes| tu| ud)?$
 (quien|como|donde)( \w+){0,3} mi numero
 por ?que me ESCRIBIR
-^no soy \w+$
+^(yo )?no soy \w+( de es[ae]( \w+)?)?$
 # French
 (arrete[rz]? (de )?m?ECRIRE|cessez|^(annuler|resilier)$)
 (m|me|nous) ?(ECRIRE pas$|appel\w+ plus)
@@ -2868,12 +2891,15 @@ ce nest (pas|plus) (moi|(son|mon|le|un)( bon)? num\w*)
 (qui (est ce|etes vous|es tu)|(cest|tes|vous etes) qui)$
 (comment|ou)( \w+){0,4} mon num\w*
 (laiss|fich|fout)\w+ (moi|nous)( la)? (tranquilles?|paix)
-ca suffit
-(pas|plus) interesse\w*
-connais pas
-pourquoi (vous|tu) m
+(ca suffit|connais pas|pourquoi (vous|tu) m)
+(pas|PLUS) interesse\w*|m ?interesse(nt)? (pas|PLUS)
+(va|vais|suis|sommes) PLUS( a| un| une)? (cette|ce|votre|membre|client|patient|abonne)\w*(?! que)
+(jamais (demand|inscri|abonn|donn|accept|consent)\w+|(PLUS|pas) besoin (de|d)( \w+)? (SMS|NEWS))
 """)
-_SENTENCE_END = r"[.!?,;:…]+(?=\s|$)|\n|\s[-–—]"
+_SENTENCE_END = (  # "Stop! That's so cute" is one sentence
+    r"(?<![.!?,;:…])[.!?,;:…]+(?=\s|$)(?! (?i:that'?s|you'?re|it'?s|c'est) (?i:so|too|trop)"
+    r" (?i:cute|funny|sweet|good|beau|bon|drole)\b)|\n|\s[-–—]"
+)
 # A phone's own last line is no part of what was said, nor is a name after a dash.
 _SIGNATURE = (
     r"\n(?i:sent|get|enviado|envoy[eé]|obtener) (?i:from|desde|de|depuis|outlook)\b.{0,60}$"

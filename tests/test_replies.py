@@ -368,7 +368,8 @@ def test_every_text_has_one_of_three_languages(text: str) -> None:
 @pytest.mark.parametrize(
     "unit",
     ["a", "s", "stop ", "dont ", "stop all ", "\n", " ", "a\u0301\u0316", "no me ", "the ", ". ",
-     "- A", "thank you ", "s t o p ", "uns", "desu", "\n sent from "],
+     "- A", "thank you ", "s t o p ", "uns", "desu", "\n sent from ", "...", "moved no need ",
+     "remove my ", "please just ", "not want ", "ya no ", "plus "],
 )  # fmt: skip
 def test_a_hostile_text_takes_no_longer_than_its_length(unit: str) -> None:
     text = (unit * 20_000)[:20_000] + "x"  # longer than the longest concatenated message
