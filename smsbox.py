@@ -2703,7 +2703,7 @@ _SMALL_WORDS = {  # enough of each language to tell it from the two others
     "fr": r"je|ne|plus|pas|moi|mon|numero|de|la|liste|vous|votre|vos|veux|les|messages?|mecri\w+",
 }
 _GROUPS = {  # the words that the capitals in the phrases stand for
-    "STOP": r"(s+t+[ao]+h?p+|quit|cease|discontinue|halt|refrain from|desist)",
+    "STOP": r"(s+t+[ao]+h?p+|stpo|sotp|tsop|quit|cease|discontinue|halt|refrain from|desist)",
     "UNSUBSCRIBE": r"(un ?subscribe|unsub|unfollow|unsign|u[nb]?s[a-z]{1,4}(cr|r|c)[a-z]{1,2}be?)",
     "REMOVE": r"(remove|rmv|delete|erase|drop|cut|kick|scrub|strike|scratch|take|pull|unlist|get"
     r"|keep|leave|exclude|block|cross)",
@@ -2890,6 +2890,7 @@ ce nest (pas|plus) (moi|(son|mon|le|un)( bon)? num\w*)
 (harcel\w*|arnaque\w*|plainte|signaler|avocat|bloque[rz]|degage\w*|casse toi)
 (qui (est ce|etes vous|es tu)|(cest|tes|vous etes) qui)$
 (comment|ou)( \w+){0,4} mon num\w*
+lach(e[rz]?) (moi|nous)
 (laiss|fich|fout)\w+ (moi|nous)( la)? (tranquilles?|paix)
 (ca suffit|connais pas|pourquoi (vous|tu) m)
 (pas|PLUS) interesse\w*|m ?interesse(nt)? (pas|PLUS)
