@@ -557,7 +557,8 @@ def test_resumed_campaign_goes_on_until_as_many_more_say_stop(
 ) -> None:
     box.play.start = datetime.now(tz=at(10).tzinfo)  # the command tells the time by the same clock
     shell.database = Path(box.path)
-    box.tables = {"business_hours": {"opens": "00:00", "closes": "24:00"}}
+    box.tables = {"business_hours": {"opens": "00:00", "closes": "24:00"},
+                  "recipient_hours": {"enabled": False}}  # fmt: skip
     lay_down_sent(box, 20)
     for place in range(5):
         reply(box, "STOP", number_of(place))
