@@ -6860,6 +6860,7 @@ _CLOCK_TOLERANCE = timedelta(minutes=5)
 _BETWEEN_READINGS_S = 10.0
 _READINGS_AGREE_S = 3.0
 _ANSWER_WITHIN = timedelta(minutes=5)
+_ANSWER_TRIES = 4  # once a minute, after the first
 # To one number; to the operator's.
 _ANSWERS_A_DAY = {"help": 1, "confirmation": 3, "alert": 5, "answer": 20}
 _STOPS_TO_PAUSE = 5  # and more than one in twenty
@@ -8205,6 +8206,7 @@ class Service:
         self._in_hand: MessageId | None = None  # the row whose bubbles are going out
         self._next_bubble_at = 0.0  # monotonic
         self._answer_at = 0.0  # monotonic, after a passing refusal of an answer
+        self._answer_tries = 0  # refusals of it so far
         self._claimed_at_s = 0.0  # monotonic, of the row in hand
         self._sent_at_s: float | None = None  # monotonic, of the last try of this life
         self._knows_hours = False  # whether the stored rows were planned for the hours of now
@@ -8563,6 +8565,8 @@ class Service:
         self._record(lambda: self._store.mark_segment_sent(bubble, sequence, total, reference, now))
         self._outcomes.learn(modem, reference)
         logging.info("sent %s mr=%d in=%.1fs", place, reference, self._clock.monotonic() - begun)
+        if row is None:
+            self._answer_tries = 0
         self._streak.end()
         self._link.praise()
         return True
@@ -8577,8 +8581,11 @@ class Service:
             self._record(lambda: self._store.withdraw_segment(bubble, sequence))
             self._link.wait_for(Fault.SIM if kind is RefusalClass.SIM else Fault.NO_NETWORK, words)
         elif kind is RefusalClass.ACCOUNT or self._streak.is_third(bubble.phone_number, kind):
-            # The row stays scheduled: resume tries it first, and alone.
-            self._record(lambda: self._store.withdraw_segment(bubble, sequence))
+            if row is None and bubble.phone_number == self._config.alerts.operator:
+                # Nothing holds back what goes there: the one try to say it was in vain.
+                self._record(lambda: self._store.fail_bubble(bubble, sequence, words, now))
+            else:  # a row stays scheduled: resume tries it first, and alone
+                self._record(lambda: self._store.withdraw_segment(bubble, sequence))
             self._pause(self._explain_refusal(kind, words))
         elif kind in (RefusalClass.TRANSIENT, RefusalClass.MODEM) and self._may_retry(row):
             self._record(lambda: self._store.withdraw_segment(bubble, sequence))
@@ -8586,14 +8593,19 @@ class Service:
                 postpone(self._database, row, words, now, self._rng, self._config)
             else:
                 self._answer_at = self._clock.monotonic() + 60.0
+                self._answer_tries += 1
             if kind is RefusalClass.MODEM:
                 self._link.blame(words)
         else:
             self._record(lambda: self._store.fail_bubble(bubble, sequence, words, now))
+            if row is None:
+                self._answer_tries = 0
             logging.warning("failed message=%s: %s", bubble.row_id or "of the box itself", words)
 
     def _may_retry(self, row: StoredRow | None) -> bool:
-        return row is None or row.attempts < len(self._config.service.retry_minutes)
+        if row is None:
+            return self._answer_tries < _ANSWER_TRIES
+        return row.attempts < len(self._config.service.retry_minutes)
 
     def _explain_refusal(self, kind: RefusalClass, words: str) -> str:
         modem = self._link.modem
@@ -9928,7 +9940,7 @@ def _print_exchange(desk: Desktop, exchange: Exchange) -> None:
     for skipped in exchange.left:
         say_wrapped(f"[LEFT OUT] row {skipped.row} {skipped.phone_number}: {skipped.reason}")
     if changes:
-        say("-" * 79)
+        say("-" * find_width())
         say(f"New texts: {len(changes):,}, their times stay")
         say(f"Segments:  {counts[0]:,} -> {counts[1]:,}")
     if exchange.unchanged:
@@ -10251,7 +10263,9 @@ def cmd_pause(desk: Desktop) -> int:
     because = f"paused by {actor}{shown}"
     with database.transaction():
         _check_campaign(asked, args.campaign)
-        held_by = asked.paused_campaigns().get(args.campaign) or asked.get_state("paused_because")
+        held_by = asked.get_state("paused_because")
+        if args.campaign:
+            held_by = asked.paused_campaigns().get(args.campaign, "")
         if held_by and not held_by.startswith("paused by "):
             if until:
                 raise StoreError(f"it is paused for a reason of its own ({held_by}): see to that")

@@ -174,3 +174,30 @@ def test_alert_waits_for_the_network_and_is_sent_once(box: Box) -> None:
     box.far.script.append(b"\r\n+CMS ERROR: 42\r\n")
     box.serve(2 * 3600)
     assert box.texts() == ["smsbox: it paused itself: ten refusals in a row. See smsbox status"]
+
+
+def test_account_that_refuses_is_tried_with_one_alert_and_not_hammered(box: Box) -> None:
+    row = box.insert(ANA, "Hi")
+    box.far.script.extend([b"\r\n+CMS ERROR: 50\r\n"] * 50)
+    box.serve(3600)
+    assert len(box.far.script) == 48  # the campaign's text, and one alert that says so
+    assert own(box) == [("alert", OPERATOR, "failed")]
+    assert box.row(row)[0] == "scheduled"
+    box.desk.set_states(dict.fromkeys(("paused_because", "account_refused"), ""))
+    box.serve(3600)
+    assert len(box.far.script) == 46
+
+
+@pytest.mark.parametrize("code", [42, 500])
+def test_alert_that_is_refused_again_and_again_is_given_up(box: Box, code: int) -> None:
+    box.desk.set_state("paused_because", "ten refusals in a row")
+    box.far.script.extend([b"\r\n+CMS ERROR: %d\r\n" % code] * 50)
+    box.serve(7200)
+    assert len(box.far.script) == 45
+    assert own(box) == [("alert", OPERATOR, "failed")]
+    box.far.script.clear()
+    box.desk.set_state("paused_because", "")
+    box.serve(60)
+    box.desk.set_state("paused_because", "it broke again")
+    box.serve(60)
+    assert len(box.texts()) == 1

@@ -1,37 +1,19 @@
+# ruff: noqa: F811 (the fixtures of another file)
 """Pauses: at once, with an end of their own, of a campaign or of the box; and who is held why."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import datetime, timedelta
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 import test_command_line as desk
-from played import close
 from test_service import ANA, BEN, Box
+from test_stopping import box, shell  # noqa: F401 (the fixtures)
 
 import smsbox
 
 HOUR = 3600
-
-
-@pytest.fixture
-def box(tmp_path: Path, now: datetime) -> Iterator[Box]:
-    made = Box(tmp_path, now)
-    yield made
-    close(made)
-
-
-@pytest.fixture
-def shell(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> desk.Box:
-    monkeypatch.delenv("SMSBOX_CONFIG", raising=False)
-    made = desk.Box(tmp_path, capsys, monkeypatch)
-    made.lay_down()
-    return made
 
 
 def pause(box: Box, for_s: float, because: str = "paused by ana until then") -> None:
@@ -139,6 +121,18 @@ def test_pause_refuses_an_end_that_makes_no_sense(shell: desk.Box) -> None:
     assert shell.sql("SELECT value FROM state WHERE key = 'paused_because'") == [
         ("refused: no credit",)
     ]
+
+
+def test_campaign_is_paused_by_hand_though_the_box_has_paused_itself(shell: desk.Box) -> None:
+    shell.insert()
+    shell.sql("INSERT INTO state VALUES ('paused_because', 'refused: no credit')")
+    later = f"{datetime.now() + timedelta(days=3):%Y-%m-%d}"
+    assert shell.run("pause", "--campaign", "fall", "--until", later).status == 0
+    ((because,),) = shell.sql("SELECT paused_because FROM campaigns")
+    assert because.startswith("paused by ")
+    shell.sql("UPDATE campaigns SET paused_because = 'many said stop'")
+    refused = shell.sentence("pause", "--campaign", "fall", "--until", later, status=75)
+    assert "many said stop" in refused
 
 
 def test_status_counts_who_is_held_by_the_reason(shell: desk.Box) -> None:
