@@ -53,7 +53,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, fields, replace
 from datetime import date, datetime, time, timedelta, timezone
 from enum import Enum
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from heapq import heappop, heappush, heapreplace
 from io import BufferedReader, BufferedWriter, BytesIO, TextIOWrapper
 from pathlib import Path
@@ -172,6 +172,7 @@ class Fault(Enum):
     """What the red lamp says; the first that holds, in this order."""
 
     DISK = "database or disk"
+    PROGRAM = "an error of smsbox itself"
     NO_MODEM = "no modem"
     SIM = "SIM"
     NO_NETWORK = "no network"
@@ -483,6 +484,10 @@ class StoreError(SmsboxError):
     """The database is busy, missing, damaged or full, or what is asked can't be done now."""
 
     exit_status = 75
+
+
+class RowRefused(StoreError):
+    """The database's own rules refuse what was to be written: trying again would not help."""
 
 
 class ConfigError(SmsboxError):
@@ -2484,6 +2489,34 @@ def decode_tpdu(hex: str, direction: str) -> Tpdu:
     return _decode_deliver(first_octet, smsc, octets)  # 0x03 is received as 0x00, 9.2.3.1
 
 
+def clean_text(text: str) -> str:
+    """Return a decoded text that can be stored: half a surrogate pair becomes U+FFFD.
+
+    Phones cut a pair between two segments, and a segment may be all that ever comes.
+
+    >>> clean_text("STOP \\ud83d")
+    'STOP \ufffd'
+    """
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def join_parts(parts: Sequence[Tpdu]) -> Tpdu:
+    """Return the long text of its parts, in any order, as one SMS-DELIVER; cleaned.
+
+    Of a sequence that came twice the later one counts, and "[…]" stands for what did not come.
+    """
+    came = {part.concatenation[2]: part for part in parts if part.concatenation}
+    first = came[min(came)]
+    total = first.concatenation[1] if first.concatenation else 0
+    texts = [
+        (came[place].text or "") if place in came else "[…]" if place - 1 in came else ""
+        for place in range(1, total + 1)
+    ]
+    readable = any(part.text is not None for part in came.values())
+    text = clean_text("".join(texts)) if readable else None
+    return replace(first, text=text, concatenation=None)
+
+
 def _decode_deliver(first_octet: int, smsc: str | None, octets: _Octets) -> Tpdu:
     number = _decode_address(octets)
     octets.one()  # TP-PID
@@ -3792,8 +3825,10 @@ def _sqlite_words(path: str) -> Iterator[None]:
 
     try:
         yield
-    except sqlite3.IntegrityError as error:
-        raise StoreError(f"the database refuses: {error}") from error
+    except (sqlite3.IntegrityError, sqlite3.DataError) as error:
+        raise RowRefused(f"the database refuses: {error}") from error
+    except (sqlite3.InterfaceError, sqlite3.ProgrammingError, OverflowError) as error:
+        raise RowRefused(f"the database can't hold it: {error}") from error
     except sqlite3.Error as error:
         said = str(error)
         mends = {
@@ -6524,6 +6559,7 @@ _READY_PATTERNS: Mapping[Ready, tuple[tuple[tuple[float, float], ...], float]] =
 }
 _FAULT_PATTERNS: Mapping[Fault, tuple[tuple[tuple[float, float], ...], float]] = {
     Fault.DISK: (_flashes(5, 0.2, 0.4), _CYCLE_S),
+    Fault.PROGRAM: (_flashes(6, 0.2, 0.4), _CYCLE_S),
     Fault.NO_MODEM: (_flashes(2, 0.2, 0.4), _CYCLE_S),
     Fault.SIM: (_flashes(3, 0.2, 0.4), _CYCLE_S),
     Fault.NO_NETWORK: (_flashes(4, 0.2, 0.4), _CYCLE_S),
@@ -7406,6 +7442,7 @@ class Intake:
         self._clock = clock
         self._link = link
         self._direct: deque[str] = deque()  # what came by itself and is not in the database yet
+        self._set_aside: set[str] = set()  # what no attempt could store: it stays where it is
 
     def take_in(self, modem: Modem) -> None:
         """Read what came unasked; empty the SIM's storage when told, and now and then."""
@@ -7449,26 +7486,69 @@ class Intake:
 
     def _empty(self, modem: Modem, memories: Sequence[str]) -> None:
         for stored in modem.read_stored(memories):
-            self._take_in_tpdu(stored.pdu)
-            modem.delete_stored(stored)  # it is in the database by now
+            if self._take_in_tpdu(stored.pdu):
+                modem.delete_stored(stored)  # it is in the database by now
 
-    def _take_in_tpdu(self, pdu: str) -> None:
+    def _take_in_tpdu(self, pdu: str) -> bool:
+        """Store what came and act on it; True if it is in the database."""
+        return self._guard(pdu, lambda: self._read_tpdu(pdu))
+
+    def _guard(self, pdu: str, read: Callable[[], None]) -> bool:
+        """Let no text stop the box: what smsbox itself fails to read is kept as it came.
+
+        What can't even be kept stays with the modem. The disk's and the modem's own errors are no
+        fault of the text: it is tried again.
+        """
+        if pdu in self._set_aside:
+            return False
+        try:
+            read()
+        except RowRefused:
+            return self._keep_after_error(pdu)
+        except (StoreError, ModemError):
+            raise
+        except Exception:
+            return self._keep_after_error(pdu)
+        return True
+
+    def _read_tpdu(self, pdu: str) -> None:
         now = self._clock.now()
         try:
             tpdu = decode_tpdu(pdu, "in")
         except ValueError as error:
-            with self._database.transaction():
-                new = self._inbox.add(pdu, "unknown", None, None, Request.NOTHING, now)
-            if new:
-                words = "a text came in that can't be read (%s): it is kept as it is, smsbox inbox"
-                logging.warning(words, error)
+            self._keep_unread(pdu, "unknown", str(error))
             return
         if tpdu.kind == "STATUS-REPORT":
             self._take_in_report(tpdu, pdu, now)
         elif tpdu.concatenation and tpdu.concatenation[1] > 1:
             self._take_in_part(tpdu, pdu, now)
         else:
-            self._take_in_text(tpdu, pdu, now)
+            text = tpdu.text
+            self._take_in_text(replace(tpdu, text=text and clean_text(text)), pdu, now)
+
+    def _keep_unread(self, pdu: str, sender: str, why: str) -> None:
+        now = self._clock.now()
+        with self._database.transaction():
+            new = self._inbox.add(pdu, sender, None, None, Request.NOTHING, now)
+            if new:  # it may mean stop
+                self._inbox.hold_rows_of(sender, PERHAPS_HELD, now)
+        if new:
+            words = "a text came in that can't be read (%s): it is kept as it is, smsbox inbox"
+            logging.warning(words, why)
+
+    def _keep_after_error(self, pdu: str) -> bool:
+        logging.exception("an error of smsbox itself while it read a text that came in")
+        sender = "unknown"
+        with suppress(ValueError):
+            sender = decode_tpdu(pdu.partition("\n")[0], "in").number
+            sender = parse_stored_number(sender)
+        try:
+            self._keep_unread(pdu, sender, "an error of smsbox itself")
+        except RowRefused:
+            logging.error("a text that came in can't be stored: it stays where the modem has it")
+            self._set_aside.add(pdu)
+            return False
+        return True
 
     def _take_in_report(self, told: Tpdu, pdu: str, now: datetime) -> None:
         number, delivery, words = told.number, *read_delivery(told.status or 0)
@@ -7484,43 +7564,32 @@ class Intake:
 
     def _take_in_part(self, part: Tpdu, pdu: str, now: datetime) -> None:
         """Keep a part until its text is whole; one that is a stop by itself acts at once."""
-        number, words = part.number, self._words.stop_words
+        number, text = part.number, clean_text(part.text or "")
         with suppress(ValueError):
             number = parse_stored_number(number)
         assert part.concatenation is not None
         with self._database.transaction():
             new = self._inbox.add_part(pdu, number, part.sent_at or now, part.concatenation, now)
-            if new and is_keyword_stop(part.text or "", words):
-                self._inbox.opt_out(number, part.text or "", now, "daemon")
+            if new and is_keyword_stop(text, self._words.stop_words):
+                self._act_on(Request.STOP, number, text, self._is_fresh(part, now), now)
         if new:
             self._join_parts(now)
 
     def _join_parts(self, now: datetime) -> None:
         """Read the long texts that are whole, and as far as they came those that stay cut."""
         for found in self._inbox.find_long_texts(now - _PARTS_WAIT):
-            decoded = [(sequence, decode_tpdu(pdu, "in")) for _, sequence, pdu in found]
-            came = {sequence: pdu for _, sequence, pdu in found}
-            parts = dict(decoded)
-            first = next(iter(parts.values()))
-            total = first.concatenation[1] if first.concatenation else 0
-            texts = [
-                (parts[place].text or "") if place in parts else "[…]" if place - 1 in came else ""
-                for place in range(1, total + 1)
-            ]
-            if all(part.text is None for part in parts.values()):
-                texts = []
-            whole = replace(first, text="".join(texts) if texts else None, concatenation=None)
-            self._take_in_text(whole, "\n".join(came.values()), now)
-            # What is left over began another long text, of which nothing more came.
-            self._inbox.mark_joined(
-                part
-                for (part, *_), (place, read) in zip(found, decoded, strict=True)
-                if read.text == parts[place].text
-            )
+            decoded = [(part, place, decode_tpdu(pdu, "in")) for part, place, pdu in found]
+            latest = {place: read for _, place, read in decoded}
+            pdus = "\n".join({place: pdu for _, place, pdu in found}.values())
+            whole = join_parts(list(latest.values()))
+            if self._guard(pdus, partial(self._take_in_text, whole, pdus, now)):
+                # What is left over began another long text, of which nothing more came.
+                self._inbox.mark_joined(
+                    part for part, place, read in decoded if read.text == latest[place].text
+                )
 
     def _take_in_text(self, text: Tpdu, pdu: str, now: datetime) -> None:
-        words = self._words
-        body = (text.text or "").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        words, body = self._words, text.text or ""
         asked = read_reply(body, words.stop_words, words.help_words, words.start_words)
         number = text.number
         with suppress(ValueError):
@@ -7529,13 +7598,15 @@ class Intake:
             readable = None if text.text is None else body
             if not self._inbox.add(pdu, number, readable, text.sent_at, asked, now):
                 return
-            is_fresh = text.sent_at is None or now - text.sent_at <= _ANSWER_WITHIN
-            touched = self._act_on(asked, number, body, is_fresh, now)
+            touched = self._act_on(asked, number, body, self._is_fresh(text, now), now)
         level = logging.WARNING if asked is Request.PERHAPS_STOP else logging.INFO
         logging.log(
             level, "reply from=%s asks=%s rows=%d", mask(number), asked.value.replace(" ", "-"),
             touched,
         )  # fmt: skip
+
+    def _is_fresh(self, text: Tpdu, now: datetime) -> bool:
+        return text.sent_at is None or now - text.sent_at <= _ANSWER_WITHIN
 
     def _act_on(self, asked: Request, number: str, body: str, is_fresh: bool, now: datetime) -> int:
         """Do what a text asks for, inside a transaction; give how many rows it touched.
@@ -7625,7 +7696,7 @@ class Alerts:
         self._desk = Desk(database)
         self._inbox = Inbox(database)
 
-    def tend(self, now: datetime, clock_waits_s: float) -> None:
+    def tend(self, now: datetime, clock_waits_s: float, has_error: bool = False) -> None:
         """Queue what is new; more than a few a day wait for the next one."""
         if not self._operator or Store(self._desk.database).opted_out_at(self._operator):
             return
@@ -7636,6 +7707,8 @@ class Alerts:
             if clock_waits_s >= _CLOCK_ALERT_S:
                 words = "the clock is not trusted for an hour and nothing is sent"
                 causes["clock"] = f"{words}. See smsbox status"
+        if has_error:
+            causes["error"] = "an error of smsbox itself stops the sending. See smsbox status"
         sent = self._inbox.count_answers("alert", now - timedelta(days=1))
         left = _ANSWERS_A_DAY["alert"] - sent
         new = [key for key in causes if key not in told and causes[key]][: max(left, 0)]
@@ -7958,10 +8031,10 @@ class Face:
         """Light the sending lamp while a segment is with the modem."""
         self._light(replace(self._lamps, sending=sending))
 
-    def show_disk_fault(self) -> None:
-        """The database can't be asked any more: say just that."""
-        self._light(LampState(Ready.RESTING, Fault.DISK))
-        self._around.publish({**self._status, "fault": Fault.DISK.value})
+    def show_fault(self, fault: Fault, words: str) -> None:
+        """Show what ends every tick: no more can be told, and nothing is sent."""
+        self._light(LampState(Ready.RESTING, fault))
+        self._around.publish({**self._status, "fault": fault.value, "fault_words": words})
 
     def _light(self, state: LampState) -> None:
         self._lamps = state
@@ -8212,6 +8285,8 @@ class Service:
         self._knows_hours = False  # whether the stored rows were planned for the hours of now
         self._owed: list[Callable[[], None]] = []  # what was done but could not be written down
         self._disk_words = ""
+        self._error_words = ""  # of an error of smsbox itself, while each tick ends with one
+        self._errors = 0  # of them in a row
         self._is_recovered = False  # what a crash left is found before anything else is done
         self._outcomes = Outcomes(database, around.clock, self._link, self._record)
         self._streak = RefusalStreak()
@@ -8243,6 +8318,8 @@ class Service:
         if not self._is_recovered:
             self._recover()
         self._pay_what_is_owed()
+        if self._errors > 1:
+            self._tell_of_error()
         self._time.look()
         self._link.tend(self._is_busy())
         if self._link.modem is not None and self._link.is_ready():
@@ -8271,7 +8348,8 @@ class Service:
         again = self._clock.monotonic() + self._config.service.poll_seconds
         try:
             again = self.tick()
-            self._disk_words = ""
+            self._disk_words = self._error_words = ""
+            self._errors = 0
         except StoreError as error:
             if str(error) != self._disk_words:
                 logging.error("%s", error)
@@ -8279,12 +8357,27 @@ class Service:
         except (PortLost, NoAnswer) as error:
             self._link.lose(str(error))
             again = self._link.wake_at
-        except Exception:  # one row must not stop all the others
-            logging.exception("an error of smsbox itself row=%s", self._in_hand)
-            self._hold_row_in_hand()
+        except Exception as error:  # one row must not stop all the others
+            self._note_own_error(f"{type(error).__name__}: {error}")
         if self._disk_words:
-            self._face.show_disk_fault()
+            self._face.show_fault(Fault.DISK, self._disk_words)
+        elif self._errors > 1:
+            self._face.show_fault(Fault.PROGRAM, self._error_words)
         return again
+
+    def _note_own_error(self, words: str) -> None:
+        """Log an error of smsbox itself once while it repeats, and hold the row in hand."""
+        if words != self._error_words:
+            logging.exception("an error of smsbox itself row=%s", self._in_hand)
+        self._error_words = words
+        self._errors += 1
+        self._hold_row_in_hand()
+
+    def _tell_of_error(self) -> None:
+        """Alert the operator's phone before the step that fails is tried again."""
+        if self._link.is_ready() and not self._outcomes.pending:
+            self._alerts.tend(self._clock.now(), self._time.waits_s(), has_error=True)
+            self._answer_next(self._clock.now(), only_alerts=True)
 
     def _is_drained(self) -> bool:
         with suppress(StoreError):
@@ -8345,9 +8438,10 @@ class Service:
         self._send_row(row, now)
         return self._clock.monotonic()
 
-    def _answer_next(self, now: datetime) -> bool:
+    def _answer_next(self, now: datetime, only_alerts: bool = False) -> bool:
         """Send a text of the box itself, whatever the pace, the hours, or the number's opt-out."""
-        answer = self._store.next_answer(now, _ANSWER_WITHIN, only_alerts=not self._time.trusted_by)
+        only_alerts |= not self._time.trusted_by
+        answer = self._store.next_answer(now, _ANSWER_WITHIN, only_alerts)
         shut = bool(self._desk.get_state("retired"))
         if answer is not None and answer.phone_number != self._config.alerts.operator:
             shut |= bool(self._desk.get_state("account_refused"))  # one try to say just that
@@ -10647,7 +10741,7 @@ def _show_status(desk: Desktop) -> int:
         say(json.dumps(status, indent=1))
     else:
         _print_status(desk, status, row)
-    if not served or status.get("modem") != "ready":
+    if not served or status.get("modem") != "ready" or explain_fault(status):
         return 2
     distrusts = str(status.get("clock", "")).startswith("not trusted")
     waits = (
@@ -10656,6 +10750,17 @@ def _show_status(desk: Desktop) -> int:
         or any(counts[key] for key in ("held", "unconfirmed", "failed", "unread"))
     )
     return 1 if waits or status["paused"] or status["paused_campaigns"] else 0
+
+
+def explain_fault(told: Mapping[str, Any]) -> str:
+    """Return what stops the running daemon altogether, with what to do; "" if nothing does."""
+    words = str(told.get("fault_words", ""))
+    if told.get("fault") == Fault.PROGRAM.value:
+        return (
+            f"an error of smsbox itself ({words}): nothing is sent; sudo systemctl restart smsbox,"
+            " and if it comes back, report what journalctl -u smsbox says"
+        )
+    return words
 
 
 def _print_status(desk: Desktop, status: Mapping[str, Any], row: StoredRow | None) -> None:
@@ -10669,6 +10774,8 @@ def _print_status(desk: Desktop, status: Mapping[str, Any], row: StoredRow | Non
             "good" if status.get("modem") == "ready" else "fault")  # fmt: skip
         for warning in status.get("warnings", ()):
             say(f"         {warning}", "warning")
+        if fault := explain_fault(status):
+            say(f"fault    {fault}", "fault")
         say(f"clock    {status.get('clock', '')!s}")
         if status["config_is_newer"]:
             say(f"config   {status['config']} has changed since smsbox read it:"
@@ -11511,6 +11618,8 @@ def _check_system(desk: Desktop, told: Mapping[str, Any]) -> Iterator[Fact]:
 def _check_running(told: Mapping[str, Any]) -> Iterator[Fact]:
     """Read from the status file what the daemon knows of the modem."""
     words = str(told.get("modem", "starting"))
+    if fault := explain_fault(told):
+        yield Fact("fault", "sending", fault)
     if told.get("port"):
         yield from _check_facts(told)
     if words != "ready":

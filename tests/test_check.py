@@ -262,7 +262,7 @@ def lamps(box: Box, status: int = 0, factory: str = "mock", **pins: object) -> A
 def test_every_pattern_of_every_lamp_is_played_with_its_name(box: Box) -> None:
     told = lamps(box, ready=17, sending=27, fault=22).stdout.splitlines()
     assert [line[:16].split() for line in told] == (
-        [["ready", "pin", "17"]] * 4 + [["sending", "pin", "27"]] + [["fault", "pin", "22"]] * 7
+        [["ready", "pin", "17"]] * 4 + [["sending", "pin", "27"]] + [["fault", "pin", "22"]] * 8
     )
     assert told[0].endswith("starting")
     assert told[-1].endswith("something awaits a person")

@@ -177,14 +177,13 @@ def test_every_public_name_has_a_docstring() -> None:
     assert not bare
 
 
-def test_one_broad_except_in_the_whole_program_and_one_for_foreign_pin_libraries() -> None:
+def test_broad_excepts_stand_at_pin_libraries_the_tick_and_each_text_that_comes_in() -> None:
     broad = [
         node for node in ast.walk(TREE)
         if isinstance(node, ast.ExceptHandler)
         and isinstance(node.type, ast.Name) and node.type.id == "Exception"
     ]  # fmt: skip
-    assert {room_of(node.lineno) for node in broad} == {10, 11}
-    assert len(broad) == 2
+    assert sorted(room_of(node.lineno) for node in broad) == [10, 11, 11]
 
 
 def test_help_needs_no_package_at_all() -> None:

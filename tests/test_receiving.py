@@ -361,3 +361,171 @@ def is_kept(hand: sqlite3.Connection, pdu: str) -> bool:
         if (told.kind, told.number, told.sent_at, told.text) == same:
             return True
     return False
+
+
+# --- nothing that comes in stops the box
+
+ANGRY = "STOP" + "\U0001f621" * 40  # a phone cuts it after 67 units, in the middle of a face
+
+
+def cut(text: str, sender: str, reference: int = 7) -> list[str]:
+    """The parts as a phone cuts them: 67 units each, through a surrogate pair where it falls so."""
+    octets = text.encode("utf-16-be", "surrogatepass")
+    halves = [octets[at : at + 134] for at in range(0, len(octets), 134)]
+    texts = [each.decode("utf-16-be", "surrogatepass") for each in halves]
+    return [
+        deliver(each, sender, NOON, (reference, len(texts), place))
+        for place, each in enumerate(texts, 1)
+    ]
+
+
+def test_stop_cut_in_half_a_character_is_obeyed_confirmed_and_stops_nobody_else(box: Box) -> None:
+    first, second = cut(ANGRY, ANA)
+    row, other = box.insert(ANA, "Hi Ana", in_s=60), box.insert(BEN, "Hi Ben", in_s=400)
+    box.play.start = NOON
+    box.after(10, lambda: arrive(box, first))
+    box.after(20, lambda: arrive(box, second))
+    box.serve(drain=True)
+    assert box.row(row) == ("cancelled", "the recipient said stop")
+    assert box.row(other)[0] == "sent"
+    assert box.sql("SELECT tier FROM opt_outs") == [("keyword",)]
+    assert bodies(box) == [ANGRY]
+    confirmations = [number for _, number, _ in box.far.arrived if number == ANA]
+    assert len(confirmations) == 1
+
+
+def test_first_half_of_a_stop_is_enough(box: Box) -> None:
+    row = box.insert(ANA, "Hi", in_s=60)
+    box.play.start = NOON
+    box.after(10, lambda: arrive(box, cut(ANGRY, ANA)[0]))
+    box.serve(300)
+    assert box.row(row)[0] == "cancelled"
+    assert "�" in box.sql("SELECT words FROM opt_outs")[0][0]
+
+
+def test_start_lifts_a_stop_that_was_cut_in_half(box: Box) -> None:
+    box.far.modem.stored = dict(enumerate([*cut(ANGRY, ANA), deliver("START", ANA, NOON)]))
+    box.serve()
+    assert box.sql("SELECT * FROM opt_outs") == []
+
+
+@pytest.mark.parametrize("broken", ["read_reply", "find_long_texts", "add", "opt_out"])
+def test_error_of_our_own_while_reading_a_text_is_kept_said_once_and_gone_past(
+    box: Box, broken: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    poison = deliver("Stop, poison", ANA, NOON)
+    parts = cut("poison " * 20, ANA)
+    owner = smsbox if hasattr(smsbox, broken) else smsbox.Inbox
+    real = getattr(owner, broken)
+
+    def fail(*given: Any, **named: Any) -> Any:
+        if "poison" in str(given) or (broken == "find_long_texts" and not box.sql(
+            "SELECT 1 FROM inbound WHERE sender = ?", ANA
+        )):  # fmt: skip
+            raise RuntimeError("a bug")
+        return real(*given, **named)
+
+    monkeypatch.setattr(owner, broken, fail)
+    pdus = parts if broken == "find_long_texts" else [poison]
+    box.far.modem.stored = dict(enumerate([*pdus, deliver("Stop", BEN, NOON)]))
+    mine, ben, chloe = (
+        box.insert(each, "Hi", in_s=60 + 300 * place)
+        for place, each in enumerate((ANA, BEN, "+12135552315"))
+    )
+    box.serve(3000)
+    assert box.row(ben)[0] == "cancelled"
+    assert box.row(chloe)[0] == "sent"
+    assert box.row(mine, "status, held_because") == ("scheduled", smsbox.PERHAPS_HELD)
+    assert box.far.modem.stored == {}
+    kept = box.sql("SELECT sender, body FROM inbound WHERE body IS NULL")
+    assert (ANA, None) in kept
+    errors = [each for each in caplog.records if "error of smsbox itself" in each.getMessage()]
+    assert len([each for each in errors if each.exc_info]) == 1
+
+
+def test_text_that_the_database_refuses_in_every_form_stays_with_the_modem(
+    box: Box, caplog: pytest.LogCaptureFixture
+) -> None:
+    box.sql(
+        "CREATE TRIGGER never BEFORE INSERT ON inbound WHEN NEW.tpdu LIKE '%0050006F%'"
+        " BEGIN SELECT raise(ABORT, 'no'); END"
+    )
+    poison = deliver("Poison", ANA, NOON)
+    box.far.modem.stored = {0: poison, 1: deliver("Stop", BEN, NOON)}
+    ben, chloe = box.insert(BEN, "Hi", in_s=60), box.insert("+12135552315", "Hi", in_s=400)
+    box.serve(3000)
+    assert (box.row(ben)[0], box.row(chloe)[0]) == ("cancelled", "sent")
+    assert box.far.modem.stored == {0: poison}
+    assert len([each for each in caplog.messages if "stays where the modem has it" in each]) == 1
+
+
+def test_error_that_repeats_is_a_fault_of_lamp_status_and_alert(
+    box: Box, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: Any) -> None:
+        raise RuntimeError("a bug")
+
+    box.tables["alerts"] = {"operator": "+12135550100"}
+    box.after(30, lambda: monkeypatch.setattr(smsbox.Intake, "take_in", fail))
+    box.serve(600)
+    assert box.wall.shown[-1] == smsbox.LampState(smsbox.Ready.RESTING, smsbox.Fault.PROGRAM)
+    told = box.published[-1]
+    assert told["fault"] == "an error of smsbox itself"
+    assert "RuntimeError: a bug" in smsbox.explain_fault(told)
+    assert box.texts() == ["smsbox: an error of smsbox itself stops the sending. See smsbox status"]
+    assert len([each for each in caplog.records if each.exc_info]) == 1
+    monkeypatch.undo()
+    box.serve(60)
+    assert box.wall.shown[-1].fault is smsbox.Fault.NONE
+    assert smsbox.explain_fault(box.published[-1]) == ""
+
+
+def mutate(pdu: str, rng: random.Random) -> str:
+    """A TPDU with a few octets changed, taken out, doubled, or cut off."""
+    octets = bytearray.fromhex(pdu)
+    for _ in range(rng.randint(1, 4)):
+        at = rng.randrange(len(octets)) if octets else 0
+        match rng.randrange(5):
+            case 0 if octets:
+                octets[at] ^= 1 << rng.randrange(8)
+            case 1 if octets:
+                octets[at] = rng.randrange(256)
+            case 2:
+                del octets[at : at + rng.randint(1, 3)]
+            case 3:
+                octets[at:at] = rng.randbytes(rng.randint(1, 3))
+            case _:
+                del octets[at:]
+    return octets.hex().upper()
+
+
+FACES = "STOP \U0001f621\U0001f468\u200d\U0001f469 \ud83d\udd95 no más ﷽ ÄÖ\x00\x1b[2J{}€"
+
+
+def test_hundred_thousand_mutated_and_split_texts_go_through_the_intake(
+    box: Box, caplog: pytest.LogCaptureFixture
+) -> None:
+    """No TPDU jams the way in: each is stored or known, and no error of our own is logged."""
+    caplog.set_level(logging.ERROR)
+    rng = random.Random(12)
+    config = smsbox.parse_config({})
+    around = smsbox.Surroundings(
+        box.play, box.far.open, box.manager, None, box.published.append, lambda: "test"
+    )  # fmt: skip
+    link = smsbox.Link(config.modem, around, box.database)
+    intake = smsbox.Intake(config, box.database, box.play, link)
+    box.database.change("PRAGMA synchronous = OFF")  # of a hundred thousand commits
+    whole = [deliver(FACES, ANA, NOON), report(ANA, 9, 0x46, NOON), "07911326040000F0" + deliver(
+        "Stop", NAME, NOON, coding="00")[2:]]  # fmt: skip
+    fed = 0
+    while fed < 100_000:
+        text = "".join(rng.choices(FACES, k=rng.randint(1, 150)))
+        pdus = [*whole, *cut(text, f"+1213555{rng.randint(2000, 2009)}", rng.randrange(256))]
+        pdus += [mutate(rng.choice(pdus), rng) for _ in range(60)]
+        for pdu in pdus:
+            assert intake._take_in_tpdu(pdu), pdu
+        fed += len(pdus)
+        # Parts whose rest never comes are given up after a day.
+        box.database.change("UPDATE inbound_parts SET joined = 1")
+    intake._join_parts(box.play.now() + timedelta(days=3))
+    assert [each.getMessage() for each in caplog.records] == []
