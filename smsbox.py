@@ -16,24 +16,25 @@ A CSV goes in on one side; on the other side a GSM modem writes to one recipient
 file stand in the order of the data's journey:
 
      1 Terms            the words: constants, enums, values, errors, the four edges
-     2 Settings         one table of settings: checks, defaults, the example file
-     3 Campaign         CSV rows -> messages; headers, phone numbers, templates, bubbles
-     4 Pacing           business hours and intervals; the plan, and the plan made anew
-     5 Coding           text -> segments -> SMS-SUBMIT; SMS-DELIVER and reports -> values
+     2 Settings         each setting declared once: default, check, meaning; the example file
+     3 Coding           text -> segments -> SMS-SUBMIT; SMS-DELIVER and reports -> values
+     4 Campaign         CSV rows -> messages; headers, phone numbers, templates, bubbles
+     5 Pacing           business hours and intervals; the plan, and the plan made anew
      6 Replies          what an incoming text asks for
      7 Store            the database: schema, every SQL statement, allowed transitions
-     8 AT               bytes -> lines and prompts; what a line means
-     9 Modem            the conversation: find, attach, submit, read what is stored
-    10 Edges            waiting, serial port, clock trust, sd_notify, lamps, journal
-    11 Service          recover, tick, send: the room that joins the others
-    12 Simulated modem  a modem in software behind port = "sim:"
-    13 Command line     the parser, one cmd_* per command, rendering, exit statuses
+     8 Copies           daily copies, restoring one, and files that are whole or not there
+     9 AT               bytes -> lines and prompts; what a line means
+    10 Modem            the conversation: find, attach, submit, read what is stored
+    11 Edges            waiting, serial port, clock trust, sd_notify, lamps, journal
+    12 Service          recover, tick, send: the room that joins the others
+    13 Simulated modem  a modem in software behind port = "sim:"
+    14 Command line     the parser, one cmd_* per command, rendering, exit statuses
 
 One type per station, one function per step, no way back:
 
-    CSV line -3-> Message -4-> ScheduledMessage -7-> row 'scheduled'            smsbox schedule
-    row -7-> StoredRow -3-> bubbles -5-> SMS-SUBMIT -9-> reference -7-> 'sent'  smsbox run
-    TPDU -9-> -5-> reply or report -6-> request -7-> opt-out, cancelled rows, delivered_at
+    CSV line -4-> Message -5-> ScheduledMessage -7-> row 'scheduled'             smsbox schedule
+    row -7-> StoredRow -4-> bubbles -3-> SMS-SUBMIT -10-> reference -7-> 'sent'  smsbox run
+    TPDU -10-> -3-> reply or report -6-> request -7-> opt-out, cancelled rows, delivered_at
 """
 
 from __future__ import annotations
@@ -50,12 +51,13 @@ from bisect import bisect_left, bisect_right
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import Field, dataclass, field, fields, replace
 from datetime import date, datetime, time, timedelta, timezone
 from enum import Enum
 from functools import cache, lru_cache, partial
-from heapq import heappop, heappush, heapreplace
 from io import BufferedReader, BufferedWriter, BytesIO, TextIOWrapper
+from itertools import pairwise
+from math import ceil
 from pathlib import Path
 from typing import (
     TYPE_CHECKING,
@@ -68,6 +70,7 @@ from typing import (
     TextIO,
     TypeVar,
     cast,
+    get_type_hints,
 )
 
 # Patterns are strings: `re` compiles and keeps each when it is first used. Everything heavier
@@ -341,120 +344,6 @@ class StoredTpdu(NamedTuple):
     pdu: str
 
 
-# --- settings, one value a section; the defaults stand in the settings table alone
-
-
-class ModemSettings(NamedTuple):
-    """How the modem is reached, and how long it may take."""
-
-    port: str
-    baud: int
-    sim_pin: str
-    smsc: str
-    delivery_reports: bool
-    send_timeout_seconds: float
-    power_key_gpio: int | None
-
-
-class Pace(NamedTuple):
-    """The pace of a person."""
-
-    first_after_seconds: float
-    interval_minutes: tuple[float, float]
-    skip_chance: tuple[float, float]
-    skip_minutes: tuple[float, float]
-    bubble_gap_seconds: tuple[float, float]
-    max_messages_per_day: int
-    max_segments_per_day: int
-    max_recipients_per_month: int
-    plan_month_starts_on: int
-
-
-class BusinessHours(NamedTuple):
-    """When the sender writes: half-open spans of local days, opens <= local time < closes."""
-
-    timezone: ZoneInfo
-    opens: int  # minutes after local midnight
-    closes: int  # minutes after local midnight, 24:00 being 1440
-    days: frozenset[int]  # Monday is 0
-    closed_on: frozenset[date]
-
-
-class RecipientHours(NamedTuple):
-    """When a recipient may be written to, in the recipient's zone."""
-
-    enabled: bool
-    opens: int
-    closes: int
-    strict: bool
-
-
-class ServiceSettings(NamedTuple):
-    """How the daemon works."""
-
-    database: str
-    poll_seconds: float
-    late_after_minutes: float
-    expire_after_days: float
-    retry_minutes: tuple[float, ...]
-    backup_dir: str
-
-
-class ClockSettings(NamedTuple):
-    """Whose word on the time is taken."""
-
-    require_trust: bool
-    sources: tuple[str, ...]
-
-
-class ReplySettings(NamedTuple):
-    """How replies are read and answered."""
-
-    sender_name: str
-    help_contact: str
-    stop_words: tuple[str, ...]
-    help_words: tuple[str, ...]
-    start_words: tuple[str, ...]
-    hold_on_reply: bool
-
-
-class AlertSettings(NamedTuple):
-    """Whom the box tells when it needs a person."""
-
-    operator: str
-
-
-class CostSettings(NamedTuple):
-    """What a segment costs."""
-
-    price_per_segment: float
-    currency: str
-
-
-class LampSettings(NamedTuple):
-    """BCM pin numbers; None: no such lamp."""
-
-    ready: int | None
-    sending: int | None
-    fault: int | None
-    active_high: bool
-
-
-class Config(NamedTuple):
-    """Every setting of the box."""
-
-    modem: ModemSettings
-    pacing: Pace
-    business_hours: BusinessHours
-    recipient_hours: RecipientHours
-    service: ServiceSettings
-    clock: ClockSettings
-    replies: ReplySettings
-    alerts: AlertSettings
-    cost: CostSettings
-    lamps: LampSettings
-
-
 # --- errors, named by what the caller does next
 
 
@@ -664,39 +553,51 @@ def plural(count: int, noun: str) -> str:
 
 
 # === 2 Settings ==================================================================================
-# One table says everything about a setting: section, key, default, how it is read, its meaning.
-# The checks, the defaults and config.example.toml all come from it, so they can't drift apart.
+# Each setting is declared once: its name and type, its default, how it is read, its meaning. The
+# checks, the defaults and config.example.toml all come from there, so they can't drift apart.
 # It does not know files or the command line: a parsed TOML table goes in, a Config comes out.
 
-
-class Setting(NamedTuple):
-    """One line of the settings table. read() raises ValueError with what is wanted instead."""
-
-    section: str
-    key: str
-    default: object  # in TOML's terms; None: absent
-    read: Callable[[object], object]
-    help: str
-    in_force: bool = True  # False: accepted and checked, but nothing acts on it yet
-    example: object = None  # shown commented out where there is no default
+Reader = Callable[[object], Any]  # raises ValueError with what is wanted instead
 
 
-def _read_text(value: object) -> str:
-    if not isinstance(value, str):
-        raise ValueError('a text in quotes, like "abc"')
-    return value
+# --- the readers
 
 
-def _read_own_number(value: object) -> str:
-    if not isinstance(value, str) or not re.fullmatch(r"|\+[1-9][0-9]{7,14}", value):
-        raise ValueError("must be a number with + and its country, like +12135551234")
-    return value
+def _text(pattern: str = ".*", wanted: str = 'a text in quotes, like "abc"') -> Reader:
+    def read(value: object) -> str:
+        if not isinstance(value, str) or not re.fullmatch(pattern, value, re.DOTALL):
+            raise ValueError(wanted)
+        return value
+
+    return read
 
 
-def _read_pin(value: object) -> str:
-    if not isinstance(value, str) or not re.fullmatch(r"(\d{4,8})?", value):
-        raise ValueError('4 to 8 digits in quotes, like "1234"')
-    return value
+def _number(low: float, high: float, wanted: str, kind: Any = (int, float)) -> Reader:
+    def read(value: Any) -> float:
+        if isinstance(value, bool) or not isinstance(value, kind) or not low <= value <= high:
+            raise ValueError(wanted)
+        return float(value) if kind is not int else value
+
+    return read
+
+
+def _whole(low: int, high: int) -> Reader:
+    return _number(low, high, f"a whole number from {low} to {high}", int)
+
+
+def _list_of(read: Reader, wanted: str, shape: Callable[[Iterator[Any]], Any] = tuple) -> Reader:
+    def read_all(value: object) -> Any:
+        with suppress(ValueError):
+            if isinstance(value, (list, tuple)):
+                return shape(read(each) for each in value)
+        raise ValueError(wanted)
+
+    return read_all
+
+
+def _span(high: float, what: str) -> Reader:
+    wanted = f"two {what}, the smaller first, like [4, 7]"
+    return _list_of(_number(0, high, wanted), wanted, _in_order)
 
 
 def _read_flag(value: object) -> bool:
@@ -705,68 +606,9 @@ def _read_flag(value: object) -> bool:
     return value
 
 
-def _number(low: float, high: float, what: str) -> Callable[[object], float]:
-    def read(value: object) -> float:
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise ValueError(what)
-        if not low <= value <= high:
-            raise ValueError(what)
-        return float(value)
-
-    return read
-
-
-def _whole(low: int, high: int) -> Callable[[object], int]:
-    def read(value: object) -> int:
-        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-            raise ValueError(f"a whole number from {low} to {high}")
-        return value
-
-    return read
-
-
-def _pin_number(value: object) -> int | None:
-    return None if value is None else _whole(0, 27)(value)
-
-
-def _span(high: float, what: str) -> Callable[[object], tuple[float, float]]:
-    def read(value: object) -> tuple[float, float]:
-        wanted = f"two {what}, the smaller first, like [4, 7]"
-        if not isinstance(value, (list, tuple)) or len(value) != 2:
-            raise ValueError(wanted)
-        low, top = (_number(0, high, wanted)(each) for each in value)
-        if low > top:
-            raise ValueError(wanted)
-        return low, top
-
-    return read
-
-
-def _numbers(value: object) -> tuple[float, ...]:
-    if not isinstance(value, (list, tuple)):
-        raise ValueError("a list of minutes, like [1, 5, 15]")
-    return tuple(_number(0, 10_000, "a list of minutes, like [1, 5, 15]")(each) for each in value)
-
-
-def _read_texts(value: object) -> tuple[str, ...]:
-    if not isinstance(value, (list, tuple)) or not all(isinstance(each, str) for each in value):
-        raise ValueError('a list of texts, like ["one", "two"]')
-    return tuple(value)
-
-
-def _read_sources(value: object) -> tuple[str, ...]:
-    texts = _read_texts(value)
-    if not texts or not set(texts) <= {"ntp", "rtc", "network"}:
-        raise ValueError('a list of "ntp", "rtc" and "network"')
-    return texts
-
-
 def _read_time_of_day(value: object) -> int:
-    if isinstance(value, time):
-        return value.hour * 60 + value.minute
-    match = (
-        re.fullmatch(r"([01]?\d|2[0-3]):([0-5]\d)|24:00", value) if isinstance(value, str) else None
-    )
+    text = f"{value:%H:%M}" if isinstance(value, time) else str(value)
+    match = re.fullmatch(r"([01]?\d|2[0-3]):([0-5]\d)|24:00", text)
     if not match:
         raise ValueError('a time of day in quotes, "00:00" to "24:00"')
     return 1440 if match[1] is None else int(match[1]) * 60 + int(match[2])
@@ -775,158 +617,271 @@ def _read_time_of_day(value: object) -> int:
 DAY_NAMES = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 
 
-def _read_days(value: object) -> frozenset[int]:
-    """Read days by their names or the names' first three letters."""
+def _read_day(value: object) -> int:
     numbers = {name[:length]: day for day, name in enumerate(DAY_NAMES) for length in (3, None)}
-    names = [str(each).lower() for each in value] if isinstance(value, (list, tuple)) else []
-    if not names or not numbers.keys() >= set(names):
-        raise ValueError('a list of days, like ["mon", "tue"]')
-    return frozenset(numbers[name] for name in names)
+    if (day := numbers.get(str(value).lower())) is None:
+        raise ValueError
+    return day
 
 
-def _read_dates(value: object) -> frozenset[date]:
-    wanted = 'a list of dates, like ["2026-12-25"]'
-    if not isinstance(value, (list, tuple)):
-        raise ValueError(wanted)
-    try:
-        return frozenset(
-            each if type(each) is date else date.fromisoformat(_read_text(each)) for each in value
-        )
-    except ValueError as error:
-        raise ValueError(wanted) from error
+def _read_date(value: object) -> date:
+    return value if type(value) is date else date.fromisoformat(_text()(value))
 
 
 def _read_zone(value: object) -> ZoneInfo:
-    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
-
     try:
-        return ZoneInfo(_read_text(value))
-    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        return find_zone(str(value))
+    except ValueError as error:
         raise ValueError(
             'a zone name like "America/Los_Angeles" (if the name is right, install tzdata)'
         ) from error
 
 
+def _in_order(numbers: Iterator[float]) -> tuple[float, float]:
+    low, top = numbers
+    if low > top:
+        raise ValueError
+    return low, top
+
+
+def _at_least_one(values: Iterator[Any]) -> tuple[Any, ...]:
+    if found := tuple(values):
+        return found
+    raise ValueError
+
+
+_DAYS = _list_of(
+    _read_day, 'a list of days, like ["mon", "tue"]', lambda days: frozenset(_at_least_one(days))
+)
+_DATES = _list_of(_read_date, 'a list of dates, like ["2026-12-25"]', frozenset)
+_TEXTS = _list_of(_text(), 'a list of texts, like ["one", "two"]')
 _SECONDS = _number(0, 86_400, "a number of seconds, 0 or more")
 _MINUTES = _number(0, 100_000, "a number of minutes, 0 or more")
 _CAP = _whole(0, 1_000_000)
-_LONG_SEND = _number(1, 600, "a number of seconds from 1 to 600")
+_PIN = _whole(0, 27)
 
-# fmt: off
-SETTINGS: tuple[Setting, ...] = (
-    Setting("modem", "port", "auto", _read_text,
-            '"auto", a device like "/dev/ttyUSB2", "sim:" (a modem in software), '
-            'or "socket://host:port"'),
-    Setting("modem", "baud", 115200, _whole(1200, 921_600), "bits a second, on a UART"),
-    Setting("modem", "sim_pin", "", _read_pin, "the SIM's PIN, in quotes; empty: none"),
-    Setting("modem", "smsc", "", _read_text,
-            "service centre, like \"+12063130004\"; empty: the SIM's own"),
-    Setting("modem", "delivery_reports", True, _read_flag, "ask the network for delivery reports"),
-    Setting("modem", "send_timeout_seconds", 120, _LONG_SEND,
-            "how long a segment's result may take; half as long again is listened on"),
-    Setting("modem", "power_key_gpio", None, _pin_number,
-            "BCM pin of a HAT's power key", example=4),
-    Setting("pacing", "first_after_seconds", 60, _SECONDS, "from the start to the first message"),
-    Setting("pacing", "interval_minutes", [4, 7], _span(10_000, "numbers of minutes"),
-            "between two messages, drawn evenly"),
-    Setting("pacing", "skip_chance", [0.15, 0.20], _span(1, "numbers from 0 to 1"),
-            "chance of an extra pause, drawn for each message"),
-    Setting("pacing", "skip_minutes", [10, 15], _span(10_000, "numbers of minutes"),
-            "length of the extra pause"),
-    Setting("pacing", "bubble_gap_seconds", [2, 6], _span(3_600, "numbers of seconds"),
-            "between two bubbles of one message"),
-    Setting("pacing", "max_messages_per_day", 0, _CAP, "0: no limit"),
-    Setting("pacing", "max_segments_per_day", 0, _CAP, "0: no limit"),
-    Setting("pacing", "max_recipients_per_month", 0, _CAP, "0: no limit"),
-    Setting("pacing", "plan_month_starts_on", 1, _whole(1, 28),
-            "day on which the SIM's plan begins anew"),
-    Setting("business_hours", "timezone", "America/Los_Angeles", _read_zone, "the sender's zone"),
-    Setting("business_hours", "opens", "09:00", _read_time_of_day, "first minute of the day"),
-    Setting("business_hours", "closes", "20:00", _read_time_of_day,
-            'nothing begins from then on; "24:00" is midnight'),
-    Setting("business_hours", "days", [name[:3] for name in DAY_NAMES], _read_days,
-            "days of the week"),
-    Setting("business_hours", "closed_on", [], _read_dates, 'holidays, like ["2026-12-25"]'),
-    Setting("recipient_hours", "enabled", True, _read_flag,
-            "keep to the recipient's hours too"),
-    Setting("recipient_hours", "opens", "08:00", _read_time_of_day,
-            "in every zone where the recipient may be"),
-    Setting("recipient_hours", "closes", "21:00", _read_time_of_day,
-            "in every zone where the recipient may be"),
-    Setting("recipient_hours", "strict", False, _read_flag,
-            "Monday to Friday, 10 to 17, in every zone, and not on closed_on"),
-    Setting("service", "database", "", _read_text,
-            "empty: /var/lib/smsbox/smsbox.db if that folder exists, else in your home"),
-    Setting("service", "poll_seconds", 10, _number(0.05, 60, "a number of seconds, 0.05 to 60"),
-            "how often the daemon looks for changes made by hand"),
-    Setting("service", "late_after_minutes", 2, _MINUTES,
-            "a row later than this is paced anew, never sent in a burst"),
-    Setting("service", "expire_after_days", 7, _number(0.01, 3650, "a number of days"),
-            "a row later than this is held for you"),
-    Setting("service", "retry_minutes", [1, 5, 15], _numbers,
-            "waits before a passing refusal is tried again"),
-    Setting("service", "backup_dir", "", _read_text,
-            "a folder for daily copies elsewhere, like a USB stick's"),
-    Setting("clock", "require_trust", True, _read_flag,
-            "send nothing until the time is known to be right"),
-    Setting("clock", "sources", ["ntp"], _read_sources,
-            'who vouches for it: "ntp", "rtc" (a clock with a battery), "network"'),
-    Setting("replies", "sender_name", "", _read_text, "who writes, in confirmations"),
-    Setting("replies", "help_contact", "", _read_text, "where help is to be had"),
-    Setting("replies", "stop_words", [], _read_texts, "more words that mean stop"),
-    Setting("replies", "help_words", [], _read_texts, "more words that mean help"),
-    Setting("replies", "start_words", [], _read_texts, "more words that mean start"),
-    Setting("replies", "hold_on_reply", False, _read_flag,
-            "hold somebody's rows once they answered"),
-    Setting("alerts", "operator", "", _read_own_number, "your own number, for alerts"),
-    Setting("cost", "price_per_segment", 0, _number(0, 1_000, "a price, 0 or more"),
-            "for the preview; 0: not shown"),
-    Setting("cost", "currency", "USD", _read_text, "its currency"),
-    Setting("lamps", "ready", None, _pin_number, "BCM pin of the green lamp", example=17),
-    Setting("lamps", "sending", None, _pin_number, "BCM pin of the sending lamp", example=27),
-    Setting("lamps", "fault", None, _pin_number, "BCM pin of the red lamp", example=22),
-    Setting("lamps", "active_high", True, _read_flag, "false: the lamps light when the pin is low"),
-)
-# fmt: on
 
-_SECTION_TYPES: Mapping[str, Callable[..., Any]] = {
-    "modem": ModemSettings,
-    "pacing": Pace,
-    "business_hours": BusinessHours,
-    "recipient_hours": RecipientHours,
-    "service": ServiceSettings,
-    "clock": ClockSettings,
-    "replies": ReplySettings,
-    "alerts": AlertSettings,
-    "cost": CostSettings,
-    "lamps": LampSettings,
-}
+def setting(default: object, read: Reader, help: str, example: object = None) -> Any:
+    """Declare a setting of a section. default: in TOML's terms, None: absent, shown as example."""
+    return field(metadata={"default": default, "read": read, "help": help, "example": example})
+
+
+# --- the sections
+
+
+@dataclass(frozen=True)
+class ModemSettings:
+    """How the modem is reached, and how long it may take."""
+
+    port: str = setting(
+        "auto",
+        _text(),
+        '"auto", a device like "/dev/ttyUSB2", "sim:" (a modem in'
+        ' software), or "socket://host:port"',
+    )
+    baud: int = setting(115200, _whole(1200, 921_600), "bits a second, on a UART")
+    sim_pin: str = setting(
+        "",
+        _text(r"(\d{4,8})?", '4 to 8 digits in quotes, like "1234"'),
+        "the SIM's PIN, in quotes; empty: none",
+    )
+    smsc: str = setting("", _text(), 'service centre, like "+12063130004"; empty: the SIM\'s own')
+    delivery_reports: bool = setting(True, _read_flag, "ask the network for delivery reports")
+    send_timeout_seconds: float = setting(
+        120,
+        _number(1, 600, "a number of seconds from 1 to 600"),
+        "how long a segment's result may take; half as long again is listened on",
+    )
+    power_key_gpio: int | None = setting(None, _PIN, "BCM pin of a HAT's power key", 4)
+
+
+@dataclass(frozen=True)
+class Pace:
+    """The pace of a person."""
+
+    first_after_seconds: float = setting(60, _SECONDS, "from the start to the first message")
+    interval_minutes: tuple[float, float] = setting(
+        [4, 7], _span(10_000, "numbers of minutes"), "between two messages, drawn evenly"
+    )
+    skip_chance: tuple[float, float] = setting(
+        [0.15, 0.20],
+        _span(1, "numbers from 0 to 1"),
+        "chance of an extra pause, drawn for each message",
+    )
+    skip_minutes: tuple[float, float] = setting(
+        [10, 15], _span(10_000, "numbers of minutes"), "length of the extra pause"
+    )
+    bubble_gap_seconds: tuple[float, float] = setting(
+        [2, 6], _span(3_600, "numbers of seconds"), "between two bubbles of one message"
+    )
+    max_messages_per_day: int = setting(0, _CAP, "0: no limit")
+    max_segments_per_day: int = setting(0, _CAP, "0: no limit")
+    max_recipients_per_month: int = setting(0, _CAP, "0: no limit")
+    plan_month_starts_on: int = setting(1, _whole(1, 28), "day on which the SIM's plan begins anew")
+
+
+@dataclass(frozen=True)
+class BusinessHours:
+    """When the sender writes: opens <= local time < closes, in minutes after local midnight.
+
+    Monday is day 0.
+    """
+
+    timezone: ZoneInfo = setting("America/Los_Angeles", _read_zone, "the sender's zone")
+    opens: int = setting("09:00", _read_time_of_day, "first minute of the day")
+    closes: int = setting(
+        "20:00", _read_time_of_day, 'nothing begins from then on; "24:00" is midnight'
+    )
+    days: frozenset[int] = setting([name[:3] for name in DAY_NAMES], _DAYS, "days of the week")
+    closed_on: frozenset[date] = setting([], _DATES, 'holidays, like ["2026-12-25"]')
+
+
+@dataclass(frozen=True)
+class RecipientHours:
+    """When a recipient may be written to, in the recipient's zone."""
+
+    enabled: bool = setting(True, _read_flag, "keep to the recipient's hours too")
+    opens: int = setting("08:00", _read_time_of_day, "in every zone where the recipient may be")
+    closes: int = setting("21:00", _read_time_of_day, "in every zone where the recipient may be")
+    strict: bool = setting(
+        False, _read_flag, "Monday to Friday, 10 to 17, in every zone, and not on closed_on"
+    )
+
+
+@dataclass(frozen=True)
+class ServiceSettings:
+    """How the daemon works."""
+
+    database: str = setting(
+        "", _text(), "empty: /var/lib/smsbox/smsbox.db if that folder exists, else in your home"
+    )
+    poll_seconds: float = setting(
+        10,
+        _number(0.05, 60, "a number of seconds, 0.05 to 60"),
+        "how often the daemon looks for changes made by hand",
+    )
+    late_after_minutes: float = setting(
+        2, _MINUTES, "a row later than this is paced anew, never sent in a burst"
+    )
+    expire_after_days: float = setting(
+        7, _number(0.01, 3650, "a number of days"), "a row later than this is held for you"
+    )
+    retry_minutes: tuple[float, ...] = setting(
+        [1, 5, 15],
+        _list_of(_number(0, 10_000, ""), "a list of minutes, like [1, 5, 15]"),
+        "waits before a passing refusal is tried again",
+    )
+    backup_dir: str = setting(
+        "", _text(), "a folder for daily copies elsewhere, like a USB stick's"
+    )
+
+
+@dataclass(frozen=True)
+class ClockSettings:
+    """Whose word on the time is taken."""
+
+    require_trust: bool = setting(
+        True, _read_flag, "send nothing until the time is known to be right"
+    )
+    sources: tuple[str, ...] = setting(
+        ["ntp"],
+        _list_of(_text("ntp|rtc|network"), 'a list of "ntp", "rtc" and "network"', _at_least_one),
+        'who vouches for it: "ntp", "rtc" (a clock with a battery), "network"',
+    )
+
+
+@dataclass(frozen=True)
+class ReplySettings:
+    """How replies are read and answered."""
+
+    sender_name: str = setting("", _text(), "who writes, in confirmations")
+    help_contact: str = setting("", _text(), "where help is to be had")
+    stop_words: tuple[str, ...] = setting([], _TEXTS, "more words that mean stop")
+    help_words: tuple[str, ...] = setting([], _TEXTS, "more words that mean help")
+    start_words: tuple[str, ...] = setting([], _TEXTS, "more words that mean start")
+    hold_on_reply: bool = setting(False, _read_flag, "hold somebody's rows once they answered")
+
+
+@dataclass(frozen=True)
+class AlertSettings:
+    """Whom the box tells when it needs a person."""
+
+    operator: str = setting(
+        "",
+        _text(r"|\+[1-9][0-9]{7,14}", "must be a number with + and its country, like +12135551234"),
+        "your own number, for alerts",
+    )
+
+
+@dataclass(frozen=True)
+class CostSettings:
+    """What a segment costs."""
+
+    price_per_segment: float = setting(
+        0, _number(0, 1_000, "a price, 0 or more"), "for the preview; 0: not shown"
+    )
+    currency: str = setting("USD", _text(), "its currency")
+
+
+@dataclass(frozen=True)
+class LampSettings:
+    """BCM pin numbers; None: no such lamp."""
+
+    ready: int | None = setting(None, _PIN, "BCM pin of the green lamp", 17)
+    sending: int | None = setting(None, _PIN, "BCM pin of the sending lamp", 27)
+    fault: int | None = setting(None, _PIN, "BCM pin of the red lamp", 22)
+    active_high: bool = setting(True, _read_flag, "false: the lamps light when the pin is low")
+
+
+@dataclass(frozen=True)
+class Config:
+    """Every setting of the box."""
+
+    modem: ModemSettings
+    pacing: Pace
+    business_hours: BusinessHours
+    recipient_hours: RecipientHours
+    service: ServiceSettings
+    clock: ClockSettings
+    replies: ReplySettings
+    alerts: AlertSettings
+    cost: CostSettings
+    lamps: LampSettings
+
+
+SECTIONS: Mapping[str, Any] = get_type_hints(Config)  # name -> class, in the file's order
+
+
+# --- from TOML to a Config, and the example file
 
 
 def parse_config(tables: Mapping[str, object]) -> Config:
-    """Check a parsed TOML file against the settings table; ConfigError names key and mend."""
+    """Check a parsed TOML file against the settings; ConfigError names key and mend."""
     _refuse_unknown_keys(tables)
-    sections: dict[str, dict[str, object]] = {name: {} for name in _SECTION_TYPES}
-    for setting in SETTINGS:
-        table = cast("Mapping[str, object]", tables.get(setting.section, {}))
-        value = table.get(setting.key, setting.default)
-        try:
-            sections[setting.section][setting.key] = setting.read(value)
-        except ValueError as error:
-            shown = "not one" if setting.key == "sim_pin" else _show_toml(value)
-            raise ConfigError(
-                f"[{setting.section}] {setting.key} is {shown}: write {error}"
-            ) from error
-    for name in ("business_hours", "recipient_hours"):
-        if cast(int, sections[name]["opens"]) >= cast(int, sections[name]["closes"]):
+    sections = {}
+    for name, section in SECTIONS.items():
+        table: Any = tables.get(name, {})
+        values = {each.name: _read_setting(name, each, table) for each in fields(section)}
+        if values.get("opens", 0) >= values.get("closes", 1):
             raise ConfigError(f"[{name}] opens must come before closes")
-    return Config(**{name: _SECTION_TYPES[name](**keys) for name, keys in sections.items()})
+        sections[name] = section(**values)
+    return Config(**sections)
+
+
+def _read_setting(section: str, setting: Field[Any], table: Mapping[str, object]) -> Any:
+    default = setting.metadata["default"]
+    value = table.get(setting.name, default)
+    if value is None and default is None:
+        return None
+    try:
+        return setting.metadata["read"](value)
+    except ValueError as error:
+        shown = "not one" if setting.name == "sim_pin" else _show_toml(value)
+        raise ConfigError(f"[{section}] {setting.name} is {shown}: write {error}") from error
 
 
 def _refuse_unknown_keys(tables: Mapping[str, object]) -> None:
-    known = {
-        name: [each.key for each in SETTINGS if each.section == name] for name in _SECTION_TYPES
-    }
+    known = {name: [each.name for each in fields(section)] for name, section in SECTIONS.items()}
     for section, table in tables.items():
         if section not in known:
             homes = [name for name, keys in known.items() if section in keys]
@@ -949,11 +904,7 @@ def _find_nearest(word: str, known: Iterable[str]) -> str:
 
 
 def _show_toml(value: object) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(_show_toml(each) for each in value) + "]"
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else str(value)
+    return json.dumps(value, ensure_ascii=False, default=str)
 
 
 def render_example_config() -> str:
@@ -962,1275 +913,17 @@ def render_example_config() -> str:
         "# smsbox settings. Every line is optional and shows its default.",
         "# After a change: sudo systemctl restart smsbox",
     ]
-    section = ""
-    for setting in SETTINGS:
-        if setting.section != section:
-            section = setting.section
-            lines += ["", f"[{section}]"]
-        value = setting.default if setting.default is not None else setting.example
-        absent = "# " if setting.default is None else ""
-        note = setting.help + ("" if setting.in_force else "; not in force yet")
-        lines.append(f"{absent}{setting.key} = {_show_toml(value)}  # {note}")
+    for name, section in SECTIONS.items():
+        lines += ["", f"[{name}]"]
+        for each in fields(section):
+            told = each.metadata
+            absent = "# " if told["default"] is None else ""
+            value = _show_toml(told["example"] if absent else told["default"])
+            lines.append(f"{absent}{each.name} = {value}  # {told['help']}")
     return "\n".join(lines) + "\n"
 
 
-# === 3 Campaign ==================================================================================
-# From the cells of a CSV to Messages: encodings, delimiters, headers, phone numbers, templates,
-# bubbles, duplicates. Every row that can't be taken becomes a Problem that names the spreadsheet
-# row, the column, the value and the mend; nothing is guessed and nothing is dropped in silence.
-# It does not know files, the time, SQL, or how a text is coded: measuring a bubble is passed in.
-
-FIELD_NAMES: Mapping[str, tuple[str, ...]] = {  # field -> other names, as _plain() writes them
-    "phone_number": ("phone", "mobile", "cell", "cellphone", "mobilephone", "mobilenumber",
-                     "cellnumber", "telephone", "telephonenumber", "tel", "number", "phoneno",
-                     "mobileno", "msisdn", "recipient", "recipientphone", "to", "contactnumber"),
-    "customer_name": ("name", "customer", "fullname", "contact", "contactname", "clientname",
-                      "client", "firstname", "givenname", "recipientname"),
-    "message_content": ("message", "text", "body", "content", "sms", "msg", "messagetext",
-                        "messagebody", "smstext", "smsmessage"),
-    "campaign_name": ("campaign",),
-    "status": (),
-    "id": ("campaignmessageid", "messageid", "rowid"),
-    "timezone": ("tz", "timezonename"),
-    "consent_at": ("consentdate", "consentedat", "optinat", "optindate"),
-    "consent_source": ("optinsource",),
-}  # fmt: skip
-_PART_OF_NAME: Mapping[str, str] = {  # what makes a header a likely name of a field
-    "status": "status",
-    "phone_number": "phone|mobile|cell|msisdn",
-    "customer_name": (
-        "^(?!.*(last|family|sur|company|business|user|file|campaign|list|store|shop)).*name"
-    ),
-    "message_content": "message|text",
-}
-_REQUIRED = ("phone_number", "customer_name", "message_content")
-
-
-@dataclass(frozen=True, slots=True)
-class ReadingOrder:
-    """What the operator said about a CSV."""
-
-    default_campaign: str  # the file's stem
-    campaign: str | None = None  # --campaign
-    template: str | None = None
-    columns: Mapping[str, str] = field(default_factory=dict)  # --map: field -> header
-    require_consent: bool = False
-    max_segments: int = 0  # of one message; 0: no limit
-    # Why somebody with this number and zone can never be written to; "" if they can.
-    find_unreachable: Callable[[PhoneNumber, str], str] = lambda number, timezone: ""
-    rewrite: Callable[[str], str] = str  # --simplify
-
-
-@dataclass(slots=True)
-class Reading:
-    """What a CSV gave."""
-
-    messages: list[Message] = field(default_factory=list)
-    problems: list[Problem] = field(default_factory=list)
-    rejected: list[tuple[int, list[str]]] = field(default_factory=list)  # row, its cells
-    skipped: list[Skipped] = field(default_factory=list)
-    header: list[str] = field(default_factory=list)
-    unused: list[str] = field(default_factory=list)  # headers that nothing reads
-    not_taken: Counter[str] = field(default_factory=Counter)  # 'status "sent"' -> rows
-
-
-def detect_encoding(data: bytes) -> str:
-    """Name the encoding of a spreadsheet's CSV; CampaignError for a file that is no CSV.
-
-    'cp1252' is the answer for what is neither UTF-8 nor UTF-16: the caller says so loudly.
-    """
-    encoding = _guess_encoding(data)
-    if not _is_valid(data, encoding):
-        raise CampaignError(
-            "this is neither UTF-8, UTF-16 nor Windows-1252: save the spreadsheet as CSV UTF-8"
-        )
-    return encoding
-
-
-def _guess_encoding(data: bytes) -> str:
-    if data.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")):
-        raise CampaignError(
-            "this is a workbook (.xlsx, .xls, .ods), not a CSV: open it and save as CSV UTF-8"
-        )
-    if data.startswith((b"\xff\xfe\0\0", b"\0\0\xfe\xff")):
-        raise CampaignError("this is UTF-32: save the spreadsheet as CSV UTF-8")
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return "utf-16"
-    head = data[:2000]
-    if head[1::2].count(0) > len(head) // 4:
-        return "utf-16-le"
-    if head[0::2].count(0) > len(head) // 4:
-        return "utf-16-be"
-    if b"\0" in data:
-        raise CampaignError("this file is not text: save the spreadsheet as CSV UTF-8")
-    return "utf-8-sig" if _is_valid(data, "utf-8") else "cp1252"
-
-
-def _is_valid(data: bytes, encoding: str) -> bool:
-    """Decode piecemeal: a large file is never held as text in one piece."""
-    import codecs
-
-    decoder = codecs.getincrementaldecoder(encoding)()
-    try:
-        for start in range(0, len(data), 65536):
-            decoder.decode(data[start : start + 65536])
-        decoder.decode(b"", final=True)
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
-def find_delimiter(lines: Iterator[str]) -> tuple[str, list[str]]:
-    """Read the delimiter off the first line; give it, and what was taken of the CSV for it."""
-    first = next(lines, "")
-    if told := re.fullmatch(r"sep=(.)\s*", first):  # Excel's own line; it does not count as a row
-        return told[1], []
-    return max(",;\t", key=re.sub(r'"[^"]*"', "", first).count), [first]
-
-
-def read_records(
-    lines: Iterator[str], delimiter: str, taken: list[str]
-) -> Iterator[tuple[int, list[str]]]:
-    """Cut a CSV's lines into records, each with its spreadsheet row, the header being row 1.
-
-    Strict: a quote that is never closed is a CampaignError with its line, never a cell that
-    swallows rows.
-    """
-    import csv
-    from itertools import chain
-
-    reader = csv.reader(chain(taken, lines), delimiter=delimiter, strict=True)
-    skipped_lines = 0 if taken else 1
-    row = 0
-    while True:
-        line = reader.line_num + 1 + skipped_lines
-        try:
-            record = next(reader, None)
-        except csv.Error as error:
-            where = f"line {line} (spreadsheet row {row + 1})"
-            if "larger" in str(error):
-                raise CampaignError(
-                    f"{where}: a cell of more than 131,072 characters begins there: shorten it,"
-                    ' or end the quote (") before it'
-                ) from error
-            raise CampaignError(
-                f'{where}: a quote (") opens there and is not closed where its cell ends: close'
-                f" it, or write a quote inside a text twice ({error})"
-            ) from error
-        if record is None:
-            return
-        row += 1
-        if any(cell and not cell.isspace() for cell in record):
-            yield row, record
-
-
-def find_columns(header: Sequence[str], said: Mapping[str, str]) -> dict[str, int]:
-    """Find the column of each field: what was said, exact names, other names, likely names.
-
-    A better kind of match beats a weaker one; two columns of the same kind are a CampaignError.
-    """
-    plain = [_plain(name) for name in header]
-    found = {field_name: _find_said(field_name, name, header) for field_name, name in said.items()}
-    exact = {name: (_plain(name),) for name in FIELD_NAMES}
-    for known in (exact, FIELD_NAMES):
-        for field_name, names in known.items():
-            _claim(found, field_name, [i for i, name in enumerate(plain) if name in names], header)
-    for field_name, pattern in _PART_OF_NAME.items():
-        likely = [i for i, name in enumerate(plain) if re.search(pattern, name)]
-        _claim(found, field_name, likely, header)
-    return found
-
-
-def _plain(name: str) -> str:
-    return re.sub(r"[\W_]+", "", name.casefold())
-
-
-def _find_said(field_name: str, name: str, header: Sequence[str]) -> int:
-    if field_name not in FIELD_NAMES:
-        raise CampaignError(
-            f"--map {field_name}={name}: there is no field {field_name};"
-            f" fields are {', '.join(FIELD_NAMES)}"
-        )
-    exact = [i for i, each in enumerate(header) if each.strip() == name.strip()]
-    alike = [i for i, each in enumerate(header) if _plain(each) == _plain(name)]
-    by_letter = [i for i in range(len(header)) if _column_letter(i) == name and not alike]
-    for matches in (exact, alike, by_letter):
-        if len(matches) == 1:
-            return matches[0]
-    shown = ", ".join(f'{_column_letter(i)} "{each}"' for i, each in enumerate(header))
-    raise CampaignError(
-        f"--map {field_name}={name}: {len(alike) or 'no'} columns have that name;"
-        f" the columns are {shown}: name one by its letter"
-    )
-
-
-def _claim(
-    found: dict[str, int], field_name: str, matches: Sequence[int], header: Sequence[str]
-) -> None:
-    free = [i for i in matches if i not in found.values()]
-    if field_name in found or not free:
-        return
-    if len(free) > 1:
-        both = " and ".join(f'{_column_letter(i)} "{header[i].strip()}"' for i in free[:2])
-        raise CampaignError(
-            f"columns {both} could both be the {field_name.replace('_', ' ')}:"
-            f" say which with --map {field_name}={_column_letter(free[0])}"
-        )
-    found[field_name] = free[0]
-
-
-def _column_letter(index: int) -> str:
-    letters = ""
-    while index >= 0:
-        letters = chr(65 + index % 26) + letters
-        index = index // 26 - 1
-    return letters
-
-
-# --- phone numbers
-
-_NANP = r"\+?1?([2-9]\d\d)(\d{3})(\d{4})"
-_TOLL_FREE = frozenset(("800", "822", "833", "844", "855", "866", "877", "888"))
-# Countries that drop the 0 of their own numbers after the code (Italy, +39, keeps it).
-_TRUNK_0 = "(27|31|32|33|353|358|40|41|43|44|46|49|61|64|81|82|84|90|91|94|972)0"
-_INVISIBLE = "[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]"
-
-
-def parse_phone_number(text: str) -> PhoneNumber:
-    """Read a phone number as people write it; ValueError gives the reason and the mend.
-
-    Ten digits, or 1 and ten, are North American (NANP); all others must begin with +.
-
-    >>> parse_phone_number("(213) 555-1234"), parse_phone_number("'2135551234.0")
-    ('+12135551234', '+12135551234')
-    """
-    import unicodedata
-
-    plain = re.fullmatch(r"(?:\+?1)?([2-9]\d\d)(\d{3})(\d{4})", text) if text.isascii() else None
-    if plain:  # most are written like this, and then there is nothing odd to look for
-        _check_nanp(*plain.groups())
-        return PhoneNumber(f"+1{''.join(plain.groups())}")
-    number = unicodedata.normalize("NFKC", re.sub(_INVISIBLE, "", text)).strip().lstrip("'").strip()
-    number = re.sub(r"(?i)^tel:\s*", "", number)
-    number = re.sub(r"[‐-―−]", "-", number)
-    number = re.sub(r"^(\+?\d{10,15})\.0+$", r"\1", number)  # Excel's 2135551234.0
-    if not number:
-        raise ValueError("no phone number: fill it in or delete the row")
-    _refuse_odd_forms(number)
-    digits = re.sub(r"[^0-9]", "", number)
-    if number.startswith("+") and not digits.startswith("1"):
-        return _parse_foreign(number, digits)
-    if number.startswith(("00", "011")):
-        raise ValueError("begins with a dialling prefix: write + and the country code instead")
-    match = re.fullmatch(_NANP, digits) if len(digits) in (10, 11) else None
-    if not match or (number.startswith("+") and len(digits) != 11):
-        raise ValueError(_explain_length(digits))
-    _check_nanp(match[1], match[2], match[3])
-    return PhoneNumber(f"+1{match[1]}{match[2]}{match[3]}")
-
-
-def _refuse_odd_forms(number: str) -> None:
-    if re.fullmatch(r"[+-]?\d+([.,]\d+)?E\+?\d+", number, re.IGNORECASE):
-        raise ValueError("Excel has rounded this number: format the column as Text, type it again")
-    if re.search(r"(?i)\d\s*[,;]?\s*(ext\.?|extension|x|#)\s*\.?:?\s*\d+$|;ext=", number):
-        raise ValueError("an extension can't get an SMS: write a mobile number without it")
-    if re.search(r"\d.*([,;/|&\n]|\s(or|and|y|ou)\s).*\d", number) and (
-        len(re.findall(r"\d", number)) > 11
-    ):
-        raise ValueError("two numbers in one cell: keep one")
-    if re.search(r"\d\D*\+", number):
-        raise ValueError("two numbers in one cell, or a + inside: keep one number, + first")
-    if re.search(r"\(0\)", number):
-        raise ValueError("(0) is dialled only inside the country: leave it out")
-    if re.search(r"[^\W\d_]", number):
-        raise ValueError("letters are no part of a phone number: write its digits")
-    if not re.fullmatch(r"\+?[0-9()\-. /\u00a0]+", number):
-        raise ValueError("this is not a phone number: write its digits, like +1 213 555 1234")
-    if re.search(r"\d\s*/\s*\d", number) and len(re.findall(r"\d", number)) < 10:
-        raise ValueError("this is not a phone number: write its digits, like +1 213 555 1234")
-
-
-def _parse_foreign(number: str, digits: str) -> PhoneNumber:
-    # Grouped like a North American number that lacks its 1.
-    if re.fullmatch(r"\+\W*\d{3}\W+\d{3}\W+\d{4}", number) and re.fullmatch(_NANP, digits):
-        raise ValueError(f"write +1 before it, or, if it is another country's, +{digits}")
-    if not 8 <= len(digits) <= 15 or digits.startswith("0"):
-        raise ValueError("after + come a country code and a number, 8 to 15 digits in all")
-    if zero := re.match(_TRUNK_0, digits):
-        raise ValueError(f"the 0 after +{zero[1]} is dialled only inside the country: leave it out")
-    return PhoneNumber("+" + digits)
-
-
-def _explain_length(digits: str) -> str:
-    if len(digits) in (10, 11):
-        return "not a North American number: write + and the country code if it is another's"
-    if len(digits) > 13:
-        return "two numbers in one cell: keep one"
-    return (
-        f"{len(digits)} digits: a North American number has 10;"
-        " write any other with + and its country code"
-    )
-
-
-def _check_nanp(area: str, exchange: str, line: str) -> None:
-    if area in _TOLL_FREE:
-        raise ValueError("a toll-free number is no person's phone: write a mobile number")
-    if area == "900":
-        raise ValueError("a premium-rate number is no person's phone: write a mobile number")
-    if area[1:] == "11" or area[1] == "9":
-        raise ValueError(f"there is no area code {area}: check the number")
-    if exchange[0] in "01" or exchange[1:] == "11":
-        raise ValueError(f"{exchange} after the area code is not possible: check the number")
-    if exchange == "555" and line.startswith("01"):
-        raise ValueError("555-01xx is kept for films: write the real number")
-
-
-def parse_stored_number(text: str) -> PhoneNumber:
-    """Read the number of a stored row: E.164 as it stands, else as people write it; ValueError."""
-    return PhoneNumber(text) if re.fullmatch(r"\+[1-9]\d{7,14}", text) else parse_phone_number(text)
-
-
-# --- texts
-
-_NEXT = "[\u0080-\u00bf€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ]"  # 80..BF of UTF-8, read as Windows-1252
-_GARBLED = (  # what UTF-8's Latin, punctuation and emoji look like; of other scripts two letters,
-    # since one is honest too: "CAFÉ”", or a French "été »"
-    f"[Â-Å]{_NEXT}|â€|[âï]{_NEXT}{{2}}|ð{_NEXT}{{2}}|(?:[Æ-ß]{_NEXT}|[à-ï]{_NEXT}{{2}}){{2}}"
-)
-_LOST = (
-    r"(?P<question>(?<=[^\W\d_])\?(?=[^\W\d_])|\?\?)|(?P<replacement>\ufffd)"
-    f"|(?P<mojibake>{_GARBLED})"
-)
-_WEB_ADDRESS = r"(?i)\b(?:https?://|www\.|[\w-]+\.[a-z]{2,}(?:/|\?\S+=))\S*"
-_CONTROL = "[\x00-\x09\x0b-\x1f\x7f-\x9f\ud800-\udfff]"
-_BUBBLE_WORD = r"bub+(?:les?|els?)\s*\d*"
-_NEAR_MARK = (
-    rf"(?i)[\[({{<【［]+\s*/?\s*{_BUBBLE_WORD}\s*[\])}}>】］]+"
-    rf"|\[\s*{_BUBBLE_WORD}\b|\b{_BUBBLE_WORD}\s*\]"
-)
-_PLACE = r"\{\{|\}\}|\{([^{}\n]*)\}|[{}]"
-
-
-def split_bubbles(message_content: str) -> tuple[str, ...]:
-    """Cut a text at its [BUBBLE] marks; white space around a bubble goes, empty ones drop.
-
-    >>> split_bubbles("Hi Ana [BUBBLE][BUBBLE] see you at 5 ")
-    ('Hi Ana', 'see you at 5')
-    """
-    stripped = (bubble.strip() for bubble in message_content.split(BUBBLE_MARK))
-    return tuple(bubble for bubble in stripped if bubble)
-
-
-def unify_line_breaks(text: str) -> str:
-    """Write CR LF and CR as LF."""
-    return text.replace("\r\n", "\n").replace("\r", "\n")
-
-
-def find_text_problem(text: str) -> str | None:
-    """Say what is wrong with a text or a name, with its mend; None: nothing."""
-    lost = re.search(_LOST, text) if "?" in text or not text.isascii() else None
-    if lost and (lost := re.search(_LOST, re.sub(_WEB_ADDRESS, "", text))):
-        around = lost.string[max(0, lost.start() - 8) : lost.end() + 8].strip()
-        what = "letters were lost" if lost["mojibake"] is None else "letters were garbled"
-        return f'{what} at "{around}": type them again and save as CSV UTF-8'
-    if control := re.search(_CONTROL, text):
-        return (
-            f"holds the control character U+{ord(control[0]):04X}: delete it (a line break is fine)"
-        )
-    return None
-
-
-def find_mark_problem(text: str) -> str | None:
-    """Say what is wrong with a text's words and [BUBBLE] marks, with its mend; None: nothing."""
-    rest = text.replace(BUBBLE_MARK, "")
-    if not rest.strip():
-        return "no text: fill it in or delete the row"
-    if "bub" in rest.casefold() or re.search(r"[][(){}<>【】［］]", rest):
-        for mark in re.finditer(_NEAR_MARK, text):
-            if mark[0] != BUBBLE_MARK:
-                return f"{mark[0]} is not the mark between bubbles: write {BUBBLE_MARK}"
-    return None
-
-
-def fill_template(template: str, lookup: Callable[[str], str]) -> str:
-    """Put values in for {field}; {{ and }} are braces. lookup raises ValueError."""
-
-    def put(match: re.Match[str]) -> str:
-        if match[0] in ("{{", "}}"):
-            return match[0][0]
-        if match[1] is None:
-            raise ValueError(f"a lone {match[0]} in the template: write it twice")
-        return lookup(match[1])
-
-    return re.sub(_PLACE, put, template)
-
-
-_US_TIME = r"(\d{1,2})/(\d{1,2})/(\d{4})(?:,? +(\d{1,2}):(\d\d)(?::(\d\d))?(?: *([AaPp])[Mm])?)?"
-
-
-def parse_consent_time(text: str) -> str:
-    """Read ISO, or M/D/YYYY with or without a time; give ISO, without a zone as it was. "" stays.
-
-    >>> parse_consent_time("1/2/2025 3:04 PM"), parse_consent_time("2025-01-02T15:04:00Z")
-    ('2025-01-02 15:04:00', '2025-01-02 15:04:00+00:00')
-    """
-    if not text:
-        return ""
-    with suppress(ValueError):
-        if found := re.fullmatch(_US_TIME, text):
-            month, day, year, hour, minute, second = (int(each or 0) for each in found.groups()[:6])
-            if found[7]:
-                hour = hour % 12 + (12 if found[7] in "Pp" else 0) if 1 <= hour <= 12 else 99
-            at = datetime(year, month, day, hour, minute, second)
-            return f"{at:%Y-%m-%d %H:%M:%S}" if found[4] else f"{at:%Y-%m-%d}"
-        if re.fullmatch(r"\d{4}-\d\d-\d\d", text):
-            return date.fromisoformat(text).isoformat()
-        return datetime.fromisoformat(re.sub("[Zz]$", "+00:00", text)).isoformat(" ")
-    raise ValueError("no time: write YYYY-MM-DD or M/D/YYYY")
-
-
-# --- the reading itself
-
-
-def read_campaign(
-    lines: Iterable[str], order: ReadingOrder, measure: Callable[[str], Segmentation]
-) -> Reading:
-    """Turn a CSV's lines into Messages and Problems, in file order.
-
-    measure() cuts one bubble into segments. CampaignError is for the file as a whole: no header,
-    no such column, a broken quote, no row taken.
-    """
-    source = iter(lines)
-    delimiter, taken = find_delimiter(source)
-    records = read_records(source, delimiter, taken)
-    header = next(records, (0, []))[1]
-    columns = find_columns(header, order.columns)
-    wanted = [name for name in _REQUIRED if name != "message_content" or order.template is None]
-    wanted += ["consent_at"] if order.require_consent else []
-    missing = [name for name in wanted if name not in columns]
-    if missing:
-        shown = ", ".join(f'"{name.strip()}"' for name in header) or "none: the file is empty"
-        raise CampaignError(
-            f"no column is the {' or the '.join(missing)}; the columns are {shown}:"
-            f" rename one, or say which with --map {missing[0]}=COLUMN"
-        )
-    reader = _RowReader(header, columns, order, measure, delimiter)
-    reading = Reading(header=header, unused=reader.unused())
-    for row, cells in records:
-        reader.read(row, cells, reading)
-    if not reading.messages and not reading.problems and not reading.skipped:
-        found = "; ".join(
-            f"{plural(n, 'row')} with {what}" for what, n in reading.not_taken.items()
-        )
-        raise CampaignError(f"no row was taken: {found or 'there is none below the header'}")
-    return reading
-
-
-_SWALLOWED = (
-    "a quote opened above this line swallows it, a row: close it in its own cell; if it is text,"
-    " begin the line with a word"
-)
-
-
-class _RowReader:
-    """Reads one row after another; remembers what it has seen, to find duplicates."""
-
-    def __init__(
-        self,
-        header: Sequence[str],
-        columns: Mapping[str, int],
-        order: ReadingOrder,
-        measure: Callable[[str], Segmentation],
-        delimiter: str,
-    ) -> None:
-        self._header = header
-        self._delimiter = delimiter
-        self._columns = columns
-        self._order = order
-        self._measure = measure
-        self._seen: dict[tuple[str, str, str], int] = {}
-        self._places = self._find_places()
-
-    def unused(self) -> list[str]:
-        """Name the columns that neither a field nor the template reads."""
-        fields_read = dict(self._columns)
-        if self._order.template is not None:
-            fields_read.pop("message_content", None)
-        used = {*fields_read.values(), *self._places.values()}
-        return [
-            name.strip() for i, name in enumerate(self._header) if i not in used and name.strip()
-        ]
-
-    def read(self, row: int, cells: list[str], into: Reading) -> None:
-        """Read one record into messages, problems or skipped."""
-        if reason := self._not_taken(cells):
-            into.not_taken[reason] += 1
-            return
-        problems: list[Problem] = []
-        message = self._read_message(row, cells, problems)
-        if problems or message is None:
-            into.problems += problems
-            into.rejected.append((row, cells))
-            return
-        key = (message.campaign_name, message.phone_number, message.message_content)
-        first = self._seen.setdefault(key, row)
-        if first != row:
-            reason = f"same number and text as row {first}"
-            into.skipped.append(Skipped(row, message.phone_number, reason))
-        else:
-            into.messages.append(message)
-
-    def _cell(self, cells: Sequence[str], field_name: str) -> str:
-        return _read_cell(cells, self._columns.get(field_name, len(cells)))
-
-    def _not_taken(self, cells: Sequence[str]) -> str | None:
-        if "status" in self._columns and (status := self._cell(cells, "status")) != "SUG":
-            named = self._header[self._columns["status"]].strip()
-            return f'{printable(named)} "{printable(status)}" (only SUG is taken)'
-        if "campaign_name" in self._columns and self._order.campaign is not None:
-            campaign = self._cell(cells, "campaign_name")
-            if campaign != self._order.campaign:
-                return f'campaign_name "{printable(campaign)}"'
-        return None
-
-    def _read_message(self, row: int, cells: list[str], problems: list[Problem]) -> Message | None:
-        def complain(field_name: str, value: str, problem: str) -> None:
-            index = self._columns.get(field_name)
-            column = field_name if index is None else self._header[index].strip()
-            problems.append(Problem(row, column, value, problem))
-
-        if swallowing := self._find_swallowed_row(cells):
-            complain(*swallowing)
-            return None
-        if len(cells) > len(self._header) and any(cells[len(self._header) :]):
-            extra = next(cell for cell in cells[len(self._header) :] if cell)
-            complain("message_content", extra, "more cells than the header has: quote the text")
-            return None
-        name = " ".join(self._cell(cells, "customer_name").split())
-        if wrong := find_text_problem(name):
-            complain("customer_name", name, wrong)
-        campaign = self._campaign(cells)
-        if wrong := find_text_problem(campaign):
-            complain("campaign_name", campaign, wrong)
-        if campaign == TEST_CAMPAIGN:
-            complain(
-                "campaign_name", campaign, "that is the name of what --try sends: choose another"
-            )
-        number_cell = self._cell(cells, "phone_number")
-        number = PhoneNumber("")
-        try:
-            number = parse_phone_number(number_cell)
-        except ValueError as error:
-            complain("phone_number", number_cell, str(error))
-        zone = self._cell(cells, "timezone")
-        try:
-            if zone:
-                find_zone(zone)
-            if number and (wrong := self._order.find_unreachable(number, zone)):
-                complain("phone_number", number, wrong)
-        except ValueError as error:
-            complain("timezone", zone, str(error))
-        text = self._read_text(cells, complain)
-        consent_cell, consent_at = self._cell(cells, "consent_at"), ""
-        try:
-            consent_at = parse_consent_time(consent_cell)
-        except ValueError as error:
-            complain("consent_at", consent_cell, str(error))
-        if self._order.require_consent and not consent_cell:
-            complain("consent_at", "", "empty: when did this person ask to be written to?")
-        if problems:
-            return None
-        taken = self._order.rewrite(text)
-        measured = self._measured(row, cells, number, name, taken, campaign, complain)
-        written = text if taken != text else ""
-        return measured and replace(measured, consent_at=consent_at, written=written)
-
-    def _campaign(self, cells: Sequence[str]) -> str:
-        said = self._cell(cells, "campaign_name") or self._order.campaign
-        return said or self._order.default_campaign
-
-    def _read_text(self, cells: Sequence[str], complain: Callable[[str, str, str], None]) -> str:
-        text = self._cell(cells, "message_content")
-        if self._order.template is not None:
-            try:
-                text = fill_template(self._order.template, lambda name: self._fill(cells, name))
-            except ValueError as error:
-                complain("template", "", str(error))
-                return ""
-        text = unify_line_breaks(text).strip()
-        if wrong := find_text_problem(text) or find_mark_problem(text):
-            complain("message_content", text, wrong)
-        return text
-
-    def _find_swallowed_row(self, cells: list[str]) -> tuple[str, str, str] | None:
-        """Find a cell that a quote never closed has made of two rows: column, line, problem.
-
-        Cut at a line break, what is above and the line below are both whole rows then.
-        """
-        for place, cell in enumerate(cells):
-            lines = unify_line_breaks(cell).split("\n") if "\n" in cell or "\r" in cell else []
-            for at, line in enumerate(lines[1:], 1):
-                tail = cells[place + 1 :] if at == len(lines) - 1 else []
-                if not self._is_row([*line.split(self._delimiter), *tail]):
-                    continue
-                above = "\n".join(lines[:at]).split(self._delimiter)
-                if self._is_row([*cells[:place], *above]):
-                    name = self._header[min(place, len(self._header) - 1)].strip()
-                    return name, line, _SWALLOWED
-        return None
-
-    def _is_row(self, cells: Sequence[str]) -> bool:
-        if len(cells) != len(self._header):
-            return False
-        with suppress(ValueError):
-            return bool(parse_phone_number(self._cell(cells, "phone_number").strip('"')))
-        return False
-
-    def _measured(
-        self, row: int, cells: Sequence[str], number: PhoneNumber, name: str, text: str,
-        campaign: str, complain: Callable[[str, str, str], None],
-    ) -> Message | None:  # fmt: skip
-        parts = [self._measure(bubble) for bubble in split_bubbles(text)]
-        for place, part in enumerate(parts, 1):
-            if len(part.units) > MAX_SEGMENTS:
-                complain(
-                    "message_content", text[:40],
-                    f"bubble {place} needs {len(part.units)} segments, {MAX_SEGMENTS} is the"
-                    f" most: put a {BUBBLE_MARK} into it",
-                )  # fmt: skip
-                return None
-        segments = sum(len(part.units) for part in parts)
-        if 0 < self._order.max_segments < segments:
-            complain(
-                "message_content", text[:40], explain_too_long(segments, self._order.max_segments)
-            )
-            return None
-        ucs2 = any(part.encoding is Encoding.UCS2 for part in parts)
-        return Message(
-            row=row,
-            phone_number=number,
-            customer_name=name,
-            message_content=text,
-            campaign_name=campaign,
-            campaign_message_id=self._cell(cells, "id") or str(row),
-            bubbles=len(parts),
-            segments=segments,
-            encoding=Encoding.UCS2 if ucs2 else Encoding.GSM7,
-            timezone=self._cell(cells, "timezone"),
-            consent_source=self._cell(cells, "consent_source"),
-        )
-
-    def _find_places(self) -> dict[str, int]:
-        """Find the column of each {field} of the template; CampaignError if there is none."""
-        places: dict[str, int] = {}
-        plain = [_plain(name) for name in self._header]
-
-        def find(name: str) -> str:
-            wanted = _plain(name)
-            fields_named = [
-                each
-                for each, others in FIELD_NAMES.items()
-                if wanted == _plain(each) or wanted in others
-            ]
-            if plain.count(wanted) == 1:
-                places[name] = plain.index(wanted)
-            elif fields_named and fields_named[0] in self._columns:
-                places[name] = self._columns[fields_named[0]]
-            else:
-                shown = ", ".join(each.strip() for each in self._header)
-                raise ValueError(f"{{{name}}} in the template is no column: they are {shown}")
-            return ""
-
-        try:
-            fill_template(self._order.template or "", find)
-        except ValueError as error:
-            raise CampaignError(str(error)) from error
-        return places
-
-    def _fill(self, cells: Sequence[str], name: str) -> str:
-        index = self._places[name]
-        value = _read_cell(cells, index)
-        if not value:
-            raise ValueError(f'the cell "{self._header[index].strip()}" for {{{name}}} is empty')
-        return value
-
-
-def read_numbers(
-    lines: Iterable[str], said: Mapping[str, str]
-) -> tuple[list[PhoneNumber], list[Problem]]:
-    """Read the column of phone numbers of a CSV; CampaignError where there is none."""
-    source = iter(lines)
-    delimiter, taken = find_delimiter(source)
-    records = read_records(source, delimiter, taken)
-    header = next(records, (0, []))[1]
-    place = find_columns(header, said).get("phone_number")
-    if place is None:
-        raise CampaignError(
-            "no column is the phone_number: write that word above it, or --map phone_number=COLUMN"
-        )
-    numbers: list[PhoneNumber] = []
-    problems: list[Problem] = []
-    for row, cells in records:
-        cell = _read_cell(cells, place)
-        try:
-            numbers.append(parse_stored_number(cell))
-        except ValueError as error:
-            problems.append(Problem(row, header[place].strip(), cell, str(error)))
-    return numbers, problems
-
-
-def explain_too_long(segments: int, limit: int) -> str:
-    """Say why a message that alone is more than a day's segments is never sent."""
-    return f"it needs {segments} segments and max_segments_per_day is {limit}: shorten it"
-
-
-def leave_out_known(
-    messages: Iterable[Message], known: Iterable[tuple[str, str, str]]
-) -> tuple[list[Message], list[Skipped]]:
-    """Part messages from those whose number and text is live or sent in a campaign already."""
-    campaigns: dict[tuple[str, str], set[str]] = {}
-    for campaign, *number_and_text in known:
-        campaigns.setdefault(cast("tuple[str, str]", tuple(number_and_text)), set()).add(campaign)
-    kept: list[Message] = []
-    skipped: list[Skipped] = []
-    for message in messages:
-        found = campaigns.get((message.phone_number, message.message_content))
-        if found:
-            name = message.campaign_name if message.campaign_name in found else min(found)
-            reason = f"already scheduled or sent in {name or 'no campaign'}"
-            skipped.append(Skipped(message.row, message.phone_number, reason))
-        else:
-            kept.append(message)
-    return kept, skipped
-
-
-def find_changed(
-    messages: Sequence[Message], in_file: Iterable[Message], known: Iterable[tuple[str, str, str]]
-) -> list[Message]:
-    """Give the messages for whose number their campaign has a text that is not in the file."""
-    texts = {(m.campaign_name, m.phone_number, m.message_content) for m in in_file}
-    changed = {(each[0], each[1]) for each in known if each[2] and each not in texts}
-    return [m for m in messages if (m.campaign_name, m.phone_number) in changed]
-
-
-def find_overlap(
-    messages: Sequence[Message], known: Iterable[tuple[str, str, str]], running: frozenset[str]
-) -> tuple[str, int, int]:
-    """Give the other running campaign with more than half of the recipients: name, of them, all.
-
-    The name is "" where there is none; a handful of people may be in two at a time.
-    """
-    own = {message.campaign_name for message in messages}
-    numbers = {message.phone_number for message in messages}
-    pairs = {(name, number) for name, number, _ in known if name in running - own}
-    shared = Counter(name for name, number in pairs if number in numbers)
-    name, count = max(shared.items(), key=lambda each: each[1], default=("", 0))
-    mostly = count >= _HANDFUL and 2 * count > len(numbers)
-    return (name if mostly else ""), count, len(numbers)
-
-
-_HANDFUL = 5
-
-
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a formula begins with
-
-
-def spreadsheet_cell(text: str) -> str:
-    """Write a cell so that a spreadsheet takes it for text, never for a formula."""
-    return "'" + text if text[:1] in _FORMULA else text
-
-
-def _read_cell(cells: Sequence[str], index: int) -> str:
-    """Read a cell, without the guard of spreadsheet_cell(); "" where there is none."""
-    cell = cells[index].strip() if index < len(cells) else ""
-    return cell[1:].strip() if cell[:1] == "'" and cell[1:2] in _FORMULA else cell
-
-
-# === 4 Pacing ====================================================================================
-# When each message goes: business hours on local dates (so both nights of the clock change are
-# right), those of the recipient too, an interval drawn evenly, now and then a skip. plan() places
-# a new campaign, replan() moves what is late or asleep without a burst. It does not know the clock
-# or the database: times and the random source are arguments, and the same arguments give the same
-# plan to the second.
-
-
-# The zones in which a North American area code may lie; one that lies in several stands in each.
-# After the timezone data of Google's libphonenumber 9.0.43 (November 2026, IANA names of 2026f) and
-# the zones' own borders: an overlay lies where its elder does, Boise and Juneau are their
-# neighbours', the Caribbean islands on Puerto Rico's time are one, and parts that keep another
-# time are named (Labrador, the Magdalen Islands, Lloydminster, Phenix City in Alabama).
-# fmt: off
-_AREA_CODES: Mapping[str, str] = {
-    "America/New_York": (
-        "201 202 203 207 212 215 216 219 220 223 227 229 231 234 239 240 248 252 260 267 269 "
-        "270 272 276 283 301 302 304 305 313 315 317 321 324 326 329 330 332 334 336 339 347 "
-        "351 352 363 364 380 386 401 404 407 410 412 413 419 423 434 440 443 445 448 463 470 "
-        "472 475 478 484 502 508 513 516 517 518 540 551 561 567 570 571 574 582 585 586 603 "
-        "606 607 609 610 614 616 617 631 640 645 646 656 667 678 680 681 686 689 703 704 706 "
-        "716 717 718 724 727 728 732 734 740 743 754 757 762 765 770 771 772 774 781 786 802 "
-        "803 804 810 812 813 814 821 826 828 835 838 839 843 845 848 850 854 856 857 859 860 "
-        "862 863 864 865 878 904 906 908 910 912 914 917 919 929 930 934 937 941 943 947 948 "
-        "954 959 973 978 980 984 989"
-    ),
-    "America/Chicago": (
-        "205 210 214 217 218 219 224 225 228 235 251 254 256 262 270 274 281 308 309 312 314 "
-        "316 318 319 320 325 327 331 334 337 346 353 361 364 402 405 409 414 417 423 430 432 "
-        "447 448 464 469 479 501 504 507 512 515 531 534 539 557 563 572 573 574 580 601 605 "
-        "606 608 612 615 618 620 629 630 636 641 651 659 660 662 682 701 708 712 713 715 726 "
-        "730 731 737 763 769 773 779 785 806 812 815 816 817 830 832 847 850 870 872 901 903 "
-        "906 913 918 920 930 931 936 938 940 945 952 956 972 975 979 985"
-    ),
-    "America/Los_Angeles": (
-        "206 208 209 213 253 279 310 323 341 350 360 369 408 415 424 425 442 458 503 509 510 "
-        "530 541 559 562 564 619 626 628 650 657 661 669 702 707 714 725 738 747 760 775 805 "
-        "818 820 831 840 858 909 916 925 949 951 971 986"
-    ),
-    "America/Toronto": (
-        "226 249 263 273 289 343 354 365 367 382 416 418 437 438 450 468 514 519 548 579 581 "
-        "613 647 683 705 742 753 807 819 867 873 905 942"
-    ),
-    "America/Denver": (
-        "208 303 307 308 385 406 435 458 505 541 575 605 620 701 719 720 748 775 785 801 915 "
-        "928 970 983 986"
-    ),
-    "America/Puerto_Rico": (
-        "246 264 268 273 284 340 367 418 473 581 664 721 758 767 784 787 868 869 939"
-    ),
-    "America/Edmonton": "236 250 257 306 368 403 474 587 639 672 778 780 825 867",
-    "America/Halifax": "273 367 418 428 506 581 709 782 879 902",
-    "America/Winnipeg": "204 306 431 474 584 639 807 867",
-    "America/Vancouver": "236 250 257 604 672 778",
-    "America/Fort_Nelson": "236 250 257 672 778",
-    "America/Phoenix": "480 520 602 623 928",
-    "America/Regina": "306 474 639",
-    "America/Santo_Domingo": "809 829 849",
-    "America/Jamaica": "658 876",
-    "America/St_Johns": "709 879",
-    "America/Adak": "907",
-    "America/Anchorage": "907",
-    "America/Cayman": "345",
-    "America/Grand_Turk": "649",
-    "America/Nassau": "242",
-    "America/Panama": "807",
-    "America/Whitehorse": "867",
-    "Atlantic/Bermuda": "441",
-    "Pacific/Guam": "671",
-    "Pacific/Honolulu": "808",
-    "Pacific/Pago_Pago": "684",
-    "Pacific/Saipan": "670",
-}
-# fmt: on
-_CONTIGUOUS = "New_York Chicago Denver Phoenix Los_Angeles"  # of an area code that is not there
-
-
-def recipient_zones(number: str, said: str = "") -> Zones:
-    """Give the zones in which a recipient may be, all of which must be open; () if unknown.
-
-    said is the row's own zone (ValueError where it is none); without it the area code tells.
-
-    >>> [zone.key for zone in recipient_zones("+18505551234")]
-    ['America/New_York', 'America/Chicago']
-    """
-    return _find_zones(number[:5], said)
-
-
-@lru_cache(maxsize=1000)
-def name_zones(zones: Zones) -> str:
-    """Name zones, with spaces between."""
-    return " ".join(zone.key for zone in zones)
-
-
-@lru_cache(maxsize=4096)
-def _find_zones(prefix: str, said: str) -> Zones:
-    if said:
-        return (find_zone(said),)
-    if not prefix.startswith("+1"):
-        return ()
-    names = [name for name, codes in _AREA_CODES.items() if prefix[2:] in codes.split()]
-    return tuple(map(find_zone, names or [f"America/{name}" for name in _CONTIGUOUS.split()]))
-
-
-class Gap(NamedTuple):
-    """What was drawn before one message, in seconds."""
-
-    gap_s: float
-    skip_s: float
-
-
-@lru_cache(maxsize=4096)
-def opening_window(day: date, hours: BusinessHours) -> tuple[datetime, datetime] | None:
-    """Give the open span [opens, closes) of a local date in UTC; None on a closed day.
-
-    In an hour that the clock repeats the later opening and the earlier closing count.
-    """
-    if day.weekday() not in hours.days or day in hours.closed_on:
-        return None
-    opens = _local_instant(day, hours.opens, hours.timezone, fold=1)
-    closes = _local_instant(day, hours.closes, hours.timezone, fold=0)
-    return (opens, closes) if opens < closes else None
-
-
-def _local_instant(day: date, minutes: int, zone: ZoneInfo, fold: int) -> datetime:
-    """Find a wall time's instant; one that the clock jumps over is the first one after it."""
-    wall = datetime.combine(day, time()) + timedelta(minutes=minutes)
-    while True:
-        at = wall.replace(tzinfo=zone, fold=fold).astimezone(UTC)
-        if at.astimezone(zone).replace(tzinfo=None) == wall:
-            return at
-        wall += timedelta(minutes=1)
-
-
-def window_at_or_after(at: datetime, hours: BusinessHours) -> tuple[datetime, datetime]:
-    """Give the open span that holds the instant, else the next one; ConfigError if none comes."""
-    day = at.astimezone(hours.timezone).date()
-    for ahead in range(3700):
-        window = opening_window(day + timedelta(days=ahead), hours)
-        if window and at < window[1]:
-            return window
-    raise ConfigError("[business_hours] leaves no open day in the next ten years")
-
-
-def is_open(at: datetime, hours: BusinessHours) -> bool:
-    """Tell whether a message may begin at this instant."""
-    return window_at_or_after(at, hours)[0] <= at
-
-
-def next_open(at: datetime, hours: BusinessHours) -> datetime:
-    """Give the first instant from at on when a message may begin."""
-    return max(at, window_at_or_after(at, hours)[0])
-
-
-def draw_gap(rng: random.Random, pace: Pace) -> Gap:
-    """Draw the interval before a message, and perhaps a skip on top of it."""
-    gap_s = _draw_seconds(rng, pace.interval_minutes)
-    chance = rng.uniform(*pace.skip_chance)
-    skips = rng.random() < chance
-    return Gap(gap_s, _draw_seconds(rng, pace.skip_minutes) if skips else 0)
-
-
-def _draw_seconds(rng: random.Random, minutes: tuple[float, float]) -> float:
-    """Draw evenly; in whole seconds, as the database keeps them, where the span has room."""
-    low, high = minutes[0] * 60, minutes[1] * 60
-    seconds = rng.uniform(low, high)
-    whole = round(seconds)
-    return whole if low <= whole <= high else seconds
-
-
-def hours_of(
-    zones: Zones, hours: BusinessHours, theirs: RecipientHours | None, anyway: bool = False
-) -> tuple[BusinessHours, ...]:
-    """Give all hours that must be open for a recipient; with anyway the sender's are left out."""
-    ours = () if anyway else (hours,)
-    if theirs is None or not theirs.enabled:
-        return ours
-    opens, closes, days, closed_on = theirs.opens, theirs.closes, range(7), frozenset[date]()
-    if theirs.strict:
-        opens, closes, days, closed_on = 10 * 60, 17 * 60, range(5), hours.closed_on
-    return ours + tuple(
-        BusinessHours(zone, opens, closes, frozenset(days), closed_on) for zone in zones
-    )
-
-
-def common_window(
-    at: datetime, all_hours: Sequence[BusinessHours]
-) -> tuple[datetime, datetime] | None:
-    """Give the open span common to all hours that holds the instant, else the next one.
-
-    None where in a year there is no such instant.
-    """
-    last = at + timedelta(days=370)
-    while at < last:
-        windows = [window_at_or_after(at, each) for each in all_hours]
-        opens = max((window[0] for window in windows), default=at)
-        closes = min((window[1] for window in windows), default=last)
-        if opens < closes:
-            return opens, closes
-        at = opens  # nothing is common before the last of them opens
-    return None
-
-
-class Share(NamedTuple):
-    """What a message takes of the budgets."""
-
-    phone_number: str
-    segments: int
-    messages: int = 1  # 0: of a text of the box itself
-
-
-class Budgets:
-    """What the SIM's plan has room for: messages and segments a day, recipients a plan month.
-
-    Days are the sender's; months begin on plan_month_starts_on. What was sent and what is planned
-    is spent alike; a number that is written to in a month again is no further recipient.
-    """
-
-    def __init__(self, pace: Pace, zone: ZoneInfo) -> None:
-        self.met: dict[str, list[date]] = {}  # limits that moved a message -> the days
-        self._pace = pace
-        limits = pace.max_messages_per_day, pace.max_segments_per_day, pace.max_recipients_per_month
-        self.is_limited = any(limits)
-        self._zone = zone
-        self._messages: Counter[date] = Counter()
-        self._segments: Counter[date] = Counter()
-        self._recipients: dict[date, set[str]] = {}
-
-    def spend(self, at: datetime, share: Share) -> None:
-        """Take a message's share of its day and its month."""
-        if not self.is_limited:
-            return
-        day = self._day(at)
-        self._messages[day] += share.messages
-        self._segments[day] += share.segments
-        self._recipients.setdefault(self._month(day), set()).add(share.phone_number)
-
-    def find_limit(self, at: datetime, share: Share) -> tuple[str, datetime] | None:
-        """Give the setting that leaves a message no room at a time, and when there may be some.
-
-        What alone is more than a day's segments is taken for a day's: it is refused elsewhere.
-        """
-        if not self.is_limited:
-            return None
-        pace, day = self._pace, self._day(at)
-        month = self._month(day)
-        most, known = pace.max_recipients_per_month, self._recipients.get(month, set())
-        if 0 < most <= len(known) and share.phone_number not in known:
-            next_month = self._month(month + timedelta(days=31))
-            return "max_recipients_per_month", self._midnight(next_month)
-        most = pace.max_segments_per_day
-        if 0 < pace.max_messages_per_day < self._messages[day] + share.messages:
-            name = "max_messages_per_day"
-        elif 0 < most < self._segments[day] + min(share.segments, most):
-            name = "max_segments_per_day"
-        else:
-            return None
-        return name, self._midnight(day + timedelta(days=1))
-
-    def find_room(self, at: datetime, share: Share) -> datetime:
-        """Give the first time from one on that has room for a message; note what was met."""
-        while limit := self.find_limit(at, share):
-            days = self.met.setdefault(limit[0], [])
-            if (day := self._day(at)) not in days:
-                days.append(day)
-            at = limit[1]
-        return at
-
-    def _day(self, at: datetime) -> date:
-        return at.astimezone(self._zone).date()
-
-    def _month(self, day: date) -> date:
-        starts_on = self._pace.plan_month_starts_on
-        in_month = day if day.day >= starts_on else day.replace(day=1) - timedelta(days=1)
-        return in_month.replace(day=starts_on)
-
-    def _midnight(self, day: date) -> datetime:
-        return _local_instant(day, 0, self._zone, fold=0)
-
-
-class _Queues:
-    """The messages that wait for a slot, by their places: one queue for each set of zones.
-
-    Whoever is asked goes by in time order, so each queue's span is found once a day. A recipient
-    whom no hour suits waits for the sender's: such a message is refused or held elsewhere.
-    """
-
-    def __init__(self, hours: BusinessHours, theirs: RecipientHours | None) -> None:
-        self._hours = hours
-        self._theirs = theirs
-        self._keys: dict[Zones, int] = {}
-        self._all_hours: list[tuple[BusinessHours, ...]] = []
-        self._waiting: list[deque[int]] = []
-        self._windows: list[tuple[datetime, datetime]] = []
-        self._open: list[tuple[int, int]] = []  # a heap of (first place, key)
-        self._shut: list[tuple[datetime, int]] = []  # a heap of (opening, key)
-
-    def add(self, place: int, zones: Zones, at: datetime) -> None:
-        """Let a message wait from a time on; places are added in their order."""
-        key = self._key(zones, at)
-        waiting = self._waiting[key]
-        waiting.append(place)
-        if len(waiting) == 1:
-            self._shut_until_open(key, at)
-
-    def is_open(self, zones: Zones, at: datetime) -> bool:
-        """Tell whether somebody in these zones may be written to."""
-        key = self._key(zones, at)
-        window = self._windows[key]
-        if at >= window[1]:
-            window = self._find_window(key, at)
-            if not self._waiting[key]:  # else it stands in a heap by its own window
-                self._windows[key] = window
-        return window[0] <= at
-
-    def first_slot(self, at: datetime) -> datetime | None:
-        """Give the first instant at which somebody who waits may be written to."""
-        while True:
-            while self._shut and self._shut[0][0] <= at:
-                key = heappop(self._shut)[1]
-                heappush(self._open, (self._waiting[key][0], key))
-            if not self._open:
-                return self._shut[0][0] if self._shut else None
-            key = self._open[0][1]
-            if at < self._windows[key][1]:
-                return at
-            heappop(self._open)
-            self._shut_until_open(key, at)
-
-    def first(self, slot: datetime) -> int:
-        """Give the first place that may have a slot which first_slot() gave."""
-        if self._shut and self._shut[0][0] <= slot:
-            self.first_slot(slot)
-        return self._open[0][0]
-
-    def take(self, slot: datetime) -> int:
-        """Take the first place that may have a slot."""
-        self.first(slot)
-        place, key = self._open[0]
-        waiting = self._waiting[key]
-        waiting.popleft()
-        if waiting:
-            heapreplace(self._open, (waiting[0], key))
-        else:
-            heappop(self._open)
-        return place
-
-    def _key(self, zones: Zones, at: datetime) -> int:
-        key = self._keys.get(zones)
-        if key is None:
-            all_hours = hours_of(zones, self._hours, self._theirs)
-            if all_hours not in self._all_hours:
-                self._all_hours.append(all_hours)
-                self._waiting.append(deque())
-                self._windows.append(self._find_window(-1, at))
-            key = self._keys[zones] = self._all_hours.index(all_hours)
-        return key
-
-    def _find_window(self, key: int, at: datetime) -> tuple[datetime, datetime]:
-        return common_window(at, self._all_hours[key]) or window_at_or_after(at, self._hours)
-
-    def _shut_until_open(self, key: int, at: datetime) -> None:
-        self._windows[key] = self._find_window(key, at)
-        heappush(self._shut, (self._windows[key][0], key))
-
-
-def plan(
-    messages: Sequence[Message],
-    start: datetime,
-    rng: random.Random,
-    pace: Pace,
-    hours: BusinessHours,
-    after: datetime | None = None,
-    theirs: RecipientHours | None = None,
-    budgets: Budgets | None = None,
-) -> list[ScheduledMessage]:
-    """Place messages from start on; a slot goes to the first who may be written to then.
-
-    The first slot is first_after_seconds after the start, or a drawn interval after `after` (the
-    last message of the queue before it). A slot that suits nobody, or for whose message a budget
-    has no room, moves to the first instant that suits, and nothing of its gap carries over.
-    """
-    planned: list[ScheduledMessage] = []
-    at = start if after is None else after
-    queues = _Queues(hours, theirs)
-    for place, message in enumerate(messages):
-        queues.add(place, recipient_zones(message.phone_number, message.timezone), at)
-    budgets = budgets or Budgets(pace, hours.timezone)
-    shares = [Share(each.phone_number, each.segments) for each in messages]
-    for count in range(len(messages)):
-        opens_plan = count == 0 and after is None
-        gap = Gap(pace.first_after_seconds, 0) if opens_plan else draw_gap(rng, pace)
-        meant = at + timedelta(seconds=gap.gap_s + gap.skip_s)
-        at = queues.first_slot(meant) or meant
-        while (room_at := budgets.find_room(at, shares[queues.first(at)])) > at:
-            at = queues.first_slot(room_at) or room_at
-        place = queues.take(at)
-        budgets.spend(at, shares[place])
-        message, moved = messages[place], at > meant
-        planned.append(
-            ScheduledMessage(message, at.replace(microsecond=0), gap.gap_s, gap.skip_s, moved)
-        )
-    return planned
-
-
-def replan(
-    times: Sequence[datetime],
-    earliest: datetime,
-    rng: random.Random,
-    pace: Pace,
-    hours: BusinessHours,
-    theirs: RecipientHours | None = None,
-    zones: Sequence[Zones] = (),
-    budgets: Budgets | None = None,
-    shares: Sequence[Share] = (),
-) -> list[datetime]:
-    """Pace a late queue anew: fresh intervals, in everyone's hours; give each its new time.
-
-    times are the planned times in order, zones those of each recipient, shares what each takes of
-    the budgets; the first goes at `earliest` or at the next opening. A row is pushed only as far
-    as needed: one that can keep its time keeps it, and nothing is pulled forward.
-    """
-    budgets = budgets or Budgets(pace, hours.timezone)
-    shares = shares or [Share("", 1)] * len(times)
-    moved = list(times)
-    queues = _Queues(hours, theirs)
-    free_from = at = _whole_second(earliest)  # for what can keep its time, and for what can't
-    place, waiting, was_kept = 0, 0, False
-
-    def _behind(slot: datetime) -> datetime:
-        gap = draw_gap(rng, pace)
-        return _whole_second(slot + timedelta(seconds=gap.gap_s + gap.skip_s))
-
-    while waiting or place < len(times):
-        slot = queues.first_slot(at) if waiting else None
-        if slot is not None and (place == len(times) or slot < times[place]):
-            first = queues.first(slot)
-            if (room_at := budgets.find_room(slot, shares[first])) > slot:
-                at = room_at
-                continue
-            budgets.spend(slot, shares[first])
-            moved[queues.take(slot)] = slot
-            waiting -= 1
-            free_from = at = _behind(slot)
-            continue
-        planned, there = times[place], zones[place] if zones else ()
-        # Nobody who waits could have its time.
-        is_free = planned >= free_from and (slot is None or at < slot != planned)
-        has_room = is_free and not budgets.find_limit(planned, shares[place])
-        if keeps := has_room and queues.is_open(there, planned):
-            free_from, was_kept = planned, True
-            budgets.spend(planned, shares[place])
-        if was_kept and (waiting or not keeps):
-            at, was_kept = max(at, _behind(free_from)), False
-        if not keeps:
-            at = max(at, planned)
-            queues.add(place, there, at)
-            waiting += 1
-        place += 1
-    return moved
-
-
-def _whole_second(at: datetime) -> datetime:
-    return at if not at.microsecond else at.replace(microsecond=0) + timedelta(seconds=1)
-
-
-def parse_local_time(text: str, zone: ZoneInfo) -> datetime:
-    """Read "YYYY-MM-DD HH:MM" as wall time of a zone; ValueError for what is no time there.
-
-    In the hour that the clock repeats in autumn the first one is meant.
-    """
-    match = re.fullmatch(r"(\d{4}-\d\d-\d\d)[ T](\d{1,2})(:\d\d(?::\d\d)?)", text.strip())
-    try:
-        wall = datetime.fromisoformat(f"{match[1]}T{match[2]:0>2}{match[3]}" if match else "")
-        at = wall.replace(tzinfo=zone).astimezone(UTC)
-    except (ValueError, OverflowError) as error:
-        raise ValueError(f'"{text}" is not a time: write "YYYY-MM-DD HH:MM"') from error
-    if not 2020 <= wall.year <= 2099:
-        raise ValueError(f'"{text}" lies outside the years 2020 to 2099: name a nearer time')
-    if at.astimezone(zone).replace(tzinfo=None) != wall:
-        raise ValueError(f'"{text}" does not exist: the clock is put forward over it that night')
-    return at
-
-
-# === 5 Coding ====================================================================================
+# === 3 Coding ====================================================================================
 # Text -> alphabet -> segments -> SMS-SUBMIT, and SMS-DELIVER and SMS-STATUS-REPORT -> values, octet
 # by octet after 3GPP TS 23.038 (alphabets) and TS 23.040 (TPDUs). What is written is exactly what
 # arrives: a character outside the GSM alphabet makes the bubble UCS-2, none is ever replaced.
@@ -2301,32 +994,29 @@ def segment_text(text: str) -> Segmentation:
 
 def _cut_septets(text: str) -> list[bytes]:
     septets = text.translate(_TO_SEPTETS).encode("latin-1")
-    if len(septets) <= _GSM7_SINGLE:
-        return [septets]
-    segments = []
-    start = 0
-    while start < len(septets):
-        end = min(start + _GSM7_CONCATENATED, len(septets))
-        if end < len(septets) and septets[end - 1] == _ESCAPE:
-            end -= 1
-        segments.append(septets[start:end])
-        start = end
-    return segments
+    sizes = _GSM7_SINGLE, _GSM7_CONCATENATED
+    return _cut(septets, *sizes, lambda end: septets[end - 1] == _ESCAPE)
 
 
 def _cut_ucs2(text: str) -> list[bytes]:
     octets = text.encode("utf-16-be", "surrogatepass")
-    if len(octets) <= 2 * _UCS2_SINGLE:
-        return [octets]
-    segments = []
-    start = 0
-    while start < len(octets):
-        end = min(start + 2 * _UCS2_CONCATENATED, len(octets))
-        if end < len(octets) and 0xDC <= octets[end] <= 0xDF:  # the second half of a pair
-            end -= 2
-        segments.append(octets[start:end])
-        start = end
-    return segments
+    sizes = (
+        2 * _UCS2_SINGLE,
+        2 * _UCS2_CONCATENATED,
+    )
+    return _cut(octets, *sizes, lambda end: 0xDC <= octets[end] <= 0xDF, 2)
+
+
+def _cut(
+    units: bytes, single: int, each: int, splits_pair: Callable[[int], bool], half: int = 1
+) -> list[bytes]:
+    if len(units) <= single:
+        return [units]
+    ends = [0]
+    while ends[-1] < len(units):
+        end = min(ends[-1] + each, len(units))
+        ends.append(end - half if end < len(units) and splits_pair(end) else end)
+    return [units[start:end] for start, end in pairwise(ends)]
 
 
 def encode_submit(
@@ -2705,6 +1395,1170 @@ def encode_deliver(text: str, sender: str, sent_at: datetime) -> str:
     head = bytes([0x00, 0x04]) + _encode_address(sender)
     head += bytes([0x00, _DCS_UCS2 if ucs2 else 0x00]) + bytes(stamp)
     return (head + bytes([length]) + data).hex().upper()
+
+
+# === 4 Campaign ==================================================================================
+# From the cells of a CSV to Messages: encodings, delimiters, headers, phone numbers, templates,
+# bubbles, duplicates. Every row that can't be taken becomes a Problem that names the spreadsheet
+# row, the column, the value and the mend; nothing is guessed and nothing is dropped in silence.
+# It does not know files, the time, hours or SQL.
+
+FIELD_NAMES: Mapping[str, tuple[str, ...]] = {  # field -> other names, as _plain() writes them
+    "phone_number": ("phone", "mobile", "cell", "cellphone", "mobilephone", "mobilenumber",
+                     "cellnumber", "telephone", "telephonenumber", "tel", "number", "phoneno",
+                     "mobileno", "msisdn", "recipient", "recipientphone", "to", "contactnumber"),
+    "customer_name": ("name", "customer", "fullname", "contact", "contactname", "clientname",
+                      "client", "firstname", "givenname", "recipientname"),
+    "message_content": ("message", "text", "body", "content", "sms", "msg", "messagetext",
+                        "messagebody", "smstext", "smsmessage"),
+    "campaign_name": ("campaign",),
+    "status": (),
+    "id": ("campaignmessageid", "messageid", "rowid"),
+    "timezone": ("tz", "timezonename"),
+    "consent_at": ("consentdate", "consentedat", "optinat", "optindate"),
+    "consent_source": ("optinsource",),
+}  # fmt: skip
+_PART_OF_NAME: Mapping[str, str] = {  # what makes a header a likely name of a field
+    "status": "status",
+    "phone_number": "phone|mobile|cell|msisdn",
+    "customer_name": (
+        "^(?!.*(last|family|sur|company|business|user|file|campaign|list|store|shop)).*name"
+    ),
+    "message_content": "message|text",
+}
+_REQUIRED = ("phone_number", "customer_name", "message_content")
+
+
+@dataclass(frozen=True, slots=True)
+class ReadingOrder:
+    """What the operator said about a CSV."""
+
+    default_campaign: str  # the file's stem
+    campaign: str | None = None  # --campaign
+    template: str | None = None
+    columns: Mapping[str, str] = field(default_factory=dict)  # --map: field -> header
+    require_consent: bool = False
+    max_segments: int = 0  # of one message; 0: no limit
+    # ValueError says why somebody with this number and zone can never be written to.
+    check_reachable: Callable[[PhoneNumber, str], str] = lambda number, timezone: ""
+    simplify: bool = False  # --simplify
+
+
+@dataclass(slots=True)
+class Reading:
+    """What a CSV gave."""
+
+    messages: list[Message] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    rejected: list[tuple[int, list[str]]] = field(default_factory=list)  # row, its cells
+    skipped: list[Skipped] = field(default_factory=list)
+    header: list[str] = field(default_factory=list)
+    unused: list[str] = field(default_factory=list)  # headers that nothing reads
+    not_taken: Counter[str] = field(default_factory=Counter)  # 'status "sent"' -> rows
+
+
+def detect_encoding(data: bytes) -> str:
+    """Name the encoding of a spreadsheet's CSV; CampaignError for a file that is no CSV.
+
+    'cp1252' is the answer for what is neither UTF-8 nor UTF-16: the caller says so loudly.
+    """
+    encoding = _guess_encoding(data)
+    if not _is_valid(data, encoding):
+        raise CampaignError(
+            "this is neither UTF-8, UTF-16 nor Windows-1252: save the spreadsheet as CSV UTF-8"
+        )
+    return encoding
+
+
+def _guess_encoding(data: bytes) -> str:
+    if data.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")):
+        raise CampaignError(
+            "this is a workbook (.xlsx, .xls, .ods), not a CSV: open it and save as CSV UTF-8"
+        )
+    if data.startswith((b"\xff\xfe\0\0", b"\0\0\xfe\xff")):
+        raise CampaignError("this is UTF-32: save the spreadsheet as CSV UTF-8")
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return "utf-16"
+    head = data[:2000]
+    if head[1::2].count(0) > len(head) // 4:
+        return "utf-16-le"
+    if head[0::2].count(0) > len(head) // 4:
+        return "utf-16-be"
+    if b"\0" in data:
+        raise CampaignError("this file is not text: save the spreadsheet as CSV UTF-8")
+    return "utf-8-sig" if _is_valid(data, "utf-8") else "cp1252"
+
+
+def _is_valid(data: bytes, encoding: str) -> bool:
+    """Decode piecemeal: a large file is never held as text in one piece."""
+    import codecs
+
+    decoder = codecs.getincrementaldecoder(encoding)()
+    try:
+        for start in range(0, len(data), 65536):
+            decoder.decode(data[start : start + 65536])
+        decoder.decode(b"", final=True)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def find_delimiter(lines: Iterator[str]) -> tuple[str, list[str]]:
+    """Read the delimiter off the first line; give it, and what was taken of the CSV for it."""
+    first = next(lines, "")
+    if told := re.fullmatch(r"sep=(.)\s*", first):  # Excel's own line; it does not count as a row
+        return told[1], []
+    return max(",;\t", key=re.sub(r'"[^"]*"', "", first).count), [first]
+
+
+def read_records(
+    lines: Iterator[str], delimiter: str, taken: list[str]
+) -> Iterator[tuple[int, list[str]]]:
+    """Cut a CSV's lines into records, each with its spreadsheet row, the header being row 1.
+
+    Strict: a quote that is never closed is a CampaignError with its line, never a cell that
+    swallows rows.
+    """
+    import csv
+    from itertools import chain
+
+    reader = csv.reader(chain(taken, lines), delimiter=delimiter, strict=True)
+    skipped_lines = 0 if taken else 1
+    row = 0
+    while True:
+        line = reader.line_num + 1 + skipped_lines
+        try:
+            record = next(reader, None)
+        except csv.Error as error:
+            where = f"line {line} (spreadsheet row {row + 1})"
+            if "larger" in str(error):
+                raise CampaignError(
+                    f"{where}: a cell of more than 131,072 characters begins there: shorten it,"
+                    ' or end the quote (") before it'
+                ) from error
+            raise CampaignError(
+                f'{where}: a quote (") opens there and is not closed where its cell ends: close'
+                f" it, or write a quote inside a text twice ({error})"
+            ) from error
+        if record is None:
+            return
+        row += 1
+        if any(cell and not cell.isspace() for cell in record):
+            yield row, record
+
+
+def find_columns(header: Sequence[str], said: Mapping[str, str]) -> dict[str, int]:
+    """Find the column of each field: what was said, exact names, other names, likely names.
+
+    A better kind of match beats a weaker one; two columns of the same kind are a CampaignError.
+    """
+    plain = [_plain(name) for name in header]
+    found = {field_name: _find_said(field_name, name, header) for field_name, name in said.items()}
+    exact = {name: (_plain(name),) for name in FIELD_NAMES}
+    for known in (exact, FIELD_NAMES):
+        for field_name, names in known.items():
+            _claim(found, field_name, [i for i, name in enumerate(plain) if name in names], header)
+    for field_name, pattern in _PART_OF_NAME.items():
+        likely = [i for i, name in enumerate(plain) if re.search(pattern, name)]
+        _claim(found, field_name, likely, header)
+    return found
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\W_]+", "", name.casefold())
+
+
+def _find_said(field_name: str, name: str, header: Sequence[str]) -> int:
+    if field_name not in FIELD_NAMES:
+        raise CampaignError(
+            f"--map {field_name}={name}: there is no field {field_name};"
+            f" fields are {', '.join(FIELD_NAMES)}"
+        )
+    exact = [i for i, each in enumerate(header) if each.strip() == name.strip()]
+    alike = [i for i, each in enumerate(header) if _plain(each) == _plain(name)]
+    by_letter = [i for i in range(len(header)) if _column_letter(i) == name and not alike]
+    for matches in (exact, alike, by_letter):
+        if len(matches) == 1:
+            return matches[0]
+    shown = ", ".join(f'{_column_letter(i)} "{each}"' for i, each in enumerate(header))
+    raise CampaignError(
+        f"--map {field_name}={name}: {len(alike) or 'no'} columns have that name;"
+        f" the columns are {shown}: name one by its letter"
+    )
+
+
+def _claim(
+    found: dict[str, int], field_name: str, matches: Sequence[int], header: Sequence[str]
+) -> None:
+    free = [i for i in matches if i not in found.values()]
+    if field_name in found or not free:
+        return
+    if len(free) > 1:
+        both = " and ".join(f'{_column_letter(i)} "{header[i].strip()}"' for i in free[:2])
+        raise CampaignError(
+            f"columns {both} could both be the {field_name.replace('_', ' ')}:"
+            f" say which with --map {field_name}={_column_letter(free[0])}"
+        )
+    found[field_name] = free[0]
+
+
+def _column_letter(index: int) -> str:
+    letters = ""
+    while index >= 0:
+        letters = chr(65 + index % 26) + letters
+        index = index // 26 - 1
+    return letters
+
+
+# --- phone numbers
+
+_NANP = r"\+?1?([2-9]\d\d)(\d{3})(\d{4})"
+_TOLL_FREE = frozenset(("800", "822", "833", "844", "855", "866", "877", "888"))
+# Countries that drop the 0 of their own numbers after the code (Italy, +39, keeps it).
+_TRUNK_0 = "(27|31|32|33|353|358|40|41|43|44|46|49|61|64|81|82|84|90|91|94|972)0"
+_INVISIBLE = "[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]"
+
+
+def parse_phone_number(text: str) -> PhoneNumber:
+    """Read a phone number as people write it; ValueError gives the reason and the mend.
+
+    Ten digits, or 1 and ten, are North American (NANP); all others must begin with +.
+
+    >>> parse_phone_number("(213) 555-1234"), parse_phone_number("'2135551234.0")
+    ('+12135551234', '+12135551234')
+    """
+    import unicodedata
+
+    plain = re.fullmatch(r"(?:\+?1)?([2-9]\d\d)(\d{3})(\d{4})", text) if text.isascii() else None
+    if plain:  # most are written like this, and then there is nothing odd to look for
+        _check_nanp(*plain.groups())
+        return PhoneNumber(f"+1{''.join(plain.groups())}")
+    number = unicodedata.normalize("NFKC", re.sub(_INVISIBLE, "", text)).strip().lstrip("'").strip()
+    number = re.sub(r"(?i)^tel:\s*", "", number)
+    number = re.sub(r"[‐-―−]", "-", number)
+    number = re.sub(r"^(\+?\d{10,15})\.0+$", r"\1", number)  # Excel's 2135551234.0
+    if not number:
+        raise ValueError("no phone number: fill it in or delete the row")
+    _refuse_odd_forms(number)
+    digits = re.sub(r"[^0-9]", "", number)
+    if number.startswith("+") and not digits.startswith("1"):
+        return _parse_foreign(number, digits)
+    if number.startswith(("00", "011")):
+        raise ValueError("begins with a dialling prefix: write + and the country code instead")
+    match = re.fullmatch(_NANP, digits) if len(digits) in (10, 11) else None
+    if not match or (number.startswith("+") and len(digits) != 11):
+        raise ValueError(_explain_length(digits))
+    _check_nanp(match[1], match[2], match[3])
+    return PhoneNumber(f"+1{match[1]}{match[2]}{match[3]}")
+
+
+def _refuse_odd_forms(number: str) -> None:
+    if re.fullmatch(r"[+-]?\d+([.,]\d+)?E\+?\d+", number, re.IGNORECASE):
+        raise ValueError("Excel has rounded this number: format the column as Text, type it again")
+    if re.search(r"(?i)\d\s*[,;]?\s*(ext\.?|extension|x|#)\s*\.?:?\s*\d+$|;ext=", number):
+        raise ValueError("an extension can't get an SMS: write a mobile number without it")
+    if re.search(r"\d.*([,;/|&\n]|\s(or|and|y|ou)\s).*\d", number) and (
+        len(re.findall(r"\d", number)) > 11
+    ):
+        raise ValueError("two numbers in one cell: keep one")
+    if re.search(r"\d\D*\+", number):
+        raise ValueError("two numbers in one cell, or a + inside: keep one number, + first")
+    if re.search(r"\(0\)", number):
+        raise ValueError("(0) is dialled only inside the country: leave it out")
+    if re.search(r"[^\W\d_]", number):
+        raise ValueError("letters are no part of a phone number: write its digits")
+    if not re.fullmatch(r"\+?[0-9()\-. /\u00a0]+", number):
+        raise ValueError("this is not a phone number: write its digits, like +1 213 555 1234")
+    if re.search(r"\d\s*/\s*\d", number) and len(re.findall(r"\d", number)) < 10:
+        raise ValueError("this is not a phone number: write its digits, like +1 213 555 1234")
+
+
+def _parse_foreign(number: str, digits: str) -> PhoneNumber:
+    # Grouped like a North American number that lacks its 1.
+    if re.fullmatch(r"\+\W*\d{3}\W+\d{3}\W+\d{4}", number) and re.fullmatch(_NANP, digits):
+        raise ValueError(f"write +1 before it, or, if it is another country's, +{digits}")
+    if not 8 <= len(digits) <= 15 or digits.startswith("0"):
+        raise ValueError("after + come a country code and a number, 8 to 15 digits in all")
+    if zero := re.match(_TRUNK_0, digits):
+        raise ValueError(f"the 0 after +{zero[1]} is dialled only inside the country: leave it out")
+    return PhoneNumber("+" + digits)
+
+
+def _explain_length(digits: str) -> str:
+    if len(digits) in (10, 11):
+        return "not a North American number: write + and the country code if it is another's"
+    if len(digits) > 13:
+        return "two numbers in one cell: keep one"
+    return (
+        f"{len(digits)} digits: a North American number has 10;"
+        " write any other with + and its country code"
+    )
+
+
+def _check_nanp(area: str, exchange: str, line: str) -> None:
+    if area in _TOLL_FREE:
+        raise ValueError("a toll-free number is no person's phone: write a mobile number")
+    if area == "900":
+        raise ValueError("a premium-rate number is no person's phone: write a mobile number")
+    if area[1:] == "11" or area[1] == "9":
+        raise ValueError(f"there is no area code {area}: check the number")
+    if exchange[0] in "01" or exchange[1:] == "11":
+        raise ValueError(f"{exchange} after the area code is not possible: check the number")
+    if exchange == "555" and line.startswith("01"):
+        raise ValueError("555-01xx is kept for films: write the real number")
+
+
+def parse_stored_number(text: str) -> PhoneNumber:
+    """Read the number of a stored row: E.164 as it stands, else as people write it; ValueError."""
+    return PhoneNumber(text) if re.fullmatch(r"\+[1-9]\d{7,14}", text) else parse_phone_number(text)
+
+
+# --- texts
+
+_NEXT = "[\u0080-\u00bf€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ]"  # 80..BF of UTF-8, read as Windows-1252
+_GARBLED = (  # what UTF-8's Latin, punctuation and emoji look like; of other scripts two letters,
+    # since one is honest too: "CAFÉ”", or a French "été »"
+    f"[Â-Å]{_NEXT}|â€|[âï]{_NEXT}{{2}}|ð{_NEXT}{{2}}|(?:[Æ-ß]{_NEXT}|[à-ï]{_NEXT}{{2}}){{2}}"
+)
+_LOST = (
+    r"(?P<question>(?<=[^\W\d_])\?(?=[^\W\d_])|\?\?)|(?P<replacement>\ufffd)"
+    f"|(?P<mojibake>{_GARBLED})"
+)
+_WEB_ADDRESS = r"(?i)\b(?:https?://|www\.|[\w-]+\.[a-z]{2,}(?:/|\?\S+=))\S*"
+_CONTROL = "[\x00-\x09\x0b-\x1f\x7f-\x9f\ud800-\udfff]"
+_BUBBLE_WORD = r"bub+(?:les?|els?)\s*\d*"
+_NEAR_MARK = (
+    rf"(?i)[\[({{<【［]+\s*/?\s*{_BUBBLE_WORD}\s*[\])}}>】］]+"
+    rf"|\[\s*{_BUBBLE_WORD}\b|\b{_BUBBLE_WORD}\s*\]"
+)
+_PLACE = r"\{\{|\}\}|\{([^{}\n]*)\}|[{}]"
+
+
+def split_bubbles(message_content: str) -> tuple[str, ...]:
+    """Cut a text at its [BUBBLE] marks; white space around a bubble goes, empty ones drop.
+
+    >>> split_bubbles("Hi Ana [BUBBLE][BUBBLE] see you at 5 ")
+    ('Hi Ana', 'see you at 5')
+    """
+    stripped = (bubble.strip() for bubble in message_content.split(BUBBLE_MARK))
+    return tuple(bubble for bubble in stripped if bubble)
+
+
+def unify_line_breaks(text: str) -> str:
+    """Write CR LF and CR as LF."""
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def check_letters(text: str) -> str:
+    """Give a text or a name back; ValueError says what was lost in it, with the mend."""
+    lost = re.search(_LOST, text) if "?" in text or not text.isascii() else None
+    if lost and (lost := re.search(_LOST, re.sub(_WEB_ADDRESS, "", text))):
+        around = lost.string[max(0, lost.start() - 8) : lost.end() + 8].strip()
+        what = "letters were lost" if lost["mojibake"] is None else "letters were garbled"
+        raise ValueError(f'{what} at "{around}": type them again and save as CSV UTF-8')
+    if control := re.search(_CONTROL, text):
+        code = f"U+{ord(control[0]):04X}"
+        raise ValueError(f"holds the control character {code}: delete it (a line break is fine)")
+    return text
+
+
+def check_text(text: str) -> str:
+    """Give a message's text back; ValueError says what is wrong with it, with the mend."""
+    check_letters(text)
+    rest = text.replace(BUBBLE_MARK, "")
+    if not rest.strip():
+        raise ValueError("no text: fill it in or delete the row")
+    if "bub" in rest.casefold() or re.search(r"[][(){}<>【】［］]", rest):
+        for mark in re.finditer(_NEAR_MARK, text):
+            if mark[0] != BUBBLE_MARK:
+                raise ValueError(f"{mark[0]} is not the mark between bubbles: write {BUBBLE_MARK}")
+    return text
+
+
+def _check_campaign_name(name: str) -> str:
+    if name == TEST_CAMPAIGN:
+        raise ValueError("that is the name of what --try sends: choose another")
+    return check_letters(name)
+
+
+def fill_template(template: str, lookup: Callable[[str], str]) -> str:
+    """Put values in for {field}; {{ and }} are braces. lookup raises ValueError."""
+
+    def put(match: re.Match[str]) -> str:
+        if match[0] in ("{{", "}}"):
+            return match[0][0]
+        if match[1] is None:
+            raise ValueError(f"a lone {match[0]} in the template: write it twice")
+        return lookup(match[1])
+
+    return re.sub(_PLACE, put, template)
+
+
+_US_TIME = r"(\d{1,2})/(\d{1,2})/(\d{4})(?:,? +(\d{1,2}):(\d\d)(?::(\d\d))?(?: *([AaPp])[Mm])?)?"
+
+
+def parse_consent_time(text: str) -> str:
+    """Read ISO, or M/D/YYYY with or without a time; give ISO, without a zone as it was. "" stays.
+
+    >>> parse_consent_time("1/2/2025 3:04 PM"), parse_consent_time("2025-01-02T15:04:00Z")
+    ('2025-01-02 15:04:00', '2025-01-02 15:04:00+00:00')
+    """
+    if not text:
+        return ""
+    with suppress(ValueError):
+        if found := re.fullmatch(_US_TIME, text):
+            month, day, year, hour, minute, second = (int(each or 0) for each in found.groups()[:6])
+            if found[7]:
+                hour = hour % 12 + (12 if found[7] in "Pp" else 0) if 1 <= hour <= 12 else 99
+            at = datetime(year, month, day, hour, minute, second)
+            return f"{at:%Y-%m-%d %H:%M:%S}" if found[4] else f"{at:%Y-%m-%d}"
+        if re.fullmatch(r"\d{4}-\d\d-\d\d", text):
+            return date.fromisoformat(text).isoformat()
+        return datetime.fromisoformat(re.sub("[Zz]$", "+00:00", text)).isoformat(" ")
+    raise ValueError("no time: write YYYY-MM-DD or M/D/YYYY")
+
+
+# --- the reading itself
+
+
+def read_campaign(lines: Iterable[str], order: ReadingOrder) -> Reading:
+    """Turn a CSV's lines into Messages and Problems, in file order.
+
+    CampaignError is for the file as a whole: no header,
+    no such column, a broken quote, no row taken.
+    """
+    source = iter(lines)
+    delimiter, taken = find_delimiter(source)
+    records = read_records(source, delimiter, taken)
+    header = next(records, (0, []))[1]
+    columns = find_columns(header, order.columns)
+    wanted = [name for name in _REQUIRED if name != "message_content" or order.template is None]
+    wanted += ["consent_at"] if order.require_consent else []
+    missing = [name for name in wanted if name not in columns]
+    if missing:
+        shown = ", ".join(f'"{name.strip()}"' for name in header) or "none: the file is empty"
+        raise CampaignError(
+            f"no column is the {' or the '.join(missing)}; the columns are {shown}:"
+            f" rename one, or say which with --map {missing[0]}=COLUMN"
+        )
+    reader = _RowReader(header, columns, order, delimiter)
+    reading = Reading(header=header, unused=reader.unused())
+    for row, cells in records:
+        reader.read(row, cells, reading)
+    if not reading.messages and not reading.problems and not reading.skipped:
+        found = "; ".join(
+            f"{plural(n, 'row')} with {what}" for what, n in reading.not_taken.items()
+        )
+        raise CampaignError(f"no row was taken: {found or 'there is none below the header'}")
+    return reading
+
+
+_SWALLOWED = (
+    "a quote opened above this line swallows it, a row: close it in its own cell; if it is text,"
+    " begin the line with a word"
+)
+
+
+class _RowReader:
+    """Reads one row after another; remembers what it has seen, to find duplicates."""
+
+    def __init__(
+        self,
+        header: Sequence[str],
+        columns: Mapping[str, int],
+        order: ReadingOrder,
+        delimiter: str,
+    ) -> None:
+        self._header = [name.strip() for name in header]
+        self._columns = columns
+        self._order = order
+        self._delimiter = delimiter
+        self._seen: dict[tuple[str, str, str], int] = {}
+        self._places: dict[str, int] = {}  # {field} of the template -> its column
+        try:
+            fill_template(order.template or "", self._find_place)
+        except ValueError as error:
+            raise CampaignError(str(error)) from error
+
+    def unused(self) -> list[str]:
+        """Name the columns that neither a field nor the template reads."""
+        used = {*self._places.values(), *self._columns.values()}
+        if self._order.template is not None and "message_content" in self._columns:
+            used -= {self._columns["message_content"]} - {*self._places.values()}
+        return [name for i, name in enumerate(self._header) if name and i not in used]
+
+    def read(self, row: int, cells: list[str], into: Reading) -> None:
+        """Read one record into messages, problems or skipped."""
+        values = {name: _read_cell(cells, place) for name, place in self._columns.items()}
+        if reason := self._not_taken(values):
+            into.not_taken[reason] += 1
+            return
+        problems: list[Problem] = []
+
+        def take(name: str, value: str, read: Callable[[str], str]) -> str:
+            try:
+                return read(value)
+            except ValueError as error:
+                column = self._header[self._columns[name]] if name in self._columns else name
+                problems.append(Problem(row, column, value, str(error)))
+                return ""
+
+        if spoilt := self._find_swallowed_row(cells) or self._find_extra_cell(cells):
+            problems.append(Problem(row, *spoilt))
+        else:
+            message = self._read_message(row, values, cells, take)
+        if problems:
+            into.problems += problems
+            into.rejected.append((row, cells))
+            return
+        key = (message.campaign_name, message.phone_number, message.message_content)
+        if (first := self._seen.setdefault(key, row)) == row:
+            into.messages.append(message)
+        else:
+            reason = f"same number and text as row {first}"
+            into.skipped.append(Skipped(row, message.phone_number, reason))
+
+    def _not_taken(self, values: Mapping[str, str]) -> str | None:
+        if (status := values.get("status", "SUG")) != "SUG":
+            named = self._header[self._columns["status"]]
+            return f'{printable(named)} "{printable(status)}" (only SUG is taken)'
+        campaign = values.get("campaign_name")
+        if campaign is not None and self._order.campaign not in (None, campaign):
+            return f'campaign_name "{printable(campaign)}"'
+        return None
+
+    def _read_message(
+        self, row: int, values: Mapping[str, str], cells: Sequence[str],
+        take: Callable[[str, str, Callable[[str], str]], str],
+    ) -> Message:  # fmt: skip
+        """Read a row's message, good or not: take() notes what a cell's reading complains of."""
+        order = self._order
+        name = take("customer_name", " ".join(values["customer_name"].split()), check_letters)
+        campaign = values.get("campaign_name") or order.campaign or order.default_campaign
+        take("campaign_name", campaign, _check_campaign_name)
+        number = PhoneNumber(take("phone_number", values["phone_number"], parse_phone_number))
+        zone = take(
+            "timezone", values.get("timezone", ""), lambda name: name and find_zone(name).key
+        )
+        if number and (zone or not values.get("timezone")):
+            take("phone_number", number, lambda _: order.check_reachable(number, zone))
+        text = values.get("message_content", "")
+        if order.template is not None:
+            text = take("template", "", lambda _: self._fill(cells))
+        text = unify_line_breaks(text).strip()
+        if text or not order.template:
+            take("message_content", text, check_text)
+        consent_at = take("consent_at", values.get("consent_at", ""), self._read_consent)
+        taken = simplify_text(text) if order.simplify else text
+        parts = [segment_text(bubble) for bubble in split_bubbles(taken)]
+        take("message_content", taken[:40], lambda _: self._check_length(parts))
+        return Message(
+            row=row,
+            phone_number=number,
+            customer_name=name,
+            message_content=taken,
+            campaign_name=campaign,
+            campaign_message_id=values.get("id") or str(row),
+            bubbles=len(parts),
+            segments=sum(len(part.units) for part in parts),
+            encoding=max((part.encoding for part in parts), default=Encoding.GSM7),
+            timezone=values.get("timezone", ""),
+            consent_at=consent_at,
+            consent_source=values.get("consent_source", ""),
+            written=text if taken != text else "",
+        )
+
+    def _read_consent(self, cell: str) -> str:
+        if self._order.require_consent and not cell:
+            raise ValueError("empty: when did this person ask to be written to?")
+        return parse_consent_time(cell)
+
+    def _check_length(self, parts: Sequence[Segmentation]) -> str:
+        for place, part in enumerate(parts, 1):
+            if len(part.units) > MAX_SEGMENTS:
+                raise ValueError(
+                    f"bubble {place} needs {len(part.units)} segments, {MAX_SEGMENTS} is the"
+                    f" most: put a {BUBBLE_MARK} into it"
+                )
+        segments = sum(len(part.units) for part in parts)
+        if 0 < self._order.max_segments < segments:
+            raise ValueError(explain_too_long(segments, self._order.max_segments))
+        return ""
+
+    def _find_extra_cell(self, cells: Sequence[str]) -> tuple[str, str, str] | None:
+        extra = next(filter(None, cells[len(self._header) :]), "")
+        column = self._header[self._columns.get("message_content", -1)]
+        words = "more cells than the header has: quote the text"
+        return (column, extra, words) if extra else None
+
+    def _find_swallowed_row(self, cells: list[str]) -> tuple[str, str, str] | None:
+        """Find a cell that a quote never closed has made of two rows: column, line, problem.
+
+        Cut at a line break, what is above and the line below are both whole rows then.
+        """
+        for place, cell in enumerate(cells):
+            lines = unify_line_breaks(cell).split("\n")
+            for at, line in enumerate(lines[1:], 1):
+                tail = cells[place + 1 :] if at == len(lines) - 1 else []
+                above = "\n".join(lines[:at]).split(self._delimiter)
+                below = [*line.split(self._delimiter), *tail]
+                if self._is_row(below) and self._is_row([*cells[:place], *above]):
+                    return self._header[min(place, len(self._header) - 1)], line, _SWALLOWED
+        return None
+
+    def _is_row(self, cells: Sequence[str]) -> bool:
+        with suppress(ValueError):
+            number = _read_cell(cells, self._columns["phone_number"]).strip('"')
+            return len(cells) == len(self._header) and bool(parse_phone_number(number))
+        return False
+
+    def _find_place(self, name: str) -> str:
+        """Find the column of a {field} of the template."""
+        wanted, plain = _plain(name), [_plain(each) for each in self._header]
+        known = [
+            field_name
+            for field_name, others in FIELD_NAMES.items()
+            if wanted in (_plain(field_name), *others) and field_name in self._columns
+        ]
+        if plain.count(wanted) == 1:
+            self._places[name] = plain.index(wanted)
+        elif known:
+            self._places[name] = self._columns[known[0]]
+        else:
+            shown = ", ".join(self._header)
+            raise ValueError(f"{{{name}}} in the template is no column: they are {shown}")
+        return ""
+
+    def _fill(self, cells: Sequence[str]) -> str:
+        def look_up(name: str) -> str:
+            if value := _read_cell(cells, self._places[name]):
+                return value
+            column = self._header[self._places[name]]
+            raise ValueError(f'the cell "{column}" for {{{name}}} is empty')
+
+        return fill_template(self._order.template or "", look_up)
+
+
+def read_numbers(
+    lines: Iterable[str], said: Mapping[str, str]
+) -> tuple[list[PhoneNumber], list[Problem]]:
+    """Read the column of phone numbers of a CSV; CampaignError where there is none."""
+    source = iter(lines)
+    delimiter, taken = find_delimiter(source)
+    records = read_records(source, delimiter, taken)
+    header = next(records, (0, []))[1]
+    place = find_columns(header, said).get("phone_number")
+    if place is None:
+        raise CampaignError(
+            "no column is the phone_number: write that word above it, or --map phone_number=COLUMN"
+        )
+    numbers: list[PhoneNumber] = []
+    problems: list[Problem] = []
+    for row, cells in records:
+        cell = _read_cell(cells, place)
+        try:
+            numbers.append(parse_stored_number(cell))
+        except ValueError as error:
+            problems.append(Problem(row, header[place].strip(), cell, str(error)))
+    return numbers, problems
+
+
+def explain_too_long(segments: int, limit: int) -> str:
+    """Say why a message that alone is more than a day's segments is never sent."""
+    return f"it needs {segments} segments and max_segments_per_day is {limit}: shorten it"
+
+
+def leave_out_known(
+    messages: Iterable[Message], known: Iterable[tuple[str, str, str]]
+) -> tuple[list[Message], list[Skipped]]:
+    """Part messages from those whose number and text is live or sent in a campaign already."""
+    campaigns: dict[tuple[str, str], set[str]] = {}
+    for campaign, *number_and_text in known:
+        campaigns.setdefault(cast("tuple[str, str]", tuple(number_and_text)), set()).add(campaign)
+    kept: list[Message] = []
+    skipped: list[Skipped] = []
+    for message in messages:
+        found = campaigns.get((message.phone_number, message.message_content))
+        if found:
+            name = message.campaign_name if message.campaign_name in found else min(found)
+            reason = f"already scheduled or sent in {name or 'no campaign'}"
+            skipped.append(Skipped(message.row, message.phone_number, reason))
+        else:
+            kept.append(message)
+    return kept, skipped
+
+
+def find_changed(
+    messages: Sequence[Message], in_file: Iterable[Message], known: Iterable[tuple[str, str, str]]
+) -> list[Message]:
+    """Give the messages for whose number their campaign has a text that is not in the file."""
+    texts = {(m.campaign_name, m.phone_number, m.message_content) for m in in_file}
+    changed = {(each[0], each[1]) for each in known if each[2] and each not in texts}
+    return [m for m in messages if (m.campaign_name, m.phone_number) in changed]
+
+
+def find_overlap(
+    messages: Sequence[Message], known: Iterable[tuple[str, str, str]], running: frozenset[str]
+) -> tuple[str, int, int]:
+    """Give the other running campaign with more than half of the recipients: name, of them, all.
+
+    The name is "" where there is none; a handful of people may be in two at a time.
+    """
+    own = {message.campaign_name for message in messages}
+    numbers = {message.phone_number for message in messages}
+    pairs = {(name, number) for name, number, _ in known if name in running - own}
+    shared = Counter(name for name, number in pairs if number in numbers)
+    name, count = max(shared.items(), key=lambda each: each[1], default=("", 0))
+    mostly = count >= _HANDFUL and 2 * count > len(numbers)
+    return (name if mostly else ""), count, len(numbers)
+
+
+_HANDFUL = 5
+
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a formula begins with
+
+
+def spreadsheet_cell(text: str) -> str:
+    """Write a cell so that a spreadsheet takes it for text, never for a formula."""
+    return "'" + text if text[:1] in _FORMULA else text
+
+
+def _read_cell(cells: Sequence[str], index: int) -> str:
+    """Read a cell, without the guard of spreadsheet_cell(); "" where there is none."""
+    cell = cells[index].strip() if index < len(cells) else ""
+    return cell[1:].strip() if cell[:1] == "'" and cell[1:2] in _FORMULA else cell
+
+
+# === 5 Pacing ====================================================================================
+# When each message goes: business hours on local dates (so both nights of the clock change are
+# right), those of the recipient too, an interval drawn evenly, now and then a skip. plan() places
+# a new campaign, replan() moves what is late or asleep without a burst. It does not know the clock
+# or the database: times and the random source are arguments, and the same arguments give the same
+# plan to the second.
+
+
+# The zones in which a North American area code may lie; one that lies in several stands in each.
+# After the timezone data of Google's libphonenumber 9.0.43 (November 2026, IANA names of 2026f) and
+# the zones' own borders: an overlay lies where its elder does, Boise and Juneau are their
+# neighbours', the Caribbean islands on Puerto Rico's time are one, and parts that keep another
+# time are named (Labrador, the Magdalen Islands, Lloydminster, Phenix City in Alabama).
+# fmt: off
+_AREA_CODES: Mapping[str, str] = {
+    "America/New_York": (
+        "201 202 203 207 212 215 216 219 220 223 227 229 231 234 239 240 248 252 260 267 269 "
+        "270 272 276 283 301 302 304 305 313 315 317 321 324 326 329 330 332 334 336 339 347 "
+        "351 352 363 364 380 386 401 404 407 410 412 413 419 423 434 440 443 445 448 463 470 "
+        "472 475 478 484 502 508 513 516 517 518 540 551 561 567 570 571 574 582 585 586 603 "
+        "606 607 609 610 614 616 617 631 640 645 646 656 667 678 680 681 686 689 703 704 706 "
+        "716 717 718 724 727 728 732 734 740 743 754 757 762 765 770 771 772 774 781 786 802 "
+        "803 804 810 812 813 814 821 826 828 835 838 839 843 845 848 850 854 856 857 859 860 "
+        "862 863 864 865 878 904 906 908 910 912 914 917 919 929 930 934 937 941 943 947 948 "
+        "954 959 973 978 980 984 989"
+    ),
+    "America/Chicago": (
+        "205 210 214 217 218 219 224 225 228 235 251 254 256 262 270 274 281 308 309 312 314 "
+        "316 318 319 320 325 327 331 334 337 346 353 361 364 402 405 409 414 417 423 430 432 "
+        "447 448 464 469 479 501 504 507 512 515 531 534 539 557 563 572 573 574 580 601 605 "
+        "606 608 612 615 618 620 629 630 636 641 651 659 660 662 682 701 708 712 713 715 726 "
+        "730 731 737 763 769 773 779 785 806 812 815 816 817 830 832 847 850 870 872 901 903 "
+        "906 913 918 920 930 931 936 938 940 945 952 956 972 975 979 985"
+    ),
+    "America/Los_Angeles": (
+        "206 208 209 213 253 279 310 323 341 350 360 369 408 415 424 425 442 458 503 509 510 "
+        "530 541 559 562 564 619 626 628 650 657 661 669 702 707 714 725 738 747 760 775 805 "
+        "818 820 831 840 858 909 916 925 949 951 971 986"
+    ),
+    "America/Toronto": (
+        "226 249 263 273 289 343 354 365 367 382 416 418 437 438 450 468 514 519 548 579 581 "
+        "613 647 683 705 742 753 807 819 867 873 905 942"
+    ),
+    "America/Denver": (
+        "208 303 307 308 385 406 435 458 505 541 575 605 620 701 719 720 748 775 785 801 915 "
+        "928 970 983 986"
+    ),
+    "America/Puerto_Rico": (
+        "246 264 268 273 284 340 367 418 473 581 664 721 758 767 784 787 868 869 939"
+    ),
+    "America/Edmonton": "236 250 257 306 368 403 474 587 639 672 778 780 825 867",
+    "America/Halifax": "273 367 418 428 506 581 709 782 879 902",
+    "America/Winnipeg": "204 306 431 474 584 639 807 867",
+    "America/Vancouver": "236 250 257 604 672 778",
+    "America/Fort_Nelson": "236 250 257 672 778",
+    "America/Phoenix": "480 520 602 623 928",
+    "America/Regina": "306 474 639",
+    "America/Santo_Domingo": "809 829 849",
+    "America/Jamaica": "658 876",
+    "America/St_Johns": "709 879",
+    "America/Adak": "907",
+    "America/Anchorage": "907",
+    "America/Cayman": "345",
+    "America/Grand_Turk": "649",
+    "America/Nassau": "242",
+    "America/Panama": "807",
+    "America/Whitehorse": "867",
+    "Atlantic/Bermuda": "441",
+    "Pacific/Guam": "671",
+    "Pacific/Honolulu": "808",
+    "Pacific/Pago_Pago": "684",
+    "Pacific/Saipan": "670",
+}
+# fmt: on
+_CONTIGUOUS = "New_York Chicago Denver Phoenix Los_Angeles"  # of an area code that is not there
+
+
+def recipient_zones(number: str, said: str = "") -> Zones:
+    """Give the zones in which a recipient may be, all of which must be open; () if unknown.
+
+    said is the row's own zone (ValueError where it is none); without it the area code tells.
+
+    >>> [zone.key for zone in recipient_zones("+18505551234")]
+    ['America/New_York', 'America/Chicago']
+    """
+    return _find_zones(number[:5], said)
+
+
+@lru_cache(maxsize=1000)
+def name_zones(zones: Zones) -> str:
+    """Name zones, with spaces between."""
+    return " ".join(zone.key for zone in zones)
+
+
+@lru_cache(maxsize=4096)
+def _find_zones(prefix: str, said: str) -> Zones:
+    if said:
+        return (find_zone(said),)
+    if not prefix.startswith("+1"):
+        return ()
+    names = [name for name, codes in _AREA_CODES.items() if prefix[2:] in codes.split()]
+    return tuple(map(find_zone, names or [f"America/{name}" for name in _CONTIGUOUS.split()]))
+
+
+class Gap(NamedTuple):
+    """What was drawn before one message, in seconds."""
+
+    gap_s: float
+    skip_s: float
+
+    @property
+    def span(self) -> timedelta:
+        """Return both together."""
+        return timedelta(seconds=self.gap_s + self.skip_s)
+
+
+@lru_cache(maxsize=4096)
+def opening_window(day: date, hours: BusinessHours) -> tuple[datetime, datetime] | None:
+    """Give the open span [opens, closes) of a local date in UTC; None on a closed day.
+
+    In an hour that the clock repeats the later opening and the earlier closing count.
+    """
+    if day.weekday() not in hours.days or day in hours.closed_on:
+        return None
+    opens = _local_instant(day, hours.opens, hours.timezone, fold=1)
+    closes = _local_instant(day, hours.closes, hours.timezone, fold=0)
+    return (opens, closes) if opens < closes else None
+
+
+def _local_instant(day: date, minutes: int, zone: ZoneInfo, fold: int) -> datetime:
+    """Find a wall time's instant; one that the clock jumps over is the first one after it."""
+    wall = datetime.combine(day, time()) + timedelta(minutes=minutes)
+    while True:
+        at = wall.replace(tzinfo=zone, fold=fold).astimezone(UTC)
+        if at.astimezone(zone).replace(tzinfo=None) == wall:
+            return at
+        wall += timedelta(minutes=1)
+
+
+def window_at_or_after(at: datetime, hours: BusinessHours) -> tuple[datetime, datetime]:
+    """Give the open span that holds the instant, else the next one; ConfigError if none comes."""
+    day = at.astimezone(hours.timezone).date()
+    for ahead in range(3700):
+        window = opening_window(day + timedelta(days=ahead), hours)
+        if window and at < window[1]:
+            return window
+    raise ConfigError("[business_hours] leaves no open day in the next ten years")
+
+
+def is_open(at: datetime, hours: BusinessHours) -> bool:
+    """Tell whether a message may begin at this instant."""
+    return window_at_or_after(at, hours)[0] <= at
+
+
+def next_open(at: datetime, hours: BusinessHours) -> datetime:
+    """Give the first instant from at on when a message may begin."""
+    return max(at, window_at_or_after(at, hours)[0])
+
+
+def draw_gap(rng: random.Random, pace: Pace) -> Gap:
+    """Draw the interval before a message, and perhaps a skip on top of it."""
+    gap_s = _draw_seconds(rng, pace.interval_minutes)
+    chance = rng.uniform(*pace.skip_chance)
+    skips = rng.random() < chance
+    return Gap(gap_s, _draw_seconds(rng, pace.skip_minutes) if skips else 0)
+
+
+def _draw_seconds(rng: random.Random, minutes: tuple[float, float]) -> float:
+    """Draw evenly; in whole seconds, as the database keeps them, where the span has room."""
+    low, high = minutes[0] * 60, minutes[1] * 60
+    seconds = rng.uniform(low, high)
+    whole = round(seconds)
+    return whole if low <= whole <= high else seconds
+
+
+def hours_of(
+    zones: Zones, hours: BusinessHours, theirs: RecipientHours | None, anyway: bool = False
+) -> tuple[BusinessHours, ...]:
+    """Give all hours that must be open for a recipient; with anyway the sender's are left out."""
+    ours = () if anyway else (hours,)
+    if theirs is None or not theirs.enabled:
+        return ours
+    opens, closes, days, closed_on = theirs.opens, theirs.closes, range(7), frozenset[date]()
+    if theirs.strict:
+        opens, closes, days, closed_on = 10 * 60, 17 * 60, range(5), hours.closed_on
+    return ours + tuple(
+        BusinessHours(zone, opens, closes, frozenset(days), closed_on) for zone in zones
+    )
+
+
+def common_window(
+    at: datetime, all_hours: Sequence[BusinessHours]
+) -> tuple[datetime, datetime] | None:
+    """Give the open span common to all hours that holds the instant, else the next one.
+
+    None where in a year there is no such instant.
+    """
+    last = at + timedelta(days=370)
+    while at < last:
+        windows = [window_at_or_after(at, each) for each in all_hours]
+        opens = max((window[0] for window in windows), default=at)
+        closes = min((window[1] for window in windows), default=last)
+        if opens < closes:
+            return opens, closes
+        at = opens  # nothing is common before the last of them opens
+    return None
+
+
+class Share(NamedTuple):
+    """What a message takes of the budgets."""
+
+    phone_number: str
+    segments: int
+    messages: int = 1  # 0: of a text of the box itself
+
+
+class Budgets:
+    """What the SIM's plan has room for: messages and segments a day, recipients a plan month.
+
+    Days are the sender's; months begin on plan_month_starts_on. What was sent and what is planned
+    is spent alike; a number that is written to in a month again is no further recipient.
+    """
+
+    def __init__(self, pace: Pace, zone: ZoneInfo) -> None:
+        self.met: dict[str, list[date]] = {}  # limits that moved a message -> the days
+        self._pace = pace
+        limits = pace.max_messages_per_day, pace.max_segments_per_day, pace.max_recipients_per_month
+        self.is_limited = any(limits)
+        self._zone = zone
+        self._messages: Counter[date] = Counter()
+        self._segments: Counter[date] = Counter()
+        self._recipients: dict[date, set[str]] = {}
+
+    def spend(self, at: datetime, share: Share) -> None:
+        """Take a message's share of its day and its month."""
+        if not self.is_limited:
+            return
+        day = self._day(at)
+        self._messages[day] += share.messages
+        self._segments[day] += share.segments
+        self._recipients.setdefault(self._month(day), set()).add(share.phone_number)
+
+    def find_limit(self, at: datetime, share: Share) -> tuple[str, datetime] | None:
+        """Give the setting that leaves a message no room at a time, and when there may be some.
+
+        What alone is more than a day's segments is taken for a day's: it is refused elsewhere.
+        """
+        if not self.is_limited:
+            return None
+        pace, day = self._pace, self._day(at)
+        month = self._month(day)
+        most, known = pace.max_recipients_per_month, self._recipients.get(month, set())
+        if 0 < most <= len(known) and share.phone_number not in known:
+            next_month = self._month(month + timedelta(days=31))
+            return "max_recipients_per_month", self._midnight(next_month)
+        most = pace.max_segments_per_day
+        if 0 < pace.max_messages_per_day < self._messages[day] + share.messages:
+            name = "max_messages_per_day"
+        elif 0 < most < self._segments[day] + min(share.segments, most):
+            name = "max_segments_per_day"
+        else:
+            return None
+        return name, self._midnight(day + timedelta(days=1))
+
+    def find_room(self, at: datetime, share: Share) -> datetime:
+        """Give the first time from one on that has room for a message; note what was met."""
+        while limit := self.find_limit(at, share):
+            days = self.met.setdefault(limit[0], [])
+            if (day := self._day(at)) not in days:
+                days.append(day)
+            at = limit[1]
+        return at
+
+    def _day(self, at: datetime) -> date:
+        return at.astimezone(self._zone).date()
+
+    def _month(self, day: date) -> date:
+        starts_on = self._pace.plan_month_starts_on
+        in_month = day if day.day >= starts_on else day.replace(day=1) - timedelta(days=1)
+        return in_month.replace(day=starts_on)
+
+    def _midnight(self, day: date) -> datetime:
+        return _local_instant(day, 0, self._zone, fold=0)
+
+
+class _Lane:
+    """The messages that wait for the same hours, in their order; asked about times that grow."""
+
+    def __init__(self, hours: tuple[BusinessHours, ...], at: datetime) -> None:
+        self.waiting: deque[int] = deque()
+        self._hours = hours
+        self._find_window(at)
+
+    def next_open(self, at: datetime) -> datetime:
+        """Give the first instant from at on at which these may be written to."""
+        if not self._since <= at < self._window[1]:
+            self._find_window(at)
+        return max(at, self._window[0])
+
+    def _find_window(self, at: datetime) -> None:
+        # Whom no hour suits waits for the sender's: such a message is refused or held elsewhere.
+        self._since = at
+        self._window = common_window(at, self._hours) or window_at_or_after(at, self._hours[0])
+
+
+class Slot(NamedTuple):
+    """The time of one message: what was drawn before it, and whether it goes later still."""
+
+    place: int
+    at: datetime
+    gap: Gap
+    is_moved: bool
+
+
+def find_slots(
+    wanted: Sequence[datetime | None], zones: Iterable[Zones], shares: Sequence[Share],
+    begin: datetime, first: Gap, draw: Callable[[], Gap],
+    hours: BusinessHours, theirs: RecipientHours | None, budgets: Budgets,
+) -> Iterator[Slot]:  # fmt: skip
+    """Give the slots of messages in the order in which they go.
+
+    A slot goes to the first who may be written to then, or moves to the first instant that suits
+    somebody and has room in the budgets. Whose wanted time is free keeps it; none goes before it.
+    """
+    by_zones: dict[Zones, _Lane] = {}
+    for place, there in enumerate(zones):
+        if there not in by_zones:
+            by_zones[there] = _Lane(hours_of(there, hours, theirs), begin)
+        by_zones[there].waiting.append(place)
+    lanes = list(by_zones.values())
+    last, gap, kept, floor = begin, first, False, begin
+
+    def ready(lane: _Lane) -> tuple[datetime, int]:
+        place = lane.waiting[0]
+        want = wanted[place]
+        return lane.next_open(free_from if want is None or want < free_from else want), place
+
+    while lanes:
+        free_from = max(floor, last if kept else last + gap.span)
+        (at, place), lane = min((ready(each), each) for each in lanes)
+        keeps = at == wanted[place]
+        if kept and not keeps:
+            kept = False  # behind those who kept their times the pace counts again
+        elif (room_at := budgets.find_room(at, shares[place])) > at:
+            floor = room_at
+        else:
+            budgets.spend(at, shares[place])
+            yield Slot(place, at, gap, at > last + gap.span)
+            last, gap, kept = at, draw(), keeps
+            lane.waiting.popleft()
+            if not lane.waiting:
+                lanes.remove(lane)
+
+
+def plan(
+    messages: Sequence[Message],
+    start: datetime,
+    rng: random.Random,
+    pace: Pace,
+    hours: BusinessHours,
+    after: datetime | None = None,
+    theirs: RecipientHours | None = None,
+    budgets: Budgets | None = None,
+) -> list[ScheduledMessage]:
+    """Place messages first_after_seconds after the start, or an interval after `after`: the last
+    message of the queue before them."""
+    slots = find_slots(
+        [None] * len(messages),
+        (recipient_zones(each.phone_number, each.timezone) for each in messages),
+        [Share(each.phone_number, each.segments) for each in messages],
+        start if after is None else after,
+        Gap(pace.first_after_seconds, 0) if after is None else draw_gap(rng, pace),
+        lambda: draw_gap(rng, pace),
+        hours, theirs, budgets or Budgets(pace, hours.timezone),
+    )  # fmt: skip
+    return [
+        ScheduledMessage(
+            messages[slot.place], slot.at.replace(microsecond=0), *slot.gap, slot.is_moved
+        )
+        for slot in slots
+    ]
+
+
+def replan(
+    times: Sequence[datetime],
+    earliest: datetime,
+    rng: random.Random,
+    pace: Pace,
+    hours: BusinessHours,
+    theirs: RecipientHours | None = None,
+    zones: Sequence[Zones] = (),
+    budgets: Budgets | None = None,
+    shares: Sequence[Share] = (),
+) -> list[datetime]:
+    """Pace a late queue anew: give each its new time, the first at `earliest` or when it opens.
+
+    times are the planned times in order, zones those of each recipient, shares what each takes of
+    the budgets. A row is pushed only as far as needed, and nothing is pulled forward.
+    """
+    moved = list(times)
+    for slot in find_slots(
+        times, zones or [()] * len(times), shares or [Share("", 1)] * len(times),
+        _whole_second(earliest), Gap(0, 0), lambda: Gap(ceil(sum(draw_gap(rng, pace))), 0),
+        hours, theirs, budgets or Budgets(pace, hours.timezone),
+    ):  # fmt: skip
+        moved[slot.place] = slot.at
+    return moved
+
+
+def _whole_second(at: datetime) -> datetime:
+    return at if not at.microsecond else at.replace(microsecond=0) + timedelta(seconds=1)
+
+
+def parse_local_time(text: str, zone: ZoneInfo) -> datetime:
+    """Read "YYYY-MM-DD HH:MM" as wall time of a zone; ValueError for what is no time there.
+
+    In the hour that the clock repeats in autumn the first one is meant.
+    """
+    match = re.fullmatch(r"(\d{4}-\d\d-\d\d)[ T](\d{1,2})(:\d\d(?::\d\d)?)", text.strip())
+    try:
+        wall = datetime.fromisoformat(f"{match[1]}T{match[2]:0>2}{match[3]}" if match else "")
+        at = wall.replace(tzinfo=zone).astimezone(UTC)
+    except (ValueError, OverflowError) as error:
+        raise ValueError(f'"{text}" is not a time: write "YYYY-MM-DD HH:MM"') from error
+    if not 2020 <= wall.year <= 2099:
+        raise ValueError(f'"{text}" lies outside the years 2020 to 2099: name a nearer time')
+    if at.astimezone(zone).replace(tzinfo=None) != wall:
+        raise ValueError(f'"{text}" does not exist: the clock is put forward over it that night')
+    return at
 
 
 # === 6 Replies ===================================================================================
@@ -3842,175 +3696,6 @@ def _sqlite_words(path: str) -> Iterator[None]:
         }
         mend = next((mend for word, mend in mends.items() if word in said), said)
         raise StoreError(f"{path}: {mend}") from error
-
-
-class CopyFolders:
-    """Where the daily copies lie: beside the database, and in another folder where one is set."""
-
-    def __init__(self, database: Path, elsewhere: str) -> None:
-        self._database = database
-        self.beside = database.parent / "backups"
-        self.elsewhere = Path(elsewhere) if elsewhere else None
-
-    def newest(self) -> Path | None:
-        """Give the last copy beside the database."""
-        return max(self.beside.glob(_COPY_NAMES), default=None)
-
-    def is_elsewhere(self) -> bool:
-        """Tell whether there is a copy on another device than the database's own."""
-        with suppress(OSError):
-            if self.elsewhere is not None and any(self.elsewhere.glob(_COPY_NAMES)):
-                return self.elsewhere.stat().st_dev != self._database.stat().st_dev
-        return False
-
-    def make(self, database: Database, now: datetime, beat: Callable[[], object]) -> bool:
-        """Make the day's copy, unless it is there or nothing has changed since the last one."""
-        path = self.beside / f"smsbox-{now:%Y-%m-%d}.db"
-        if path.exists():
-            return False
-        database.truncate_log()
-        # With an empty log the file is as old as its last change; a copy takes over that age.
-        changed_ns = self._database.stat().st_mtime_ns
-        newest, log = self.newest(), self._database.with_name(self._database.name + "-wal")
-        is_whole = not log.exists() or log.stat().st_size == 0
-        if newest and is_whole and newest.stat().st_mtime_ns == changed_ns:
-            return False
-        if not self.beside.exists():
-            self.beside.mkdir(0o770)
-        database.copy_to(path, {"copied_at": to_database_time(now)}, beat)
-        if is_whole:
-            os.utime(path, ns=(changed_ns, changed_ns))
-        self._keep_seven(self.beside)
-        return True
-
-    def spread(self) -> None:
-        """Put the newest copy into the other folder, where it is not there yet."""
-        newest, folder = self.newest(), self.elsewhere
-        if newest is None or folder is None or (folder / newest.name).exists():
-            return
-        if not folder.is_dir():
-            raise StoreError(f"backup_dir {folder} is not there: is the stick plugged in?")
-        import shutil
-
-        part = folder / (newest.name + ".part")
-        try:
-            shutil.copyfile(newest, part)
-            _sync_file(part)
-            part.replace(folder / newest.name)
-        finally:
-            part.unlink(missing_ok=True)
-        self._keep_seven(folder)
-
-    def _keep_seven(self, folder: Path) -> None:
-        for old in sorted(folder.glob(_COPY_NAMES))[:-_COPIES_KEPT]:
-            old.unlink()
-        _sync_folder(folder)
-
-
-_COPY_NAMES = "smsbox-[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9].db"
-_COPIES_KEPT = 7
-
-
-class Restoring:
-    """A copy on its way back: what may have been sent since it was made is held.
-
-    present: the database that it replaces, if there is one that can be read; is_sound: whether all
-    of that can be, or there is none.
-    """
-
-    def __init__(self, copy: Database, present: Database | None, is_sound: bool) -> None:
-        self.held = self.opted_out = 0
-        self._copy = copy
-        self._state = Desk(copy)
-        self._store = Store(copy)
-        self._present = present
-        self._is_sound = is_sound
-
-    def copied_at(self) -> str:
-        """Give when the copy was made; of one that does not say it, the last that it knows."""
-        sql = """SELECT coalesce(datetime(?), (SELECT max(datetime(at)) FROM (
-            SELECT at FROM events UNION ALL SELECT sent_at FROM scheduled_messages
-            UNION ALL SELECT created_at FROM scheduled_messages)), '')"""
-        return str(self._copy.one(sql, (self._state.get_state("copied_at"),))[0])
-
-    def prepare(self, now: datetime, actor: str, clock_is_sure: bool) -> None:
-        """Hold, merge and write down where it comes from; inside the caller's transaction."""
-        copied_at, moved = self.copied_at(), self._state.get_state("moved")
-        came, retired = self._ask_state("came"), self._ask_state("retired")
-        if not moved or moved in (came, retired) or not self._is_sound:
-            # The box that a retired one was moved to may be sending any of its rows.
-            until = datetime(9999, 1, 1, tzinfo=UTC) if retired else now
-            last_id = int(self._copy.one("SELECT coalesce(max(id), 0) FROM scheduled_messages")[0])
-            self.held = self._store.hold_restored(copied_at, last_id, until, now, now, actor)
-            self.held += self._hold_what_went_on(copied_at, now, actor)
-            if not clock_is_sure:
-                words = f"{last_id} {to_database_time(now)} {copied_at}"
-                self._state.set_state("restored_copy", words)
-        self._copy.change(  # they may have been sent since
-            f"UPDATE messages SET status = 'cancelled' WHERE id IN (SELECT id FROM {_ANSWERS})"
-        )
-        for number, at, *rest in self._more_opt_outs():
-            words, reason, tier, campaign = rest
-            opted_out = _to_time(at)
-            Inbox(self._copy).opt_out(number, words, opted_out, actor, reason, tier, campaign)
-            self.opted_out += 1
-        self._state.set_states({"copied_at": "", "moved": "", "came": moved or came})
-        self._store.add_event("restored", f"from a copy of {copied_at}", now, actor)
-
-    def _ask_present(self, sql: str, given: Sequence[object] = ()) -> list[Any]:
-        """Learn what can be learned from a database that may be damaged."""
-        with suppress(StoreError):
-            return self._present.all(sql, given) if self._present else []
-        return []
-
-    def _ask_state(self, key: str) -> str:
-        found = self._ask_present("SELECT value FROM state WHERE key = ?", (key,))
-        return str(found[0][0]) if found else ""
-
-    def _hold_what_went_on(self, copied_at: str, now: datetime, actor: str) -> int:
-        """Hold what the present database has sent, begun, ended or held."""
-        went_on = self._ask_present(
-            "SELECT id, phone_number FROM scheduled_messages s"
-            f" WHERE status <> 'scheduled' OR held_because IS NOT NULL OR {_BEGUN}"
-        )
-        words = f"{_RESTORED} {copied_at}: it went on since"
-        at = to_database_time(now)
-        return sum(
-            self._copy.change(
-                "UPDATE scheduled_messages SET held_because = ?, updated_at = ?, actor = ?"
-                " WHERE id = ? AND phone_number = ? AND status = 'scheduled'"
-                " AND held_because IS NULL",
-                (words, at, actor, row_id, number),
-            )
-            for row_id, number in went_on
-        )
-
-    def _more_opt_outs(self) -> list[Any]:
-        known = Desk(self._copy).opted_out()
-        found = self._ask_present(f"SELECT {_OPT_OUT_COLUMNS} FROM opt_outs")
-        return [each for each in found if each[0] not in known]
-
-
-def put_in_place(copy: Path, database: Path, now: datetime) -> Path | None:
-    """Let a copy take the database's place in one step; the file of before is kept aside under
-    the name that is given back. Neither is open any more.
-    """
-    name = f"{database.name}.replaced-{now:%Y%m%d-%H%M%S}"
-    aside, place = database.with_name(name), 1
-    while aside.exists():
-        place += 1
-        aside = database.with_name(f"{name}-{place}")
-    log, shared = (database.with_name(database.name + suffix) for suffix in ("-wal", "-shm"))
-    if log.exists():  # of a damaged database: the copy must not meet another file's log
-        log.rename(aside.with_name(aside.name + "-wal"))
-    shared.unlink(missing_ok=True)
-    had_one = database.exists()
-    if had_one:
-        os.link(database, aside)
-    _sync_file(copy)
-    copy.replace(database)
-    _sync_folder(database.parent)
-    return aside if had_one else None
 
 
 _RESTORED = "restored from a copy of"
@@ -5268,7 +4953,182 @@ class Desk:
         )
 
 
-# === 8 AT ========================================================================================
+# === 8 Copies ====================================================================================
+# Copies of the database: one a day, seven kept, one more in another folder; and a copy on its way
+# back, of which what may have been sent since is held. A file is whole and durable or not there.
+# It does not know the modem, the pace or the command line.
+
+
+class CopyFolders:
+    """Where the daily copies lie: beside the database, and in another folder where one is set."""
+
+    def __init__(self, database: Path, elsewhere: str) -> None:
+        self._database = database
+        self.beside = database.parent / "backups"
+        self.elsewhere = Path(elsewhere) if elsewhere else None
+
+    def newest(self) -> Path | None:
+        """Give the last copy beside the database."""
+        return max(self.beside.glob(_COPY_NAMES), default=None)
+
+    def is_elsewhere(self) -> bool:
+        """Tell whether there is a copy on another device than the database's own."""
+        with suppress(OSError):
+            if self.elsewhere is not None and any(self.elsewhere.glob(_COPY_NAMES)):
+                return self.elsewhere.stat().st_dev != self._database.stat().st_dev
+        return False
+
+    def make(self, database: Database, now: datetime, beat: Callable[[], object]) -> bool:
+        """Make the day's copy, unless it is there or nothing has changed since the last one."""
+        path = self.beside / f"smsbox-{now:%Y-%m-%d}.db"
+        if path.exists():
+            return False
+        database.truncate_log()
+        # With an empty log the file is as old as its last change; a copy takes over that age.
+        changed_ns = self._database.stat().st_mtime_ns
+        newest, log = self.newest(), self._database.with_name(self._database.name + "-wal")
+        is_whole = not log.exists() or log.stat().st_size == 0
+        if newest and is_whole and newest.stat().st_mtime_ns == changed_ns:
+            return False
+        if not self.beside.exists():
+            self.beside.mkdir(0o770)
+        database.copy_to(path, {"copied_at": to_database_time(now)}, beat)
+        if is_whole:
+            os.utime(path, ns=(changed_ns, changed_ns))
+        self._keep_seven(self.beside)
+        return True
+
+    def spread(self) -> None:
+        """Put the newest copy into the other folder, where it is not there yet."""
+        newest, folder = self.newest(), self.elsewhere
+        if newest is None or folder is None or (folder / newest.name).exists():
+            return
+        if not folder.is_dir():
+            raise StoreError(f"backup_dir {folder} is not there: is the stick plugged in?")
+        import shutil
+
+        part = folder / (newest.name + ".part")
+        try:
+            shutil.copyfile(newest, part)
+            _sync_file(part)
+            part.replace(folder / newest.name)
+        finally:
+            part.unlink(missing_ok=True)
+        self._keep_seven(folder)
+
+    def _keep_seven(self, folder: Path) -> None:
+        for old in sorted(folder.glob(_COPY_NAMES))[:-_COPIES_KEPT]:
+            old.unlink()
+        _sync_folder(folder)
+
+
+_COPY_NAMES = "smsbox-[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9].db"
+_COPIES_KEPT = 7
+
+
+class Restoring:
+    """A copy on its way back: what may have been sent since it was made is held.
+
+    present: the database that it replaces, if there is one that can be read; is_sound: whether all
+    of that can be, or there is none.
+    """
+
+    def __init__(self, copy: Database, present: Database | None, is_sound: bool) -> None:
+        self.held = self.opted_out = 0
+        self._copy = copy
+        self._state = Desk(copy)
+        self._store = Store(copy)
+        self._present = present
+        self._is_sound = is_sound
+
+    def copied_at(self) -> str:
+        """Give when the copy was made; of one that does not say it, the last that it knows."""
+        sql = """SELECT coalesce(datetime(?), (SELECT max(datetime(at)) FROM (
+            SELECT at FROM events UNION ALL SELECT sent_at FROM scheduled_messages
+            UNION ALL SELECT created_at FROM scheduled_messages)), '')"""
+        return str(self._copy.one(sql, (self._state.get_state("copied_at"),))[0])
+
+    def prepare(self, now: datetime, actor: str, clock_is_sure: bool) -> None:
+        """Hold, merge and write down where it comes from; inside the caller's transaction."""
+        copied_at, moved = self.copied_at(), self._state.get_state("moved")
+        came, retired = self._ask_state("came"), self._ask_state("retired")
+        if not moved or moved in (came, retired) or not self._is_sound:
+            # The box that a retired one was moved to may be sending any of its rows.
+            until = datetime(9999, 1, 1, tzinfo=UTC) if retired else now
+            last_id = int(self._copy.one("SELECT coalesce(max(id), 0) FROM scheduled_messages")[0])
+            self.held = self._store.hold_restored(copied_at, last_id, until, now, now, actor)
+            self.held += self._hold_what_went_on(copied_at, now, actor)
+            if not clock_is_sure:
+                words = f"{last_id} {to_database_time(now)} {copied_at}"
+                self._state.set_state("restored_copy", words)
+        self._copy.change(  # they may have been sent since
+            f"UPDATE messages SET status = 'cancelled' WHERE id IN (SELECT id FROM {_ANSWERS})"
+        )
+        for number, at, *rest in self._more_opt_outs():
+            words, reason, tier, campaign = rest
+            opted_out = _to_time(at)
+            Inbox(self._copy).opt_out(number, words, opted_out, actor, reason, tier, campaign)
+            self.opted_out += 1
+        self._state.set_states({"copied_at": "", "moved": "", "came": moved or came})
+        self._store.add_event("restored", f"from a copy of {copied_at}", now, actor)
+
+    def _ask_present(self, sql: str, given: Sequence[object] = ()) -> list[Any]:
+        """Learn what can be learned from a database that may be damaged."""
+        with suppress(StoreError):
+            return self._present.all(sql, given) if self._present else []
+        return []
+
+    def _ask_state(self, key: str) -> str:
+        found = self._ask_present("SELECT value FROM state WHERE key = ?", (key,))
+        return str(found[0][0]) if found else ""
+
+    def _hold_what_went_on(self, copied_at: str, now: datetime, actor: str) -> int:
+        """Hold what the present database has sent, begun, ended or held."""
+        went_on = self._ask_present(
+            "SELECT id, phone_number FROM scheduled_messages s"
+            f" WHERE status <> 'scheduled' OR held_because IS NOT NULL OR {_BEGUN}"
+        )
+        words = f"{_RESTORED} {copied_at}: it went on since"
+        at = to_database_time(now)
+        return sum(
+            self._copy.change(
+                "UPDATE scheduled_messages SET held_because = ?, updated_at = ?, actor = ?"
+                " WHERE id = ? AND phone_number = ? AND status = 'scheduled'"
+                " AND held_because IS NULL",
+                (words, at, actor, row_id, number),
+            )
+            for row_id, number in went_on
+        )
+
+    def _more_opt_outs(self) -> list[Any]:
+        known = Desk(self._copy).opted_out()
+        found = self._ask_present(f"SELECT {_OPT_OUT_COLUMNS} FROM opt_outs")
+        return [each for each in found if each[0] not in known]
+
+
+def put_in_place(copy: Path, database: Path, now: datetime) -> Path | None:
+    """Let a copy take the database's place in one step; the file of before is kept aside under
+    the name that is given back. Neither is open any more.
+    """
+    name = f"{database.name}.replaced-{now:%Y%m%d-%H%M%S}"
+    aside, place = database.with_name(name), 1
+    while aside.exists():
+        place += 1
+        aside = database.with_name(f"{name}-{place}")
+    log, shared = (database.with_name(database.name + suffix) for suffix in ("-wal", "-shm"))
+    if log.exists():  # of a damaged database: the copy must not meet another file's log
+        log.rename(aside.with_name(aside.name + "-wal"))
+    shared.unlink(missing_ok=True)
+    had_one = database.exists()
+    if had_one:
+        os.link(database, aside)
+    _sync_file(copy)
+    copy.replace(database)
+    _sync_folder(database.parent)
+    return aside if had_one else None
+
+
+# === 9 AT ========================================================================================
 # What a modem says, byte by byte: lines and prompts, final result codes, unsolicited result codes
 # (URCs), and what a refusal means (+CMS: 3GPP TS 27.005 3.2.5, TS 24.011 annex E; +CME: TS 27.007
 # 9.2). It does not know the serial port, the time, or what was asked; any bytes in any slices are
@@ -5544,7 +5404,7 @@ def parse_network_time(line: str) -> tuple[datetime, ...]:
     return (standard, told) if quarters else (told,)
 
 
-# === 9 Modem =====================================================================================
+# === 10 Modem ====================================================================================
 # The conversation with one modem: find its port, attach, is it ready, submit a segment, read and
 # delete what is stored. One command at a time; a command names the prefix of its answer, and any
 # other line is a notice, so that an answer is never taken from a stray line. It does not know SQL,
@@ -6202,7 +6062,7 @@ def _mask_secrets(line: str) -> str:
 _TPDU = "(?:[0-9A-Fa-f]{2}){12,}"
 
 
-# === 10 Edges ====================================================================================
+# === 11 Edges ====================================================================================
 # Where the program touches the world: the one wait point (clock, one select, signals), the serial
 # port, whether the clock can be trusted, the service manager, the lamps, the journal. Each stands
 # behind a Protocol of room 1, so that the rooms above never see a file descriptor. It does not know
@@ -6872,7 +6732,7 @@ def is_locked(path: Path) -> bool:
     return False
 
 
-# === 11 Service ==================================================================================
+# === 12 Service ==================================================================================
 # The daemon: recover what a crash left, then tick for ever: tend the modem, take in what came,
 # send what is due. Here the rooms are joined: the store says which row, the pace says whether now,
 # coding cuts, the modem hands over, and every step is written down before the next. It does not
@@ -8796,7 +8656,7 @@ def find_lamps(
     return ready, Fault.ATTENTION if awaits_person else Fault.NONE
 
 
-# === 12 Simulated modem ==========================================================================
+# === 13 Simulated modem ==========================================================================
 # A GSM modem in software: bytes in, bytes out, as a SIM7600 answers in PDU mode. It stands behind
 # port = "sim:" for the first try and the demo, and the tests put it behind a pseudo-terminal. It is
 # the outside world: it knows the wire and the coding of texts, and nothing of the program.
@@ -8926,7 +8786,7 @@ def open_simulated_port(on_accept: Callable[[Tpdu], None] | None = None) -> Any:
     return near
 
 
-# === 13 Command line =============================================================================
+# === 14 Command line =============================================================================
 # What the operator types and reads: the parser, one cmd_* per command, rendering, exit statuses. It
 # may use every room, but no AT bytes and no SQL text stand here. Answers go to stdout, problems to
 # stderr in one sentence that says what to do; never a traceback.
@@ -9360,11 +9220,8 @@ def _read_file(desk: Desktop) -> Reading:
     stem = "stdin" if args.file == "-" else Path(args.file).stem
 
     @cache
-    def _explain_never(prefix: str, zone: str) -> str:
-        try:
-            find_opening(f"{prefix}0000000", zone, False, desk.now, desk.config)
-        except ValueError as error:
-            return str(error)
+    def _check_never(prefix: str, zone: str) -> str:
+        find_opening(f"{prefix}0000000", zone, False, desk.now, desk.config)
         return ""
 
     order = ReadingOrder(
@@ -9374,10 +9231,10 @@ def _read_file(desk: Desktop) -> Reading:
         columns,
         args.require_consent,
         desk.config.pacing.max_segments_per_day,
-        lambda number, zone: _explain_never(number[:5], zone),
-        simplify_text if args.simplify else str,
+        lambda number, zone: _check_never(number[:5], zone),
+        args.simplify,
     )
-    return read_campaign(_open_text(_read_bytes(args.file), args.file), order, segment_text)
+    return read_campaign(_open_text(_read_bytes(args.file), args.file), order)
 
 
 def _tell_problems(problems: Iterable[Problem]) -> None:
@@ -10109,8 +9966,10 @@ def cmd_edit(desk: Desktop) -> int:
 def _check_text(said: str) -> str:
     """Give a text that the operator typed as it is stored; UsageError where it can't be sent."""
     text = unify_line_breaks(said).strip()
-    if wrong := find_text_problem(text) or find_mark_problem(text):
-        raise UsageError(f"the text: {wrong}")
+    try:
+        check_text(text)
+    except ValueError as error:
+        raise UsageError(f"the text: {error}") from error
     longest = max(len(segment_text(bubble).units) for bubble in split_bubbles(text))
     if longest > MAX_SEGMENTS:
         raise UsageError(
@@ -12105,7 +11964,7 @@ def cmd_demo(desk: Desktop) -> int:
         min(wait_s / 80, 4.0) if is_open(at, config.business_hours) else 0.004))  # fmt: skip
     say("An example campaign, from its CSV to the phones; the clock runs fast.\n")
     say(_DEMO_CSV)
-    reading = read_campaign(_DEMO_CSV.splitlines(True), ReadingOrder("demo"), segment_text)
+    reading = read_campaign(_DEMO_CSV.splitlines(True), ReadingOrder("demo"))
     rng = random.Random(desk.args.seed)
     with tempfile.TemporaryDirectory(prefix="smsbox-demo-") as folder:
         path = Path(folder) / "smsbox.db"

@@ -25,7 +25,7 @@ def read(
     columns: Mapping[str, str] | None = None,
 ) -> smsbox.Reading:
     order = smsbox.ReadingOrder("stem", campaign, template, columns or {})
-    return smsbox.read_campaign(io.StringIO(text, newline=""), order, smsbox.segment_text)
+    return smsbox.read_campaign(io.StringIO(text, newline=""), order)
 
 
 def read_text(content: str) -> smsbox.Reading:

@@ -4,6 +4,7 @@ simulated modem, and a clock that skips the waits."""
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from itertools import pairwise
 from pathlib import Path
@@ -20,8 +21,8 @@ class Box:
 
     def __init__(self, path: Path, config: smsbox.Config, start: datetime) -> None:
         self.path = path
-        service = config.service._replace(poll_seconds=3600.0)  # nothing is changed by hand
-        self.config = config._replace(service=service)
+        service = replace(config.service, poll_seconds=3600.0)  # nothing is changed by hand
+        self.config = replace(config, service=service)
         self.clock = smsbox.FastClock(smsbox.Waiting(), start, lambda wait_s, at: 0.0)
         self.arrived: list[tuple[datetime, smsbox.Tpdu]] = []
 
@@ -31,9 +32,7 @@ class Box:
             for i in range(count)
         )
         text = "phone_number,customer_name,message_content\n" + rows
-        reading = smsbox.read_campaign(
-            text.splitlines(True), smsbox.ReadingOrder("week"), smsbox.segment_text
-        )
+        reading = smsbox.read_campaign(text.splitlines(True), smsbox.ReadingOrder("week"))
         planned = smsbox.plan(
             reading.messages, self.clock.now(), random.Random(seed), self.config.pacing,
             self.config.business_hours,

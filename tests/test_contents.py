@@ -20,18 +20,19 @@ MAY_KNOW = {
     1: set[int](),
     2: {1},
     3: {1},
-    4: {1},
-    5: {1},
+    4: {1, 3},
+    5: {1, 2},
     6: {1},
     7: {1},
-    8: {1},
-    9: {1, 8},
-    10: {1},
-    11: {1, 3, 4, 5, 6, 7, 9, 10},
-    12: {1, 5},
-    13: set(range(1, 13)),
+    8: {1, 7},
+    9: {1},
+    10: {1, 2, 9},
+    11: {1, 2},
+    12: {*range(1, 12)},
+    13: {1, 3},
+    14: {*range(1, 14)},
 }
-PURE = (1, 2, 3, 4, 5, 6, 8)
+PURE = (1, 2, 3, 4, 5, 6, 9)
 WORLD = {"open", "print", "input", "exec", "eval", "os", "sys", "Path", "logging", "time_ns"}
 WORLDLY_MODULES = {
     "os", "sys", "pathlib", "socket", "select", "sqlite3", "subprocess", "logging", "signal",
@@ -98,10 +99,10 @@ def test_module_docstring_lists_the_rooms_in_order() -> None:
         for match in re.finditer(r"^ +(\d+) ([A-Z][\w ]*?)  +\S", docstring, re.MULTILINE)
     }
     assert listed == ROOMS
-    assert list(ROOMS) == list(range(1, 14))
+    assert list(ROOMS) == list(range(1, 15))
 
 
-@pytest.mark.parametrize("number", range(1, 14))
+@pytest.mark.parametrize("number", range(1, 15))
 def test_every_room_has_a_preface_of_three_to_six_lines(number: int) -> None:
     lines = SOURCE.splitlines()
     start = next(i for i, line in enumerate(lines) if line.startswith(f"# === {number} "))
@@ -115,7 +116,7 @@ def test_every_room_has_a_preface_of_three_to_six_lines(number: int) -> None:
     assert re.search(r"\bnot know|knows nothing|It may use every room|knows the wire", words)
 
 
-@pytest.mark.parametrize("number", range(1, 14))
+@pytest.mark.parametrize("number", range(1, 15))
 def test_a_room_uses_no_name_of_a_room_it_may_not_know(number: int) -> None:
     homes = defined_in()
     wrong = {
@@ -153,8 +154,8 @@ def test_sql_stands_in_the_store_alone_and_at_commands_in_the_modem() -> None:
         for text in texts_in(node):
             if text in docstrings:
                 continue
-            assert room == 7 or not SQL.search(text), f"SQL in room {room}: {text[:50]}"
-            assert room in (8, 9, 12) or not AT_BYTES.search(text), f"AT in room {room}: {text}"
+            assert room in (7, 8) or not SQL.search(text), f"SQL in room {room}: {text[:50]}"
+            assert room in (9, 10, 13) or not AT_BYTES.search(text), f"AT in room {room}: {text}"
 
 
 def test_only_the_wait_point_blocks() -> None:
@@ -165,15 +166,16 @@ def test_only_the_wait_point_blocks() -> None:
 
 
 def test_every_public_name_has_a_docstring() -> None:
-    bare = [
-        node.name
-        for node in ast.walk(TREE)
-        if isinstance(node, (ast.FunctionDef, ast.ClassDef))
-        and not node.name.startswith("_")
-        and not ast.get_docstring(node)
-        and node.name not in {"read", "find", "put", "wide", "add", "switch", "live", "arrive",
-                              "complain", "take", "one", "rest"}
-    ]  # fmt: skip
+    public = [node for node in TREE.body if isinstance(node, (ast.FunctionDef, ast.ClassDef))]
+    public += [
+        method
+        for node in public
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
+        for method in node.body
+        if isinstance(method, (ast.FunctionDef, ast.ClassDef))
+    ]
+    bare = [each.name for each in public
+            if not each.name.startswith("_") and not ast.get_docstring(each)]  # fmt: skip
     assert not bare
 
 
@@ -183,7 +185,7 @@ def test_broad_excepts_stand_at_pin_libraries_the_tick_and_each_text_that_comes_
         if isinstance(node, ast.ExceptHandler)
         and isinstance(node.type, ast.Name) and node.type.id == "Exception"
     ]  # fmt: skip
-    assert sorted(room_of(node.lineno) for node in broad) == [10, 11, 11]
+    assert sorted(room_of(node.lineno) for node in broad) == [11, 12, 12]
 
 
 def test_help_needs_no_package_at_all() -> None:

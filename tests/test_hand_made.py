@@ -244,9 +244,9 @@ def test_show_of_a_number_that_only_said_stop_works(
 @pytest.mark.parametrize("text", ["Hi (BUBBLE) there", "Hi [BUBBLE1] there", "[BUBBLE]"])
 def test_send_refuses_a_near_miss_of_the_mark_like_schedule_does(shell: Shell, text: str) -> None:
     assert shell.run("send", "213-555-2301", text, "--anyway") == 2
-    wrong = smsbox.find_mark_problem(text)
-    assert wrong
-    assert wrong in shell.err
+    with pytest.raises(ValueError, match=r"\S") as wrong:
+        smsbox.check_text(text)
+    assert str(wrong.value) in shell.err
 
 
 def test_status_names_failed_rows_with_the_mend(shell: Shell, database: smsbox.Database) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -114,7 +115,7 @@ class Month:
             lambda: "the test",
         )  # fmt: skip
         config = smsbox.parse_config({**self._box.tables, "modem": {"port": "sim:"}})
-        config = config._replace(service=config.service._replace(poll_seconds=3600.0))
+        config = replace(config, service=replace(config.service, poll_seconds=3600.0))
         rng = random.Random(self._rng.random())
         smsbox.Service(config, self._box.database, around, rng).run(drain=True)
 
@@ -152,7 +153,7 @@ def plan_rows(box: Box, many: int) -> None:
     config = smsbox.parse_config(box.tables)
     lines = ["phone_number,customer_name,message_content\n"]
     lines += [f"{number_of(place)},Name,{write_text(place)}\n" for place in range(many)]
-    reading = smsbox.read_campaign(lines, smsbox.ReadingOrder("month"), smsbox.segment_text)
+    reading = smsbox.read_campaign(lines, smsbox.ReadingOrder("month"))
     planned = smsbox.plan(
         reading.messages, box.play.now(), random.Random(5), config.pacing, config.business_hours
     )

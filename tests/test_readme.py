@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -73,11 +74,11 @@ def test_every_command_named_amid_the_words_is_one_that_exists() -> None:
 
 
 def test_every_setting_named_is_in_the_table_of_settings() -> None:
-    known = {setting.key for setting in smsbox.SETTINGS}
+    known = {each.name for section in smsbox.SECTIONS.values() for each in fields(section)}
     rows = re.findall(r"^\| `\[.*?\|.*", README.split("## Settings")[1], re.MULTILINE)
     assert len(rows) == 9
     sections = {name for row in rows for name in re.findall(r"`\[(\w+)\]`", row)}
-    assert sections == {setting.section for setting in smsbox.SETTINGS}
+    assert sections == set(smsbox.SECTIONS)
     named = {name for row in rows for name in re.findall(r"`([a-z_]+)`", row)}
     named |= {"max_messages_per_day", "max_segments_per_day", "max_recipients_per_month"}
     assert named <= known
@@ -85,8 +86,8 @@ def test_every_setting_named_is_in_the_table_of_settings() -> None:
 
 
 def test_lamps_are_wired_as_the_example_file_says() -> None:
-    pins = {setting.key: setting.example for setting in smsbox.SETTINGS
-            if setting.section == "lamps" and setting.example}  # fmt: skip
+    lamps = fields(smsbox.LampSettings)
+    pins = {each.name: each.metadata["example"] for each in lamps if each.metadata["example"]}
     drawn = dict(re.findall(r"\(BCM (\d+)\) .*\b(ready|sending|fault)\b", README))
     assert {name: int(pin) for pin, name in drawn.items()} == pins
 
@@ -128,7 +129,9 @@ def test_settings_shown_are_taken() -> None:
 
 def test_every_word_with_an_underscore_is_the_program_s(database: smsbox.Database) -> None:
     """A setting, a column of the CSV or of the database: nothing that is called otherwise."""
-    known = {setting.key for setting in smsbox.SETTINGS} | set(smsbox.FIELD_NAMES)
+    known = {each.name for section in smsbox.SECTIONS.values() for each in fields(section)} | set(
+        smsbox.FIELD_NAMES
+    )
     with sqlite3.connect(database.path) as shell:
         tables = [name for (name,) in shell.execute("SELECT name FROM sqlite_schema")]
         columns = [shell.execute(f"SELECT * FROM {table} LIMIT 0").description for table in tables

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import date, datetime, timedelta, timezone
 from itertools import pairwise
 from zoneinfo import ZoneInfo
@@ -132,12 +133,12 @@ def test_every_zone_of_the_recipient_must_be_open_besides_the_sender() -> None:
             assert not may_write_to(at, HOURS, THEIRS, split)
     nine = la("2025-11-10T09:00")
     assert not may_write_to(nine, HOURS, THEIRS, smsbox.recipient_zones(HONOLULU))
-    off = THEIRS._replace(enabled=False)
+    off = replace(THEIRS, enabled=False)
     assert may_write_to(nine, HOURS, off, smsbox.recipient_zones(HONOLULU))
 
 
 def test_strict_hours_are_ten_to_five_on_workdays_and_not_on_closed_days() -> None:
-    strict = THEIRS._replace(strict=True)
+    strict = replace(THEIRS, strict=True)
     hours = make_hours(closed_on=[date(2025, 11, 11)])
     new_york = smsbox.recipient_zones(NEW_YORK)
     for wall, open_ in (
@@ -153,7 +154,7 @@ def test_strict_hours_are_ten_to_five_on_workdays_and_not_on_closed_days() -> No
 def test_recipients_whose_hours_exclude_nothing_change_nothing_of_the_plan() -> None:
     start = la("2025-11-10T10:00")
     numbers = [LOS_ANGELES, "+16025552313", BERLIN] * 100
-    off = THEIRS._replace(enabled=False)
+    off = replace(THEIRS, enabled=False)
     assert plan(numbers, start) == plan(numbers, start, theirs=off)
     assert plan(numbers, start) == plan(numbers, start, hours=HOURS, theirs=off)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from datetime import date
 from pathlib import Path
@@ -16,6 +17,11 @@ import smsbox
 
 ROOT = Path(smsbox.__file__).resolve().parent
 EVERY_DAY = frozenset(range(7))
+SETTINGS = [
+    (section, each.name)
+    for section, made_of in smsbox.SECTIONS.items()
+    for each in dataclasses.fields(made_of)
+]
 
 
 def read_toml(text: str) -> dict[str, Any]:
@@ -23,7 +29,7 @@ def read_toml(text: str) -> dict[str, Any]:
 
 
 def refusal(toml: str) -> str:
-    """Give the sentence with which a config is refused."""
+    """Return the sentence with which a config is refused."""
     with pytest.raises(smsbox.ConfigError) as caught:
         smsbox.parse_config(read_toml(toml))
     return str(caught.value)
@@ -79,8 +85,7 @@ def test_defaults_are_the_ones_that_are_promised(config: smsbox.Config) -> None:
 
 
 def test_empty_sections_are_the_defaults(config: smsbox.Config) -> None:
-    sections = {setting.section for setting in smsbox.SETTINGS}
-    assert smsbox.parse_config({section: {} for section in sections}) == config
+    assert smsbox.parse_config({section: {} for section in smsbox.SECTIONS}) == config
 
 
 def test_one_setting_leaves_the_others_alone(config: smsbox.Config) -> None:
@@ -90,11 +95,11 @@ def test_one_setting_leaves_the_others_alone(config: smsbox.Config) -> None:
     assert changed.business_hours == config.business_hours
 
 
-def test_no_setting_stands_in_the_table_twice() -> None:
-    names = [(setting.section, setting.key) for setting in smsbox.SETTINGS]
-    assert len(names) == len(set(names))
-    sections = [section for section, _ in names]
-    assert sections == sorted(sections, key=sections.index)
+def test_every_field_of_a_section_is_declared_as_a_setting() -> None:
+    assert list(smsbox.SECTIONS) == [each.name for each in dataclasses.fields(smsbox.Config)]
+    for section in smsbox.SECTIONS.values():
+        for each in dataclasses.fields(section):
+            assert {"default", "read", "help", "example"} <= set(each.metadata), each.name
 
 
 # --- the example file ---------------------------------------------------------------------------
@@ -111,14 +116,14 @@ def test_example_file_parses_to_the_defaults(config: smsbox.Config) -> None:
 def test_example_file_parses_when_its_commented_settings_are_put_in_force() -> None:
     text = re.sub(r"(?m)^# (\w+ = )", r"\1", smsbox.render_example_config())
     shown = {(section, key) for section, keys in read_toml(text).items() for key in keys}
-    assert shown == {(setting.section, setting.key) for setting in smsbox.SETTINGS}
+    assert shown == set(SETTINGS)
     smsbox.parse_config(read_toml(text))
 
 
 def test_every_line_of_the_example_file_says_what_it_means() -> None:
     lines = smsbox.render_example_config().splitlines()
     settings = [line for line in lines if " = " in line]
-    assert len(settings) == len(smsbox.SETTINGS)
+    assert len(settings) == len(SETTINGS)
     assert all(re.search(r"  # \S", line) for line in settings)
 
 
@@ -318,14 +323,15 @@ VALUES = st.recursive(
 )
 
 
-@given(setting=st.sampled_from(smsbox.SETTINGS), value=VALUES)
+@given(setting=st.sampled_from(SETTINGS), value=VALUES)
 def test_any_value_is_either_taken_or_refused_by_name(
-    setting: smsbox.Setting, value: object
+    setting: tuple[str, str], value: object
 ) -> None:
+    section, key = setting
     try:
-        smsbox.parse_config({setting.section: {setting.key: value}})
+        smsbox.parse_config({section: {key: value}})
     except smsbox.ConfigError as error:
-        assert setting.section in str(error)
+        assert section in str(error)
 
 
 @given(tables=st.dictionaries(st.text() | st.sampled_from(["pacing", "modem"]), VALUES))
