@@ -474,7 +474,7 @@ class Story:
         for pattern, mask in (
             (r"\d\d/\d\d/\d{4}( \d\d:\d\d(:\d\d)? [AP]M P[SD]T)", "MM/DD/YYYY HH:MM"),
             (r"\d\d/\d\d \d\d:\d\d [AP]M( \(P[SD]T\)|)", "MM/DD HH:MM XM"),
-            (r"(Mon|Tue|Wed|Thu|Fri|Sat|Sun) \d\d/\d\d", "Day MM/DD"),
+            (r"(Mon|Tue|Wed|Thu|Fri|Sat|Sun) (\d\d/\d\d|MM/DD)", "Day MM/DD"),
             (r"\d{4}-\d\d-\d\d", "YYYY-MM-DD"),
             (r"\d+ s: from", "N s: from"),
             (r"on \d days? \(.*\)", "on N days"),
