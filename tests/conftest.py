@@ -15,6 +15,8 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 import smsbox  # noqa: E402 (found by the path above)
 
+pytest.register_assert_rewrite("rig")
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--long", action="store_true", help="run the whole of the proofs")

@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Sequence
 
 import pytest
-from test_service import Box, Far
 
 import smsbox
+from test_service import Box, Far
 
 CRSM = b"AT+CRSM=176,28483,0,0,2\r"
 REFUSAL = b"\r\n+CME ERROR: 4\r\n"

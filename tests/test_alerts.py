@@ -7,10 +7,10 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
-from received import deliver
-from test_service import ANA, BEN, Box
 
 import smsbox
+from rig.tpdus import deliver
+from test_service import ANA, BEN, Box
 
 OPERATOR = "+12135550100"
 

@@ -15,13 +15,13 @@ from typing import Any
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+
+import smsbox
 from test_command_line import Box as Operator
 from test_command_line import box as operator  # noqa: F401 (the fixture)
 from test_pacing import LOS_ANGELES, la, make_pace
 from test_schedule import DAY, HEADER, Desk, desk, many  # noqa: F401 (one is the fixture)
 from test_service import Box, box  # noqa: F401 (the fixture)
-
-import smsbox
 
 UTC = timezone.utc
 HOURS = smsbox.parse_config({}).business_hours

@@ -15,16 +15,16 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+
+import smsbox
 import test_command_line
 import test_end_to_end
 import test_service
 from played import close
-from pty_modem import PtyModem, wait_until
+from rig.pty_modem import PtyModem, wait_until
 from test_schedule import DAY, HEADER, LOS_ANGELES, QUESTION, TEN, Desk, Terminal, local, many, utc
 from test_schedule import desk as desk  # noqa: PLC0414 (the fixture)
 from test_service import ANA, BEN, CHLOE, at
-
-import smsbox
 
 GOLDEN = Path(__file__).parent / "golden"
 

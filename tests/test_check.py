@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pty_modem import Fault, PtyModem, wait_until
-from test_end_to_end import Box
 
 import smsbox
+from rig.pty_modem import Fault, PtyModem, wait_until
+from test_end_to_end import Box
 
 
 @pytest.fixture(scope="module")

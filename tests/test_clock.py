@@ -21,14 +21,14 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-import test_end_to_end
 from hypothesis import given
 from hypothesis import strategies as st
-from pty_modem import PtyModem, wait_until
-from test_service import ANA, BEN, CHLOE, Box, at
 
 import smsbox
+import test_end_to_end
+from rig.pty_modem import PtyModem, wait_until
 from smsbox import Fault
+from test_service import ANA, BEN, CHLOE, Box, at
 
 UTC = timezone.utc
 CCLK = b"AT+CCLK?\r"

@@ -29,14 +29,14 @@ from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 import pytest
+
+import smsbox
 from played import close
-from pty_modem import PtyModem, wait_until
+from rig.pty_modem import PtyModem, wait_until
 from test_end_to_end import ANA, BEN, CAMPAIGN, CHLOE, LONG, Box, write_csv
 from test_schedule import Terminal
 from test_service import Box as Played
 from test_service import at
-
-import smsbox
 
 UTC = timezone.utc
 SECOND, HOUR, DAY = timedelta(seconds=1), timedelta(hours=1), timedelta(days=1)

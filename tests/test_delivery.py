@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from received import deliver, report
+
+import smsbox
+from rig.tpdus import deliver, report
+from smsbox import Delivery
 from test_command_line import Box as Desk
 from test_command_line import Terminal
 from test_service import ANA, BEN, LONG, Box
-
-import smsbox
-from smsbox import Delivery
 
 GONE = 0x49
 NOT_DELIVERED = "not delivered: the service centre does not know it (49)"

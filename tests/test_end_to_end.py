@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pty_modem import TEXT, Fault, PtyModem, wait_until
+
+from rig.pty_modem import TEXT, Fault, PtyModem, wait_until
 
 ROOT = Path(__file__).resolve().parent.parent
 PROGRAM = ROOT / "smsbox.py"

@@ -10,10 +10,10 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
-from played import CRSM, KINDS, REFUSAL, close, find_problems, number_of, write_text
-from test_service import Box
 
 import smsbox
+from played import CRSM, KINDS, REFUSAL, close, find_problems, number_of, write_text
+from test_service import Box
 
 
 @pytest.fixture

@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from pty_modem import PDU, PROFILES, TEXT, Fault, PtyModem, wait_until
-from test_end_to_end import Box
 
 import smsbox
+from rig.pty_modem import PDU, PROFILES, TEXT, Fault, PtyModem, wait_until
+from test_end_to_end import Box
 
 TABLE = Path(__file__).parent / "fault_matrix.md"
 AT_ONCE = 16  # cells

@@ -8,10 +8,10 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
-from played import close
-from test_service import ANA, BEN, Box
 
 import smsbox
+from played import close
+from test_service import ANA, BEN, Box
 
 REFUSED_FOR_NOW, REFUSED_FOR_GOOD = b"\r\n+CMS ERROR: 42\r\n", b"\r\n+CMS ERROR: 1\r\n"
 

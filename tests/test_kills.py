@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from kill_rig import GIVEN_UP, HANDED_OVER, NOT_SUBMITTED, SENDING
-from ordeal import (
+
+from rig.kill_rig import GIVEN_UP, HANDED_OVER, NOT_SUBMITTED, SENDING
+from rig.ordeal import (
     AT_RANDOM,
     BOTH_REBOOTED,
     BOTH_UNPLUGGED,
@@ -28,7 +29,7 @@ from ordeal import (
     Ordeal,
     render_table,
 )
-from pty_modem import TEXT, Fault, PtyModem
+from rig.pty_modem import TEXT, Fault, PtyModem
 from test_end_to_end import Box
 
 AT_ONCE = 16  # boxes; they mostly wait

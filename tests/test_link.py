@@ -9,9 +9,9 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from test_service import ANA, BEN, CHLOE, Box, at
 
 import smsbox
+from test_service import ANA, BEN, CHLOE, Box, at
 
 DAN = "+12135552316"
 

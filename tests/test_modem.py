@@ -12,9 +12,9 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
-from pty_modem import TEXT, Fault, PtyModem, wait_until
 
 import smsbox
+from rig.pty_modem import TEXT, Fault, PtyModem, wait_until
 from smsbox import RefusalClass
 
 TO = "+12135552313"

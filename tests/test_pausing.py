@@ -7,11 +7,11 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 
 import pytest
+
+import smsbox
 import test_command_line as desk
 from test_service import ANA, BEN, Box
 from test_stopping import box, shell  # noqa: F401 (the fixtures)
-
-import smsbox
 
 HOUR = 3600
 

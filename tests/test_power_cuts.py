@@ -11,10 +11,10 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from played import CRSM, KINDS, REFUSAL, close, find_problems, number_of, replace_modem, write_text
-from test_service import Box, Far, Play
 
 import smsbox
+from played import CRSM, KINDS, REFUSAL, close, find_problems, number_of, replace_modem, write_text
+from test_service import Box, Far, Play
 
 
 class Cut(BaseException):

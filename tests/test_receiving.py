@@ -18,10 +18,10 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from received import deliver, report
-from test_service import ANA, BEN, Box
 
 import smsbox
+from rig.tpdus import deliver, report
+from test_service import ANA, BEN, Box
 
 NOON = datetime(2025, 11, 9, 17, 59, tzinfo=timezone.utc)
 NAME = "name:0DD0F334FC1CA69701"  # sipgate

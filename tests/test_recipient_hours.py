@@ -11,13 +11,13 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
+import smsbox
 from test_command_line import Box as Operator
 from test_command_line import box as operator  # noqa: F401 (the fixture)
 from test_pacing import la, make_hours, make_pace
 from test_schedule import Desk, desk  # noqa: F401 (the fixture)
 from test_service import Box, box  # noqa: F401 (the fixture)
-
-import smsbox
 
 UTC = timezone.utc
 CONFIG = smsbox.parse_config({})

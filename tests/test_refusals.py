@@ -7,9 +7,9 @@ import shlex
 from pathlib import Path
 
 import pytest
-from test_command_line import Box, box  # noqa: F401 (the fixture)
 
 import smsbox
+from test_command_line import Box, box  # noqa: F401 (the fixture)
 
 GOLDEN = Path(__file__).parent / "golden" / "refusals.txt"
 ROWS = "phone_number,customer_name,message_content\n2135552313,Ana,Hi\n"

@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pty_modem import TEXT, Fault, PtyModem, wait_until
-from received import report
-from test_end_to_end import ANA, BEN, CHLOE, LONG, UTC, Box
 
 import smsbox
+from rig.pty_modem import TEXT, Fault, PtyModem, wait_until
+from rig.tpdus import report
+from test_end_to_end import ANA, BEN, CHLOE, LONG, UTC, Box
 
 DAN = "+12135552316"
 GONE = "Done: you are off our list and will not hear from us again."

@@ -7,9 +7,9 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
-from test_service import ANA, BEN, LONG, SILENCE, Box
 
 import smsbox
+from test_service import ANA, BEN, LONG, SILENCE, Box
 
 CRSM = b"AT+CRSM=176,28483,0,0,2\r"
 

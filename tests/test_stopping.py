@@ -11,12 +11,12 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
-import test_command_line as desk
-from played import close
-from test_service import ANA, BEN, CHLOE, SILENCE, Box, at
 
 import smsbox
+import test_command_line as desk
+from played import close
 from smsbox import Request, read_reply, segment_text, write_answer
+from test_service import ANA, BEN, CHLOE, SILENCE, Box, at
 
 GONE = write_answer(Request.STOP, "en", "", "")
 HELP = write_answer(Request.HELP, "en", "", "")

@@ -6,7 +6,8 @@ import time
 from datetime import datetime, timedelta
 
 import pytest
-from pty_modem import TEXT, Fault, wait_until
+
+from rig.pty_modem import TEXT, Fault, wait_until
 from test_changed_plans import Story, story, texts  # noqa: F401 (one is the fixture)
 from test_end_to_end import ANA, BEN
 

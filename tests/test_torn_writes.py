@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from played import CRSM, KINDS, REFUSAL, close, find_problems, number_of, replace_modem, write_text
-from test_service import Box, Far, Play
 
 import smsbox
+from played import CRSM, KINDS, REFUSAL, close, find_problems, number_of, replace_modem, write_text
+from test_service import Box, Far, Play
 
 
 class Moment(NamedTuple):

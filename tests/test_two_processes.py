@@ -29,10 +29,10 @@ from pathlib import Path
 from threading import Event
 from typing import Any, NamedTuple
 
-import audit_rig
-import kill_rig
 import pytest
-from pty_modem import TEXT, Fault, PtyModem, wait_until
+
+from rig import audit_rig, kill_rig
+from rig.pty_modem import TEXT, Fault, PtyModem, wait_until
 from test_end_to_end import ANA, BEN, CHLOE, PROGRAM, Box, Daemon
 
 STRANGER = "+12135552399"

@@ -7,12 +7,12 @@ import json
 from pathlib import Path
 
 import pytest
+
+from smsbox import Database
 from test_command_line import Box as Desk
 from test_command_line import Terminal
 from test_delivery import everything, lay_person
 from test_service import ANA, BEN
-
-from smsbox import Database
 
 
 @pytest.fixture

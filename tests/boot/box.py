@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from boot.machine import PORT, Machine
-from pty_modem import PtyModem, wait_until
+from rig.pty_modem import PtyModem, wait_until
 
 TOP = Path(__file__).resolve().parent.parent.parent
 SOURCES = ("smsbox.py", "smsbox.service", "config.example.toml", "install.sh", "README.md")

@@ -9,9 +9,10 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
+
 from boot.box import SETTINGS, SOURCE, Box, Installed, Saw, lay_sources, measure, render
 from boot.machine import MARK, Image, Machine, build_image, copy_root, discard_root
-from pty_modem import PtyModem
+from rig.pty_modem import PtyModem
 
 _SEEN = pytest.StashKey[list[str]]()
 _NOTED = pytest.StashKey[list[str]]()

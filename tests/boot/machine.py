@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from pty_modem import wait_until
+from rig.pty_modem import wait_until
 
 DIALOUT = 20  # Debian's fixed number of the group that owns serial ports
 PORT = "/dev/ttyUSB0"

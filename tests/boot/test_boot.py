@@ -11,7 +11,7 @@ import re
 
 from boot.box import NEWER, Box, Installed, Saw
 from boot.machine import MARK
-from pty_modem import TEXT, Fault, wait_until
+from rig.pty_modem import TEXT, Fault, wait_until
 
 # --- installed, and a good day
 

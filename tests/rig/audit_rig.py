@@ -12,10 +12,11 @@ import os
 import signal
 import sqlite3
 import sys
+from pathlib import Path
 from typing import Any
 
 if __name__ == "__main__":
-    sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import smsbox
 

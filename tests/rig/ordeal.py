@@ -13,10 +13,9 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import kill_rig
-from kill_rig import GIVEN_UP, HANDED_OVER, NOT_SUBMITTED, SENDING
-
 import smsbox
+from rig import kill_rig
+from rig.kill_rig import GIVEN_UP, HANDED_OVER, NOT_SUBMITTED, SENDING
 
 AT_RANDOM = "at a random instant"
 STOPPED, UNPLUGGED, REBOOTED = "SIGTERM", "modem unplugged", "modem rebooted"
