@@ -2,39 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from datetime import datetime
-from pathlib import Path
-
 import pytest
 
 import smsbox
+from rig.people import ANA, BEN
+from rig.played import PlayedBox
 from rig.tpdus import deliver
-from test_service import ANA, BEN, Box
 
 OPERATOR = "+12135550100"
 
 
 @pytest.fixture
-def box(tmp_path: Path, now: datetime) -> Iterator[Box]:
-    made = Box(tmp_path, now)
-    made.tables["alerts"] = {"operator": OPERATOR}
-    yield made
-    made.hand.close()
-    made.database.close()
-    for end in made.far._ends:
-        end.close()
+def box(box: PlayedBox) -> PlayedBox:
+    box.tables["alerts"] = {"operator": OPERATOR}
+    return box
 
 
-def comes(box: Box, text: str, sender: str) -> None:
+def comes(box: PlayedBox, text: str, sender: str) -> None:
     box.far.modem.stored[len(box.far.modem.stored)] = deliver(text, sender, box.play.now())
 
 
-def own(box: Box) -> list[tuple[str, str, str]]:
+def own(box: PlayedBox) -> list[tuple[str, str, str]]:
     return box.sql("SELECT kind, phone_number, status FROM messages WHERE kind IS NOT NULL")
 
 
-def test_box_that_paused_itself_tells_the_operator_once_until_the_cause_has_gone(box: Box) -> None:
+def test_box_that_paused_itself_tells_the_operator_once_until_the_cause_has_gone(
+    box: PlayedBox,
+) -> None:
     box.desk.set_state("paused_because", "ten refusals in a row")
     box.serve()
     box.serve()
@@ -47,7 +41,7 @@ def test_box_that_paused_itself_tells_the_operator_once_until_the_cause_has_gone
     assert len(own(box)) == 2
 
 
-def test_no_more_than_five_alerts_a_day(box: Box) -> None:
+def test_no_more_than_five_alerts_a_day(box: PlayedBox) -> None:
     for number in range(7):
         box.desk.set_state("paused_because", f"cause {number}")
         box.serve(30)
@@ -56,7 +50,9 @@ def test_no_more_than_five_alerts_a_day(box: Box) -> None:
     assert len(own(box)) == 5
 
 
-def test_pause_that_a_person_asked_for_or_a_stop_of_the_operator_brings_no_alert(box: Box) -> None:
+def test_pause_that_a_person_asked_for_or_a_stop_of_the_operator_brings_no_alert(
+    box: PlayedBox,
+) -> None:
     box.desk.set_state("paused_because", "paused by ana")
     box.serve()
     assert own(box) == []
@@ -66,7 +62,7 @@ def test_pause_that_a_person_asked_for_or_a_stop_of_the_operator_brings_no_alert
     assert own(box) == []
 
 
-def test_operators_pause_pauses_the_box_and_is_answered(box: Box) -> None:
+def test_operators_pause_pauses_the_box_and_is_answered(box: PlayedBox) -> None:
     row = box.insert(ANA, "Hi", in_s=300)
     comes(box, "pause ", OPERATOR)
     box.serve(600)
@@ -76,7 +72,7 @@ def test_operators_pause_pauses_the_box_and_is_answered(box: Box) -> None:
     assert own(box) == [("answer", OPERATOR, "sent")]
 
 
-def test_status_from_any_other_number_is_a_reply_like_any_other(box: Box) -> None:
+def test_status_from_any_other_number_is_a_reply_like_any_other(box: PlayedBox) -> None:
     comes(box, "STATUS", BEN)
     comes(box, "PAUSE", BEN)
     box.serve()
@@ -84,7 +80,7 @@ def test_status_from_any_other_number_is_a_reply_like_any_other(box: Box) -> Non
     assert box.desk.get_state("paused_because") == ""
 
 
-def test_two_machines_do_not_talk_for_ever(box: Box) -> None:
+def test_two_machines_do_not_talk_for_ever(box: PlayedBox) -> None:
     for number in range(25):
         box.far.modem.stored[number] = deliver("STATUS", OPERATOR, box.play.now())
         box.serve(70)
@@ -105,7 +101,7 @@ def test_operator_is_a_whole_number_with_its_country(number: object) -> None:
         smsbox.parse_config({"alerts": {"operator": number}})
 
 
-def test_finished_campaign_is_told_with_its_counts(box: Box) -> None:
+def test_finished_campaign_is_told_with_its_counts(box: PlayedBox) -> None:
     box.insert(ANA, "Hi")
     box.insert(BEN, "later", in_s=400)
     box.serve(200)
@@ -116,7 +112,7 @@ def test_finished_campaign_is_told_with_its_counts(box: Box) -> None:
     assert own(box) == [("alert", OPERATOR, "sent")]
 
 
-def test_held_doubtful_reply_is_told_once(box: Box) -> None:
+def test_held_doubtful_reply_is_told_once(box: PlayedBox) -> None:
     box.insert(ANA, "Hi", in_s=3000)
     box.sql("UPDATE scheduled_messages SET held_because = ?", smsbox.PERHAPS_HELD)
     box.serve()
@@ -124,20 +120,20 @@ def test_held_doubtful_reply_is_told_once(box: Box) -> None:
     assert box.texts() == ["smsbox: a reply may mean stop; its messages are held. See smsbox inbox"]
 
 
-def test_hour_without_sending_is_told_as_soon_as_there_is_a_modem_again(box: Box) -> None:
+def test_hour_without_sending_is_told_as_soon_as_there_is_a_modem_again(box: PlayedBox) -> None:
     box.insert(ANA, "Hi", in_s=-3700)
     box.serve()
     assert box.texts()[0].startswith("smsbox: nothing was sent for an hour")
 
 
-def test_half_an_hour_without_sending_is_not_told(box: Box) -> None:
+def test_half_an_hour_without_sending_is_not_told(box: PlayedBox) -> None:
     box.insert(ANA, "Hi", in_s=-1800)
     box.serve()
     assert box.texts() == ["Hi", "smsbox: fall is done: 1 sent, 0 failed"]
 
 
 def test_clock_that_nobody_vouches_for_is_told_after_an_hour_and_nothing_else_is_sent(
-    box: Box,
+    box: PlayedBox,
 ) -> None:
     box.evidence = ""
     row = box.insert(ANA, "no")
@@ -154,7 +150,7 @@ def test_clock_that_nobody_vouches_for_is_told_after_an_hour_and_nothing_else_is
     assert box.row(row)[0] == "scheduled"
 
 
-def test_end_of_a_campaign_is_not_told_at_night(box: Box) -> None:
+def test_end_of_a_campaign_is_not_told_at_night(box: PlayedBox) -> None:
     box.tables["business_hours"] = {"opens": "00:00", "closes": "24:00"}
     box.tables["recipient_hours"] = {"enabled": False}
     box.play.step(12 * 3600)  # 10 PM
@@ -165,7 +161,7 @@ def test_end_of_a_campaign_is_not_told_at_night(box: Box) -> None:
     assert box.texts() == ["Hi", "smsbox: fall is done: 1 sent, 0 failed"]
 
 
-def test_alert_waits_for_the_network_and_is_sent_once(box: Box) -> None:
+def test_alert_waits_for_the_network_and_is_sent_once(box: PlayedBox) -> None:
     box.serve(30)
     box.desk.set_state("paused_because", "ten refusals in a row")
     box.after(1, lambda: box.far.script.append(b"\r\n+CMS ERROR: 42\r\n"))
@@ -176,7 +172,7 @@ def test_alert_waits_for_the_network_and_is_sent_once(box: Box) -> None:
     assert box.texts() == ["smsbox: it paused itself: ten refusals in a row. See smsbox status"]
 
 
-def test_account_that_refuses_is_tried_with_one_alert_and_not_hammered(box: Box) -> None:
+def test_account_that_refuses_is_tried_with_one_alert_and_not_hammered(box: PlayedBox) -> None:
     row = box.insert(ANA, "Hi")
     box.far.script.extend([b"\r\n+CMS ERROR: 50\r\n"] * 50)
     box.serve(3600)
@@ -189,7 +185,7 @@ def test_account_that_refuses_is_tried_with_one_alert_and_not_hammered(box: Box)
 
 
 @pytest.mark.parametrize("code", [42, 500])
-def test_alert_that_is_refused_again_and_again_is_given_up(box: Box, code: int) -> None:
+def test_alert_that_is_refused_again_and_again_is_given_up(box: PlayedBox, code: int) -> None:
     box.desk.set_state("paused_because", "ten refusals in a row")
     box.far.script.extend([b"\r\n+CMS ERROR: %d\r\n" % code] * 50)
     box.serve(7200)

@@ -1,4 +1,3 @@
-# ruff: noqa: F811 (the fixtures of other files)
 """Budgets of the SIM's plan: messages and segments a day, recipients a plan month."""
 
 from __future__ import annotations
@@ -17,11 +16,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 import smsbox
-from test_command_line import Box as Operator
-from test_command_line import box as operator  # noqa: F401 (the fixture)
-from test_pacing import LOS_ANGELES, la, make_pace
-from test_schedule import DAY, HEADER, Desk, desk, many  # noqa: F401 (one is the fixture)
-from test_service import Box, box  # noqa: F401 (the fixture)
+from rig.desk import DAY, HEADER, Desk, Operator, many
+from rig.pace import LOS_ANGELES, la, make_pace
+from rig.played import PlayedBox
 
 UTC = timezone.utc
 HOURS = smsbox.parse_config({}).business_hours
@@ -176,12 +173,12 @@ def test_late_queue_is_paced_anew_within_every_budget(
 # --- the daemon
 
 
-def sent_days(box: Box) -> list[date]:
+def sent_days(box: PlayedBox) -> list[date]:
     return [local_day(when) for when, _, _ in box.far.arrived]
 
 
 def test_daemon_sends_a_day_s_messages_and_the_rest_at_the_next_opening(
-    box: Box, caplog: pytest.LogCaptureFixture
+    box: PlayedBox, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
     box.tables["pacing"] = {"max_messages_per_day": 2}
@@ -197,7 +194,7 @@ def test_daemon_sends_a_day_s_messages_and_the_rest_at_the_next_opening(
     assert box.far.arrived[2][0].astimezone(LOS_ANGELES).hour == 9
 
 
-def test_stop_is_confirmed_though_the_day_is_spent_and_its_segment_counts(box: Box) -> None:
+def test_stop_is_confirmed_though_the_day_is_spent_and_its_segment_counts(box: PlayedBox) -> None:
     box.tables["pacing"] = {"max_segments_per_day": 2}
     box.insert(ANA, "one")
     pdu = smsbox.encode_deliver("Stop", ANA, box.play.now() + timedelta(seconds=60))
@@ -215,7 +212,9 @@ def test_stop_is_confirmed_though_the_day_is_spent_and_its_segment_counts(box: B
     assert box.texts()[2:] == ["two"]
 
 
-def test_message_larger_than_a_day_is_held_with_the_reason_and_blocks_nobody(box: Box) -> None:
+def test_message_larger_than_a_day_is_held_with_the_reason_and_blocks_nobody(
+    box: PlayedBox,
+) -> None:
     box.tables["pacing"] = {"max_segments_per_day": 1}
     large, small = box.insert(ANA, LONG), box.insert(BEN, "small", 300)
     box.serve(for_s=1000)
@@ -225,7 +224,7 @@ def test_message_larger_than_a_day_is_held_with_the_reason_and_blocks_nobody(box
     assert box.row(small) == ("sent", None)
 
 
-def test_new_recipients_wait_for_the_plan_month(box: Box) -> None:
+def test_new_recipients_wait_for_the_plan_month(box: PlayedBox) -> None:
     box.tables["pacing"] = {"max_recipients_per_month": 1, "plan_month_starts_on": 12}
     box.insert(ANA, "first")
     box.insert(ANA, "second", 300)
@@ -235,7 +234,7 @@ def test_new_recipients_wait_for_the_plan_month(box: Box) -> None:
     assert sent_days(box)[2] == date(2025, 11, 12)
 
 
-def test_operator_s_word_passes_the_hours_and_no_budget(box: Box) -> None:
+def test_operator_s_word_passes_the_hours_and_no_budget(box: PlayedBox) -> None:
     box.tables["pacing"] = {"max_messages_per_day": 1}
     box.insert(ANA, "first")
     row = box.insert(BEN, "second", 60, anyway=1)
@@ -247,7 +246,7 @@ def test_operator_s_word_passes_the_hours_and_no_budget(box: Box) -> None:
     assert sent_days(box)[1] - sent_days(box)[0] == timedelta(days=1)
 
 
-def test_refused_segment_is_not_spent_and_an_unconfirmed_one_is(box: Box) -> None:
+def test_refused_segment_is_not_spent_and_an_unconfirmed_one_is(box: PlayedBox) -> None:
     def insert(status: str, number: str) -> None:
         row = box.insert(number, "x", status="failed")
         (message,) = box.sql(
@@ -281,7 +280,7 @@ def test_preview_names_the_days_on_which_a_budget_is_met(desk: Desk) -> None:
     first, second, third = (f"{DAY + timedelta(days=each):%a %m/%d}" for each in range(3))
     assert f"Budget:    max_messages_per_day = 4 is met on {first}, {second}\n" in done.out
     assert f"({first}: 4, {second}: 4, {third}: 2)" in done.out
-    plan: Any = desk.schedule(*words, "--json").object
+    plan: Any = desk.schedule(*words, "--json").value
     assert plan["budgets_met"] == {"max_messages_per_day": [f"{DAY}", f"{DAY + timedelta(days=1)}"]}
 
 

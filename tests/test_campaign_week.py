@@ -15,7 +15,7 @@ import smsbox
 UTC = timezone.utc
 
 
-class Box:
+class FastBox:
     """One database, one modem, and a clock that can be stopped and started like a Pi."""
 
     def __init__(self, path: Path, config: smsbox.Config, start: datetime) -> None:
@@ -58,7 +58,7 @@ class Box:
         self.arrived.append((self.clock.now(), tpdu))
 
 
-def assert_every_text_came_once_in_order_and_in_hours(box: Box, count: int) -> None:
+def assert_every_text_came_once_in_order_and_in_hours(box: FastBox, count: int) -> None:
     texts = [tpdu.text for _, tpdu in box.arrived]
     expected = [text for i in range(count) for text in (f"Hello {i}", f"the second bubble of {i}")]
     assert texts == expected
@@ -74,7 +74,7 @@ def test_three_days_go_as_planned_over_the_night_the_clock_changes(
     tmp_path: Path, config: smsbox.Config
 ) -> None:
     start = datetime(2025, 10, 31, 20, 0, tzinfo=UTC)  # 1 PM; on November 2 the clock goes back
-    box = Box(tmp_path / "smsbox.db", config, start)
+    box = FastBox(tmp_path / "smsbox.db", config, start)
     planned = box.schedule(250, seed=5)
     box.serve()
     assert_every_text_came_once_in_order_and_in_hours(box, 250)
@@ -85,7 +85,7 @@ def test_three_days_go_as_planned_over_the_night_the_clock_changes(
 
 @pytest.mark.long
 def test_a_month_goes_as_planned(tmp_path: Path, config: smsbox.Config) -> None:
-    box = Box(tmp_path / "smsbox.db", config, datetime(2025, 10, 20, 17, 0, tzinfo=UTC))
+    box = FastBox(tmp_path / "smsbox.db", config, datetime(2025, 10, 20, 17, 0, tzinfo=UTC))
     box.schedule(2600, seed=6)
     box.serve()
     assert_every_text_came_once_in_order_and_in_hours(box, 2600)
@@ -94,7 +94,7 @@ def test_a_month_goes_as_planned(tmp_path: Path, config: smsbox.Config) -> None:
 def test_a_queue_that_was_late_for_a_day_is_paced_anew_without_a_burst(
     tmp_path: Path, config: smsbox.Config
 ) -> None:
-    box = Box(tmp_path / "smsbox.db", config, datetime(2025, 11, 10, 17, 0, tzinfo=UTC))
+    box = FastBox(tmp_path / "smsbox.db", config, datetime(2025, 11, 10, 17, 0, tzinfo=UTC))
     box.schedule(60, seed=7)
     box.clock = smsbox.FastClock(
         smsbox.Waiting(), datetime(2025, 11, 11, 19, 0, tzinfo=UTC), lambda wait_s, at: 0.0

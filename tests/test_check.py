@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 import smsbox
+from rig.process import LiveBox
 from rig.pty_modem import Fault, PtyModem, wait_until
-from test_end_to_end import Box
 
 
 @pytest.fixture(scope="module")
@@ -26,15 +26,15 @@ def modem(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PtyModem]:
 
 
 @pytest.fixture
-def box(tmp_path: Path, modem: PtyModem) -> Iterator[Box]:
+def box(tmp_path: Path, modem: PtyModem) -> Iterator[LiveBox]:
     modem.begin_anew()
-    made = Box(tmp_path, modem)
+    made = LiveBox(tmp_path, modem)
     yield made
     for daemon in made.daemons:
         daemon.kill()
 
 
-def check(box: Box, *words: str, status: int) -> dict[str, list[str]]:
+def check(box: LiveBox, *words: str, status: int) -> dict[str, list[str]]:
     """Give the lines of the check: name -> level and words."""
     done = box.call("check", *words, "--json", status=status)
     lines: dict[str, list[str]] = {}
@@ -43,7 +43,7 @@ def check(box: Box, *words: str, status: int) -> dict[str, list[str]]:
     return lines
 
 
-def test_check_names_modem_sim_network_and_signal_without_the_daemon(box: Box) -> None:
+def test_check_names_modem_sim_network_and_signal_without_the_daemon(box: LiveBox) -> None:
     lines = check(box, status=1)
     assert lines["modem"] == ["ok: SIMULATED SIM7600, IMEI ...0017"]
     assert lines["SIM"] == ["ok: ICCID ...0017"]
@@ -53,7 +53,7 @@ def test_check_names_modem_sim_network_and_signal_without_the_daemon(box: Box) -
     assert lines["service"][0].startswith("warning: not running: sudo systemctl start")
 
 
-def test_check_tells_the_same_while_the_daemon_has_the_modem(box: Box) -> None:
+def test_check_tells_the_same_while_the_daemon_has_the_modem(box: LiveBox) -> None:
     box.start()
     status = box.database.with_name("box.db.status.json")
     wait_until(lambda: status.exists() and json.loads(status.read_text())["modem"] == "ready")
@@ -69,7 +69,7 @@ def test_check_tells_the_same_while_the_daemon_has_the_modem(box: Box) -> None:
         assert "sudo systemctl stop smsbox" in refused.stderr
 
 
-def test_check_of_a_modem_that_is_not_there(box: Box) -> None:
+def test_check_of_a_modem_that_is_not_there(box: LiveBox) -> None:
     box.settle(modem={"port": str(box.folder / "ttyNONE")})
     lines = check(box, status=2)
     assert lines["modem"] == [
@@ -77,7 +77,7 @@ def test_check_of_a_modem_that_is_not_there(box: Box) -> None:
     ]
 
 
-def test_check_of_a_busy_port_names_its_holder(box: Box) -> None:
+def test_check_of_a_busy_port_names_its_holder(box: LiveBox) -> None:
     holder = os.open(box.modem.path, os.O_RDWR | os.O_NOCTTY)
     try:
         fcntl.flock(holder, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -110,7 +110,7 @@ def program(name: str, folder: Path, *files: int) -> Iterator[int]:
     ],
 )
 def test_holder_of_the_port_that_was_found_is_named_with_its_mend(
-    box: Box,
+    box: LiveBox,
     name: str,
     mend: str,
     monkeypatch: pytest.MonkeyPatch,
@@ -132,7 +132,7 @@ def test_holder_of_the_port_that_was_found_is_named_with_its_mend(
 
 
 @pytest.mark.parametrize("name", ["brltty", "ModemManager"])
-def test_program_that_takes_modems_is_named_while_it_runs(box: Box, name: str) -> None:
+def test_program_that_takes_modems_is_named_while_it_runs(box: LiveBox, name: str) -> None:
     assert "others" not in check(box, status=1)
     with program(name, box.folder):
         (line,) = check(box, status=1)["others"]
@@ -140,7 +140,7 @@ def test_program_that_takes_modems_is_named_while_it_runs(box: Box, name: str) -
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount")
-def test_card_that_turned_read_only_is_a_fault(box: Box) -> None:
+def test_card_that_turned_read_only_is_a_fault(box: LiveBox) -> None:
     card = box.folder / "card"
     card.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "none", card], check=False)
@@ -169,7 +169,7 @@ def test_card_that_turned_read_only_is_a_fault(box: Box) -> None:
     ],
 )
 def test_check_names_what_a_modem_lacks_with_its_mend(
-    box: Box, line: str, says: bytes, named: str, mend: str
+    box: LiveBox, line: str, says: bytes, named: str, mend: str
 ) -> None:
     box.modem.misbehave(Fault(line, times=0, says=says))
     (words,) = check(box, status=2)["modem"]
@@ -178,7 +178,7 @@ def test_check_names_what_a_modem_lacks_with_its_mend(
     assert mend in words
 
 
-def test_check_of_the_config_alone_touches_nothing(box: Box) -> None:
+def test_check_of_the_config_alone_touches_nothing(box: LiveBox) -> None:
     heard = len(box.modem.heard())
     assert list(check(box, "--config", status=0)) == ["config"]
     box.config.write_text("[modem]\nprot = 1\n")
@@ -187,7 +187,7 @@ def test_check_of_the_config_alone_touches_nothing(box: Box) -> None:
     assert not box.database.exists()
 
 
-def test_dialogue_is_shown_and_hides_pin_and_texts(box: Box) -> None:
+def test_dialogue_is_shown_and_hides_pin_and_texts(box: LiveBox) -> None:
     box.modem.begin_anew(pin="9876", deaf_to_ate0=True)
     box.settle(modem={"sim_pin": "9876", "port": str(box.modem.path)})
     box.call("list")
@@ -198,7 +198,7 @@ def test_dialogue_is_shown_and_hides_pin_and_texts(box: Box) -> None:
     assert "9876" not in shown
 
 
-def test_balance_is_asked_of_the_network(box: Box) -> None:
+def test_balance_is_asked_of_the_network(box: LiveBox) -> None:
     lines = check(box, "--ussd", "*100#", status=1)
     assert lines["balance"] == ["ok: Your balance is 12.50 USD"]
     assert "write digits" in box.call("check", "--ussd", 'x";+CMGD=1', status=2).stderr
@@ -248,7 +248,7 @@ def test_lasting_name_of_a_port_is_its_path_link(tmp_path: Path) -> None:
 # --- lamps
 
 
-def lamps(box: Box, status: int = 0, factory: str = "mock", **pins: object) -> Any:
+def lamps(box: LiveBox, status: int = 0, factory: str = "mock", **pins: object) -> Any:
     box.settle()
     lines = [f"{name} = {pin}" for name, pin in pins.items()]
     box.config.write_text(box.config.read_text() + "\n".join(["[lamps]", *lines, ""]))
@@ -259,7 +259,7 @@ def lamps(box: Box, status: int = 0, factory: str = "mock", **pins: object) -> A
         del os.environ["GPIOZERO_PIN_FACTORY"]
 
 
-def test_every_pattern_of_every_lamp_is_played_with_its_name(box: Box) -> None:
+def test_every_pattern_of_every_lamp_is_played_with_its_name(box: LiveBox) -> None:
     told = lamps(box, ready=17, sending=27, fault=22).stdout.splitlines()
     assert [line[:16].split() for line in told] == (
         [["ready", "pin", "17"]] * 4 + [["sending", "pin", "27"]] + [["fault", "pin", "22"]] * 7
@@ -271,7 +271,7 @@ def test_every_pattern_of_every_lamp_is_played_with_its_name(box: Box) -> None:
     assert only_ready[-1] == "ready    pin 17  a segment is with the modem"
 
 
-def test_lamps_that_can_not_be_played_are_a_sentence(box: Box) -> None:
+def test_lamps_that_can_not_be_played_are_a_sentence(box: LiveBox) -> None:
     assert "no lamps are configured" in lamps(box, status=2).stderr
     wrong = lamps(box, status=75, ready=17, fault=17).stderr
     assert wrong.startswith("smsbox: [lamps] fault = 17: the pin can't be used (")
@@ -281,7 +281,7 @@ def test_lamps_that_can_not_be_played_are_a_sentence(box: Box) -> None:
     assert "sudo systemctl stop smsbox" in lamps(box, status=75, ready=17).stderr
 
 
-def test_status_tells_that_the_config_is_newer_than_what_the_daemon_runs_by(box: Box) -> None:
+def test_status_tells_that_the_config_is_newer_than_what_the_daemon_runs_by(box: LiveBox) -> None:
     box.settle()
     box.start()
     published = box.database.with_name("box.db.status.json")

@@ -25,10 +25,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import smsbox
-import test_end_to_end
+from rig.people import ANA, BEN, CHLOE
+from rig.played import PlayedBox, at
+from rig.process import LiveBox, write_csv
 from rig.pty_modem import PtyModem, wait_until
 from smsbox import Fault
-from test_service import ANA, BEN, CHLOE, Box, at
 
 UTC = timezone.utc
 CCLK = b"AT+CCLK?\r"
@@ -37,16 +38,6 @@ PACIFIC = -32  # quarter hours east of UTC
 MINUTE, HOUR, DAY, YEAR = 60.0, 3600.0, 86_400.0, 365 * 86_400.0
 LEAST_S = 4 * MINUTE - 1  # between two messages; in the database seconds are whole
 NOT_WATCHED = "not watched: require_trust is false"
-
-
-@pytest.fixture
-def box(tmp_path: Path, now: datetime) -> Iterator[Box]:
-    made = Box(tmp_path, now)
-    yield made
-    made.hand.close()
-    made.database.close()
-    for end in made.far._ends:
-        end.close()
 
 
 # --- what the tests say and look at
@@ -63,7 +54,7 @@ def inform(line: str) -> bytes:
 
 
 def let_network_say(
-    box: Box, truth: datetime, write: Callable[[datetime], str] = write_time
+    box: PlayedBox, truth: datetime, write: Callable[[datetime], str] = write_time
 ) -> None:
     """From now on the modem tells the time as it goes on from the truth of this moment."""
     begun = box.play.monotonic()
@@ -74,11 +65,11 @@ def let_network_say(
     box.far.tellers[CCLK] = tell
 
 
-def let_network_be_silent(box: Box) -> None:
+def let_network_be_silent(box: PlayedBox) -> None:
     box.far.tellers[CCLK] = lambda: ERROR
 
 
-def say_clock_is_right(box: Box) -> None:
+def say_clock_is_right(box: PlayedBox) -> None:
     """The operator's word, with the command that they type."""
     args = smsbox.build_parser().parse_args(["resume", "--clock-is-right"])
     config = smsbox.parse_config(box.tables)
@@ -89,37 +80,37 @@ def boot_anew(monkeypatch: pytest.MonkeyPatch, name: str = "another boot") -> No
     monkeypatch.setattr(smsbox, "read_boot_id", lambda: name)
 
 
-def clock_words(box: Box) -> str:
+def clock_words(box: PlayedBox) -> str:
     return str(box.published[-1]["clock"])
 
 
-def is_trusted(box: Box) -> bool:
+def is_trusted(box: PlayedBox) -> bool:
     return not clock_words(box).startswith("not trusted")
 
 
-def note_at(box: Box, in_s: float, into: list[Any], what: Callable[[], object]) -> None:
+def note_at(box: PlayedBox, in_s: float, into: list[Any], what: Callable[[], object]) -> None:
     box.after(in_s, lambda: into.append(what()))
 
 
-def campaign(box: Box, count: int, every_s: float = 300, first_s: float = 60) -> list[int]:
+def campaign(box: PlayedBox, count: int, every_s: float = 300, first_s: float = 60) -> list[int]:
     return [
         box.insert(f"+1213555{2000 + n}", f"text {n}", in_s=first_s + every_s * n)
         for n in range(count)
     ]
 
 
-def rows(box: Box) -> list[Any]:
+def rows(box: PlayedBox) -> list[Any]:
     """Everything that may be said of a row, to see that nothing was done to it."""
     found = box.sql("SELECT * FROM scheduled_messages ORDER BY id")
     return [*found, *box.sql("SELECT * FROM events ORDER BY id")]
 
 
-def gaps(box: Box) -> list[float]:
+def gaps(box: PlayedBox) -> list[float]:
     """Real seconds between two messages, whatever the wall clock said."""
     return [after - before for before, after in pairwise(box.far.arrived_s)]
 
 
-def expect_pace(box: Box, texts: int) -> None:
+def expect_pace(box: PlayedBox, texts: int) -> None:
     assert box.texts() == [f"text {n}" for n in range(texts)]
     assert all(gap >= LEAST_S for gap in gaps(box)), gaps(box)
 
@@ -299,7 +290,7 @@ def test_source_counts_only_where_it_is_listed_and_true(
 @pytest.mark.parametrize("true", FLAGS, ids=["false", "true"])
 @pytest.mark.parametrize("source", SOURCES)
 def test_box_sends_only_where_a_listed_source_vouches(
-    box: Box, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    box: PlayedBox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     source: str, true: bool, listed: bool,
 ) -> None:  # fmt: skip
     sources = [source] if listed else [each for each in SOURCES if each != source]
@@ -320,7 +311,7 @@ def test_box_sends_only_where_a_listed_source_vouches(
 
 
 def test_nothing_is_sent_held_moved_or_expired_while_the_time_is_not_trusted(
-    box: Box, monkeypatch: pytest.MonkeyPatch
+    box: PlayedBox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     box.insert(CHLOE, "one [BUBBLE] two")
     box.far.script.append(lambda: setattr(box.play, "stopped", True))
@@ -342,7 +333,7 @@ def test_nothing_is_sent_held_moved_or_expired_while_the_time_is_not_trusted(
     assert not is_trusted(box)
 
 
-def test_box_without_internet_shows_the_clock_lamp_and_tells_the_mend(box: Box) -> None:
+def test_box_without_internet_shows_the_clock_lamp_and_tells_the_mend(box: PlayedBox) -> None:
     box.tables = {"clock": {"sources": ["ntp"]}}
     box.evidence = ""
     box.insert(ANA, "Hi")
@@ -355,7 +346,7 @@ def test_box_without_internet_shows_the_clock_lamp_and_tells_the_mend(box: Box) 
     assert "resume --clock-is-right" in clock_words(box)
 
 
-def test_replies_are_heard_while_the_time_is_not_trusted(box: Box) -> None:
+def test_replies_are_heard_while_the_time_is_not_trusted(box: PlayedBox) -> None:
     box.evidence = ""
     row_id = box.insert(ANA, "Hi", in_s=HOUR)
     box.far.modem.receive(smsbox.encode_deliver("STOP", ANA, at(10)))
@@ -364,7 +355,7 @@ def test_replies_are_heard_while_the_time_is_not_trusted(box: Box) -> None:
 
 
 def test_trust_lasts_for_the_boot_over_a_restart_of_the_daemon(
-    box: Box, monkeypatch: pytest.MonkeyPatch
+    box: PlayedBox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     box.serve(30)
     assert box.desk.get_state("trusted_boot") == smsbox.read_boot_id()
@@ -379,7 +370,7 @@ def test_trust_lasts_for_the_boot_over_a_restart_of_the_daemon(
 
 
 def test_operator_s_word_counts_for_this_boot_and_no_other(
-    box: Box, monkeypatch: pytest.MonkeyPatch
+    box: PlayedBox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     box.evidence = ""
     box.insert(ANA, "one", in_s=60)
@@ -398,7 +389,7 @@ def test_operator_s_word_counts_for_this_boot_and_no_other(
 
 @pytest.mark.parametrize("hours_until", [1, 5, 10])
 def test_evening_that_a_saved_clock_pretends_at_night_sends_nothing(
-    box: Box, hours_until: float
+    box: PlayedBox, hours_until: float
 ) -> None:
     """The Pi was off from 19:40 to 03:10; its clock goes on at 19:40 as if nothing had been."""
     box.play.start = at(19, 40)
@@ -432,7 +423,7 @@ OFF = pytest.mark.parametrize(
 )
 
 
-def make_network_box(box: Box, off_s: float, sources: Sequence[str] = ("network",)) -> None:
+def make_network_box(box: PlayedBox, off_s: float, sources: Sequence[str] = ("network",)) -> None:
     """A box without Internet: it is 10:00, and the system's clock is off by so much."""
     box.tables = {"clock": {"sources": list(sources)}}
     box.evidence = ""
@@ -440,16 +431,16 @@ def make_network_box(box: Box, off_s: float, sources: Sequence[str] = ("network"
     let_network_say(box, at(10))
 
 
-def insert_at(box: Box, due: datetime, text: str) -> int:
+def insert_at(box: PlayedBox, due: datetime, text: str) -> int:
     return box.insert(ANA, text, scheduled_for=f"{due:%Y-%m-%d %H:%M:%S}")
 
 
-def reality(box: Box) -> list[datetime]:
+def reality(box: PlayedBox) -> list[datetime]:
     return [at(10) + timedelta(seconds=each - 1000) for each in box.far.arrived_s]
 
 
 @OFF
-def test_box_with_the_network_s_time_sends_at_the_right_hour(box: Box, off_s: float) -> None:
+def test_box_with_the_network_s_time_sends_at_the_right_hour(box: PlayedBox, off_s: float) -> None:
     make_network_box(box, off_s)
     ids = [insert_at(box, at(10, 5), "one"), insert_at(box, at(10, 12), "two")]
     box.serve(1200)
@@ -463,7 +454,7 @@ def test_box_with_the_network_s_time_sends_at_the_right_hour(box: Box, off_s: fl
 
 
 @OFF
-def test_hours_are_those_of_the_network_s_time(box: Box, off_s: float) -> None:
+def test_hours_are_those_of_the_network_s_time(box: PlayedBox, off_s: float) -> None:
     make_network_box(box, off_s)
     let_network_say(box, at(3))
     box.tables["service"] = {"poll_seconds": 60}
@@ -475,7 +466,9 @@ def test_hours_are_those_of_the_network_s_time(box: Box, off_s: float) -> None:
 
 
 @OFF
-def test_status_tells_the_commands_how_to_find_the_network_s_time(box: Box, off_s: float) -> None:
+def test_status_tells_the_commands_how_to_find_the_network_s_time(
+    box: PlayedBox, off_s: float
+) -> None:
     make_network_box(box, off_s)
     box.serve(300)
     told: Any = box.published[-1]["network_time"]
@@ -485,7 +478,7 @@ def test_status_tells_the_commands_how_to_find_the_network_s_time(box: Box, off_
     assert abs(smsbox.from_database_time(text) - truth) <= timedelta(seconds=2)
 
 
-def test_two_readings_that_agree_are_asked_for_and_lie_ten_seconds_apart(box: Box) -> None:
+def test_two_readings_that_agree_are_asked_for_and_lie_ten_seconds_apart(box: PlayedBox) -> None:
     make_network_box(box, -3 * HOUR)
     asked: list[float] = []
     tell = box.far.tellers[CCLK]
@@ -502,11 +495,11 @@ def test_two_readings_that_agree_are_asked_for_and_lie_ten_seconds_apart(box: Bo
     assert len([each for each in asked if each <= adopted[0][0]]) >= 2
 
 
-def stand_still(box: Box) -> Callable[[], bytes]:
+def stand_still(box: PlayedBox) -> Callable[[], bytes]:
     return lambda: inform(write_time(at(10)))
 
 
-def run_wild(box: Box) -> Callable[[], bytes]:
+def run_wild(box: PlayedBox) -> Callable[[], bytes]:
     told = itertools.count()
     return lambda: inform(
         write_time(
@@ -517,27 +510,27 @@ def run_wild(box: Box) -> Callable[[], bytes]:
     )
 
 
-def change_zone(box: Box) -> Callable[[], bytes]:
+def change_zone(box: PlayedBox) -> Callable[[], bytes]:
     zones = itertools.cycle([-32, -28])
     return lambda: inform(
         write_time(at(10) + timedelta(seconds=box.play.monotonic() - 1000), next(zones))
     )
 
 
-def lose_zone(box: Box) -> Callable[[], bytes]:
+def lose_zone(box: PlayedBox) -> Callable[[], bytes]:
     return lambda: inform(
         f'+CCLK: "{at(10) + timedelta(seconds=box.play.monotonic() - 1000):%y/%m/%d,%H:%M:%S}"'
     )
 
 
-def begin_in(year: int) -> Callable[[Box], Callable[[], bytes]]:
+def begin_in(year: int) -> Callable[[PlayedBox], Callable[[], bytes]]:
     start = datetime(year, 1, 6, tzinfo=UTC)
     return lambda box: (
         lambda: inform(write_time(start + timedelta(seconds=box.play.monotonic()), 0))
     )
 
 
-def say_once(box: Box) -> Callable[[], bytes]:
+def say_once(box: PlayedBox) -> Callable[[], bytes]:
     answers = itertools.chain([inform(write_time(at(10)))], itertools.repeat(ERROR))
     return lambda: next(answers)
 
@@ -548,7 +541,7 @@ def say_once(box: Box) -> Callable[[], bytes]:
     ids=["stands", "runs wild", "changes its zone", "no zone", "1980", "2004", "once"],
 )
 def test_network_s_time_that_contradicts_itself_is_not_taken(
-    box: Box, tell: Callable[[Box], Callable[[], bytes]]
+    box: PlayedBox, tell: Callable[[PlayedBox], Callable[[], bytes]]
 ) -> None:
     make_network_box(box, -3 * HOUR)
     box.far.tellers[CCLK] = tell(box)
@@ -560,7 +553,7 @@ def test_network_s_time_that_contradicts_itself_is_not_taken(
     assert not is_trusted(box)
 
 
-def test_network_s_time_is_not_taken_while_another_source_vouches(box: Box) -> None:
+def test_network_s_time_is_not_taken_while_another_source_vouches(box: PlayedBox) -> None:
     make_network_box(box, 0, ["ntp", "network"])
     box.evidence = "systemd-timesyncd"
     let_network_say(box, at(10, 2))
@@ -574,7 +567,7 @@ def test_network_s_time_is_not_taken_while_another_source_vouches(box: Box) -> N
 
 @pytest.mark.parametrize("off_s", [-3 * HOUR, 3 * HOUR, -5 * YEAR, 2 * YEAR])
 def test_system_s_clock_is_taken_again_when_another_source_vouches_for_it(
-    box: Box, off_s: float
+    box: PlayedBox, off_s: float
 ) -> None:
     make_network_box(box, off_s, ["ntp", "network"])
     planned = [at(10, 5 + 7 * n) for n in range(5)]
@@ -601,7 +594,7 @@ def test_system_s_clock_is_taken_again_when_another_source_vouches_for_it(
 
 
 def test_network_s_time_does_not_make_the_system_s_clock_trusted_in_the_next_life(
-    box: Box,
+    box: PlayedBox,
 ) -> None:
     """What is known for this boot is what the network says, not what the system's clock shows."""
     make_network_box(box, 9 * HOUR)  # it is 10:00; the system says 19:00
@@ -615,7 +608,7 @@ def test_network_s_time_does_not_make_the_system_s_clock_trusted_in_the_next_lif
     assert not is_trusted(box)
 
 
-def test_network_s_time_is_found_anew_by_the_next_life(box: Box) -> None:
+def test_network_s_time_is_found_anew_by_the_next_life(box: PlayedBox) -> None:
     make_network_box(box, -5 * YEAR)
     box.serve(300)
     box.play.adopt(None)
@@ -625,7 +618,9 @@ def test_network_s_time_is_found_anew_by_the_next_life(box: Box) -> None:
     assert abs(reality(box)[0] - at(10, 30)) <= timedelta(seconds=3)
 
 
-def test_network_s_time_that_is_taken_just_after_a_message_went_makes_no_burst(box: Box) -> None:
+def test_network_s_time_that_is_taken_just_after_a_message_went_makes_no_burst(
+    box: PlayedBox,
+) -> None:
     """The system's clock was 4.9 minutes slow; then somebody set it, and nobody vouched."""
     box.tables = {"clock": {"sources": ["network"]}}
     let_network_say(box, at(10) + timedelta(minutes=4.9))
@@ -641,7 +636,7 @@ def test_network_s_time_that_is_taken_just_after_a_message_went_makes_no_burst(b
     expect_pace(box, 5)
 
 
-def test_network_s_time_is_looked_at_each_hour_after_it_was_taken(box: Box) -> None:
+def test_network_s_time_is_looked_at_each_hour_after_it_was_taken(box: PlayedBox) -> None:
     """What the modem told at first may have been its own clock, before the network set it."""
     make_network_box(box, -3 * HOUR)
     box.after(30 * MINUTE, lambda: let_network_say(box, at(12)))
@@ -654,7 +649,7 @@ def test_network_s_time_is_looked_at_each_hour_after_it_was_taken(box: Box) -> N
 
 
 def test_system_s_clock_that_is_stepped_under_the_network_s_time_changes_nothing(
-    box: Box,
+    box: PlayedBox,
 ) -> None:
     make_network_box(box, -3 * HOUR)
     for n in range(4):
@@ -703,7 +698,7 @@ def write_utc_with_zone(utc: datetime) -> str:
 )  # fmt: skip
 @pytest.mark.parametrize("sources", [["ntp"], ["rtc", "network"]], ids=["ntp", "network"])
 def test_network_that_tells_another_time_takes_the_trust(
-    box: Box, sources: list[str], write: Callable[[datetime], str], trusted: bool
+    box: PlayedBox, sources: list[str], write: Callable[[datetime], str], trusted: bool
 ) -> None:
     box.tables = {"clock": {"sources": sources}}
     let_network_say(box, box.play.now(), write)
@@ -715,7 +710,7 @@ def test_network_that_tells_another_time_takes_the_trust(
 
 
 @pytest.mark.parametrize("off_min", [60, -90])
-def test_status_names_the_network_s_and_the_system_s_time(box: Box, off_min: float) -> None:
+def test_status_names_the_network_s_and_the_system_s_time(box: PlayedBox, off_min: float) -> None:
     let_network_say(box, box.play.now(), ahead(off_min * MINUTE))
     box.serve(180)
     words = clock_words(box)
@@ -726,14 +721,14 @@ def test_status_names_the_network_s_and_the_system_s_time(box: Box, off_min: flo
     assert "resume --clock-is-right" in words
 
 
-def test_modem_that_is_deaf_to_the_question_for_the_time_sends_all_the_same(box: Box) -> None:
+def test_modem_that_is_deaf_to_the_question_for_the_time_sends_all_the_same(box: PlayedBox) -> None:
     box.far.tellers[CCLK] = lambda: b""
     campaign(box, 3)
     box.serve(HOUR)
     assert box.texts() == ["text 0", "text 1", "text 2"]
 
 
-def test_network_is_asked_once_an_attachment_and_then_every_hour(box: Box) -> None:
+def test_network_is_asked_once_an_attachment_and_then_every_hour(box: PlayedBox) -> None:
     let_network_say(box, box.play.now())
     box.tables = {"service": {"poll_seconds": 60}}
     box.serve(3.5 * HOUR)
@@ -745,7 +740,7 @@ def test_network_is_asked_once_an_attachment_and_then_every_hour(box: Box) -> No
     assert box.far.heard.count(CCLK) == 2
 
 
-def test_one_look_alone_takes_no_trust(box: Box) -> None:
+def test_one_look_alone_takes_no_trust(box: PlayedBox) -> None:
     off_s = itertools.chain([HOUR], itertools.repeat(0))
     let_network_say(
         box, box.play.now(), lambda utc: write_time(utc + timedelta(seconds=next(off_s)))
@@ -759,7 +754,7 @@ def test_one_look_alone_takes_no_trust(box: Box) -> None:
     assert box.texts() == ["Hi"]
 
 
-def test_network_that_begins_to_contradict_takes_the_trust_within_the_hour(box: Box) -> None:
+def test_network_that_begins_to_contradict_takes_the_trust_within_the_hour(box: PlayedBox) -> None:
     let_network_say(box, box.play.now())
     box.tables = {"service": {"poll_seconds": 60}}
     box.after(10 * MINUTE, lambda: let_network_say(box, box.play.now() + timedelta(hours=1)))
@@ -772,7 +767,7 @@ def test_network_that_begins_to_contradict_takes_the_trust_within_the_hour(box: 
     assert box.texts() == []
 
 
-def test_later_look_that_agrees_gives_the_trust_back(box: Box) -> None:
+def test_later_look_that_agrees_gives_the_trust_back(box: PlayedBox) -> None:
     start = box.play.now()
     let_network_say(box, start + timedelta(hours=1))
     box.insert(ANA, "Hi", in_s=150)
@@ -785,7 +780,7 @@ def test_later_look_that_agrees_gives_the_trust_back(box: Box) -> None:
     assert box.texts() == ["Hi"]
 
 
-def test_veto_outlives_the_daemon(box: Box) -> None:
+def test_veto_outlives_the_daemon(box: PlayedBox) -> None:
     let_network_say(box, box.play.now() + timedelta(hours=1))
     box.serve(180)
     assert not is_trusted(box)
@@ -795,7 +790,7 @@ def test_veto_outlives_the_daemon(box: Box) -> None:
 
 
 def test_operator_s_word_overrules_the_network_for_this_boot(
-    box: Box, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    box: PlayedBox, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     let_network_say(box, box.play.now() + timedelta(hours=1))
     box.insert(ANA, "one", in_s=400)
@@ -820,13 +815,15 @@ def test_operator_s_word_overrules_the_network_for_this_boot(
 # --- a message that was sent in the future
 
 
-def insert_sent(box: Box, in_s: float) -> None:
+def insert_sent(box: PlayedBox, in_s: float) -> None:
     sent_at = box.play.now() + timedelta(seconds=in_s)
     box.insert(BEN, "before", in_s=-HOUR, status="sent", sent_at=f"{sent_at:%Y-%m-%d %H:%M:%S}")
 
 
 @pytest.mark.parametrize(("in_min", "trusted"), [(-5, True), (4, True), (6, False), (90, False)])
-def test_message_sent_in_the_future_takes_the_trust(box: Box, in_min: float, trusted: bool) -> None:
+def test_message_sent_in_the_future_takes_the_trust(
+    box: PlayedBox, in_min: float, trusted: bool
+) -> None:
     insert_sent(box, in_min * MINUTE)
     box.insert(ANA, "Hi", in_s=40)
     box.serve(55)
@@ -838,7 +835,9 @@ def test_message_sent_in_the_future_takes_the_trust(box: Box, in_min: float, tru
         assert re.search(r"\d{1,2}:\d\d", clock_words(box))
 
 
-def test_message_sent_in_the_future_takes_the_trust_until_that_time_has_passed(box: Box) -> None:
+def test_message_sent_in_the_future_takes_the_trust_until_that_time_has_passed(
+    box: PlayedBox,
+) -> None:
     insert_sent(box, 30 * MINUTE)
     box.insert(ANA, "text 0", in_s=60)
     box.insert(BEN, "text 1", in_s=65)
@@ -848,7 +847,7 @@ def test_message_sent_in_the_future_takes_the_trust_until_that_time_has_passed(b
     expect_pace(box, 2)
 
 
-def test_operator_s_word_ends_the_doubt_of_a_message_sent_in_the_future(box: Box) -> None:
+def test_operator_s_word_ends_the_doubt_of_a_message_sent_in_the_future(box: PlayedBox) -> None:
     insert_sent(box, DAY)
     box.insert(ANA, "Hi", in_s=30 * MINUTE)
     told: list[Any] = []
@@ -868,7 +867,7 @@ STEPS = pytest.mark.parametrize(
 )
 
 
-def step_just_after(box: Box, texts: int, step_s: float, evidence: str | None = None) -> None:
+def step_just_after(box: PlayedBox, texts: int, step_s: float, evidence: str | None = None) -> None:
     """Let the wall clock be stepped a second after so many texts went."""
 
     def step() -> None:
@@ -881,7 +880,7 @@ def step_just_after(box: Box, texts: int, step_s: float, evidence: str | None = 
 
 @STEPS
 def test_step_of_a_clock_that_is_vouched_for_makes_no_burst(
-    box: Box, step_s: float, caplog: pytest.LogCaptureFixture
+    box: PlayedBox, step_s: float, caplog: pytest.LogCaptureFixture
 ) -> None:
     ids = campaign(box, 4)
     step_just_after(box, 2, step_s)
@@ -899,7 +898,7 @@ def test_step_of_a_clock_that_is_vouched_for_makes_no_burst(
 
 @pytest.mark.parametrize("step_s", [HOUR, -HOUR, 10, -10, 3])
 def test_step_is_told_once_with_its_size(
-    box: Box, step_s: float, caplog: pytest.LogCaptureFixture
+    box: PlayedBox, step_s: float, caplog: pytest.LogCaptureFixture
 ) -> None:
     box.after(100, lambda: box.play.step(step_s))
     box.serve(HOUR)
@@ -907,7 +906,9 @@ def test_step_is_told_once_with_its_size(
 
 
 @pytest.mark.parametrize("steps_s", [(140, 140), (200, 90), (100, 100, 90), (-100, 290)])
-def test_steps_that_follow_each_other_make_no_burst(box: Box, steps_s: tuple[float, ...]) -> None:
+def test_steps_that_follow_each_other_make_no_burst(
+    box: PlayedBox, steps_s: tuple[float, ...]
+) -> None:
     campaign(box, 5)
 
     def step() -> None:
@@ -921,7 +922,7 @@ def test_steps_that_follow_each_other_make_no_burst(box: Box, steps_s: tuple[flo
 
 @pytest.mark.parametrize("step_s", [5 * MINUTE, HOUR / 2, 2 * HOUR, YEAR, -HOUR])
 def test_step_between_two_bubbles_lets_the_message_end_and_the_next_one_wait(
-    box: Box, step_s: float
+    box: PlayedBox, step_s: float
 ) -> None:
     box.tables = {"pacing": {"bubble_gap_seconds": [60, 60]}}
     row_id = box.insert(ANA, "one [BUBBLE] two", in_s=30)
@@ -935,7 +936,7 @@ def test_step_between_two_bubbles_lets_the_message_end_and_the_next_one_wait(
     assert following - first >= LEAST_S
 
 
-def test_step_over_closing_time_leaves_the_rest_for_the_next_opening(box: Box) -> None:
+def test_step_over_closing_time_leaves_the_rest_for_the_next_opening(box: PlayedBox) -> None:
     box.play.start = at(19, 30)
     box.tables = {"service": {"poll_seconds": 60}}
     campaign(box, 4)
@@ -949,7 +950,7 @@ def test_step_over_closing_time_leaves_the_rest_for_the_next_opening(box: Box) -
 @pytest.mark.parametrize("evidence_after_s", [0.5, 15, 100])
 @pytest.mark.parametrize("mend", ["evidence", "the word"])
 def test_evidence_that_comes_after_the_step_makes_no_burst(
-    box: Box, mend: str, evidence_after_s: float
+    box: PlayedBox, mend: str, evidence_after_s: float
 ) -> None:
     """The clock is set first, and the mark that says so is touched a little later."""
     lose_evidence_for("the past", box)
@@ -970,7 +971,7 @@ def test_evidence_that_comes_after_the_step_makes_no_burst(
     expect_pace(box, 5)
 
 
-def test_step_of_a_second_changes_nothing(box: Box, caplog: pytest.LogCaptureFixture) -> None:
+def test_step_of_a_second_changes_nothing(box: PlayedBox, caplog: pytest.LogCaptureFixture) -> None:
     box.evidence = "the test"
     ids = campaign(box, 4)
     planned = [box.row(each, "scheduled_for") for each in ids]
@@ -982,14 +983,16 @@ def test_step_of_a_second_changes_nothing(box: Box, caplog: pytest.LogCaptureFix
     assert all(box.events(each) == ["sql added", "daemon sent"] for each in ids)
 
 
-def test_small_steps_far_apart_are_no_step(box: Box, caplog: pytest.LogCaptureFixture) -> None:
+def test_small_steps_far_apart_are_no_step(
+    box: PlayedBox, caplog: pytest.LogCaptureFixture
+) -> None:
     for n in range(20):
         box.after(60 * (n + 1), lambda: box.play.step(0.5))
     box.serve(HOUR)
     assert clock_warnings(caplog) == []
 
 
-def lose_evidence_for(how: str, box: Box) -> None:
+def lose_evidence_for(how: str, box: PlayedBox) -> None:
     """Bring the box to a trust that nobody renews."""
     if how == "the past":
         box.serve(30)
@@ -1004,7 +1007,7 @@ NOBODY = pytest.mark.parametrize("how", ["the past", "the operator's word"])
 @NOBODY
 @STEPS
 def test_step_that_nobody_vouches_for_takes_the_trust(
-    box: Box, how: str, step_s: float, caplog: pytest.LogCaptureFixture
+    box: PlayedBox, how: str, step_s: float, caplog: pytest.LogCaptureFixture
 ) -> None:
     lose_evidence_for(how, box)
     campaign(box, 4)
@@ -1026,7 +1029,7 @@ def test_step_that_nobody_vouches_for_takes_the_trust(
 
 @pytest.mark.parametrize("step_s", [HOUR, YEAR])
 def test_step_without_evidence_touches_no_row_of_a_box_that_was_vouched_for(
-    box: Box, step_s: float
+    box: PlayedBox, step_s: float
 ) -> None:
     campaign(box, 4)
     step_just_after(box, 2, step_s, evidence="")
@@ -1046,7 +1049,7 @@ def test_step_without_evidence_touches_no_row_of_a_box_that_was_vouched_for(
 @NOBODY
 @pytest.mark.parametrize("mend", ["evidence", "the word anew"])
 def test_trust_comes_back_after_a_step_with_evidence_or_the_word_anew(
-    box: Box, how: str, mend: str
+    box: PlayedBox, how: str, mend: str
 ) -> None:
     lose_evidence_for(how, box)
     campaign(box, 4)
@@ -1066,7 +1069,7 @@ def test_trust_comes_back_after_a_step_with_evidence_or_the_word_anew(
     assert is_trusted(box)
 
 
-def test_trust_that_a_step_took_does_not_come_back_with_the_next_life(box: Box) -> None:
+def test_trust_that_a_step_took_does_not_come_back_with_the_next_life(box: PlayedBox) -> None:
     lose_evidence_for("the past", box)
     box.after(60, lambda: box.play.step(HOUR))
     box.serve(120)
@@ -1078,7 +1081,7 @@ def test_trust_that_a_step_took_does_not_come_back_with_the_next_life(box: Box) 
 
 
 def test_message_between_its_bubbles_is_not_held_for_a_step_that_nobody_vouches_for(
-    box: Box,
+    box: PlayedBox,
 ) -> None:
     lose_evidence_for("the past", box)
     box.tables = {"pacing": {"bubble_gap_seconds": [60, 60]}}
@@ -1093,14 +1096,14 @@ def test_message_between_its_bubbles_is_not_held_for_a_step_that_nobody_vouches_
 
 
 @pytest.fixture
-def unwatched(box: Box) -> Box:
+def unwatched(box: PlayedBox) -> PlayedBox:
     box.tables = {"clock": {"require_trust": False}}
     box.evidence = ""
     return box
 
 
 @pytest.mark.parametrize("trouble", ["nobody", "the network", "the future", "a step"])
-def test_gate_that_is_off_stays_open_whatever_happens(unwatched: Box, trouble: str) -> None:
+def test_gate_that_is_off_stays_open_whatever_happens(unwatched: PlayedBox, trouble: str) -> None:
     box = unwatched
     if trouble == "the network":
         let_network_say(box, box.play.now() + timedelta(hours=1))
@@ -1117,7 +1120,7 @@ def test_gate_that_is_off_stays_open_whatever_happens(unwatched: Box, trouble: s
 
 @pytest.mark.parametrize("step_s", [HOUR, -HOUR, 4.9 * MINUTE, YEAR])
 def test_step_of_an_unwatched_clock_makes_no_burst(
-    unwatched: Box, step_s: float, caplog: pytest.LogCaptureFixture
+    unwatched: PlayedBox, step_s: float, caplog: pytest.LogCaptureFixture
 ) -> None:
     campaign(unwatched, 4)
     step_just_after(unwatched, 2, step_s)
@@ -1129,12 +1132,12 @@ def test_step_of_an_unwatched_clock_makes_no_burst(
 # --- other hours in the config
 
 
-def plan_of(box: Box) -> list[datetime]:
+def plan_of(box: PlayedBox) -> list[datetime]:
     found = box.sql("SELECT scheduled_for FROM scheduled_messages ORDER BY id")
     return [smsbox.from_database_time(each[0]) for each in found]
 
 
-def local_hours(box: Box, zone: str = "America/Los_Angeles") -> list[float]:
+def local_hours(box: PlayedBox, zone: str = "America/Los_Angeles") -> list[float]:
     there = [each.astimezone(ZoneInfo(zone)) for each in plan_of(box)]
     return [each.hour + each.minute / 60 for each in there]
 
@@ -1148,7 +1151,7 @@ def moved_lines(caplog: pytest.LogCaptureFixture) -> list[str]:
 AFTERNOON = (at(11), at(12, 30), at(13), at(15), at(18, 30))
 
 
-def plan_afternoon(box: Box) -> None:
+def plan_afternoon(box: PlayedBox) -> None:
     for n, due in enumerate(AFTERNOON):
         insert_at(box, due, f"text {n}")
 
@@ -1164,7 +1167,7 @@ def plan_afternoon(box: Box) -> None:
     ],
 )
 def test_rows_outside_the_new_hours_are_paced_into_them_at_the_next_start(
-    box: Box, changed: dict[str, str], zone: str, inside: tuple[float, float], moved: int,
+    box: PlayedBox, changed: dict[str, str], zone: str, inside: tuple[float, float], moved: int,
     caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
     caplog.set_level(logging.INFO)
@@ -1183,7 +1186,7 @@ def test_rows_outside_the_new_hours_are_paced_into_them_at_the_next_start(
     assert box.texts() == []
 
 
-def test_rows_inside_the_new_hours_keep_their_times(box: Box) -> None:
+def test_rows_inside_the_new_hours_keep_their_times(box: PlayedBox) -> None:
     plan_afternoon(box)
     box.serve(30)
     box.tables = {"business_hours": {"closes": "19:00", "opens": "09:30"}}
@@ -1191,7 +1194,7 @@ def test_rows_inside_the_new_hours_keep_their_times(box: Box) -> None:
     assert tuple(plan_of(box)) == AFTERNOON
 
 
-def test_row_by_the_operator_s_word_stays_outside_the_new_hours(box: Box) -> None:
+def test_row_by_the_operator_s_word_stays_outside_the_new_hours(box: PlayedBox) -> None:
     row_id = box.insert(ANA, "Now", in_s=5 * HOUR, anyway=1)
     planned = box.row(row_id, "scheduled_for")
     box.serve(30)
@@ -1202,7 +1205,7 @@ def test_row_by_the_operator_s_word_stays_outside_the_new_hours(box: Box) -> Non
 
 @pytest.mark.parametrize("lives", [1, 2])
 def test_unchanged_hours_move_nothing_and_the_first_start_neither(
-    box: Box, lives: int, caplog: pytest.LogCaptureFixture
+    box: PlayedBox, lives: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
     night = (*AFTERNOON, at(22), at(23))
@@ -1214,7 +1217,9 @@ def test_unchanged_hours_move_nothing_and_the_first_start_neither(
     assert not [line for line in moved_lines(caplog) if "moved" in line or "paced" in line]
 
 
-def test_new_hours_wait_for_the_clock_s_trust(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_new_hours_wait_for_the_clock_s_trust(
+    box: PlayedBox, monkeypatch: pytest.MonkeyPatch
+) -> None:
     plan_afternoon(box)
     box.serve(30)
     boot_anew(monkeypatch)
@@ -1267,7 +1272,7 @@ def test_fast_clock_takes_a_time_and_goes_on_with_it() -> None:
 class Served:
     """A box whose daemon is played by this process: it holds the lock and writes the status."""
 
-    def __init__(self, box: test_end_to_end.Box) -> None:
+    def __init__(self, box: LiveBox) -> None:
         self.box = box
         self.status = smsbox.status_path(box.database)
         self.lock = smsbox.take_lock(smsbox.lock_path(box.database))
@@ -1279,14 +1284,14 @@ class Served:
 
     def dry_run_start(self) -> datetime:
         path = self.box.folder / "some.csv"
-        test_end_to_end.write_csv(path, [(ANA, "Ana", "Hi")])
+        write_csv(path, [(ANA, "Ana", "Hi")])
         told = self.box.call("schedule", str(path), "--dry-run", "--json").stdout
         return smsbox.from_database_time(json.loads(told)["start"])
 
 
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[Served]:
-    box = test_end_to_end.Box(tmp_path, PtyModem(tmp_path))  # a modem that is never started
+    box = LiveBox(tmp_path, PtyModem(tmp_path))  # a modem that is never started
     box.settle(clock={"require_trust": True, "sources": ["network"]})
     smsbox.Database.create_or_open(str(box.database)).close()
     made = Served(box)
@@ -1373,25 +1378,23 @@ def test_status_says_that_the_clock_is_not_watched(served: Served) -> None:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def far_away(tmp_path_factory: pytest.TempPathFactory) -> Iterator[test_end_to_end.Box]:
+def far_away(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveBox]:
     """A box whose network is three years and five hours ahead; it lives while the others play."""
     folder = tmp_path_factory.mktemp("far")
     with PtyModem(folder) as modem:
         modem.tell_time(AHEAD_S, quarters=PACIFIC)
-        box = test_end_to_end.Box(folder, modem)
+        box = LiveBox(folder, modem)
         box.settle(clock={"require_trust": True, "sources": ["network"]})
         box.lay_down()
         box.start()
         yield box
-        for daemon in box.daemons:
-            if daemon.process.poll() is None:
-                daemon.kill()
+        box.close()
 
 
 AHEAD_S = 3 * YEAR + 5 * HOUR
 
 
-def read_status_lines(box: test_end_to_end.Box) -> str:
+def read_status_lines(box: LiveBox) -> str:
     """What the operator reads, however well the box is."""
     command = box.command("status")
     done = subprocess.run(command, capture_output=True, text=True, timeout=30)
@@ -1399,18 +1402,8 @@ def read_status_lines(box: test_end_to_end.Box) -> str:
     return done.stdout
 
 
-@pytest.fixture
-def street(tmp_path: Path) -> Iterator[test_end_to_end.Box]:
-    with PtyModem(tmp_path) as modem:
-        made = test_end_to_end.Box(tmp_path, modem)
-        yield made
-        for daemon in made.daemons:
-            if daemon.process.poll() is None:
-                daemon.kill()
-
-
-def test_operator_s_word_lets_the_daemon_send_in_this_boot(street: test_end_to_end.Box) -> None:
-    box = street
+def test_operator_s_word_lets_the_daemon_send_in_this_boot(live: LiveBox) -> None:
+    box = live
     box.settle(clock={"require_trust": True, "sources": ["network"]})
     box.lay_down()
     first = box.insert(ANA, "one")
@@ -1431,7 +1424,7 @@ def test_operator_s_word_lets_the_daemon_send_in_this_boot(street: test_end_to_e
 
 
 def test_daemon_whose_system_clock_is_years_wrong_sends_at_the_network_s_hour(
-    far_away: test_end_to_end.Box,
+    far_away: LiveBox,
 ) -> None:
     box = far_away
 
@@ -1456,7 +1449,7 @@ def test_daemon_whose_system_clock_is_years_wrong_sends_at_the_network_s_hour(
     assert "7 days late" in told or "held" in told  # years late by the network's time
     assert "the network's time" in read_status_lines(box)
     path = box.folder / "some.csv"
-    test_end_to_end.write_csv(path, [(ANA, "Ana", "Hi")])
+    write_csv(path, [(ANA, "Ana", "Hi")])
     start = json.loads(box.call("schedule", str(path), "--dry-run", "--json").stdout)["start"]
     ahead_s = (smsbox.from_database_time(start) - datetime.now(UTC)).total_seconds()
     assert abs(ahead_s - AHEAD_S) < 20

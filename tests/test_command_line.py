@@ -8,156 +8,40 @@ import io
 import json
 import os
 import pty
-import pwd
 import shlex
 import sqlite3
 import struct
 import subprocess
 import sys
 import termios
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from datetime import datetime, timedelta, timezone
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
 import smsbox
+from rig.desk import LOGIN, THEIRS_OFF, Keyboard, Operator
+from rig.paths import PROGRAM
 
 UTC = timezone.utc
-LOGIN = pwd.getpwuid(os.getuid()).pw_name
-PROGRAM = Path(smsbox.__file__).resolve()
 ANA, BEN = "+12135552313", "+12135552314"
-THEIRS_OFF = "[recipient_hours]\nenabled = false\n"
-ALWAYS = '[business_hours]\nopens = "00:00"\ncloses = "24:00"\n' + THEIRS_OFF
 ESCAPE = "\x1b[2J\x1b]0;owned\x07\u202e"
 READING = ["status", "list", "report --campaign fall", "inbox", "show 1", "why 1", "optout list"]
 CHANGING = ["cancel 1", "reschedule 1 --by +30m", "retry 1", "release 1", "resume", "cancel --all"]
 
 
-class Finished(NamedTuple):
-    status: int
-    out: str
-    err: str
-
-    @property
-    def value(self) -> Any:
-        return json.loads(self.out)
-
-
-class Terminal(io.StringIO):
-    """A terminal on which somebody types; what happens meanwhile happens first."""
-
-    def __init__(self, typed: str, meanwhile: Callable[[], object] = lambda: None) -> None:
-        super().__init__(typed)
-        self._meanwhile = meanwhile
-
-    def isatty(self) -> bool:
-        return True
-
-    def readline(self, size: int = -1, /) -> str:  # type: ignore[override]
-        self._meanwhile()
-        return super().readline()
-
-
-class Box:
-    """A folder with a config and a database, and the operator before it."""
-
-    def __init__(
-        self, folder: Path, capsys: pytest.CaptureFixture[str], patch: pytest.MonkeyPatch
-    ) -> None:
-        self.database = folder / "box.db"
-        self.config = folder / "box.toml"
-        self.config.write_text(ALWAYS)
-        self._capsys = capsys
-        self._patch = patch
-
-    def words(self, *words: str) -> list[str]:
-        return ["--config", str(self.config), "--database", str(self.database), *words]
-
-    def run(self, *words: str, terminal: io.StringIO | None = None) -> Finished:
-        """Run a command here. What it does not catch would be a traceback: it fails the test."""
-        self._patch.setattr(sys, "stdin", terminal or io.StringIO())
-        self._capsys.readouterr()
-        try:
-            status = smsbox.main(self.words(*words))
-        except SystemExit as end:
-            status = int(end.code or 0)
-        return Finished(status, *self._capsys.readouterr())
-
-    def sentence(self, *words: str, status: int) -> str:
-        """Run a command that answers with one sentence of a problem."""
-        done = self.run(*words)
-        assert (done.status, done.out) == (status, ""), done
-        (sentence,) = done.err.splitlines()
-        assert sentence.startswith("smsbox: ")
-        assert sentence.endswith(".")
-        return sentence
-
-    def lay_down(self) -> None:
-        smsbox.Database.create_or_open(str(self.database)).close()
-
-    def sql(self, statement: str, *values: object) -> list[Any]:
-        connection = sqlite3.connect(self.database, isolation_level=None)
-        try:
-            return connection.execute(statement, values).fetchall()
-        finally:
-            connection.close()
-
-    def insert(self, in_min: float = 60, **more: object) -> int:
-        due = datetime.now(UTC) + timedelta(minutes=in_min)
-        row = {
-            "phone_number": ANA, "customer_name": "Ana", "message_content": "Hi",
-            "scheduled_for": f"{due:%Y-%m-%d %H:%M:%S}", "status": "scheduled",
-            "campaign_name": "fall", **more,
-        }  # fmt: skip
-        names, marks = ", ".join(row), ", ".join("?" * len(row))
-        statement = f"INSERT INTO scheduled_messages ({names}) VALUES ({marks}) RETURNING id"
-        return int(self.sql(statement, *row.values())[0][0])
-
-    def insert_bubble(self, row_id: int, status: str, segment: str, bubble: int = 1) -> None:
-        (message,) = self.sql(
-            "INSERT INTO messages (scheduled_message_id, phone_number, bubble, body, status,"
-            " created_at) VALUES (?, ?, ?, 'Hi', ?, datetime('now')) RETURNING id",
-            row_id, ANA, bubble, status,
-        )[0]  # fmt: skip
-        if segment:
-            self.sql(
-                "INSERT INTO segments (message_id, sequence, total, status, message_reference,"
-                " submitted_at) VALUES (?, 1, 1, ?, 77, datetime('now'))",
-                message, segment,
-            )  # fmt: skip
-
-    def row(self, row_id: int, columns: str = "status") -> Any:
-        return self.sql(f"SELECT {columns} FROM scheduled_messages WHERE id = ?", row_id)[0]
-
-    def due(self, row_id: int) -> datetime:
-        return smsbox.from_database_time(self.row(row_id, "scheduled_for")[0])
-
-    def statuses(self) -> list[str]:
-        return [each[0] for each in self.sql("SELECT status FROM scheduled_messages ORDER BY id")]
-
-    def reply(self, body: str | None, request: str = "nothing") -> None:
-        self.sql(
-            "INSERT INTO inbound (received_at, sent_at, sender, body, tpdu, request)"
-            " VALUES ('2025-11-09 18:00:00', ?, ?, ?, '', ?)",
-            str(body), ANA, body, request,
-        )  # fmt: skip
+@pytest.fixture
+def box(operator: Operator) -> Operator:
+    """Return the operator; no other box stands here."""
+    return operator
 
 
 @pytest.fixture
-def box(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Box:
-    monkeypatch.delenv("SMSBOX_CONFIG", raising=False)
-    monkeypatch.delenv("SUDO_USER", raising=False)
-    made = Box(tmp_path, capsys, monkeypatch)
-    made.lay_down()
-    return made
-
-
-@pytest.fixture
-def served(box: Box) -> Iterator[dict[str, object]]:
+def served(box: Operator) -> Iterator[dict[str, object]]:
     """A daemon as it looks from outside: its lock, and the file in which it says how it is."""
     told: dict[str, object] = {"pid": 4711, "modem": "ready", "clock": "systemd-timesyncd",
                                "operator": "Testnet", "signal_dbm": -71}  # fmt: skip
@@ -173,7 +57,7 @@ def served(box: Box) -> Iterator[dict[str, object]]:
 @pytest.mark.parametrize("empty", [False, True])
 @pytest.mark.parametrize("words", READING + CHANGING)
 def test_missing_or_empty_database_is_met_with_a_friendly_sentence(
-    box: Box, words: str, empty: bool
+    box: Operator, words: str, empty: bool
 ) -> None:
     for path in box.database.parent.glob("box.db*"):
         path.unlink()
@@ -189,13 +73,13 @@ def test_missing_or_empty_database_is_met_with_a_friendly_sentence(
 
 
 @pytest.mark.parametrize("words", ["status --json", "list --json", "optout list --json"])
-def test_missing_database_is_an_answer_for_a_script_too(box: Box, words: str) -> None:
+def test_missing_database_is_an_answer_for_a_script_too(box: Operator, words: str) -> None:
     box.database.unlink()
     assert box.run(*words.split()).value in ([], {"running": False, "database": None})
 
 
 @pytest.mark.parametrize("words", READING + CHANGING)
-def test_file_that_is_no_database_is_a_sentence_and_75(box: Box, words: str) -> None:
+def test_file_that_is_no_database_is_a_sentence_and_75(box: Operator, words: str) -> None:
     for path in box.database.parent.glob("box.db*"):
         path.unlink()
     box.database.write_text("phone_number,customer_name\n" * 100)
@@ -204,7 +88,7 @@ def test_file_that_is_no_database_is_a_sentence_and_75(box: Box, words: str) -> 
 
 @pytest.mark.parametrize("path", ["/dev/null/box.db", "/proc/nowhere/box.db", "/" + "x" * 300])
 @pytest.mark.parametrize("words", ["list", "status", "pause", "cancel 1"])
-def test_database_that_can_not_be_is_a_sentence(box: Box, path: str, words: str) -> None:
+def test_database_that_can_not_be_is_a_sentence(box: Operator, path: str, words: str) -> None:
     box.database = Path(path)
     done = box.run(*words.split())
     assert done.status in (0, 2, 75)
@@ -233,7 +117,7 @@ def test_database_that_can_not_be_is_a_sentence(box: Box, path: str, words: str)
     ],
 )
 def test_wrong_use_is_a_sentence_with_its_mend_and_changes_nothing(
-    box: Box, words: str, says: str
+    box: Operator, words: str, says: str
 ) -> None:
     box.insert()
     before = box.sql("SELECT * FROM scheduled_messages"), box.sql("SELECT * FROM events")
@@ -244,7 +128,7 @@ def test_wrong_use_is_a_sentence_with_its_mend_and_changes_nothing(
 @pytest.mark.parametrize(
     ("due", "span"), [("2027-01-01", "-999999d"), ("2090-01-01", "+99999d"), ("2099-12-31", "+1d")]
 )
-def test_span_beyond_all_time_is_a_usage_error(box: Box, due: str, span: str) -> None:
+def test_span_beyond_all_time_is_a_usage_error(box: Operator, due: str, span: str) -> None:
     box.insert(scheduled_for=due)
     box.sentence("reschedule", "1", f"--by={span}", status=2)
 
@@ -261,7 +145,7 @@ def test_span_beyond_all_time_is_a_usage_error(box: Box, due: str, span: str) ->
         {"error_message": "line\nline", "status": "failed"},
     ],
 )
-def test_no_hand_made_row_ends_a_command_in_a_traceback(box: Box, odd: dict[str, Any]) -> None:
+def test_no_hand_made_row_ends_a_command_in_a_traceback(box: Operator, odd: dict[str, Any]) -> None:
     box.insert(**odd)
     for words in (*READING, "list --json", "list --csv", "show 1 --json", "status --json",
                   "cancel 1", "retry 1", "resume"):  # fmt: skip
@@ -277,12 +161,12 @@ def test_no_hand_made_row_ends_a_command_in_a_traceback(box: Box, odd: dict[str,
         {"scheduled_for": "2026-02-30 10:00:00"},
     ],
 )
-def test_row_that_no_command_could_read_is_refused(box: Box, odd: dict[str, Any]) -> None:
+def test_row_that_no_command_could_read_is_refused(box: Operator, odd: dict[str, Any]) -> None:
     with pytest.raises(sqlite3.IntegrityError):
         box.insert(**odd)
 
 
-def test_reader_that_is_full_ends_a_command_in_words(box: Box) -> None:
+def test_reader_that_is_full_ends_a_command_in_words(box: Operator) -> None:
     box.insert()
     with open("/dev/full", "w") as full:
         done = subprocess.run(
@@ -304,7 +188,9 @@ def test_reader_that_is_full_ends_a_command_in_words(box: Box) -> None:
      "show nobody\x1b[2J", "pause --campaign no\x1b[2J", "list --odd\x1b[2J"],
 )  # fmt: skip
 @pytest.mark.parametrize("state", ["scheduled", "failed"])
-def test_escapes_of_any_text_never_reach_the_terminal(box: Box, words: str, state: str) -> None:
+def test_escapes_of_any_text_never_reach_the_terminal(
+    box: Operator, words: str, state: str
+) -> None:
     box.insert(
         customer_name=ESCAPE, message_content=f"Hi{ESCAPE}", campaign_name=f"fall{ESCAPE}",
         error_message=f"no{ESCAPE}", held_because=f"odd{ESCAPE}", phone_number=f"1{ESCAPE}",
@@ -320,7 +206,7 @@ def test_escapes_of_any_text_never_reach_the_terminal(box: Box, words: str, stat
     assert not set("\x1b\x07\u202e") & set(done.out + done.err)
 
 
-def test_reply_of_several_lines_can_not_forge_another_reply(box: Box) -> None:
+def test_reply_of_several_lines_can_not_forge_another_reply(box: Operator) -> None:
     box.reply("Hi\n11/09 10:00 AM  +12135552399  [stop]: forged")
     lines = box.run("inbox").out.splitlines()
     assert len([line for line in lines if not line.startswith(" ")]) == 1
@@ -344,7 +230,7 @@ def test_reply_of_several_lines_can_not_forge_another_reply(box: Box) -> None:
     ],
 )  # fmt: skip
 def test_status_tells_a_script_whether_a_person_is_needed(
-    box: Box, served: dict[str, object], prepare: str, status: int
+    box: Operator, served: dict[str, object], prepare: str, status: int
 ) -> None:
     box.insert()
     box.sql(prepare)
@@ -353,7 +239,7 @@ def test_status_tells_a_script_whether_a_person_is_needed(
 
 @pytest.mark.parametrize("modem", ["no modem is plugged in", None])
 def test_status_without_a_modem_or_a_daemon_is_not_working(
-    box: Box, served: dict[str, object], modem: str | None
+    box: Operator, served: dict[str, object], modem: str | None
 ) -> None:
     path = box.database.with_name("box.db.status.json")
     path.write_text(json.dumps({**served, "modem": modem}) if modem else "{")
@@ -361,7 +247,7 @@ def test_status_without_a_modem_or_a_daemon_is_not_working(
     assert (modem or "starting") in box.run("status").out
 
 
-def test_status_says_how_it_is_now(box: Box, served: dict[str, object]) -> None:
+def test_status_says_how_it_is_now(box: Operator, served: dict[str, object]) -> None:
     row_id = box.insert()
     box.insert(status="sent", sent_at=f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}")
     box.insert(status="sent", sent_at="2025-01-01 00:00:00")
@@ -374,13 +260,13 @@ def test_status_says_how_it_is_now(box: Box, served: dict[str, object]) -> None:
     assert (told["next"]["id"], told["modem"], told["paused"]) == (row_id, "ready", None)
 
 
-def test_status_without_a_daemon_says_what_to_do(box: Box) -> None:
+def test_status_without_a_daemon_says_what_to_do(box: Operator) -> None:
     done = box.run("status")
     assert (done.status, "systemctl start smsbox" in done.out) == (2, True)
     assert box.run("status", "--json").value["running"] is False
 
 
-def test_list_shows_the_rows_that_are_asked_for(box: Box) -> None:
+def test_list_shows_the_rows_that_are_asked_for(box: Operator) -> None:
     late, soon = box.insert(90), box.insert(30, customer_name="Ben", phone_number=BEN)
     held = box.insert(120, held_because="odd reply", campaign_name="spring")
     failed = box.insert(status="failed", error_message="CMS 1 unassigned number")
@@ -402,13 +288,13 @@ def test_list_shows_the_rows_that_are_asked_for(box: Box) -> None:
     assert all(len(line) <= 80 for line in out.splitlines())
 
 
-def test_next_messages_are_those_that_will_go(box: Box) -> None:
+def test_next_messages_are_those_that_will_go(box: Operator) -> None:
     box.insert(10, held_because="odd reply")
     late, soon = box.insert(90), box.insert(30)
     assert [row["id"] for row in box.run("list", "--next", "2", "--json").value] == [soon, late]
 
 
-def test_list_for_a_script_and_a_spreadsheet_has_the_database_s_names(box: Box) -> None:
+def test_list_for_a_script_and_a_spreadsheet_has_the_database_s_names(box: Operator) -> None:
     box.insert(customer_name="=1+1")
     (value,) = box.run("list", "--json").value
     (cells,) = csv.DictReader(io.StringIO(box.run("list", "--csv").out))
@@ -420,7 +306,7 @@ def test_list_for_a_script_and_a_spreadsheet_has_the_database_s_names(box: Box) 
 
 
 @pytest.mark.parametrize("name", ["1", ANA, "(213) 555-2313"])
-def test_show_tells_everything_of_a_message(box: Box, name: str) -> None:
+def test_show_tells_everything_of_a_message(box: Operator, name: str) -> None:
     row_id = box.insert(message_content="one [BUBBLE] two\nlines")
     box.insert_bubble(row_id, "sent", "sent")
     box.insert_bubble(row_id, "queued", "", bubble=2)
@@ -440,13 +326,13 @@ def test_show_tells_everything_of_a_message(box: Box, name: str) -> None:
         assert words in out
 
 
-def test_show_of_a_number_shows_all_its_messages(box: Box) -> None:
+def test_show_of_a_number_shows_all_its_messages(box: Operator) -> None:
     ids = [box.insert(), box.insert()]
     assert [each["id"] for each in box.run("show", ANA, "--json").value] == ids
 
 
 @pytest.mark.parametrize("words", ["show", "why", "cancel"])
-def test_number_finds_a_hand_made_row_in_another_spelling(box: Box, words: str) -> None:
+def test_number_finds_a_hand_made_row_in_another_spelling(box: Operator, words: str) -> None:
     box.insert(phone_number="(213) 555-2313")
     assert box.run(words, ANA).status == 0
 
@@ -468,7 +354,7 @@ def shut_gates(out: str) -> dict[str, str]:
     ],
 )
 def test_why_names_the_gate_that_is_shut_and_only_that(
-    box: Box, served: dict[str, object], prepare: str, gate: str, because: str
+    box: Operator, served: dict[str, object], prepare: str, gate: str, because: str
 ) -> None:
     box.insert(-1, phone_number="213-555-2313")
     assert shut_gates(box.run("why", "1").out) == {}
@@ -479,7 +365,7 @@ def test_why_names_the_gate_that_is_shut_and_only_that(
 
 
 def test_why_names_the_hours_the_service_the_clock_and_the_modem(
-    box: Box, served: dict[str, object]
+    box: Operator, served: dict[str, object]
 ) -> None:
     box.insert(-1)
     tomorrow = f"{datetime.now() + timedelta(days=3):%a}".lower()
@@ -497,7 +383,7 @@ def test_why_names_the_hours_the_service_the_clock_and_the_modem(
 # --- cancel, reschedule, retry, release
 
 
-def test_cancel_keeps_the_record_and_names_who_did_it(box: Box) -> None:
+def test_cancel_keeps_the_record_and_names_who_did_it(box: Operator) -> None:
     row_id, other = box.insert(), box.insert()
     done = box.run("cancel", str(row_id))
     assert (done.status, done.out) == (0, "Cancelled 1 message.\n")
@@ -506,7 +392,7 @@ def test_cancel_keeps_the_record_and_names_who_did_it(box: Box) -> None:
     assert events == [("sql", "added"), (LOGIN, "cancelled")]
 
 
-def test_cancel_refuses_what_is_done_or_being_sent_and_says_so(box: Box) -> None:
+def test_cancel_refuses_what_is_done_or_being_sent_and_says_so(box: Operator) -> None:
     sent, sending = box.insert(status="sent"), box.insert()
     box.insert_bubble(sending, "sending", "sending")
     done = box.run("cancel", str(sent), str(sending))
@@ -529,17 +415,17 @@ MANY = [
 
 @pytest.mark.parametrize(("words", "before", "after", "says"), MANY)
 def test_many_rows_are_changed_after_yes_alone(
-    box: Box, words: list[str], before: str, after: str, says: str
+    box: Operator, words: list[str], before: str, after: str, says: str
 ) -> None:
     for _ in range(2):
         box.insert(status=before, held_because="x" if words[0] == "release" else None)
     rows = box.sql("SELECT * FROM scheduled_messages")
     assert box.run(*words).status == 2  # no terminal
     for typed in ("no\n", "yes\n", ""):
-        refused = box.run(*words, terminal=Terminal(typed))
+        refused = box.run(*words, terminal=Keyboard(typed))
         assert (refused.status, "2 messages. Type YES" in refused.err) == (1, True)
     assert box.sql("SELECT * FROM scheduled_messages") == rows
-    done = box.run(*words, terminal=Terminal("YES\n"))
+    done = box.run(*words, terminal=Keyboard("YES\n"))
     assert (done.status, says in done.out) == (0, True)
     assert box.statuses() == [after] * 2
     assert box.sql("SELECT * FROM scheduled_messages") != rows
@@ -547,32 +433,32 @@ def test_many_rows_are_changed_after_yes_alone(
 
 @pytest.mark.parametrize(("words", "before", "after", "says"), MANY)
 def test_row_that_changed_before_yes_is_left_alone_and_not_counted(
-    box: Box, words: list[str], before: str, after: str, says: str
+    box: Operator, words: list[str], before: str, after: str, says: str
 ) -> None:
     for _ in range(3):
         box.insert(status=before, held_because="x" if words[0] == "release" else None)
     sent = "UPDATE scheduled_messages SET status = 'sent' WHERE id = 2"
-    done = box.run(*words, terminal=Terminal("YES\n", lambda: box.sql(sent)))
+    done = box.run(*words, terminal=Keyboard("YES\n", lambda: box.sql(sent)))
     assert box.statuses() == [after, "sent", after]
     assert says in done.out
     assert box.run("list", "--status", "sent", "--json").value[0]["id"] == 2
 
 
-def test_interrupting_the_question_is_status_130_and_changes_nothing(box: Box) -> None:
+def test_interrupting_the_question_is_status_130_and_changes_nothing(box: Operator) -> None:
     box.insert()
     box.insert()
 
     def interrupt() -> None:
         raise KeyboardInterrupt
 
-    assert box.run("cancel", "--all", terminal=Terminal("YES\n", interrupt)).status == 130
+    assert box.run("cancel", "--all", terminal=Keyboard("YES\n", interrupt)).status == 130
     assert box.statuses() == ["scheduled"] * 2
 
 
 @pytest.mark.parametrize(
     ("span", "seconds"), [("+30m", 1800), ("+2h", 7200), ("+1d", 86400), ("=-10m", -600)]
 )
-def test_reschedule_moves_by_a_span(box: Box, span: str, seconds: int) -> None:
+def test_reschedule_moves_by_a_span(box: Operator, span: str, seconds: int) -> None:
     row_id, done = box.insert(), box.insert(status="sent")
     was = box.due(row_id)
     by = [f"--by{span}"] if span.startswith("=") else ["--by", span]
@@ -581,7 +467,7 @@ def test_reschedule_moves_by_a_span(box: Box, span: str, seconds: int) -> None:
     assert box.run("reschedule", str(done), *by).status == 1
 
 
-def test_reschedule_moves_the_first_to_a_time_and_keeps_the_gaps(box: Box) -> None:
+def test_reschedule_moves_the_first_to_a_time_and_keeps_the_gaps(box: Operator) -> None:
     first, second = box.insert(60), box.insert(67)
     gap = box.due(second) - box.due(first)
     day = f"{datetime.now(UTC) + timedelta(days=9):%Y-%m-%d}"
@@ -591,7 +477,7 @@ def test_reschedule_moves_the_first_to_a_time_and_keeps_the_gaps(box: Box) -> No
     assert box.due(second) - box.due(first) == gap
 
 
-def test_retry_needs_a_word_for_what_may_have_been_sent(box: Box) -> None:
+def test_retry_needs_a_word_for_what_may_have_been_sent(box: Operator) -> None:
     row_id, plain = box.insert(-90, status="failed"), box.insert(status="failed")
     box.insert_bubble(row_id, "unconfirmed", "unconfirmed")
     done = box.run("retry", str(row_id), str(plain))
@@ -605,7 +491,7 @@ def test_retry_needs_a_word_for_what_may_have_been_sent(box: Box) -> None:
 
 
 @pytest.mark.parametrize("command", ["retry", "release"])
-def test_late_rows_that_are_let_go_together_make_no_burst(box: Box, command: str) -> None:
+def test_late_rows_that_are_let_go_together_make_no_burst(box: Operator, command: str) -> None:
     state: dict[str, object] = {"status": "failed"}
     ids = [
         box.insert(-n, **(state if command == "retry" else {"held_because": "x"})) for n in range(4)
@@ -616,7 +502,7 @@ def test_late_rows_that_are_let_go_together_make_no_burst(box: Box, command: str
     assert all(b - a >= timedelta(minutes=4) for a, b in pairwise(dues))
 
 
-def test_release_refuses_what_is_not_held(box: Box) -> None:
+def test_release_refuses_what_is_not_held(box: Operator) -> None:
     held, free = box.insert(held_because="x"), box.insert()
     was = box.due(held)
     done = box.run("release", str(held), str(free))
@@ -628,7 +514,7 @@ def test_release_refuses_what_is_not_held(box: Box) -> None:
 # --- pause, resume, send
 
 
-def test_pause_lasts_until_resume_which_says_what_was_and_what_will_be(box: Box) -> None:
+def test_pause_lasts_until_resume_which_says_what_was_and_what_will_be(box: Operator) -> None:
     box.insert(status="sent", sent_at="2025-11-09 18:00:00")
     late = [box.insert(-60 + n) for n in range(3)]
     assert "3 wait" in box.run("pause").out
@@ -644,7 +530,7 @@ def test_pause_lasts_until_resume_which_says_what_was_and_what_will_be(box: Box)
     assert events == [(LOGIN, "paused"), (LOGIN, "resumed")]
 
 
-def test_pause_of_a_campaign_is_lifted_by_its_own_resume_alone(box: Box) -> None:
+def test_pause_of_a_campaign_is_lifted_by_its_own_resume_alone(box: Operator) -> None:
     box.insert()
     assert box.run("pause", "--campaign", "fall").status == 0
     assert "Still paused: fall" in box.run("resume").out
@@ -654,7 +540,7 @@ def test_pause_of_a_campaign_is_lifted_by_its_own_resume_alone(box: Box) -> None
 
 
 @pytest.mark.parametrize(("words", "now"), [(["pause", "--now"], "1"), (["pause"], "")])
-def test_pause_now_is_another_pause(box: Box, words: list[str], now: str) -> None:
+def test_pause_now_is_another_pause(box: Operator, words: list[str], now: str) -> None:
     box.run("pause", "--now")
     box.run(*words)
     assert [each[0] for each in box.sql("SELECT value FROM state WHERE key = 'paused_now'")] == [
@@ -662,7 +548,7 @@ def test_pause_now_is_another_pause(box: Box, words: list[str], now: str) -> Non
     ]
 
 
-def test_send_stores_a_row_that_is_due_now(box: Box) -> None:
+def test_send_stores_a_row_that_is_due_now(box: Operator) -> None:
     done = box.run("send", "(213) 555-2313", " A test [BUBBLE] of two ")
     assert (done.status, "not running" in done.out) == (0, True)
     assert box.row(1, "phone_number, message_content, status, anyway") == (
@@ -671,7 +557,7 @@ def test_send_stores_a_row_that_is_due_now(box: Box) -> None:
     assert abs(box.due(1) - datetime.now(UTC)) < timedelta(seconds=30)
 
 
-def test_send_holds_to_the_hours_without_anyway_and_to_opt_outs_with_it(box: Box) -> None:
+def test_send_holds_to_the_hours_without_anyway_and_to_opt_outs_with_it(box: Operator) -> None:
     other = f"{datetime.now() + timedelta(days=3):%a}".lower()
     box.config.write_text(f'[business_hours]\ndays = ["{other}"]\n{THEIRS_OFF}')
     assert "--anyway" in box.sentence("send", ANA, "Hi", status=75)
@@ -685,7 +571,7 @@ def test_send_holds_to_the_hours_without_anyway_and_to_opt_outs_with_it(box: Box
 
 @pytest.mark.parametrize(("became", "status"), [("sent", 0), ("failed", 1), ("cancelled", 1)])
 def test_send_waits_for_what_the_daemon_makes_of_it(
-    box: Box, served: dict[str, object], became: str, status: int
+    box: Operator, served: dict[str, object], became: str, status: int
 ) -> None:
     box.sql(
         "CREATE TRIGGER daemon AFTER INSERT ON scheduled_messages BEGIN UPDATE scheduled_messages"
@@ -702,7 +588,7 @@ def test_send_waits_for_what_the_daemon_makes_of_it(
 # --- inbox, optout
 
 
-def test_inbox_shows_each_reply_and_marks_it_as_read(box: Box) -> None:
+def test_inbox_shows_each_reply_and_marks_it_as_read(box: Operator) -> None:
     assert box.run("inbox").out == "No replies.\n"
     box.reply("Stop", "stop")
     box.reply(None)
@@ -714,7 +600,7 @@ def test_inbox_shows_each_reply_and_marks_it_as_read(box: Box) -> None:
     assert [each["body"] for each in box.run("inbox", "--json").value] == ["Stop", None]
 
 
-def test_opted_out_number_is_listed_until_it_is_removed_with_a_reason(box: Box) -> None:
+def test_opted_out_number_is_listed_until_it_is_removed_with_a_reason(box: Operator) -> None:
     row_id = box.insert()
     assert (
         "1 message cancelled" in box.run("optout", "add", "213 555 2313", "--reason", "phone").out
@@ -732,7 +618,7 @@ def test_opted_out_number_is_listed_until_it_is_removed_with_a_reason(box: Box) 
     assert box.sql(event) == [(LOGIN, f"{ANA}: asked for it")]
 
 
-def test_operator_s_word_on_the_clock_holds_for_this_boot(box: Box) -> None:
+def test_operator_s_word_on_the_clock_holds_for_this_boot(box: Operator) -> None:
     box.insert()
     box.run("resume", "--clock-is-right")
     assert box.sql("SELECT value FROM state WHERE key = 'trusted_boot'") == [
@@ -744,7 +630,7 @@ def test_operator_s_word_on_the_clock_holds_for_this_boot(box: Box) -> None:
 # --- on a terminal
 
 
-def on_terminal(box: Box, *words: str, columns: int = 100, **environment: str) -> str:
+def on_terminal(box: Operator, *words: str, columns: int = 100, **environment: str) -> str:
     """Run a command on a terminal of that width; give what it shows."""
     desk_end, screen = pty.openpty()
     fcntl.ioctl(screen, termios.TIOCSWINSZ, struct.pack("HHHH", 30, columns, 0, 0))
@@ -762,7 +648,7 @@ def on_terminal(box: Box, *words: str, columns: int = 100, **environment: str) -
     return shown.decode().replace("\r\n", "\n")
 
 
-def test_colours_are_only_for_a_terminal_and_never_with_no_color(box: Box) -> None:
+def test_colours_are_only_for_a_terminal_and_never_with_no_color(box: Operator) -> None:
     box.insert(held_because="they have replied")
     box.insert(customer_name="Ana \x1b[31m")
     assert on_terminal(box, "list").count("\x1b[") == 2  # on and off, of the held one alone
@@ -772,7 +658,7 @@ def test_colours_are_only_for_a_terminal_and_never_with_no_color(box: Box) -> No
 
 
 @pytest.mark.parametrize("columns", [60, 80, 120])
-def test_lines_fit_the_terminal(box: Box, columns: int) -> None:
+def test_lines_fit_the_terminal(box: Operator, columns: int) -> None:
     box.insert(customer_name="Maximiliana Featherstonehaugh-Cholmondeley the elder" * 2)
     box.insert(held_because="because of " * 20)
     shown = on_terminal(box, "list", columns=columns, NO_COLOR="1").splitlines()
@@ -780,7 +666,7 @@ def test_lines_fit_the_terminal(box: Box, columns: int) -> None:
     assert all(len(line) < max(columns, 68) for line in shown)
 
 
-def test_watched_status_is_drawn_in_place_until_ctrl_c(box: Box) -> None:
+def test_watched_status_is_drawn_in_place_until_ctrl_c(box: Operator) -> None:
     box.insert()
     desk_end, screen = pty.openpty()
 
@@ -806,7 +692,7 @@ def test_watched_status_is_drawn_in_place_until_ctrl_c(box: Box) -> None:
 # --- completion
 
 
-def complete(box: Box, folder: Path, *typed: str) -> set[str]:
+def complete(box: Operator, folder: Path, *typed: str) -> set[str]:
     """Press TAB in a bash behind these words, the last of them begun."""
     program = folder / "smsbox"
     words = " ".join(map(shlex.quote, [sys.executable, smsbox.__file__, *box.words()]))
@@ -823,7 +709,7 @@ def complete(box: Box, folder: Path, *typed: str) -> set[str]:
     return set(filter(None, done.stdout.splitlines()))
 
 
-def test_tab_completes_commands_options_campaigns_and_ids(box: Box, tmp_path: Path) -> None:
+def test_tab_completes_commands_options_campaigns_and_ids(box: Operator, tmp_path: Path) -> None:
     box.insert(campaign_name="Fall sale 'A'")
     gone = box.insert(campaign_name="spring", status="sent")
     assert complete(box, tmp_path, "re") == {

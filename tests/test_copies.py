@@ -31,12 +31,11 @@ from typing import Any, NamedTuple, NoReturn
 import pytest
 
 import smsbox
-from played import close
+from rig.desk import Terminal
+from rig.people import ANA, BEN, CAMPAIGN, CHLOE, LONG
+from rig.played import PlayedBox, at, close
+from rig.process import LiveBox, write_csv
 from rig.pty_modem import PtyModem, wait_until
-from test_end_to_end import ANA, BEN, CAMPAIGN, CHLOE, LONG, Box, write_csv
-from test_schedule import Terminal
-from test_service import Box as Played
-from test_service import at
 
 UTC = timezone.utc
 SECOND, HOUR, DAY = timedelta(seconds=1), timedelta(hours=1), timedelta(days=1)
@@ -155,7 +154,7 @@ def die_before(step: int) -> None:
         setattr(os, name, wrap(getattr(os, name)))
 
 
-class Place(Box):
+class Place(LiveBox):
     """A box with a database, and the person who copies it."""
 
     def __init__(self, folder: Path, fresh: bool = False) -> None:
@@ -321,7 +320,7 @@ def leave_log(path: Path, statement: str) -> None:
 def place(tmp_path: Path) -> Iterator[Place]:
     made = Place(tmp_path / "box")
     yield made
-    end_daemons(made)
+    made.close()
 
 
 @pytest.fixture
@@ -329,7 +328,7 @@ def live(place: Place) -> Iterator[Place]:
     """A box with a modem."""
     with place.modem:
         yield place
-        end_daemons(place)
+        place.close()
 
 
 @pytest.fixture
@@ -338,13 +337,7 @@ def other(tmp_path: Path) -> Iterator[Place]:
     made = Place(tmp_path / "other", fresh=True)
     with made.modem:
         yield made
-        end_daemons(made)
-
-
-def end_daemons(box: Box) -> None:
-    for daemon in box.daemons:
-        if daemon.process.poll() is None:
-            daemon.kill()
+        made.close()
 
 
 @pytest.fixture
@@ -375,10 +368,10 @@ def mount(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
 
 
 @pytest.fixture
-def played(tmp_path: Path, now: datetime) -> Iterator[Played]:
+def played(tmp_path: Path, now: datetime) -> Iterator[PlayedBox]:
     folder = tmp_path / "played"
     folder.mkdir()
-    made = Played(folder, now)
+    made = PlayedBox(folder, now)
     yield made
     close(made)
 
@@ -387,7 +380,7 @@ def names_in(folder: Path) -> list[str]:
     return sorted(each.name for each in folder.iterdir()) if folder.exists() else []
 
 
-def own(played: Played) -> Path:
+def own(played: PlayedBox) -> Path:
     return Path(played.path).parent / "backups"
 
 
@@ -1318,7 +1311,7 @@ def test_daemon_sends_nothing_from_a_damaged_database_until_a_copy_is_restored(l
 
 
 def test_damage_is_one_error_in_the_journal_and_shown_by_the_lamp(
-    played: Played, caplog: pytest.LogCaptureFixture
+    played: PlayedBox, caplog: pytest.LogCaptureFixture
 ) -> None:
     for n in range(300):
         played.insert(BEN, "Hi", in_s=86_400 + n)
@@ -1351,7 +1344,7 @@ def test_daemon_exits_75_before_a_destroyed_header(live: Place) -> None:
 # --- daily copies
 
 
-def live_a_day(played: Played, text: str = "") -> None:
+def live_a_day(played: PlayedBox, text: str = "") -> None:
     """Let a day pass, with a change or without; each is a life of its own."""
     if text:
         played.insert(ANA, text)
@@ -1363,7 +1356,7 @@ def day(number: int) -> str:
     return f"smsbox-2025-11-{number:02}.db"
 
 
-def test_daily_copy_is_whole_and_named_after_the_day_in_utc(played: Played) -> None:
+def test_daily_copy_is_whole_and_named_after_the_day_in_utc(played: PlayedBox) -> None:
     played.play.start = at(16, 30)  # on the 10th in UTC
     row = played.insert(ANA, "Hi")
     played.serve(1800)
@@ -1376,7 +1369,7 @@ def test_daily_copy_is_whole_and_named_after_the_day_in_utc(played: Played) -> N
     assert mode_of(copy) & 0o007 == 0
 
 
-def test_day_has_one_copy_and_what_came_later_is_in_the_next(played: Played) -> None:
+def test_day_has_one_copy_and_what_came_later_is_in_the_next(played: PlayedBox) -> None:
     played.tables = {"service": {"poll_seconds": 60}}
     played.insert(ANA, "one")
     played.serve(3600)
@@ -1392,7 +1385,7 @@ def test_day_has_one_copy_and_what_came_later_is_in_the_next(played: Played) -> 
 
 
 def test_seven_copies_are_kept_here_and_there_and_files_of_others_stay(
-    played: Played, tmp_path: Path
+    played: PlayedBox, tmp_path: Path
 ) -> None:
     there = tmp_path / "stick"
     foreign = ("photo.jpg", "smsbox.db", "smsbox-2020-01-01.db.old", "my-smsbox-2020-01-01.db",
@@ -1411,7 +1404,9 @@ def test_seven_copies_are_kept_here_and_there_and_files_of_others_stay(
     assert look(there / expected[-1], "SELECT count(*) FROM scheduled_messages") == [(10,)]
 
 
-def test_day_without_a_change_has_no_copy_over_restarts_of_the_daemon_too(played: Played) -> None:
+def test_day_without_a_change_has_no_copy_over_restarts_of_the_daemon_too(
+    played: PlayedBox,
+) -> None:
     live_a_day(played, "Hi")
     assert names_in(own(played)) == [day(9)]
     for _ in range(3):
@@ -1424,7 +1419,7 @@ def test_day_without_a_change_has_no_copy_over_restarts_of_the_daemon_too(played
     assert names_in(own(played)) == [day(9), day(15)]
 
 
-def test_no_copy_is_made_while_a_message_is_under_way(played: Played) -> None:
+def test_no_copy_is_made_while_a_message_is_under_way(played: PlayedBox) -> None:
     """The day ends, in UTC, amid a message of many bubbles; before it nothing was copied."""
     played.play.start = at(15, 58)
     played.tables = {"pacing": {"bubble_gap_seconds": [60, 60]}}
@@ -1437,7 +1432,7 @@ def test_no_copy_is_made_while_a_message_is_under_way(played: Played) -> None:
     assert names_in(own(played)) == sorted({*seen[0], day(10)})
 
 
-def test_log_is_empty_after_the_daily_copy(played: Played) -> None:
+def test_log_is_empty_after_the_daily_copy(played: PlayedBox) -> None:
     log = Path(f"{played.path}-wal")
     played.insert(ANA, "Hi")
     assert log.stat().st_size > 0
@@ -1446,7 +1441,7 @@ def test_log_is_empty_after_the_daily_copy(played: Played) -> None:
     assert not log.exists() or log.stat().st_size == 0
 
 
-def test_reader_that_never_ends_does_not_hold_the_daemon_up(played: Played) -> None:
+def test_reader_that_never_ends_does_not_hold_the_daemon_up(played: PlayedBox) -> None:
     """The log can't be emptied then; to wait for that is to send nothing meanwhile."""
     row = played.insert(ANA, "Hi", in_s=600)
     played.hand.execute("BEGIN")
@@ -1459,7 +1454,7 @@ def test_reader_that_never_ends_does_not_hold_the_daemon_up(played: Played) -> N
     assert played.row(row)[0] == "sent"
 
 
-def test_half_copy_of_a_crash_is_no_copy_and_does_not_stay(played: Played) -> None:
+def test_half_copy_of_a_crash_is_no_copy_and_does_not_stay(played: PlayedBox) -> None:
     own(played).mkdir()
     (own(played) / f"{day(9)}.part").write_text("half")
     played.insert(ANA, "Hi")
@@ -1494,7 +1489,7 @@ BAD_FOLDERS: dict[str, Callable[[Path, Callable[[str], Path]], Path]] = {
 
 @pytest.mark.parametrize("trouble", BAD_FOLDERS)
 def test_backup_dir_in_trouble_costs_one_warning_and_nothing_else(
-    played: Played, tmp_path: Path, mount: Callable[[str], Path], trouble: str,
+    played: PlayedBox, tmp_path: Path, mount: Callable[[str], Path], trouble: str,
     caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
     folder = BAD_FOLDERS[trouble](tmp_path, mount)
@@ -1511,7 +1506,7 @@ def test_backup_dir_in_trouble_costs_one_warning_and_nothing_else(
 
 
 def test_backup_dir_that_comes_back_gets_its_copy_within_the_next_hours(
-    played: Played, tmp_path: Path
+    played: PlayedBox, tmp_path: Path
 ) -> None:
     folder = tmp_path / "stick"
     played.tables = {"service": {"backup_dir": str(folder)}}

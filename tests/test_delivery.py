@@ -3,53 +3,31 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from datetime import datetime, timedelta
-from pathlib import Path
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 import smsbox
-from rig.tpdus import deliver, report
+from rig.desk import Keyboard, Operator
+from rig.people import ANA, BEN, LONG
+from rig.person import everything, lay_person, lay_sent
+from rig.played import PlayedBox
+from rig.tpdus import report
 from smsbox import Delivery
-from test_command_line import Box as Desk
-from test_command_line import Terminal
-from test_service import ANA, BEN, LONG, Box
 
 GONE = 0x49
 NOT_DELIVERED = "not delivered: the service centre does not know it (49)"
 
 
-@pytest.fixture
-def box(tmp_path: Path, now: datetime) -> Iterator[Box]:
-    made = Box(tmp_path, now)
-    yield made
-    made.hand.close()
-    made.database.close()
-    for end in made.far._ends:
-        end.close()
-
-
-@pytest.fixture
-def desk(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> Desk:
-    """The operator before a database, without a daemon."""
-    monkeypatch.delenv("SMSBOX_CONFIG", raising=False)
-    made = Desk(tmp_path, capsys, monkeypatch)
-    made.lay_down()
-    return made
-
-
-def told(box: Box, number: str, reference: int, status: int, ago_s: float = 60) -> None:
+def told(box: PlayedBox, number: str, reference: int, status: int, ago_s: float = 60) -> None:
     """A report lies in the storage, of a segment that was handed over so long ago."""
     stored = box.far.modem.stored
     at = box.play.now() - timedelta(seconds=ago_s)
     stored[max(stored, default=-1) + 1] = report(number, reference, status, at)
 
 
-def segments(box: Box, row: int, columns: str) -> list[Any]:
+def segments(box: PlayedBox, row: int, columns: str) -> list[Any]:
     found = box.sql(
         f"SELECT {columns} FROM segments g JOIN messages m ON m.id = g.message_id"
         " WHERE m.scheduled_message_id = ? ORDER BY m.bubble, g.sequence", row,
@@ -79,7 +57,7 @@ def test_only_what_the_network_calls_over_is_over() -> None:
     assert {kinds[status] for status in range(0x47, 0x80)} == {Delivery.FAILED}
 
 
-def test_text_is_delivered_once_each_segment_is_also_over_a_restart(box: Box) -> None:
+def test_text_is_delivered_once_each_segment_is_also_over_a_restart(box: PlayedBox) -> None:
     row = box.insert(ANA, LONG)
     box.serve(60)
     told(box, ANA, 1, 0)
@@ -96,7 +74,7 @@ def test_text_is_delivered_once_each_segment_is_also_over_a_restart(box: Box) ->
 
 
 def test_text_of_which_a_segment_is_not_delivered_stays_sent_with_the_network_s_words(
-    box: Box,
+    box: PlayedBox,
 ) -> None:
     row = box.insert(ANA, f"Hi [BUBBLE] {LONG}")
     box.serve(60)
@@ -110,7 +88,9 @@ def test_text_of_which_a_segment_is_not_delivered_stays_sent_with_the_network_s_
     assert box.desk.count_by_status()["undelivered"] == 1
 
 
-def test_report_that_comes_before_the_last_bubble_counts_when_the_row_is_sent(box: Box) -> None:
+def test_report_that_comes_before_the_last_bubble_counts_when_the_row_is_sent(
+    box: PlayedBox,
+) -> None:
     box.tables = {"pacing": {"bubble_gap_seconds": [60, 60]}}
     row = box.insert(ANA, "one [BUBBLE] two")
     box.after(20, lambda: told(box, ANA, 1, 0x46, 10))
@@ -126,7 +106,7 @@ def test_report_that_comes_before_the_last_bubble_counts_when_the_row_is_sent(bo
      ((1, GONE), "failed")],
 )  # fmt: skip
 def test_late_and_repeated_reports_change_only_what_they_may(
-    box: Box, order: tuple[int, ...], delivery: str | None
+    box: PlayedBox, order: tuple[int, ...], delivery: str | None
 ) -> None:
     row = box.insert(ANA, "Hi")
     box.serve(60)
@@ -139,7 +119,7 @@ def test_late_and_repeated_reports_change_only_what_they_may(
     assert box.events(row).count("daemon not delivered") == (GONE in order[:1] or failed)
 
 
-def test_still_trying_is_told_of_the_segment_alone(box: Box) -> None:
+def test_still_trying_is_told_of_the_segment_alone(box: PlayedBox) -> None:
     row = box.insert(ANA, "Hi")
     box.serve(60)
     told(box, ANA, 1, 0x21)
@@ -150,7 +130,7 @@ def test_still_trying_is_told_of_the_segment_alone(box: Box) -> None:
     assert box.row(row) == ("sent", None)
 
 
-def test_report_is_matched_by_recipient_reference_and_time(box: Box) -> None:
+def test_report_is_matched_by_recipient_reference_and_time(box: PlayedBox) -> None:
     first = box.insert(ANA, "first")
     box.serve(60)
     sent_at = box.play.now()
@@ -167,7 +147,7 @@ def test_report_is_matched_by_recipient_reference_and_time(box: Box) -> None:
     assert [box.row(row, "delivery")[0] for row in (first, second)] == ["delivered", None]
 
 
-def test_report_before_its_segment_is_known_to_be_sent_is_matched_later(box: Box) -> None:
+def test_report_before_its_segment_is_known_to_be_sent_is_matched_later(box: PlayedBox) -> None:
     row = box.insert(ANA, "Hi", in_s=60)
     told(box, ANA, 1, 0, -60)
     box.serve(30)
@@ -176,7 +156,7 @@ def test_report_before_its_segment_is_known_to_be_sent_is_matched_later(box: Box
     assert box.row(row, "delivery") == ("delivered",)
 
 
-def test_report_that_comes_by_itself_is_stored_then_acknowledged(box: Box) -> None:
+def test_report_that_comes_by_itself_is_stored_then_acknowledged(box: PlayedBox) -> None:
     stored: list[int] = []
     row = box.insert(ANA, "Hi")
     box.serve(60)
@@ -194,7 +174,7 @@ def test_report_that_comes_by_itself_is_stored_then_acknowledged(box: Box) -> No
     assert (stored, box.row(row, "delivery")) == ([1], ("delivered",))
 
 
-def test_modem_that_stores_no_reports_is_asked_to_hand_them_over(box: Box) -> None:
+def test_modem_that_stores_no_reports_is_asked_to_hand_them_over(box: PlayedBox) -> None:
     for setting in (b"2,1,0,2,0", b"1,1,0,2,0"):
         box.far.answers[b"AT+CNMI=" + setting + b"\r"] = b"\r\n+CMS ERROR: 303\r\n"
     box.serve(10)
@@ -203,7 +183,9 @@ def test_modem_that_stores_no_reports_is_asked_to_hand_them_over(box: Box) -> No
 
 
 @pytest.mark.parametrize("memory", ["SR", "ME"])
-def test_report_that_is_told_of_in_another_memory_is_read_there(box: Box, memory: str) -> None:
+def test_report_that_is_told_of_in_another_memory_is_read_there(
+    box: PlayedBox, memory: str
+) -> None:
     row = box.insert(ANA, "Hi")
     box.serve(60)
     pdu = report(ANA, 1, 0, box.play.now())
@@ -223,30 +205,25 @@ def test_report_that_is_told_of_in_another_memory_is_read_there(box: Box, memory
 # --- what the commands say of it
 
 
-def lay_sent(desk: Desk, delivery: str | None, words: str | None = None) -> int:
-    row = desk.insert(status="sent", sent_at="2025-11-09 18:00:00", delivery=delivery,
-                      error_message=words)  # fmt: skip
-    desk.insert_bubble(row, "sent", "sent")
-    return row
-
-
-def test_list_and_status_tell_sent_from_delivered_and_from_not_delivered(desk: Desk) -> None:
+def test_list_and_status_tell_sent_from_delivered_and_from_not_delivered(
+    operator: Operator,
+) -> None:
     for delivery in (None, "delivered", "failed", "expired"):
-        lay_sent(desk, delivery)
-    lines = desk.run("list").out.splitlines()
+        lay_sent(operator, delivery)
+    lines = operator.run("list").out.splitlines()
     for line, words in zip(lines, ("sent", "delivered", "undelivered", "expired"), strict=True):
         assert f" {words} " in line
-    told_values = desk.run("list", "--json").value
+    told_values = operator.run("list", "--json").value
     assert [each["delivery"] for each in told_values] == ["", "delivered", "failed", "expired"]
-    assert "1 of the sent are delivered, 2 will never be" in desk.run("status").out
+    assert "1 of the sent are delivered, 2 will never be" in operator.run("status").out
 
 
-def test_show_tells_of_each_segment_what_became_of_it(desk: Desk) -> None:
-    row = lay_sent(desk, "failed", f"bubble 1, segment 1: {NOT_DELIVERED}")
-    desk.sql("UPDATE segments SET delivery = 'failed', error_message = 'not there (49)'")
-    shown = desk.run("show", str(row)).out
+def test_show_tells_of_each_segment_what_became_of_it(operator: Operator) -> None:
+    row = lay_sent(operator, "failed", f"bubble 1, segment 1: {NOT_DELIVERED}")
+    operator.sql("UPDATE segments SET delivery = 'failed', error_message = 'not there (49)'")
+    shown = operator.run("show", str(row)).out
     assert "reference 77, not delivered: not there (49)" in shown
-    value = desk.run("show", str(row), "--json").value
+    value = operator.run("show", str(row), "--json").value
     assert value["bubbles"][0]["segments"][0]["delivery"] == "failed"
 
 
@@ -266,45 +243,49 @@ def test_time_of_consent_is_read_as_iso_or_as_americans_write_it(written: str, r
 
 @pytest.mark.parametrize("written", ["yes", "13/1/2025", "2/30/2025", "2025-13-01", "1/2/25",
                                      "1/2/2025 13:00 PM", "2025"])  # fmt: skip
-def test_time_of_consent_that_is_none_is_refused_with_its_mend(desk: Desk, written: str) -> None:
-    file = write(desk, f"phone_number,customer_name,message_content,consent_at\n"
-                       f"2135552313,Ana,Hi,{written}\n")  # fmt: skip
-    done = desk.run("schedule", file, "--dry-run")
+def test_time_of_consent_that_is_none_is_refused_with_its_mend(
+    operator: Operator, written: str
+) -> None:
+    file = write(operator, f"phone_number,customer_name,message_content,consent_at\n"
+                           f"2135552313,Ana,Hi,{written}\n")  # fmt: skip
+    done = operator.run("schedule", file, "--dry-run")
     assert done.status == 65
     assert "write YYYY-MM-DD or M/D/YYYY" in done.err
 
 
-def write(desk: Desk, text: str) -> str:
-    path = desk.database.with_name("c.csv")
+def write(operator: Operator, text: str) -> str:
+    path = operator.database.with_name("c.csv")
     path.write_text(text)
     return str(path)
 
 
-def test_consent_is_kept_with_its_source_and_may_be_required(desk: Desk) -> None:
+def test_consent_is_kept_with_its_source_and_may_be_required(operator: Operator) -> None:
     header = "phone_number,customer_name,message_content,consent_at,consent_source\n"
     rows = "2135552313,Ana,Hi,1/2/2025,shop\n2135552314,Ben,Hi,,web\n"
-    file = write(desk, header + rows)
-    refused = desk.run("schedule", file, "--yes", "--require-consent")
+    file = write(operator, header + rows)
+    refused = operator.run("schedule", file, "--yes", "--require-consent")
     assert (refused.status, "consent_at" in refused.err) == (65, True)
-    assert desk.statuses() == []
-    part = desk.run("schedule", file, "--yes", "--require-consent", "--skip-invalid")
+    assert operator.statuses() == []
+    part = operator.run("schedule", file, "--yes", "--require-consent", "--skip-invalid")
     assert part.status == 0
-    assert desk.sql("SELECT consent_at, consent_source FROM scheduled_messages") == [
+    assert operator.sql("SELECT consent_at, consent_source FROM scheduled_messages") == [
         ("2025-01-02", "shop")
     ]
-    bare = write(desk, "phone_number,customer_name,message_content\n2135552315,Cy,Hi\n")
-    assert "consent_at" in desk.sentence("schedule", bare, "--require-consent", status=65)
+    bare = write(operator, "phone_number,customer_name,message_content\n2135552315,Cy,Hi\n")
+    assert "consent_at" in operator.sentence("schedule", bare, "--require-consent", status=65)
 
 
-def test_preview_warns_of_first_messages_without_sender_or_way_to_stop(desk: Desk) -> None:
-    desk.config.write_text(desk.config.read_text() + '[replies]\nsender_name = "Café Sol"\n')
-    desk.insert(phone_number=BEN, status="sent", sent_at="2025-01-01 00:00:00")
-    file = write(desk, "phone_number,customer_name,message_content\n"
-                       f"{ANA},Ana,Cafe Sol: hello\n{BEN},Ben,Hello\n{ANA},Ana,Again\n"
-                       "2135552317,Cy,Hi! Text STOP to end\n"
-                       "2135552318,Di,Café Sol. Envíe ALTO para no recibir\n"
-                       "2135552319,Eve,CAFÉ SOL: répondez ARRÊT\n")  # fmt: skip
-    out = desk.run("schedule", file, "--dry-run").out
+def test_preview_warns_of_first_messages_without_sender_or_way_to_stop(operator: Operator) -> None:
+    operator.config.write_text(
+        operator.config.read_text() + '[replies]\nsender_name = "Café Sol"\n'
+    )
+    operator.insert(phone_number=BEN, status="sent", sent_at="2025-01-01 00:00:00")
+    file = write(operator, "phone_number,customer_name,message_content\n"
+                           f"{ANA},Ana,Cafe Sol: hello\n{BEN},Ben,Hello\n{ANA},Ana,Again\n"
+                           "2135552317,Cy,Hi! Text STOP to end\n"
+                           "2135552318,Di,Café Sol. Envíe ALTO para no recibir\n"
+                           "2135552319,Eve,CAFÉ SOL: répondez ARRÊT\n")  # fmt: skip
+    out = operator.run("schedule", file, "--dry-run").out
     warned = " ".join(out.split())
     assert "no way to stop is named in 1 first message to a number: row 2" in warned
     assert 'the sender "Café Sol" is not named in 1 first message to a number: row 5' in warned
@@ -314,78 +295,49 @@ def test_preview_warns_of_first_messages_without_sender_or_way_to_stop(desk: Des
 # --- all that is known of a person
 
 
-def lay_person(desk: Desk) -> int:
-    row = lay_sent(desk, "delivered")
-    desk.sql("UPDATE scheduled_messages SET consent_at = '2025-01-02', consent_source = 'shop',"
-             " message_content = 'secret words'")  # fmt: skip
-    desk.sql("UPDATE messages SET body = 'secret words'")
-    desk.sql("INSERT INTO inbound (received_at, sent_at, sender, body, tpdu, request) VALUES"
-             " ('2025-11-09 18:00:00', '2025-11-09 17:59:58', ?, 'secret reply', '00', 'stop')",
-             ANA)  # fmt: skip
-    desk.sql(
-        "INSERT INTO messages (phone_number, kind, body, status, created_at)"
-        " VALUES (?, 'confirmation', 'secret goodbye', 'sent', '2025-11-09 18:01:00')",
-        ANA,
-    )
-    desk.sql(
-        "INSERT INTO opt_outs (phone_number, at, words)"
-        " VALUES (?, '2025-11-09 18:00:00', 'secret reply')",
-        ANA,
-    )
-    desk.sql("INSERT INTO inbound_parts (received_at, sender, sent_at, reference, total, sequence,"
-             " tpdu) VALUES ('2025-11-09 18:00:00', ?, '2025-11-09 18:00:00', 1, 2, 1, ?)",
-             ANA, deliver("secret part", ANA, datetime(2025, 11, 9), (1, 2, 1)))  # fmt: skip
-    return row
-
-
-def test_show_of_a_number_is_everything_that_is_known_of_it(desk: Desk) -> None:
-    lay_person(desk)
-    other = desk.insert(phone_number=BEN, message_content="not hers")
-    out = desk.run("show", ANA).out
+def test_show_of_a_number_is_everything_that_is_known_of_it(operator: Operator) -> None:
+    lay_person(operator)
+    other = operator.insert(phone_number=BEN, message_content="not hers")
+    out = operator.run("show", ANA).out
     for words in ("consent 2025-01-02 shop", "secret words", "reference 77", "secret reply",
                   "secret goodbye", "gets nothing any more", "sql: added"):  # fmt: skip
         assert words in out
     assert "not hers" not in out
-    value = desk.run("show", ANA, "--json").value
+    value = operator.run("show", ANA, "--json").value
     assert value["own_texts"][0]["kind"] == "confirmation"
     assert value["replies"][0]["body"] == value["opt_out"]["words"] == "secret reply"
-    assert desk.run("show", str(other), "--json").value["own_texts"] == []
+    assert operator.run("show", str(other), "--json").value["own_texts"] == []
 
 
-def test_forgotten_person_leaves_counts_times_and_the_opt_out(desk: Desk) -> None:
-    row = lay_person(desk)
-    due = desk.insert(message_content="secret plan", customer_name="Secret")
-    kept = desk.insert(phone_number=BEN, message_content="Ben's")
-    assert desk.run("forget", ANA, terminal=Terminal("no\n")).status == 1
-    assert "secret" in str(everything(desk))
-    assert desk.run("forget", "(213) 555-2313", "--yes").status == 0
-    assert [row for row in everything(desk) if "secret" in str(row).lower()] == []
-    assert b"secret plan" not in desk.database.read_bytes()
-    assert b"secret reply" not in desk.database.read_bytes()
-    assert desk.row(row, "status, sent_at, delivery") == (
+def test_forgotten_person_leaves_counts_times_and_the_opt_out(operator: Operator) -> None:
+    row = lay_person(operator)
+    due = operator.insert(message_content="secret plan", customer_name="Secret")
+    kept = operator.insert(phone_number=BEN, message_content="Ben's")
+    assert operator.run("forget", ANA, terminal=Keyboard("no\n")).status == 1
+    assert "secret" in str(everything(operator))
+    assert operator.run("forget", "(213) 555-2313", "--yes").status == 0
+    assert [row for row in everything(operator) if "secret" in str(row).lower()] == []
+    assert b"secret plan" not in operator.database.read_bytes()
+    assert b"secret reply" not in operator.database.read_bytes()
+    assert operator.row(row, "status, sent_at, delivery") == (
         "sent", "2025-11-09 18:00:00", "delivered",
     )  # fmt: skip
-    assert desk.row(due, "status") == ("cancelled",)
-    assert desk.row(kept, "message_content, status") == ("Ben's", "scheduled")
-    assert desk.sql("SELECT phone_number, at FROM opt_outs") == [(ANA, "2025-11-09 18:00:00")]
-    assert len(desk.run("inbox", "--json").value) == 1
-    assert desk.sql("SELECT detail FROM events WHERE event = 'forgotten'") == [(ANA,)]
+    assert operator.row(due, "status") == ("cancelled",)
+    assert operator.row(kept, "message_content, status") == ("Ben's", "scheduled")
+    assert operator.sql("SELECT phone_number, at FROM opt_outs") == [(ANA, "2025-11-09 18:00:00")]
+    assert len(operator.run("inbox", "--json").value) == 1
+    assert operator.sql("SELECT detail FROM events WHERE event = 'forgotten'") == [(ANA,)]
 
 
-def everything(desk: Desk) -> list[Any]:
-    tables = [name for (name,) in desk.sql("SELECT name FROM sqlite_master WHERE type = 'table'")]
-    return [row for name in tables for row in desk.sql(f"SELECT * FROM {name}")]
+def test_nobody_is_forgotten_while_a_message_to_them_is_under_way(operator: Operator) -> None:
+    row = operator.insert(message_content="one [BUBBLE] two")
+    operator.insert_bubble(row, "sent", "sent")
+    operator.insert_bubble(row, "queued", "", bubble=2)
+    assert "under way" in operator.sentence("forget", ANA, "--yes", status=75)
+    assert operator.row(row, "message_content, status") == ("one [BUBBLE] two", "scheduled")
 
 
-def test_nobody_is_forgotten_while_a_message_to_them_is_under_way(desk: Desk) -> None:
-    row = desk.insert(message_content="one [BUBBLE] two")
-    desk.insert_bubble(row, "sent", "sent")
-    desk.insert_bubble(row, "queued", "", bubble=2)
-    assert "under way" in desk.sentence("forget", ANA, "--yes", status=75)
-    assert desk.row(row, "message_content, status") == ("one [BUBBLE] two", "scheduled")
-
-
-def test_forgetting_an_unknown_number_says_so(desk: Desk) -> None:
-    assert "nothing is known" in desk.sentence("forget", BEN, "--yes", status=2)
-    assert "12" in desk.sentence("forget", "12", "--yes", status=2)
-    assert json.dumps(desk.statuses()) == "[]"
+def test_forgetting_an_unknown_number_says_so(operator: Operator) -> None:
+    assert "nothing is known" in operator.sentence("forget", BEN, "--yes", status=2)
+    assert "12" in operator.sentence("forget", "12", "--yes", status=2)
+    assert json.dumps(operator.statuses()) == "[]"

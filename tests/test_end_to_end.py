@@ -7,189 +7,22 @@ at the database with plain sqlite3, at exit statuses, at the service manager's s
 from __future__ import annotations
 
 import csv
-import json
-import os
-import signal
 import socket
-import sqlite3
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from rig.paths import PROGRAM
+from rig.people import ANA, BEN, CAMPAIGN, CHLOE, LONG
+from rig.process import LiveBox, write_csv
 from rig.pty_modem import TEXT, Fault, PtyModem, wait_until
 
-ROOT = Path(__file__).resolve().parent.parent
-PROGRAM = ROOT / "smsbox.py"
 UTC = timezone.utc
-ANA, BEN, CHLOE = "+12135552313", "+12135552314", "+12135552315"
-LONG = "This is a sentence that goes on. " * 12  # three segments
-NEVER_S = 0.6  # how long we look for what must not happen
-
-SETTINGS: dict[str, dict[str, Any]] = {
-    "modem": {"send_timeout_seconds": 20},
-    "pacing": {
-        "first_after_seconds": 0,
-        "interval_minutes": [0.01, 0.02],
-        "skip_chance": [0, 0],
-        "bubble_gap_seconds": [0.05, 0.1],
-    },
-    "business_hours": {"opens": "00:00", "closes": "24:00"},
-    "recipient_hours": {"enabled": False},
-    "service": {"poll_seconds": 0.2},
-    "clock": {"require_trust": False},
-}
-
-
-class Daemon:
-    """One process of `smsbox run`."""
-
-    def __init__(self, process: subprocess.Popen[bytes], output: Path) -> None:
-        self.process = process
-        self._output = output
-
-    def journal(self) -> str:
-        return self._output.read_text()
-
-    def wait(self, within_s: float = 20.0) -> int:
-        return self.process.wait(within_s)
-
-    def stop(self) -> int:
-        self.process.send_signal(signal.SIGTERM)
-        return self.wait()
-
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.wait(10)
-
-
-class Box:
-    """A folder with a config and a database, a modem, and the commands over them."""
-
-    def __init__(self, folder: Path, modem: PtyModem) -> None:
-        self.folder = folder
-        self.modem = modem
-        self.database = folder / "box.db"
-        self.config = folder / "config.toml"
-        self.daemons: list[Daemon] = []
-        self.settle()
-
-    def settle(self, **sections: dict[str, Any]) -> None:
-        """Write the config: the fast settings of these tests, with others on top."""
-        tables = {name: {**keys, **sections.get(name, {})} for name, keys in SETTINGS.items()}
-        tables["modem"] = {"port": str(self.modem.path), **tables["modem"]}
-        lines = []
-        for name, keys in tables.items():
-            lines += [f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in keys.items())]
-        self.config.write_text("\n".join(lines) + "\n")
-
-    def command(self, *words: str) -> list[str]:
-        return [
-            sys.executable, str(PROGRAM), "--config", str(self.config),
-            "--database", str(self.database), *words,
-        ]  # fmt: skip
-
-    def call(self, *words: str, status: int = 0) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            self.command(*words),
-            capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=30,
-        )  # fmt: skip
-        assert done.returncode == status, done.stdout + done.stderr
-        return done
-
-    def start(self, *words: str, notify: Path | None = None) -> Daemon:
-        environment = {
-            name: value
-            for name, value in os.environ.items()
-            if name not in ("NOTIFY_SOCKET", "WATCHDOG_USEC", "JOURNAL_STREAM", "SMSBOX_CONFIG")
-        }
-        if notify is not None:
-            environment["NOTIFY_SOCKET"] = str(notify)
-        output = self.folder / f"daemon{len(self.daemons)}.txt"
-        with output.open("wb") as file:
-            process = subprocess.Popen(
-                self.command("run", *words), stdout=file, stderr=file, env=environment
-            )
-        daemon = Daemon(process, output)
-        self.daemons.append(daemon)
-        return daemon
-
-    def drain(self) -> None:
-        """Serve until nothing is left to do."""
-        daemon = self.start("--drain")
-        assert daemon.wait() == 0, daemon.journal()
-
-    def await_idle(self) -> None:
-        """Wait until the modem is attached and nobody has talked to it for a while."""
-
-        def is_quiet() -> bool:
-            heard = self.modem.heard()
-            return len(heard) > 5 and time.time() - heard[-1].at > 0.3
-
-        wait_until(is_quiet)
-
-    def sql(self, statement: str, *given: object) -> list[Any]:
-        """Do what an operator does in the sqlite3 shell."""
-        connection = sqlite3.connect(self.database, timeout=10)
-        try:
-            with connection:
-                return connection.execute(statement, given).fetchall()
-        finally:
-            connection.close()
-
-    def lay_down(self) -> None:
-        """Make an empty database, with a command that changes nothing."""
-        self.call("optout", "add", "+12135552399")
-
-    def insert(self, number: str, text: str, due: datetime | None = None, **more: object) -> int:
-        """Insert a row by hand, with the columns that a person knows."""
-        values = {
-            "phone_number": number,
-            "customer_name": "Somebody",
-            "message_content": text,
-            "scheduled_for": f"{due or datetime.now(UTC):%Y-%m-%d %H:%M:%S}",
-            "status": "scheduled",
-            "campaign_name": "by hand",
-            **more,
-        }
-        names = ", ".join(values)
-        marks = ", ".join("?" * len(values))
-        found = self.sql(
-            f"INSERT INTO scheduled_messages ({names}) VALUES ({marks}) RETURNING id",
-            *values.values(),
-        )
-        return int(found[0][0])
-
-    def row(self, row_id: int) -> Any:
-        """Give (status, error_message or "") of a row."""
-        return self.sql(
-            "SELECT status, coalesce(error_message, '') FROM scheduled_messages WHERE id = ?",
-            row_id,
-        )[0]
-
-    def bubbles(self, row_id: int) -> list[str]:
-        """Give the statuses of a row's bubbles."""
-        found = self.sql(
-            "SELECT status FROM messages WHERE scheduled_message_id = ? ORDER BY bubble", row_id
-        )
-        return [each[0] for each in found]
-
-    def texts(self) -> list[tuple[str, str]]:
-        """Give (number, text) of what arrived whole."""
-        return [(each.number, each.text) for each in self.modem.texts() if each.whole]
-
-    def stays(self, expected: list[tuple[str, str]]) -> None:
-        """Look for a while whether anything else arrives."""
-        end = time.monotonic() + NEVER_S
-        while time.monotonic() < end:
-            assert self.texts() == expected
-            time.sleep(0.05)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -205,20 +38,9 @@ def demo() -> Iterator[subprocess.Popen[str]]:
 
 
 @pytest.fixture
-def box(tmp_path: Path) -> Iterator[Box]:
-    with PtyModem(tmp_path) as modem:
-        made = Box(tmp_path, modem)
-        yield made
-        for daemon in made.daemons:
-            if daemon.process.poll() is None:
-                daemon.kill()
-
-
-def write_csv(path: Path, rows: list[tuple[str, str, str]]) -> None:
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(("phone_number", "customer_name", "message_content"))
-        writer.writerows(rows)
+def box(live: LiveBox) -> LiveBox:
+    """Return the real box; no other stands here."""
+    return live
 
 
 def read_bubbles(path: Path) -> list[tuple[str, str]]:
@@ -236,21 +58,11 @@ def to_time(text: str) -> float:
     return datetime.strptime(text, "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC).timestamp()
 
 
-CAMPAIGN = [
-    (ANA, "Ana Ortiz", "Hi Ana! [BUBBLE] Your order is ready. [BUBBLE]  See you at 5? "),
-    (BEN, "Ben Cole", LONG.strip()),
-    (CHLOE, "Chloé Martin", "Bonjour Chloé ! Votre commande est prête 🎉"),
-    ("+442079460000", "Dan Wu", "Prices: [10€] {a|b} ^~ \\ é [BUBBLE][BUBBLE]" + "x" * 160),
-    ("+12135552316", "Eve Stone", "Line one\nline two[BUBBLE]" + "Ж🙂" * 40),
-    ("+12135552317", "Fay", '"Quoted", he said; AT+CMGD=1,4 and > 5 are only words'),
-]
-
-
 # --- a campaign
 
 
 def test_texts_that_arrive_are_the_bubbles_of_the_csv_in_order_with_the_intervals_kept(
-    box: Box,
+    box: LiveBox,
 ) -> None:
     box.settle(pacing={"first_after_seconds": 3})  # the daemon is up before the first
     path = box.folder / "autumn.csv"
@@ -275,7 +87,7 @@ def test_texts_that_arrive_are_the_bubbles_of_the_csv_in_order_with_the_interval
     assert all(0 <= each < 0.5 for each in late), late
 
 
-def test_database_tells_at_the_end_what_became_of_each_message(box: Box) -> None:
+def test_database_tells_at_the_end_what_became_of_each_message(box: LiveBox) -> None:
     path = box.folder / "autumn.csv"
     write_csv(path, CAMPAIGN[:3])
     began = datetime.now(UTC).replace(microsecond=0)
@@ -310,7 +122,7 @@ def test_campaign_arrives_through_echo_and_unsolicited_lines_everywhere(tmp_path
             Fault(r"AT.*", times=0, before=noise, inside=b"\r\nUNDER-VOLTAGE WARNNING\r\n"),
             Fault(TEXT, times=0, before=noise, after=noise),
         )
-        box = Box(tmp_path, modem)
+        box = LiveBox(tmp_path, modem)
         path = tmp_path / "noisy.csv"
         write_csv(path, CAMPAIGN[:2])
         box.call("schedule", str(path), "--yes")
@@ -323,7 +135,7 @@ def test_campaign_arrives_through_echo_and_unsolicited_lines_everywhere(tmp_path
 # --- the operator's SQL
 
 
-def test_row_inserted_by_hand_is_sent_when_it_is_due(box: Box) -> None:
+def test_row_inserted_by_hand_is_sent_when_it_is_due(box: LiveBox) -> None:
     box.lay_down()
     due = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=3)
     row_id = box.insert(ANA, "A test [BUBBLE] by hand", due)
@@ -333,7 +145,7 @@ def test_row_inserted_by_hand_is_sent_when_it_is_due(box: Box) -> None:
     assert box.row(row_id) == ("sent", "")
 
 
-def test_idle_daemon_wakes_for_a_due_row_and_not_for_its_poll(box: Box) -> None:
+def test_idle_daemon_wakes_for_a_due_row_and_not_for_its_poll(box: LiveBox) -> None:
     box.settle(service={"poll_seconds": 30})
     box.lay_down()
     due = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=3)
@@ -343,7 +155,7 @@ def test_idle_daemon_wakes_for_a_due_row_and_not_for_its_poll(box: Box) -> None:
     assert 0 <= box.modem.accepted()[0].at - due.timestamp() < 0.25
 
 
-def test_cancelling_by_sql_between_two_bubbles_stops_the_second(box: Box) -> None:
+def test_cancelling_by_sql_between_two_bubbles_stops_the_second(box: LiveBox) -> None:
     box.settle(pacing={"bubble_gap_seconds": [1.5, 1.5]})
     box.lay_down()
     row_id = box.insert(ANA, "One [BUBBLE] two")
@@ -356,7 +168,7 @@ def test_cancelling_by_sql_between_two_bubbles_stops_the_second(box: Box) -> Non
     assert box.bubbles(row_id) == ["sent", "cancelled"]
 
 
-def test_rows_due_outside_the_hours_move_to_the_next_opening_with_an_event(box: Box) -> None:
+def test_rows_due_outside_the_hours_move_to_the_next_opening_with_an_event(box: LiveBox) -> None:
     opening = datetime.now(UTC).replace(hour=9, minute=0, second=0, microsecond=0)
     opening += timedelta(days=3)
     box.settle(
@@ -387,7 +199,7 @@ def test_rows_due_outside_the_hours_move_to_the_next_opening_with_an_event(box: 
         assert box.row(row_id)[0] == "scheduled"
 
 
-def test_held_rows_and_opted_out_numbers_get_nothing(box: Box) -> None:
+def test_held_rows_and_opted_out_numbers_get_nothing(box: LiveBox) -> None:
     box.call("optout", "add", ANA)
     stopped = box.insert(ANA, "Not to be sent")
     held = box.insert(BEN, "Held", held_because="asked for by the operator")
@@ -400,7 +212,7 @@ def test_held_rows_and_opted_out_numbers_get_nothing(box: Box) -> None:
     assert box.row(sent) == ("sent", "")
 
 
-def test_number_opted_out_in_another_spelling_of_the_row_gets_nothing(box: Box) -> None:
+def test_number_opted_out_in_another_spelling_of_the_row_gets_nothing(box: LiveBox) -> None:
     box.call("optout", "add", ANA)
     row_id = box.insert("(213) 555-2313", "Not to be sent")
     box.drain()
@@ -408,7 +220,7 @@ def test_number_opted_out_in_another_spelling_of_the_row_gets_nothing(box: Box) 
     assert box.row(row_id)[0] == "cancelled"
 
 
-def test_text_can_not_become_a_command(box: Box) -> None:
+def test_text_can_not_become_a_command(box: LiveBox) -> None:
     nasty = [
         'He said "AT+CMGD=1,4"\r\nAT+CFUN=0\r\nOK',
         "> AT+CMGS=1 +CMGS: 7",
@@ -440,7 +252,7 @@ def test_text_can_not_become_a_command(box: Box) -> None:
     assert all("\x1a" not in each.line and "\x1b" not in each.line for each in box.modem.heard())
 
 
-def test_csv_with_a_control_character_is_refused(box: Box) -> None:
+def test_csv_with_a_control_character_is_refused(box: LiveBox) -> None:
     path = box.folder / "control.csv"
     write_csv(path, [(ANA, "Ana", "Hi\x1aAna")])
     said = box.call("schedule", str(path), "--yes", status=65).stderr
@@ -452,7 +264,7 @@ def test_csv_with_a_control_character_is_refused(box: Box) -> None:
 # --- stops, cuts, restarts
 
 
-def test_sigterm_during_a_segment_ends_after_it_and_a_restart_sends_the_rest(box: Box) -> None:
+def test_sigterm_during_a_segment_ends_after_it_and_a_restart_sends_the_rest(box: LiveBox) -> None:
     box.modem.misbehave(Fault(TEXT, delay_s=1.0))
     box.lay_down()
     row_id = box.insert(ANA, f"{LONG}[BUBBLE]The end")
@@ -471,7 +283,7 @@ def test_sigterm_during_a_segment_ends_after_it_and_a_restart_sends_the_rest(box
 
 
 def test_segment_that_the_modem_held_at_a_kill_is_unconfirmed_and_never_sent_again(
-    box: Box,
+    box: LiveBox,
 ) -> None:
     box.modem.misbehave(Fault(TEXT, says=b""))
     box.lay_down()
@@ -498,7 +310,9 @@ def test_segment_that_the_modem_held_at_a_kill_is_unconfirmed_and_never_sent_aga
     assert box.texts() == [(ANA, "Once")]
 
 
-def test_silence_after_ctrl_z_leaves_a_message_unconfirmed_and_the_next_one_goes(box: Box) -> None:
+def test_silence_after_ctrl_z_leaves_a_message_unconfirmed_and_the_next_one_goes(
+    box: LiveBox,
+) -> None:
     box.settle(modem={"send_timeout_seconds": 1})
     box.modem.misbehave(Fault(TEXT, says=b""))
     box.lay_down()
@@ -512,7 +326,7 @@ def test_silence_after_ctrl_z_leaves_a_message_unconfirmed_and_the_next_one_goes
 
 
 def test_modem_pulled_at_ctrl_z_leaves_a_message_unconfirmed_and_the_next_one_goes(
-    box: Box,
+    box: LiveBox,
 ) -> None:
     box.modem.misbehave(Fault(TEXT, hangs_up=True))
     box.lay_down()
@@ -527,7 +341,7 @@ def test_modem_pulled_at_ctrl_z_leaves_a_message_unconfirmed_and_the_next_one_go
     assert box.texts() == [(ANA, "Nobody knows"), (BEN, "The next")]
 
 
-def test_unplugged_and_replugged_modem_goes_on(box: Box) -> None:
+def test_unplugged_and_replugged_modem_goes_on(box: LiveBox) -> None:
     box.lay_down()
     box.insert(ANA, "Before")
     daemon = box.start()
@@ -543,7 +357,7 @@ def test_unplugged_and_replugged_modem_goes_on(box: Box) -> None:
     assert daemon.stop() == 0
 
 
-def test_modem_that_is_plugged_in_late_is_found(box: Box) -> None:
+def test_modem_that_is_plugged_in_late_is_found(box: LiveBox) -> None:
     box.modem.unplug()
     box.lay_down()
     box.insert(ANA, "Here we are")
@@ -554,7 +368,7 @@ def test_modem_that_is_plugged_in_late_is_found(box: Box) -> None:
     assert box.texts() == [(ANA, "Here we are")]
 
 
-def test_no_row_is_burned_while_the_network_is_away(box: Box) -> None:
+def test_no_row_is_burned_while_the_network_is_away(box: LiveBox) -> None:
     box.modem.register(False)
     box.lay_down()
     row_id = box.insert(ANA, "With a network")
@@ -567,7 +381,9 @@ def test_no_row_is_burned_while_the_network_is_away(box: Box) -> None:
     assert box.texts() == [(ANA, "With a network")]
 
 
-def test_bubble_that_is_refused_for_good_fails_its_message_and_the_next_one_goes(box: Box) -> None:
+def test_bubble_that_is_refused_for_good_fails_its_message_and_the_next_one_goes(
+    box: LiveBox,
+) -> None:
     box.modem.misbehave(Fault(TEXT, skip=1, obeys=False, says=b"\r\n+CMS ERROR: 1\r\n"))
     box.lay_down()
     refused = box.insert(ANA, "One [BUBBLE] two [BUBBLE] three")
@@ -580,7 +396,7 @@ def test_bubble_that_is_refused_for_good_fails_its_message_and_the_next_one_goes
     assert box.row(after) == ("sent", "")
 
 
-def test_stop_that_arrives_between_two_bubbles_stops_the_second(box: Box) -> None:
+def test_stop_that_arrives_between_two_bubbles_stops_the_second(box: LiveBox) -> None:
     box.settle(pacing={"bubble_gap_seconds": [2, 2]})
     box.lay_down()
     row_id = box.insert(ANA, "One [BUBBLE] two")
@@ -600,7 +416,7 @@ def test_stop_that_arrives_between_two_bubbles_stops_the_second(box: Box) -> Non
     assert box.modem.stored() == 0
 
 
-def test_pause_lasts_over_a_restart_until_resume(box: Box) -> None:
+def test_pause_lasts_over_a_restart_until_resume(box: LiveBox) -> None:
     box.settle(pacing={"first_after_seconds": 2})
     path = box.folder / "paused.csv"
     write_csv(path, CAMPAIGN[:2])
@@ -619,7 +435,7 @@ def test_pause_lasts_over_a_restart_until_resume(box: Box) -> None:
     assert box.texts() == read_bubbles(path)
 
 
-def test_second_daemon_on_the_same_database_exits_75(box: Box) -> None:
+def test_second_daemon_on_the_same_database_exits_75(box: LiveBox) -> None:
     box.lay_down()
     first = box.start()
     box.await_idle()
@@ -633,7 +449,7 @@ def test_second_daemon_on_the_same_database_exits_75(box: Box) -> None:
     assert first.stop() == 0
 
 
-def test_service_manager_hears_ready_status_and_stopping(box: Box) -> None:
+def test_service_manager_hears_ready_status_and_stopping(box: LiveBox) -> None:
     path = box.folder / "notify"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(path))

@@ -12,16 +12,7 @@ from pathlib import Path
 import pytest
 
 import smsbox
-from played import CRSM, KINDS, REFUSAL, close, find_problems, number_of, write_text
-from test_service import Box
-
-
-@pytest.fixture
-def box(tmp_path: Path, now: datetime) -> Iterator[Box]:
-    made = Box(tmp_path, now)
-    yield made
-    close(made)
-
+from rig.played import CRSM, KINDS, REFUSAL, PlayedBox, close, find_problems, number_of, write_text
 
 WORDS = {"full": "database or disk is full", "failing": "disk I/O error"}
 STATEMENTS = {"begin": "BEGIN", "change": "UPDATE|INSERT", "commit": "COMMIT"}
@@ -57,23 +48,23 @@ def disk(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Dis
     return Disk(monkeypatch, WORDS[word], STATEMENTS[step])
 
 
-def fails(box: Box, disk: Disk, from_s: float, to_s: float) -> None:
+def fails(box: PlayedBox, disk: Disk, from_s: float, to_s: float) -> None:
     box.after(from_s, lambda: setattr(disk, "fails", True))
     box.after(to_s, lambda: setattr(disk, "fails", False))
 
 
-def shown(box: Box) -> str:
+def shown(box: PlayedBox) -> str:
     """What the red lamp shows last."""
     return box.wall.shown[-1].fault.value
 
 
-def assert_sent_once(box: Box, rows: Sequence[int]) -> None:
+def assert_sent_once(box: PlayedBox, rows: Sequence[int]) -> None:
     assert not find_problems(box, box.texts())
     assert [box.row(row)[0] for row in rows] == ["sent"] * len(rows)
 
 
 def test_nothing_is_claimed_or_sent_while_the_disk_fails_and_it_recovers_by_itself(
-    box: Box, disk: Disk, caplog: pytest.LogCaptureFixture
+    box: PlayedBox, disk: Disk, caplog: pytest.LogCaptureFixture
 ) -> None:
     row = box.insert(number_of(0), write_text(0), in_s=60)
     fails(box, disk, 30, 400)
@@ -92,7 +83,7 @@ def test_nothing_is_claimed_or_sent_while_the_disk_fails_and_it_recovers_by_itse
     assert shown(box) == "none"
 
 
-def test_status_says_that_the_disk_fails(box: Box, disk: Disk) -> None:
+def test_status_says_that_the_disk_fails(box: PlayedBox, disk: Disk) -> None:
     box.insert(number_of(0), write_text(0), in_s=60)
     fails(box, disk, 30, 400)
     box.serve(390)
@@ -100,7 +91,7 @@ def test_status_says_that_the_disk_fails(box: Box, disk: Disk) -> None:
 
 
 def test_start_with_a_disk_that_fails_waits_for_it(
-    box: Box, monkeypatch: pytest.MonkeyPatch
+    box: PlayedBox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     disk = Disk(monkeypatch, WORDS["full"], STATEMENTS["change"])
     row = box.insert(number_of(0), write_text(0))
@@ -111,7 +102,7 @@ def test_start_with_a_disk_that_fails_waits_for_it(
 
 
 def test_sim_that_was_changed_while_the_disk_failed_still_pauses_the_box(
-    box: Box, disk: Disk
+    box: PlayedBox, disk: Disk
 ) -> None:
     box.insert(number_of(0), "before")
     box.serve(60)
@@ -127,7 +118,7 @@ def test_sim_that_was_changed_while_the_disk_failed_still_pauses_the_box(
 
 @pytest.mark.parametrize("statements", ["BEGIN", "SELECT"])
 def test_daemon_does_not_spin_while_the_disk_fails_and_the_modem_speaks(
-    box: Box, statements: str, monkeypatch: pytest.MonkeyPatch
+    box: PlayedBox, statements: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     disk = Disk(monkeypatch, WORDS["failing"], statements)
     row = box.insert(number_of(0), write_text(0))
@@ -140,7 +131,7 @@ def test_daemon_does_not_spin_while_the_disk_fails_and_the_modem_speaks(
 
 @pytest.mark.parametrize("segment", [1, 2, 4])
 def test_segment_that_was_sent_but_not_written_down_is_written_later_and_never_sent_again(
-    box: Box, disk: Disk, segment: int
+    box: PlayedBox, disk: Disk, segment: int
 ) -> None:
     rows = [box.insert(number_of(place), write_text(place), 300 * place) for place in range(2)]
     box.far.script.extend([None] * (segment - 1))
@@ -156,7 +147,7 @@ def test_segment_that_was_sent_but_not_written_down_is_written_later_and_never_s
 
 @KINDS
 def test_restart_while_a_sent_segment_is_owed_to_the_disk_sends_nothing_twice(
-    box: Box, disk: Disk, readable: bool
+    box: PlayedBox, disk: Disk, readable: bool
 ) -> None:
     if not readable:
         box.far.answers[CRSM] = REFUSAL
@@ -185,7 +176,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_disk_that_is_really_full_sends_nothing_twice_and_loses_nothing(
     small_disk: Path, now: datetime, texts_before: int
 ) -> None:
-    made = Box(small_disk, now)
+    made = PlayedBox(small_disk, now)
     ballast = small_disk / "ballast"
 
     def fill() -> None:

@@ -21,8 +21,8 @@ from typing import Any, NamedTuple
 import pytest
 
 import smsbox
+from rig.process import LiveBox
 from rig.pty_modem import PDU, PROFILES, TEXT, Fault, PtyModem, wait_until
-from test_end_to_end import Box
 
 TABLE = Path(__file__).parent / "fault_matrix.md"
 AT_ONCE = 16  # cells
@@ -214,7 +214,7 @@ class Seen(NamedTuple):
 class Run:
     """A box that meets one fault."""
 
-    def __init__(self, cell: Cell, box: Box) -> None:
+    def __init__(self, cell: Cell, box: LiveBox) -> None:
         self._cell = cell
         self._box = box
         self._problems: list[str] = []
@@ -334,7 +334,7 @@ class Workshop:
 
     def run(self, cells: list[Cell]) -> dict[str, Seen]:
         with PtyModem(self._folder) as modem:
-            box = Box(self._folder, modem)
+            box = LiveBox(self._folder, modem)
             box.lay_down()
             shutil.copyfile(box.database, self._empty)
         try:
@@ -346,7 +346,7 @@ class Workshop:
                 modem.stop()
 
     def _run(self, cell: Cell) -> Seen:
-        box = Box(self._make_folder(cell.name), self._take_modem())
+        box = LiveBox(self._make_folder(cell.name), self._take_modem())
         shutil.copyfile(self._empty, box.database)
         box.settle(**SETTINGS)
         try:
@@ -355,9 +355,7 @@ class Workshop:
             journal = "".join(each.journal() for each in box.daemons)
             return Seen("-", (f"{type(error).__name__}: {error}",), journal)
         finally:
-            for daemon in box.daemons:
-                if daemon.process.poll() is None:
-                    daemon.kill()
+            box.close()
 
     def _make_folder(self, name: str) -> Path:
         folder = self._folder / "".join(each if each.isalnum() else "-" for each in name)
@@ -463,7 +461,7 @@ def send_over(profile: str, folder: Path) -> tuple[list[object], list[tuple[str,
     """Send the campaign over a modem; what its rows say, and what arrived."""
     folder.mkdir()
     with PtyModem(folder, profile=profile) as modem:
-        box = Box(folder, modem)
+        box = LiveBox(folder, modem)
         box.lay_down()
         rows = [box.insert(number, text) for number, text in CAMPAIGN]
         box.drain()
@@ -486,7 +484,7 @@ def send_before_and_after_a_reboot(profile: str, folder: Path) -> list[tuple[str
     """Let a modem start anew between two messages; what arrived."""
     folder.mkdir()
     with PtyModem(folder, profile=profile) as modem:
-        box = Box(folder, modem)
+        box = LiveBox(folder, modem)
         box.lay_down()
         box.insert(ANA, "Before")
         daemon = box.start()

@@ -53,7 +53,7 @@ CHANGING = (
 )
 
 
-class Box:
+class Rehearsal:
     """A copy of the sources with a stand-in for the program, a stage, and harmless commands."""
 
     def __init__(self, folder: Path) -> None:
@@ -135,8 +135,8 @@ class Box:
 
 
 @pytest.fixture
-def box(tmp_path: Path) -> Box:
-    return Box(tmp_path)
+def box(tmp_path: Path) -> Rehearsal:
+    return Rehearsal(tmp_path)
 
 
 # --- install.sh: its form ---------------------------------------------------------------------
@@ -183,7 +183,7 @@ def test_pinned_versions_are_those_that_the_program_asks_for() -> None:
         assert given >= least, name
 
 
-def test_help_names_every_option(box: Box) -> None:
+def test_help_names_every_option(box: Rehearsal) -> None:
     status, said = box.run("--help", staging=False)
     assert status == 0
     words = re.findall(r"^ {12}(--[a-z-]+)(?: \| -h)?\)", INSTALLER.read_text(), re.MULTILINE)
@@ -193,14 +193,14 @@ def test_help_names_every_option(box: Box) -> None:
     assert box.changes() == []
 
 
-def test_unknown_option_is_a_usage_error_and_changes_nothing(box: Box) -> None:
+def test_unknown_option_is_a_usage_error_and_changes_nothing(box: Rehearsal) -> None:
     status, said = box.run("--frobnicate", staging=True)
     assert status == 2
     assert "--frobnicate" in said
     assert not box.stage.exists()
 
 
-def test_without_root_the_exact_sudo_line_is_given(box: Box) -> None:
+def test_without_root_the_exact_sudo_line_is_given(box: Rehearsal) -> None:
     box.add_command("id", "echo 1000")
     status, said = box.run("--no-start", staging=False)
     assert status == 1
@@ -229,7 +229,7 @@ def test_packages_come_without_recommended_ones() -> None:
 # --- install.sh: dry run ----------------------------------------------------------------------
 
 
-def test_dry_run_of_staging_creates_nothing(box: Box) -> None:
+def test_dry_run_of_staging_creates_nothing(box: Rehearsal) -> None:
     status, said = box.run("--dry-run", staging=True)
     assert status == 0, said
     assert not box.stage.exists()
@@ -237,7 +237,9 @@ def test_dry_run_of_staging_creates_nothing(box: Box) -> None:
         assert str(box.stage / path) in said
 
 
-def test_dry_run_on_the_machine_needs_no_root_and_calls_nothing_that_changes_it(box: Box) -> None:
+def test_dry_run_on_the_machine_needs_no_root_and_calls_nothing_that_changes_it(
+    box: Rehearsal,
+) -> None:
     box.add_command("id", '[ "$1" != -u ] || [ $# -gt 1 ] || echo 1000')
     targets = [Path("/", path) for path in (PROGRAM, LAUNCHER, CONFIG, RULE, INSTALLED_UNIT)]
     before = [target.exists() for target in targets]
@@ -253,7 +255,7 @@ def test_dry_run_on_the_machine_needs_no_root_and_calls_nothing_that_changes_it(
     assert "compileall -q /usr/local/lib/smsbox" in said
 
 
-def test_dry_run_of_uninstalling_removes_nothing(box: Box) -> None:
+def test_dry_run_of_uninstalling_removes_nothing(box: Rehearsal) -> None:
     box.install()
     before = box.files()
     status, said = box.run("--dry-run", "--uninstall", staging=True)
@@ -265,7 +267,7 @@ def test_dry_run_of_uninstalling_removes_nothing(box: Box) -> None:
 # --- install.sh: staging ----------------------------------------------------------------------
 
 
-def test_staging_lays_down_every_file_and_no_other(box: Box) -> None:
+def test_staging_lays_down_every_file_and_no_other(box: Rehearsal) -> None:
     box.install()
     files = set(box.files())
     compiled = {path for path in files if path.endswith(".pyc")}
@@ -278,7 +280,7 @@ def test_staging_lays_down_every_file_and_no_other(box: Box) -> None:
 
 
 @pytest.mark.parametrize("umask", [0o022, 0o077, 0o000])
-def test_modes_are_right_whatever_the_umask_is(box: Box, umask: int) -> None:
+def test_modes_are_right_whatever_the_umask_is(box: Rehearsal, umask: int) -> None:
     status, said = box.run(staging=True, umask=umask)
     assert status == 0, said
     assert box.mode(PROGRAM) == 0o644
@@ -292,19 +294,19 @@ def test_modes_are_right_whatever_the_umask_is(box: Box, umask: int) -> None:
     assert box.mode("usr/local/lib/smsbox/__pycache__") == 0o755
 
 
-def test_staging_touches_neither_packages_nor_users_nor_the_service(box: Box) -> None:
+def test_staging_touches_neither_packages_nor_users_nor_the_service(box: Rehearsal) -> None:
     box.install()
     assert box.changes() == []
 
 
-def test_installing_twice_is_installing_once(box: Box) -> None:
+def test_installing_twice_is_installing_once(box: Rehearsal) -> None:
     box.install()
     before = box.files()
     box.install()
     assert box.files() == before
 
 
-def test_upgrade_replaces_the_program_and_keeps_an_edited_config(box: Box) -> None:
+def test_upgrade_replaces_the_program_and_keeps_an_edited_config(box: Rehearsal) -> None:
     box.install()
     edited = "[pacing]\ninterval_minutes = [5, 6]\n"
     (box.stage / CONFIG).write_text(edited)
@@ -314,7 +316,7 @@ def test_upgrade_replaces_the_program_and_keeps_an_edited_config(box: Box) -> No
     assert (box.stage / PROGRAM).read_text().endswith("# newer\n")
 
 
-def test_missing_source_is_named(box: Box) -> None:
+def test_missing_source_is_named(box: Rehearsal) -> None:
     (box.source / "smsbox.service").unlink()
     status, said = box.run(staging=True)
     assert status == 1
@@ -322,7 +324,7 @@ def test_missing_source_is_named(box: Box) -> None:
     assert not box.stage.exists()
 
 
-def test_damaged_program_is_refused_before_anything_is_laid_down(box: Box) -> None:
+def test_damaged_program_is_refused_before_anything_is_laid_down(box: Rehearsal) -> None:
     (box.source / "smsbox.py").write_text("def main(:\n")
     status, said = box.run(staging=True)
     assert status == 1
@@ -331,7 +333,7 @@ def test_damaged_program_is_refused_before_anything_is_laid_down(box: Box) -> No
     assert not box.stage.exists()
 
 
-def test_kannels_smsbox_is_noticed_and_left_alone(box: Box) -> None:
+def test_kannels_smsbox_is_noticed_and_left_alone(box: Rehearsal) -> None:
     other = box.stage / "usr/sbin/smsbox"
     other.parent.mkdir(parents=True)
     other.write_text("kannel")
@@ -339,7 +341,7 @@ def test_kannels_smsbox_is_noticed_and_left_alone(box: Box) -> None:
     assert other.read_text() == "kannel"
 
 
-def test_another_program_in_the_launchers_place_is_not_overwritten(box: Box) -> None:
+def test_another_program_in_the_launchers_place_is_not_overwritten(box: Rehearsal) -> None:
     launcher = box.stage / LAUNCHER
     launcher.parent.mkdir(parents=True)
     launcher.write_text("another program")
@@ -349,7 +351,7 @@ def test_another_program_in_the_launchers_place_is_not_overwritten(box: Box) -> 
     assert launcher.read_text() == "another program"
 
 
-def test_uninstalling_keeps_config_and_data_and_can_be_repeated(box: Box) -> None:
+def test_uninstalling_keeps_config_and_data_and_can_be_repeated(box: Rehearsal) -> None:
     box.install()
     database = box.stage / "var/lib/smsbox/smsbox.db"
     database.write_text("data")
@@ -412,7 +414,7 @@ def namespaces() -> None:
         pytest.skip(tried.stderr)
 
 
-class Machine(Box):
+class Machine(Rehearsal):
     """A machine with the packages and an old version, seen by install.sh in place of this one."""
 
     def __init__(self, folder: Path) -> None:
@@ -689,7 +691,7 @@ def test_purge_from_a_script_leaves_nothing(running: Machine) -> None:
     assert "userdel smsbox" in running.changes()
 
 
-def test_purge_asks_on_a_terminal_and_takes_only_yes(box: Box) -> None:
+def test_purge_asks_on_a_terminal_and_takes_only_yes(box: Rehearsal) -> None:
     box.install()
     before = box.files()
     for answer in ("y\n", "\n"):
@@ -938,7 +940,7 @@ def test_modules_that_can_not_be_had_at_all_are_named(machine: Machine) -> None:
 # --- the launcher -----------------------------------------------------------------------------
 
 
-def test_launcher_runs_the_installed_program_and_hands_on_its_exit_status(box: Box) -> None:
+def test_launcher_runs_the_installed_program_and_hands_on_its_exit_status(box: Rehearsal) -> None:
     box.install()
     text = (box.stage / LAUNCHER).read_text()
     assert text.startswith("#!/usr/bin/python3 -I\n")
@@ -958,14 +960,14 @@ def test_launcher_runs_the_installed_program_and_hands_on_its_exit_status(box: B
 # --- the udev rule ----------------------------------------------------------------------------
 
 
-def read_rules(box: Box) -> list[dict[str, str]]:
+def read_rules(box: Rehearsal) -> list[dict[str, str]]:
     """The rules for modems: each key with what it is matched against or set to."""
     box.install()
     lines = [line for line in (box.stage / RULE).read_text().splitlines() if "idVendor" in line]
     return [dict(re.findall(r'([A-Z_a-z{}]+)(?:=|==|\+=)"([^"]*)"', line)) for line in lines]
 
 
-def test_udev_rule_names_the_at_port_of_each_modem_that_the_program_knows(box: Box) -> None:
+def test_udev_rule_names_the_at_port_of_each_modem_that_the_program_knows(box: Rehearsal) -> None:
     named = {
         (rule["ATTRS{idVendor}"], rule["ATTRS{idProduct}"]): rule["ENV{ID_USB_INTERFACE_NUM}"]
         for rule in read_rules(box)
@@ -975,7 +977,7 @@ def test_udev_rule_names_the_at_port_of_each_modem_that_the_program_knows(box: B
     assert named == {(vendor, product or "*"): port for (vendor, product), port in known.items()}
 
 
-def test_udev_rule_keeps_modem_manager_off_these_modems_only(box: Box) -> None:
+def test_udev_rule_keeps_modem_manager_off_these_modems_only(box: Rehearsal) -> None:
     rules = read_rules(box)
     devices = [rule for rule in rules if "ENV{ID_MM_DEVICE_IGNORE}" in rule]
     ports = [rule for rule in rules if "ENV{ID_MM_PORT_IGNORE}" in rule]

@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from datetime import datetime
-from pathlib import Path
 
 import pytest
 
 import smsbox
-from played import close
-from test_service import ANA, BEN, Box
+from rig.people import ANA, BEN
+from rig.played import PlayedBox
 
 REFUSED_FOR_NOW, REFUSED_FOR_GOOD = b"\r\n+CMS ERROR: 42\r\n", b"\r\n+CMS ERROR: 1\r\n"
 
 
 @pytest.fixture
-def box(tmp_path: Path, now: datetime, caplog: pytest.LogCaptureFixture) -> Iterator[Box]:
+def box(box: PlayedBox, caplog: pytest.LogCaptureFixture) -> PlayedBox:
     caplog.set_level(logging.INFO)
-    made = Box(tmp_path, now)
-    yield made
-    close(made)
+    return box
 
 
 def lines(caplog: pytest.LogCaptureFixture, level: int = logging.INFO) -> list[str]:
@@ -29,7 +24,7 @@ def lines(caplog: pytest.LogCaptureFixture, level: int = logging.INFO) -> list[s
 
 
 def test_day_is_told_in_a_few_lines_and_needs_nobody(
-    box: Box, caplog: pytest.LogCaptureFixture
+    box: PlayedBox, caplog: pytest.LogCaptureFixture
 ) -> None:
     box.insert(ANA, "one [BUBBLE] two")
     box.insert(BEN, "three", 300)
@@ -53,7 +48,7 @@ def test_day_is_told_in_a_few_lines_and_needs_nobody(
     assert "Thanks" not in caplog.text
 
 
-def test_idle_week_is_a_line_a_day(box: Box, caplog: pytest.LogCaptureFixture) -> None:
+def test_idle_week_is_a_line_a_day(box: PlayedBox, caplog: pytest.LogCaptureFixture) -> None:
     box.tables["service"] = {"poll_seconds": 60}
     box.serve(7 * 86_400)
     ends = [each for each in lines(caplog) if each.startswith("the day's end: sent=0")]
@@ -61,7 +56,9 @@ def test_idle_week_is_a_line_a_day(box: Box, caplog: pytest.LogCaptureFixture) -
     assert len(lines(caplog)) < 7 + 8
 
 
-def test_what_heals_by_itself_needs_nobody(box: Box, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_heals_by_itself_needs_nobody(
+    box: PlayedBox, caplog: pytest.LogCaptureFixture
+) -> None:
     box.insert(ANA, "one")
     box.far.script.append(REFUSED_FOR_NOW)
     box.after(120, lambda: setattr(box.far, "gone", True))
@@ -73,7 +70,7 @@ def test_what_heals_by_itself_needs_nobody(box: Box, caplog: pytest.LogCaptureFi
 
 
 def test_lasting_fault_of_the_modem_is_told_once_and_again_the_next_time(
-    box: Box, caplog: pytest.LogCaptureFixture
+    box: PlayedBox, caplog: pytest.LogCaptureFixture
 ) -> None:
     for hour in (1, 3):
         box.after(hour * 3600, lambda: setattr(box.far, "gone", True))
@@ -84,7 +81,7 @@ def test_lasting_fault_of_the_modem_is_told_once_and_again_the_next_time(
 
 
 def test_message_that_failed_is_told_by_its_number_of_row(
-    box: Box, caplog: pytest.LogCaptureFixture
+    box: PlayedBox, caplog: pytest.LogCaptureFixture
 ) -> None:
     row = box.insert(ANA, "one")
     box.far.script.append(REFUSED_FOR_GOOD)
@@ -94,7 +91,7 @@ def test_message_that_failed_is_told_by_its_number_of_row(
 
 
 def test_sim_that_needs_a_person_is_told_at_once(
-    box: Box, caplog: pytest.LogCaptureFixture
+    box: PlayedBox, caplog: pytest.LogCaptureFixture
 ) -> None:
     box.far.answers[b"AT+CPIN?\r"] = b"\r\n+CPIN: SIM PUK\r\n\r\nOK\r\n"
     box.serve(60)
@@ -103,7 +100,7 @@ def test_sim_that_needs_a_person_is_told_at_once(
 
 
 def test_day_that_the_clock_left_out_is_told_once(
-    box: Box, caplog: pytest.LogCaptureFixture
+    box: PlayedBox, caplog: pytest.LogCaptureFixture
 ) -> None:
     box.tables["service"] = {"poll_seconds": 60}
     box.after(3600, lambda: box.play.step(2 * 86_400))
@@ -114,7 +111,7 @@ def test_day_that_the_clock_left_out_is_told_once(
 
 
 def test_time_that_is_not_known_is_told_at_once_and_as_a_warning_when_it_lasts(
-    box: Box, caplog: pytest.LogCaptureFixture
+    box: PlayedBox, caplog: pytest.LogCaptureFixture
 ) -> None:
     box.evidence = ""
     box.serve(240)

@@ -29,8 +29,8 @@ from rig.ordeal import (
     Ordeal,
     render_table,
 )
+from rig.process import LiveBox
 from rig.pty_modem import TEXT, Fault, PtyModem
-from test_end_to_end import Box
 
 AT_ONCE = 16  # boxes; they mostly wait
 READABLE, UNREADABLE = "EC25", "plain"  # profiles: the SIM's last reference can be read, or not
@@ -105,7 +105,7 @@ def plan_campaigns(kills: int, others: int, boxes: int) -> list[Campaign]:
 def run_campaigns(folder: Path, campaigns: list[Campaign]) -> dict[tuple[str, str], Came]:
     """Run all boxes of all campaigns side by side."""
     with PtyModem(folder) as modem:
-        box = Box(folder, modem)
+        box = LiveBox(folder, modem)
         box.lay_down()
     came = {(each.name, each.profile): Came(Counter(), []) for each in campaigns}
     jobs = [(each, deaths) for each in campaigns for deaths in each.deaths]
@@ -127,7 +127,7 @@ def run_box(folder: Path, empty: Path, profile: str, deaths: list[Death], seed: 
     folder.mkdir()
     with PtyModem(folder, profile=profile) as modem:
         modem.misbehave(Fault(TEXT, times=0, delay_s=ANSWERS_AFTER_S))
-        box = Box(folder, modem)
+        box = LiveBox(folder, modem)
         shutil.copyfile(empty, box.database)
         ordeal = Ordeal(box)
         try:
@@ -199,7 +199,7 @@ def test_rig_would_see_a_daemon_that_sends_again(tmp_path: Path) -> None:
     """A daemon that forgets at its start what was with the modem sends it twice."""
     with PtyModem(tmp_path) as modem:
         modem.misbehave(Fault(TEXT, times=0, delay_s=ANSWERS_AFTER_S))
-        box = Box(tmp_path, modem)
+        box = LiveBox(tmp_path, modem)
         box.lay_down()
         ordeal = Ordeal(box)
         ordeal.between_lives = lambda: box.sql("DELETE FROM segments WHERE status = 'sending'")

@@ -3,41 +3,34 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
-from datetime import datetime, timedelta
+from collections.abc import Callable
+from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 import smsbox
-from test_service import ANA, BEN, CHLOE, Box, at
+from rig.people import ANA, BEN, CHLOE
+from rig.played import PlayedBox, at
 
 DAN = "+12135552316"
 
 
-@pytest.fixture
-def box(tmp_path: Path, now: datetime) -> Iterator[Box]:
-    made = Box(tmp_path, now)
-    yield made
-    made.hand.close()
-    made.database.close()
-    for end in made.far._ends:
-        end.close()
-
-
-def heard(box: Box, command: bytes) -> int:
+def heard(box: PlayedBox, command: bytes) -> int:
     return sum(line.startswith(command) for line in box.far.heard)
 
 
-def paused(box: Box) -> str:
+def paused(box: PlayedBox) -> str:
     return box.desk.get_state("paused_because")
 
 
 # --- another SIM, another modem
 
 
-def test_another_sim_with_rows_waiting_pauses_and_shows_the_last_digits_of_both(box: Box) -> None:
+def test_another_sim_with_rows_waiting_pauses_and_shows_the_last_digits_of_both(
+    box: PlayedBox,
+) -> None:
     box.insert(ANA, "one")
     box.insert(BEN, "two", in_s=600)
     box.serve(60)
@@ -52,7 +45,7 @@ def test_another_sim_with_rows_waiting_pauses_and_shows_the_last_digits_of_both(
     assert box.texts() == ["one", "two"]
 
 
-def test_another_sim_in_an_empty_box_is_taken_as_it_is(box: Box) -> None:
+def test_another_sim_in_an_empty_box_is_taken_as_it_is(box: PlayedBox) -> None:
     box.serve(30)
     box.far.answers[b"AT+CCID\r"] = b"\r\n+CCID: 8901260000000004242\r\n\r\nOK\r\n"
     box.serve(30)
@@ -60,7 +53,7 @@ def test_another_sim_in_an_empty_box_is_taken_as_it_is(box: Box) -> None:
     assert box.desk.get_state("iccid") == "8901260000000004242"
 
 
-def test_pin_is_given_once_over_restarts_after_a_refusal(box: Box) -> None:
+def test_pin_is_given_once_over_restarts_after_a_refusal(box: PlayedBox) -> None:
     box.tables["modem"] = {"sim_pin": "1111"}
     box.far.answers[b"AT+CPIN?\r"] = b"\r\n+CPIN: SIM PIN\r\n\r\nOK\r\n"
     box.far.answers[b'AT+CPIN="1111"\r'] = b"\r\n+CME ERROR: 16\r\n"
@@ -79,7 +72,7 @@ def test_pin_is_given_once_over_restarts_after_a_refusal(box: Box) -> None:
 
 @pytest.mark.parametrize("code", [8, 10, 29, 50, 69, 193, 330])
 def test_refusal_of_the_account_pauses_at_once_and_resume_tries_its_row_first(
-    box: Box, code: int
+    box: PlayedBox, code: int
 ) -> None:
     first = box.insert(ANA, "one")
     box.insert(BEN, "two", in_s=300)
@@ -95,14 +88,16 @@ def test_refusal_of_the_account_pauses_at_once_and_resume_tries_its_row_first(
     assert box.texts() == ["one", "two"]
 
 
-def test_lte_that_may_not_carry_sms_is_named(box: Box) -> None:
+def test_lte_that_may_not_carry_sms_is_named(box: PlayedBox) -> None:
     box.insert(ANA, "one")
     box.far.script.append(b"\r\n+CMS ERROR: 69\r\n")
     box.serve(60)
     assert "Simulated may not carry SMS over LTE" in paused(box)
 
 
-def test_same_refusal_of_three_recipients_pauses_and_the_third_stays_scheduled(box: Box) -> None:
+def test_same_refusal_of_three_recipients_pauses_and_the_third_stays_scheduled(
+    box: PlayedBox,
+) -> None:
     numbers = (ANA, BEN, CHLOE, DAN)
     rows = [box.insert(number, "Hi", in_s=300 * n) for n, number in enumerate(numbers)]
     box.far.script.extend([b"\r\n+CMS ERROR: 28\r\n"] * 3)
@@ -112,7 +107,7 @@ def test_same_refusal_of_three_recipients_pauses_and_the_third_stays_scheduled(b
     assert "3 recipients in a row" in paused(box)
 
 
-def test_refusals_of_two_kinds_or_with_a_success_between_do_not_pause(box: Box) -> None:
+def test_refusals_of_two_kinds_or_with_a_success_between_do_not_pause(box: PlayedBox) -> None:
     for n, number in enumerate((ANA, BEN, CHLOE, DAN)):
         box.insert(number, "Hi", in_s=300 * n)
     box.far.script.extend(
@@ -123,7 +118,7 @@ def test_refusals_of_two_kinds_or_with_a_success_between_do_not_pause(box: Box) 
     assert len(box.texts()) == 1
 
 
-def test_passing_refusal_is_tried_again_after_the_waits_and_keeps_the_pace(box: Box) -> None:
+def test_passing_refusal_is_tried_again_after_the_waits_and_keeps_the_pace(box: PlayedBox) -> None:
     first = box.insert(ANA, "one")
     for n, number in enumerate((BEN, CHLOE, DAN), 1):
         box.insert(number, f"later {n}", in_s=300 * n)
@@ -136,7 +131,7 @@ def test_passing_refusal_is_tried_again_after_the_waits_and_keeps_the_pace(box: 
     assert all((b - a).total_seconds() >= 239 for a, b in pairwise(times))
 
 
-def test_passing_refusal_for_ever_ends_with_number_and_words(box: Box) -> None:
+def test_passing_refusal_for_ever_ends_with_number_and_words(box: PlayedBox) -> None:
     row = box.insert(ANA, "one")
     box.far.script.extend([b"\r\n+CMS ERROR: 42\r\n"] * 4)
     box.serve(3000)
@@ -144,7 +139,7 @@ def test_passing_refusal_for_ever_ends_with_number_and_words(box: Box) -> None:
     assert heard(box, b"AT+CMGS") == 4
 
 
-def test_network_that_is_out_of_order_burns_no_attempt(box: Box) -> None:
+def test_network_that_is_out_of_order_burns_no_attempt(box: PlayedBox) -> None:
     row = box.insert(ANA, "one")
     box.far.script.extend([b"\r\n+CMS ERROR: 38\r\n"] * 8)
     box.serve(1200)
@@ -154,7 +149,7 @@ def test_network_that_is_out_of_order_burns_no_attempt(box: Box) -> None:
 # --- healing
 
 
-def test_modem_that_blames_itself_three_times_is_reset_and_the_text_goes(box: Box) -> None:
+def test_modem_that_blames_itself_three_times_is_reset_and_the_text_goes(box: PlayedBox) -> None:
     box.insert(ANA, "one")
     box.far.script.extend([b"\r\n+CMS ERROR: 500\r\n"] * 3)
     box.serve(3000)
@@ -163,7 +158,9 @@ def test_modem_that_blames_itself_three_times_is_reset_and_the_text_goes(box: Bo
     assert box.published[-1]["resets"] == 1
 
 
-def test_missing_network_resets_the_radio_and_then_the_modem_with_growing_waits(box: Box) -> None:
+def test_missing_network_resets_the_radio_and_then_the_modem_with_growing_waits(
+    box: PlayedBox,
+) -> None:
     for name in (b"CREG", b"CEREG", b"CGREG"):
         box.far.answers[b"AT+" + name + b"?\r"] = b"\r\n+" + name + b": 0,2\r\n\r\nOK\r\n"
     box.serve(500)
@@ -175,7 +172,9 @@ def test_missing_network_resets_the_radio_and_then_the_modem_with_growing_waits(
     assert box.published[-1]["fault"] == smsbox.Fault.NO_NETWORK.value
 
 
-def test_port_that_comes_back_after_an_hour_is_sent_through_within_ten_seconds(box: Box) -> None:
+def test_port_that_comes_back_after_an_hour_is_sent_through_within_ten_seconds(
+    box: PlayedBox,
+) -> None:
     box.insert(ANA, "one", in_s=20)
     box.insert(BEN, "two", in_s=4200)
     box.after(30, lambda: setattr(box.far, "gone", True))
@@ -188,7 +187,7 @@ def test_port_that_comes_back_after_an_hour_is_sent_through_within_ten_seconds(b
 @pytest.mark.parametrize(
     "words", [b"+CPIN: NOT INSERTED", b"+CPIN: NOT READY", b"+SIMCARD: NOT AVAILABLE"]
 )
-def test_sim_that_is_taken_out_is_noticed_and_back_again(box: Box, words: bytes) -> None:
+def test_sim_that_is_taken_out_is_noticed_and_back_again(box: PlayedBox, words: bytes) -> None:
     def out() -> None:
         box.far.answers[b"AT+CPIN?\r"] = b"\r\n+CME ERROR: 10\r\n"
         box.far.said += b"\r\n" + words + b"\r\n"
@@ -203,7 +202,7 @@ def test_sim_that_is_taken_out_is_noticed_and_back_again(box: Box, words: bytes)
 
 
 def test_low_voltage_is_told_once_and_stands_in_the_status(
-    box: Box, caplog: pytest.LogCaptureFixture
+    box: PlayedBox, caplog: pytest.LogCaptureFixture
 ) -> None:
     for n in range(5):
         box.after(60 + n, lambda: setattr(box.far, "said", b"\r\nUNDER-VOLTAGE WARNNING\r\n"))
@@ -213,7 +212,7 @@ def test_low_voltage_is_told_once_and_stands_in_the_status(
 
 
 def test_weak_signal_is_told_once_and_forgotten_when_it_is_better(
-    box: Box, caplog: pytest.LogCaptureFixture
+    box: PlayedBox, caplog: pytest.LogCaptureFixture
 ) -> None:
     box.insert(ANA, "one", in_s=3000)
     box.far.answers[b"AT+CSQ\r"] = b"\r\n+CSQ: 2,99\r\n\r\nOK\r\n"
@@ -224,7 +223,7 @@ def test_weak_signal_is_told_once_and_forgotten_when_it_is_better(
     assert box.published[-1]["warnings"] == []
 
 
-def test_forgotten_notices_are_asked_for_again(box: Box) -> None:
+def test_forgotten_notices_are_asked_for_again(box: PlayedBox) -> None:
     box.insert(ANA, "one", in_s=3000)
     box.serve(30)
     asked = heard(box, b"AT+CNMI=")
@@ -235,7 +234,9 @@ def test_forgotten_notices_are_asked_for_again(box: Box) -> None:
     assert heard(box, b"AT+CNMI=") > asked + 1
 
 
-def test_million_random_bytes_between_two_commands_leave_the_modem_able_to_send(box: Box) -> None:
+def test_million_random_bytes_between_two_commands_leave_the_modem_able_to_send(
+    box: PlayedBox,
+) -> None:
     noise = random.Random(5).randbytes(1_000_000)
 
     def make_noise() -> None:
@@ -255,7 +256,7 @@ def test_million_random_bytes_between_two_commands_leave_the_modem_able_to_send(
 class Uart:
     """A HAT that answers at one baud rate, once its key was pressed often enough."""
 
-    def __init__(self, box: Box, baud: int, presses: int) -> None:
+    def __init__(self, box: PlayedBox, baud: int, presses: int) -> None:
         self.box, self.baud, self.presses = box, baud, presses
         self.opened: list[int] = []
         self.pressed: list[float] = []
@@ -273,7 +274,7 @@ class Uart:
 class Silent:
     name = "silent"
 
-    def __init__(self, box: Box) -> None:
+    def __init__(self, box: PlayedBox) -> None:
         self._box = box
 
     def fileno(self) -> int:
@@ -289,7 +290,7 @@ class Silent:
         pass
 
 
-def search(box: Box, uart: Uart, port: str, for_s: float) -> None:
+def search(box: PlayedBox, uart: Uart, port: str, for_s: float) -> None:
     settings = smsbox.parse_config({"modem": {"port": port, "power_key_gpio": 4}}).modem
     around = smsbox.Surroundings(
         box.play, uart.open, box.manager, None, box.published.append, lambda: "", uart.press
@@ -312,7 +313,7 @@ def uart_port(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[], s
 
 
 def test_uart_is_searched_at_all_baud_rates_before_the_key_is_pressed(
-    box: Box, uart_port: Callable[[], str]
+    box: PlayedBox, uart_port: Callable[[], str]
 ) -> None:
     uart = Uart(box, baud=9600, presses=1)
     search(box, uart, uart_port(), 600)
@@ -323,7 +324,7 @@ def test_uart_is_searched_at_all_baud_rates_before_the_key_is_pressed(
 
 
 def test_power_key_is_pressed_once_a_minute_at_the_most(
-    box: Box, uart_port: Callable[[], str]
+    box: PlayedBox, uart_port: Callable[[], str]
 ) -> None:
     uart = Uart(box, baud=9600, presses=99)
     search(box, uart, uart_port(), 3600)
@@ -331,7 +332,7 @@ def test_power_key_is_pressed_once_a_minute_at_the_most(
     assert all(b - a >= 60 for a, b in pairwise(uart.pressed))
 
 
-def test_usb_modem_gets_no_other_baud_rate_and_no_key(box: Box, tmp_path: Path) -> None:
+def test_usb_modem_gets_no_other_baud_rate_and_no_key(box: PlayedBox, tmp_path: Path) -> None:
     port = tmp_path / "ttyUSB2"
     port.touch()
     uart = Uart(box, baud=9600, presses=0)
@@ -340,7 +341,9 @@ def test_usb_modem_gets_no_other_baud_rate_and_no_key(box: Box, tmp_path: Path) 
     assert uart.pressed == []
 
 
-def test_modem_is_known_again_by_its_imei_under_another_name(box: Box, tmp_path: Path) -> None:
+def test_modem_is_known_again_by_its_imei_under_another_name(
+    box: PlayedBox, tmp_path: Path
+) -> None:
     box.desk.set_state("modem_imei", "867584030000017")
     uart = Uart(box, baud=115200, presses=0)
     settings = smsbox.parse_config({"modem": {"port": str(tmp_path / "gone")}}).modem
@@ -354,7 +357,7 @@ def test_modem_is_known_again_by_its_imei_under_another_name(box: Box, tmp_path:
         link._choose(["/dev/ttyUSB7"])
 
 
-def test_two_modems_are_an_error_with_the_lines_for_the_config(box: Box) -> None:
+def test_two_modems_are_an_error_with_the_lines_for_the_config(box: PlayedBox) -> None:
     uart = Uart(box, baud=115200, presses=0)
     around = smsbox.Surroundings(
         box.play, uart.open, box.manager, None, box.published.append, lambda: "", uart.press

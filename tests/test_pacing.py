@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta, timezone
 from itertools import pairwise
 from zoneinfo import ZoneInfo
@@ -13,40 +13,15 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 import smsbox
+from rig.pace import LOS_ANGELES, la, make_hours, make_pace
 
 UTC = timezone.utc
-LOS_ANGELES = ZoneInfo("America/Los_Angeles")
 MINUTE = timedelta(minutes=1)
 SECOND = timedelta(seconds=1)
 FORWARD = date(2025, 3, 9)  # the night that loses 2:00 to 3:00
 BACK = date(2025, 11, 2)  # the night that has 1:00 to 2:00 twice
 PACE = smsbox.parse_config({}).pacing
 HOURS = smsbox.parse_config({}).business_hours
-
-
-def la(text: str, fold: int = 0) -> datetime:
-    """Read a wall time of Los Angeles; fold 1 is the second of two."""
-    return datetime.fromisoformat(text).replace(tzinfo=LOS_ANGELES, fold=fold).astimezone(UTC)
-
-
-def make_pace(**keys: object) -> smsbox.Pace:
-    return smsbox.parse_config({"pacing": keys}).pacing
-
-
-def make_hours(
-    opens: int = 9 * 60,
-    closes: int = 20 * 60,
-    days: Iterable[int] = range(7),
-    closed_on: Iterable[date] = (),
-    zone: str = "America/Los_Angeles",
-) -> smsbox.BusinessHours:
-    return smsbox.BusinessHours(
-        timezone=ZoneInfo(zone),
-        opens=opens,
-        closes=closes,
-        days=frozenset(days),
-        closed_on=frozenset(closed_on),
-    )
 
 
 ALWAYS = make_hours(0, 24 * 60)

@@ -5,27 +5,29 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Sequence
+from datetime import timedelta
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 
 import smsbox
-from played import CRSM, KINDS, REFUSAL, close, find_problems, number_of, replace_modem, write_text
-from test_service import Box, Far, Play
+from rig.played import (
+    CRSM,
+    KINDS,
+    REFUSAL,
+    Far,
+    Play,
+    PlayedBox,
+    find_problems,
+    number_of,
+    replace_modem,
+    write_text,
+)
 
 
 class Cut(BaseException):
     """The power is gone."""
-
-
-@pytest.fixture
-def box(tmp_path: Path, now: datetime) -> Iterator[Box]:
-    made = Box(tmp_path, now)
-    yield made
-    close(made)
 
 
 class Mains(Far):
@@ -65,7 +67,7 @@ class Month:
     """A box that loses its power at a random instant of each day."""
 
     def __init__(
-        self, box: Box, readable: bool, seed: int, monkeypatch: pytest.MonkeyPatch
+        self, box: PlayedBox, readable: bool, seed: int, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         self.cuts = 0
         self._box = box
@@ -124,7 +126,11 @@ class Month:
     ("interval", "many"), [((45, 75), 330), pytest.param((4, 7), 3000, marks=pytest.mark.long)]
 )
 def test_month_with_a_power_cut_a_day_sends_all_once_in_the_hours_and_the_pace(
-    box: Box, readable: bool, interval: tuple[int, int], many: int, monkeypatch: pytest.MonkeyPatch
+    box: PlayedBox,
+    readable: bool,
+    interval: tuple[int, int],
+    many: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     box.tables = {
         "pacing": {"interval_minutes": list(interval), "skip_chance": [0, 0]},
@@ -148,7 +154,7 @@ def test_month_with_a_power_cut_a_day_sends_all_once_in_the_hours_and_the_pace(
     print(f"\na month, {'readable' if readable else 'unreadable'}: cuts={month.cuts} {statuses}")
 
 
-def plan_rows(box: Box, many: int) -> None:
+def plan_rows(box: PlayedBox, many: int) -> None:
     config = smsbox.parse_config(box.tables)
     lines = ["phone_number,customer_name,message_content\n"]
     lines += [f"{number_of(place)},Name,{write_text(place)}\n" for place in range(many)]

@@ -275,7 +275,7 @@ def test_the_demo_runs_on_the_bare_interpreter_and_ends_well() -> None:
 # --- the SQL, in the sqlite3 shell, on the database of a running daemon
 
 
-class LiveBox:
+class ReadmeBox:
     """A daemon on a simulated modem; sql() is what an operator types."""
 
     def __init__(self, folder: Path) -> None:
@@ -328,8 +328,8 @@ class LiveBox:
 
 
 @pytest.fixture
-def live(tmp_path: Path) -> Iterator[LiveBox]:
-    box = LiveBox(tmp_path)
+def live(tmp_path: Path) -> Iterator[ReadmeBox]:
+    box = ReadmeBox(tmp_path)
     box.await_answer("SELECT count(*) FROM scheduled_messages", "0")
     yield box
     box.process.send_signal(signal.SIGTERM)
@@ -338,7 +338,7 @@ def live(tmp_path: Path) -> Iterator[LiveBox]:
     box.process.stdout.close()
 
 
-def test_the_readme_s_sql_shows_the_queue(live: LiveBox) -> None:
+def test_the_readme_s_sql_shows_the_queue(live: ReadmeBox) -> None:
     first, second = live.insert("spring"), live.insert("fall", "+1 hours")
     assert [line.split("|")[0] for line in live.typed("the queue").splitlines()] == [second, first]
     assert live.typed("how many of each") == "scheduled|2"
@@ -348,7 +348,7 @@ def test_the_readme_s_sql_shows_the_queue(live: LiveBox) -> None:
     assert 59 <= minutes <= 60
 
 
-def test_the_daemon_obeys_the_readme_s_sql(live: LiveBox) -> None:
+def test_the_daemon_obeys_the_readme_s_sql(live: ReadmeBox) -> None:
     kept, gone, other = live.insert("fall"), live.insert("fall"), live.insert("spring")
     live.typed("cancel one", id=f"id = {gone}")
     live.typed("cancel a campaign")
@@ -367,7 +367,7 @@ def test_the_daemon_obeys_the_readme_s_sql(live: LiveBox) -> None:
     assert told == [["sql", "added"], ["sql", "cancelled"]]
 
 
-def test_a_failed_row_is_tried_again_by_the_readme_s_sql(live: LiveBox) -> None:
+def test_a_failed_row_is_tried_again_by_the_readme_s_sql(live: ReadmeBox) -> None:
     failed = live.insert("fall", "+1 second")
     live.sql(f"UPDATE scheduled_messages SET phone_number = 'nobody' WHERE id = {failed}")
     live.await_answer(f"SELECT status FROM scheduled_messages WHERE id = {failed}", "failed")
@@ -393,7 +393,7 @@ _APART = ("check --lamps", "inbox --follow", "backup -", "backup --move", "resto
 
 
 def test_the_commands_of_the_readme_do_what_they_say_one_after_another(
-    live: LiveBox, tmp_path: Path
+    live: ReadmeBox, tmp_path: Path
 ) -> None:
     given = "--config config.toml --database smsbox.db"
     example = re.search(r"```csv\n(.*?)```", README, re.DOTALL)
@@ -420,7 +420,7 @@ def test_the_commands_of_the_readme_do_what_they_say_one_after_another(
     assert live.sql(states) == "cancelled cancelled scheduled scheduled"
 
 
-def test_the_connection_of_a_shell_does_not_stop_the_daemon(live: LiveBox) -> None:
+def test_the_connection_of_a_shell_does_not_stop_the_daemon(live: ReadmeBox) -> None:
     """A write that an operator leaves open is waited for, not lost."""
     row = live.insert("fall", "+1 second")
     other = sqlite3.connect(live.database, isolation_level=None)

@@ -10,7 +10,6 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -20,38 +19,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import smsbox
+from rig.people import ANA, BEN
+from rig.played import PlayedBox, close
 from rig.tpdus import deliver, report
-from test_service import ANA, BEN, Box
 
 NOON = datetime(2025, 11, 9, 17, 59, tzinfo=timezone.utc)
 NAME = "name:0DD0F334FC1CA69701"  # sipgate
 REFUSED = b"\r\n+CMS ERROR: 314\r\n"
 
 
-@pytest.fixture
-def box(tmp_path: Path, now: datetime) -> Iterator[Box]:
-    made = Box(tmp_path, now)
-    yield made
-    close(made)
-
-
-def close(made: Box) -> None:
-    made.hand.close()
-    made.database.close()
-    for end in made.far._ends:
-        end.close()
-
-
-def arrive(box: Box, pdu: str) -> None:
+def arrive(box: PlayedBox, pdu: str) -> None:
     """Let a text come in with its notice."""
     box.far.said += box.far.modem.receive(pdu)
 
 
-def bodies(box: Box) -> list[Any]:
+def bodies(box: PlayedBox) -> list[Any]:
     return [each[0] for each in box.sql("SELECT body FROM inbound ORDER BY id")]
 
 
-def cli(box: Box, *words: str) -> subprocess.CompletedProcess[str]:
+def cli(box: PlayedBox, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, smsbox.__file__, "--database", box.path, *words],
         capture_output=True, text=True, check=False,
@@ -61,7 +47,7 @@ def cli(box: Box, *words: str) -> subprocess.CompletedProcess[str]:
 # --- before anything is sent
 
 
-def test_stop_that_came_while_the_box_was_off_is_read_before_the_first_send(box: Box) -> None:
+def test_stop_that_came_while_the_box_was_off_is_read_before_the_first_send(box: PlayedBox) -> None:
     row = box.insert(ANA, "Hi")
     box.far.modem.stored[0] = deliver("Stop", ANA, NOON)
     box.serve()
@@ -70,7 +56,7 @@ def test_stop_that_came_while_the_box_was_off_is_read_before_the_first_send(box:
 
 
 def test_stop_without_a_notice_is_read_before_the_first_send_after_a_restart_of_the_modem(
-    box: Box,
+    box: PlayedBox,
 ) -> None:
     def restart() -> None:
         box.far.modem.stored[7] = deliver("Stop", ANA, NOON)
@@ -84,7 +70,7 @@ def test_stop_without_a_notice_is_read_before_the_first_send_after_a_restart_of_
 
 
 def test_nothing_is_sent_until_the_storage_was_read_once(
-    box: Box, caplog: pytest.LogCaptureFixture
+    box: PlayedBox, caplog: pytest.LogCaptureFixture
 ) -> None:
     box.insert(ANA, "Hi")
     box.far.answers[b"AT+CMGL=4\r"] = REFUSED
@@ -98,7 +84,7 @@ def test_nothing_is_sent_until_the_storage_was_read_once(
     assert box.published[-1]["warnings"] == []
 
 
-def test_every_memory_that_the_modem_has_is_read(box: Box) -> None:
+def test_every_memory_that_the_modem_has_is_read(box: PlayedBox) -> None:
     memories = {"SM": {0: deliver("one", ANA, NOON)}, "ME": {0: deliver("two", BEN, NOON)}}
     chosen = ["SM"]
 
@@ -115,7 +101,7 @@ def test_every_memory_that_the_modem_has_is_read(box: Box) -> None:
     assert memories == {"SM": {}, "ME": {}}
 
 
-def test_full_storage_is_emptied_within_a_minute_of_being_noticed(box: Box) -> None:
+def test_full_storage_is_emptied_within_a_minute_of_being_noticed(box: PlayedBox) -> None:
     def fill() -> None:
         box.far.modem.stored = {n: deliver(f"text {n}", ANA, NOON) for n in range(50)}
         box.far.answers[b"AT+CPMS?\r"] = b'\r\n+CPMS: "ME",0,50,"ME",0,50,"SM",50,50\r\n\r\nOK\r\n'
@@ -130,7 +116,7 @@ def test_full_storage_is_emptied_within_a_minute_of_being_noticed(box: Box) -> N
 # --- kept before it is deleted, once
 
 
-def test_text_is_in_the_database_before_it_is_deleted(box: Box) -> None:
+def test_text_is_in_the_database_before_it_is_deleted(box: PlayedBox) -> None:
     seen: list[int] = []
 
     def delete() -> bytes:
@@ -144,7 +130,7 @@ def test_text_is_in_the_database_before_it_is_deleted(box: Box) -> None:
     assert seen == [1]
 
 
-def test_text_that_the_sim_will_not_delete_is_taken_in_once(box: Box) -> None:
+def test_text_that_the_sim_will_not_delete_is_taken_in_once(box: PlayedBox) -> None:
     box.far.answers[b"AT+CMGD=0\r"] = b"\r\nERROR\r\n"
     box.far.modem.stored[0] = deliver("Hello", ANA, NOON)
     box.serve(1000)
@@ -152,7 +138,7 @@ def test_text_that_the_sim_will_not_delete_is_taken_in_once(box: Box) -> None:
     assert bodies(box) == ["Hello"]
 
 
-def test_same_sender_time_and_text_by_another_service_centre_is_one(box: Box) -> None:
+def test_same_sender_time_and_text_by_another_service_centre_is_one(box: PlayedBox) -> None:
     box.far.modem.stored = {
         0: deliver("Hello", ANA, NOON),
         1: deliver("Hello", ANA, NOON, smsc="07912160130300F4"),
@@ -163,7 +149,7 @@ def test_same_sender_time_and_text_by_another_service_centre_is_one(box: Box) ->
     assert bodies(box) == ["Hello"] * 3
 
 
-def test_flash_text_that_comes_by_itself_is_stored_then_acknowledged(box: Box) -> None:
+def test_flash_text_that_comes_by_itself_is_stored_then_acknowledged(box: PlayedBox) -> None:
     stored_at_acknowledgement: list[int] = []
 
     def hear() -> bytes:
@@ -180,7 +166,7 @@ def test_flash_text_that_comes_by_itself_is_stored_then_acknowledged(box: Box) -
     assert box.row(row)[0] == "cancelled"
 
 
-def test_text_that_comes_by_itself_amid_a_listing_is_no_part_of_it(box: Box) -> None:
+def test_text_that_comes_by_itself_amid_a_listing_is_no_part_of_it(box: PlayedBox) -> None:
     own, listed = deliver("by itself", ANA, NOON), deliver("listed", BEN, NOON)
     says = f"\r\n+CMGL: 3,0,,9\r\n+CMT: ,{len(own) // 2 - 1}\r\n{own}\r\n{listed}\r\n\r\nOK\r\n"
     box.far.tellers[b"AT+CMGL=4\r"] = lambda: box.far.tellers.clear() or says.encode()  # type: ignore[func-returns-value]
@@ -189,7 +175,7 @@ def test_text_that_comes_by_itself_amid_a_listing_is_no_part_of_it(box: Box) -> 
 
 
 def test_text_that_can_not_be_read_is_kept_as_hex_and_told_once(
-    box: Box, caplog: pytest.LogCaptureFixture
+    box: PlayedBox, caplog: pytest.LogCaptureFixture
 ) -> None:
     box.far.answers[b"AT+CMGD=0\r"] = b"\r\nERROR\r\n"
     box.far.modem.stored[0] = "00FFFF"
@@ -207,7 +193,7 @@ LONG = ["Please, I said it before \ud83d", "\ude4f and I say it again: ", "do no
 
 @pytest.mark.parametrize("order", [(1, 2, 3), (3, 1, 2), (2, 3, 1)])
 def test_long_text_is_read_as_one_whatever_the_order_and_over_a_restart(
-    box: Box, order: tuple[int, int, int]
+    box: PlayedBox, order: tuple[int, int, int]
 ) -> None:
     row = box.insert(ANA, "Hi", in_s=3600)
     for place in order[:2]:
@@ -224,7 +210,7 @@ def test_long_text_is_read_as_one_whatever_the_order_and_over_a_restart(
     assert box.row(row)[0] == "cancelled"
 
 
-def test_two_long_texts_of_two_senders_with_one_reference_are_two(box: Box) -> None:
+def test_two_long_texts_of_two_senders_with_one_reference_are_two(box: PlayedBox) -> None:
     for place, words in ((1, "one "), (2, "two")):
         for sender in (ANA, BEN):
             arrive(box, deliver(f"{sender[-1]} {words}", sender, NOON, (9, 2, place)))
@@ -232,7 +218,7 @@ def test_two_long_texts_of_two_senders_with_one_reference_are_two(box: Box) -> N
     assert sorted(bodies(box)) == ["3 one 3 two", "4 one 4 two"]
 
 
-def test_long_text_that_stays_cut_is_shown_after_a_day_as_far_as_it_came(box: Box) -> None:
+def test_long_text_that_stays_cut_is_shown_after_a_day_as_far_as_it_came(box: PlayedBox) -> None:
     box.tables = {"service": {"poll_seconds": 60}}
     box.far.modem.stored = {0: deliver("It begins ", ANA, NOON, (9, 4, 1)),
                             1: deliver(" and ends", ANA, NOON, (9, 4, 4))}  # fmt: skip
@@ -245,7 +231,7 @@ def test_long_text_that_stays_cut_is_shown_after_a_day_as_far_as_it_came(box: Bo
 
 
 def test_long_text_that_lost_its_end_is_not_lost_to_the_next_one_of_its_reference(
-    box: Box,
+    box: PlayedBox,
 ) -> None:
     box.tables = {"service": {"poll_seconds": 60}}
     elsewhere = "0791447779078404"  # the same part by another service centre
@@ -261,7 +247,7 @@ def test_long_text_that_lost_its_end_is_not_lost_to_the_next_one_of_its_referenc
 
 @pytest.mark.parametrize(("words", "status"), [("STOP", "cancelled"), ("stop by", "scheduled")])
 def test_part_that_is_a_stop_by_itself_acts_before_the_rest_comes(
-    box: Box, words: str, status: str
+    box: PlayedBox, words: str, status: str
 ) -> None:
     row = box.insert(ANA, "Hi", in_s=3600)
     arrive(box, deliver(words, ANA, NOON, (9, 2, 1)))
@@ -272,7 +258,7 @@ def test_part_that_is_a_stop_by_itself_acts_before_the_rest_comes(
 # --- the inbox
 
 
-def test_texts_of_names_and_short_codes_are_notices_and_shown_apart(box: Box) -> None:
+def test_texts_of_names_and_short_codes_are_notices_and_shown_apart(box: PlayedBox) -> None:
     box.far.modem.stored = {
         0: deliver("Your bill is ready", NAME, NOON), 1: deliver("Grüße 🎉", ANA, NOON),
         2: deliver("Data used up", "12345", NOON),
@@ -290,7 +276,7 @@ def test_texts_of_names_and_short_codes_are_notices_and_shown_apart(box: Box) ->
     assert box.sql("SELECT phone_number FROM opt_outs") == []
 
 
-def test_follow_prints_what_comes_until_it_is_interrupted(box: Box) -> None:
+def test_follow_prints_what_comes_until_it_is_interrupted(box: PlayedBox) -> None:
     statement = (
         "INSERT INTO inbound (received_at, sender, body, tpdu, request)"
         " VALUES ('2025-11-09 18:00:00', ?, ?, '00', 'nothing')"
@@ -332,7 +318,7 @@ def damaged(draw: st.DrawFn) -> str:
 def test_no_damaged_tpdu_ends_the_daemon_or_is_lost(pdus: list[str], seed: int) -> None:
     random.Random(seed).shuffle(pdus)
     with tempfile.TemporaryDirectory() as folder:
-        box = Box(Path(folder), datetime(2025, 11, 9, 18, tzinfo=timezone.utc))
+        box = PlayedBox(Path(folder), datetime(2025, 11, 9, 18, tzinfo=timezone.utc))
         try:
             box.far.modem.stored = dict(enumerate(pdus))
             row = box.insert("+13105550199", "Hi")

@@ -13,11 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import smsbox
-from test_command_line import Box as Operator
-from test_command_line import box as operator  # noqa: F401 (the fixture)
-from test_pacing import la, make_hours, make_pace
-from test_schedule import Desk, desk  # noqa: F401 (the fixture)
-from test_service import Box, box  # noqa: F401 (the fixture)
+from rig.desk import Desk, Operator
+from rig.pace import la, make_hours, make_pace
+from rig.played import PlayedBox
 
 UTC = timezone.utc
 CONFIG = smsbox.parse_config({})
@@ -235,7 +233,7 @@ def test_row_that_sleeps_moves_to_its_opening_and_those_in_their_hours_keep_thei
 # --- the campaign and its preview
 
 
-def test_unknown_zone_in_the_column_is_a_problem_with_its_row(desk: Desk) -> None:  # noqa: F811
+def test_unknown_zone_in_the_column_is_a_problem_with_its_row(desk: Desk) -> None:
     desk.write(
         "c.csv",
         "phone_number,customer_name,message_content,tz\n2135552313,Ana,Hi,Pacific/Honolulu\n"
@@ -247,7 +245,7 @@ def test_unknown_zone_in_the_column_is_a_problem_with_its_row(desk: Desk) -> Non
     assert "America/New_York" in refused.err
 
 
-def test_recipient_whom_no_hour_suits_is_a_problem_with_its_row(desk: Desk) -> None:  # noqa: F811
+def test_recipient_whom_no_hour_suits_is_a_problem_with_its_row(desk: Desk) -> None:
     desk.configure('[business_hours]\nopens = "18:30"\ncloses = "19:30"\n')
     desk.write(
         "c.csv",
@@ -258,10 +256,10 @@ def test_recipient_whom_no_hour_suits_is_a_problem_with_its_row(desk: Desk) -> N
     assert 'row 3, "phone_number"' in refused.err
     assert "America/New_York" in refused.err
     shown = desk.schedule("c.csv", "--dry-run", "--skip-invalid", "--json")
-    assert [each["row"] for each in shown.object["messages"]] == [2]
+    assert [each["row"] for each in shown.value["messages"]] == [2]
 
 
-def test_preview_says_who_was_moved_and_whose_zone_is_unknown(desk: Desk) -> None:  # noqa: F811
+def test_preview_says_who_was_moved_and_whose_zone_is_unknown(desk: Desk) -> None:
     rows = f"{NEW_YORK},Ana,Hi\n{LOS_ANGELES},Ben,Hi\n{BERLIN},Cleo,Hi\n"
     desk.write("c.csv", "phone_number,customer_name,message_content\n" + rows)
     start = ("--start", "2030-11-12 18:30")
@@ -269,7 +267,7 @@ def test_preview_says_who_was_moved_and_whose_zone_is_unknown(desk: Desk) -> Non
     assert "Moved: 1 message behind later rows" in shown
     assert "row 2, 11/13 12:00 PM America/New_York" in shown
     assert "the zone of 1 number is not known" in shown
-    told = desk.schedule("c.csv", "--dry-run", "--json", *start).object["messages"]
+    told = desk.schedule("c.csv", "--dry-run", "--json", *start).value["messages"]
     assert [(each["row"], each["timezone"]) for each in told] == [
         (3, "America/Los_Angeles"), (4, ""), (2, "America/New_York"),
     ]  # fmt: skip
@@ -278,12 +276,12 @@ def test_preview_says_who_was_moved_and_whose_zone_is_unknown(desk: Desk) -> Non
 # --- the daemon
 
 
-def arrivals(box: Box) -> list[tuple[datetime, str]]:  # noqa: F811
+def arrivals(box: PlayedBox) -> list[tuple[datetime, str]]:
     return [(at, number) for at, number, _ in box.far.arrived]
 
 
 def test_campaign_over_four_zones_is_planned_and_sent_inside_everyone_s_hours(
-    box: Box,  # noqa: F811
+    box: PlayedBox,
 ) -> None:
     start = box.play.start = la("2025-11-01T16:30")  # the night that has an hour twice follows
     numbers = [f"{FOUR_ZONES[i % 4][:-4]}{3000 + i}" for i in range(120)]
@@ -302,13 +300,13 @@ def test_campaign_over_four_zones_is_planned_and_sent_inside_everyone_s_hours(
 
 
 @pytest.fixture
-def evening(box: Box) -> Box:  # noqa: F811
+def evening(box: PlayedBox) -> PlayedBox:
     """Sunday, 18:30 in Los Angeles: 21:30 in New York, 16:30 in Honolulu."""
     box.play.start = la("2025-11-09T18:30")
     return box
 
 
-def test_row_made_by_hand_waits_for_its_recipient_and_those_awake_go_on(evening: Box) -> None:
+def test_row_made_by_hand_waits_for_its_recipient_and_those_awake_go_on(evening: PlayedBox) -> None:
     asleep = evening.insert(NEW_YORK, "good morning")
     own_zone = evening.insert(LOS_ANGELES, "by its zone", timezone="America/New_York")
     evening.insert(HONOLULU, "good afternoon", 60)
@@ -323,7 +321,7 @@ def test_row_made_by_hand_waits_for_its_recipient_and_those_awake_go_on(evening:
     assert evening.row(own_zone, "status") == ("sent",)
 
 
-def test_anyway_passes_the_sender_s_hours_and_never_the_recipient_s(evening: Box) -> None:
+def test_anyway_passes_the_sender_s_hours_and_never_the_recipient_s(evening: PlayedBox) -> None:
     evening.play.start = la("2025-11-09T20:30")
     asleep = [evening.insert(NEW_YORK, f"asleep {i}", anyway=1) for i in range(3)]
     evening.insert(LOS_ANGELES, "awake", anyway=1)
@@ -338,7 +336,7 @@ def test_anyway_passes_the_sender_s_hours_and_never_the_recipient_s(evening: Box
     assert len(evening.texts()) == 4
 
 
-def test_recipient_hours_switched_off_hold_nobody_back(evening: Box) -> None:
+def test_recipient_hours_switched_off_hold_nobody_back(evening: PlayedBox) -> None:
     evening.tables = {"recipient_hours": {"enabled": False}}
     evening.insert(NEW_YORK, "late", timezone="Nowhere")
     evening.serve(120)
@@ -346,7 +344,7 @@ def test_recipient_hours_switched_off_hold_nobody_back(evening: Box) -> None:
 
 
 def test_row_with_an_unknown_zone_or_with_no_common_hour_is_held_with_the_reason(
-    evening: Box,
+    evening: PlayedBox,
 ) -> None:
     evening.tables = {"business_hours": {"opens": "18:00", "closes": "19:00"}}
     nowhere = evening.insert(LOS_ANGELES, "nowhere", timezone="Nowhere")
@@ -358,7 +356,7 @@ def test_row_with_an_unknown_zone_or_with_no_common_hour_is_held_with_the_reason
     assert "no hour is open" in evening.row(never, "held_because")[0]
 
 
-def test_passing_refusal_is_tried_again_in_the_recipient_s_hours(evening: Box) -> None:
+def test_passing_refusal_is_tried_again_in_the_recipient_s_hours(evening: PlayedBox) -> None:
     evening.play.start = la("2025-11-09T17:58")  # 20:58 in New York
     row = evening.insert(NEW_YORK, "hello")
     evening.far.script.extend([b"\r\n+CMS ERROR: 42\r\n"] * 2)
@@ -367,7 +365,7 @@ def test_passing_refusal_is_tried_again_in_the_recipient_s_hours(evening: Box) -
     assert evening.row(row, "scheduled_for") == ("2025-11-10 17:00:00",)
 
 
-def test_other_recipient_hours_move_the_rows_that_lie_outside_them(evening: Box) -> None:
+def test_other_recipient_hours_move_the_rows_that_lie_outside_them(evening: PlayedBox) -> None:
     evening.play.start = la("2025-11-09T10:00")
     evening.serve(60)
     row = evening.insert(NEW_YORK, "hello", 7 * 3600)
@@ -377,7 +375,7 @@ def test_other_recipient_hours_move_the_rows_that_lie_outside_them(evening: Box)
 
 
 def test_send_and_why_name_the_recipient_s_hours_and_anyway_does_not_pass_them(
-    operator: Operator,  # noqa: F811
+    operator: Operator,
 ) -> None:
     noon = datetime.now(ZoneInfo("America/Los_Angeles")).hour < 12
     span = ("20:00", "21:00") if noon else ("01:00", "02:00")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import smsbox
-from test_command_line import Box, box  # noqa: F401 (the fixture)
+from rig.desk import Operator
 
 GOLDEN = Path(__file__).parent / "golden" / "refusals.txt"
 ROWS = "phone_number,customer_name,message_content\n2135552313,Ana,Hi\n"
@@ -64,7 +64,7 @@ run
 
 
 def test_every_refusal_is_one_sentence_with_its_mend(
-    box: Box,  # noqa: F811
+    operator: Operator,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     request: pytest.FixtureRequest,
@@ -73,15 +73,15 @@ def test_every_refusal_is_one_sentence_with_its_mend(
     (tmp_path / "good.csv").write_text(ROWS)
     (tmp_path / "empty.csv").write_text("")
     (tmp_path / "odd.csv").write_text(ROWS + "12,Ben,\n")
-    box.insert()
-    box.insert(status="sent", sent_at="2025-11-09 18:00:00")
-    lock = smsbox.take_lock(smsbox.lock_path(box.database))  # as if smsbox ran
+    operator.insert()
+    operator.insert(status="sent", sent_at="2025-11-09 18:00:00")
+    lock = smsbox.take_lock(smsbox.lock_path(operator.database))  # as if smsbox ran
     assert lock is not None
     told = []
     for line in TYPED.strip().splitlines():
-        before = box.sql("SELECT * FROM scheduled_messages")
-        done = box.run(*shlex.split(line))
-        assert box.sql("SELECT * FROM scheduled_messages") == before, line
+        before = operator.sql("SELECT * FROM scheduled_messages")
+        done = operator.run(*shlex.split(line))
+        assert operator.sql("SELECT * FROM scheduled_messages") == before, line
         said = [each for each in (done.err + done.out).splitlines() if each.strip()]
         told.append(f"$ smsbox {line}\n" + "\n".join(said) + f"\n[{done.status}]\n")
         assert done.status in (1, 2, 65, 75, 78), (line, done)

@@ -11,17 +11,16 @@ import re
 import time
 from bisect import bisect
 from collections import Counter
-from collections.abc import Iterator
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 import smsbox
+from rig.people import ANA, BEN, CHLOE, LONG
+from rig.process import LiveBox
 from rig.pty_modem import TEXT, Fault, PtyModem, wait_until
 from rig.tpdus import report
-from test_end_to_end import ANA, BEN, CHLOE, LONG, UTC, Box
 
 DAN = "+12135552316"
 GONE = "Done: you are off our list and will not hear from us again."
@@ -33,31 +32,26 @@ DELIVERED, UNKNOWN_THERE, TOO_OLD = 0x00, 0x49, 0x46  # TP-Status, TS 23.040 9.2
 
 
 @pytest.fixture
-def box(tmp_path: Path) -> Iterator[Box]:
-    with PtyModem(tmp_path) as modem:
-        made = Box(tmp_path, modem)
-        smsbox.Database.create_or_open(str(made.database)).close()
-        yield made
-        for daemon in made.daemons:
-            if daemon.process.poll() is None:
-                daemon.kill()
+def box(live: LiveBox) -> LiveBox:
+    smsbox.Database.create_or_open(str(live.database)).close()
+    return live
 
 
 def in_days(days: float) -> datetime:
-    return datetime.now(UTC) + timedelta(days=days)
+    return datetime.now(smsbox.UTC) + timedelta(days=days)
 
 
-def opted_out(box: Box) -> dict[str, str]:
+def opted_out(box: LiveBox) -> dict[str, str]:
     """Give number -> tier of those who said stop."""
     return dict(box.sql("SELECT phone_number, tier FROM opt_outs"))
 
 
-def confirmations(box: Box) -> list[str]:
+def confirmations(box: LiveBox) -> list[str]:
     found = box.sql("SELECT status FROM messages WHERE kind = 'confirmation' ORDER BY id")
     return [each[0] for each in found]
 
 
-def await_reply(box: Box, words: str) -> None:
+def await_reply(box: LiveBox, words: str) -> None:
     """Wait until somebody's words are in the database."""
     wait_until(lambda: box.sql("SELECT 1 FROM inbound WHERE body = ?", words))
 
@@ -67,7 +61,7 @@ def await_reply(box: Box, words: str) -> None:
 
 @pytest.mark.parametrize(("ago_s", "answers"), [(200, [GONE]), (400, [])])
 def test_stop_that_came_while_the_box_was_off_is_obeyed_first_and_answered_if_it_is_new(
-    box: Box, ago_s: float, answers: list[str]
+    box: LiveBox, ago_s: float, answers: list[str]
 ) -> None:
     due = [box.insert(ANA, "One [BUBBLE] two"), box.insert(ANA, "Three")]
     later = box.insert(ANA, "Four", in_days(30), campaign_name="another")
@@ -85,7 +79,7 @@ def test_stop_that_came_while_the_box_was_off_is_obeyed_first_and_answered_if_it
 
 
 def test_stop_that_comes_while_the_modem_is_unplugged_is_obeyed_before_the_next_text(
-    box: Box,
+    box: LiveBox,
 ) -> None:
     daemon = box.start()
     box.await_idle()
@@ -104,7 +98,7 @@ def test_stop_that_comes_while_the_modem_is_unplugged_is_obeyed_before_the_next_
 # --- amid a long text
 
 
-def test_stop_amid_a_long_text_lets_it_end_whole_and_nothing_follows(box: Box) -> None:
+def test_stop_amid_a_long_text_lets_it_end_whole_and_nothing_follows(box: LiveBox) -> None:
     box.modem.misbehave(Fault(TEXT, times=3, delay_s=0.3))  # the rest follows soon
     row = box.insert(ANA, f"{LONG}[BUBBLE]and more")
     later = box.insert(ANA, "Another day", in_days(2))
@@ -122,7 +116,9 @@ def test_stop_amid_a_long_text_lets_it_end_whole_and_nothing_follows(box: Box) -
 
 
 @pytest.mark.parametrize("way", ["kill", "refusal"])
-def test_long_text_that_was_cut_off_is_not_taken_up_again_after_a_stop(box: Box, way: str) -> None:
+def test_long_text_that_was_cut_off_is_not_taken_up_again_after_a_stop(
+    box: LiveBox, way: str
+) -> None:
     killed = way == "kill"
     box.modem.misbehave(
         Fault(TEXT, skip=1, obeys=False, says=b"" if killed else b"\r\n+CMS ERROR: 42\r\n")
@@ -155,7 +151,7 @@ def test_long_text_that_was_cut_off_is_not_taken_up_again_after_a_stop(box: Box,
 # --- stop, then start
 
 
-def test_start_opens_the_way_for_new_rows_and_revives_none(box: Box) -> None:
+def test_start_opens_the_way_for_new_rows_and_revives_none(box: LiveBox) -> None:
     old = box.insert(ANA, "Old", in_days(1))
     daemon = box.start()
     box.modem.receive("STOP", ANA)
@@ -190,9 +186,9 @@ WORDS = {
 CAMPAIGNS = 25  # so many that none of them has five who said stop, which would pause it
 
 
-def lay_down_storm(box: Box, kinds: dict[str, str], last_s: float) -> None:
+def lay_down_storm(box: LiveBox, kinds: dict[str, str], last_s: float) -> None:
     """Schedule a text to each number, spread over so many seconds."""
-    begins = datetime.now(UTC) + timedelta(seconds=2)
+    begins = datetime.now(smsbox.UTC) + timedelta(seconds=2)
     rows = [
         [number, f"{begins + timedelta(seconds=last_s * place / len(kinds)):%Y-%m-%d %H:%M:%S}",
          f"street {place % CAMPAIGNS}"]
@@ -205,7 +201,7 @@ def lay_down_storm(box: Box, kinds: dict[str, str], last_s: float) -> None:
     )  # fmt: skip
 
 
-def let_them_write(box: Box, said: dict[str, str], last_s: float) -> None:
+def let_them_write(box: LiveBox, said: dict[str, str], last_s: float) -> None:
     """A third comes in one burst, which the memory can't hold; of the rest some are not told."""
     begin = time.monotonic()
     burst = len(said) // 3
@@ -217,7 +213,7 @@ def let_them_write(box: Box, said: dict[str, str], last_s: float) -> None:
             box.modem.store(box.modem.came()[-1].pdu)
 
 
-def storm(box: Box, replies_s: float, campaign_s: float) -> None:
+def storm(box: LiveBox, replies_s: float, campaign_s: float) -> None:
     rng = random.Random(4)
     kinds = ["stop"] * 70 + ["nothing"] * 80 + ["help"] * 20 + ["perhaps stop"] * 30
     numbers = [f"+1310{2340000 + place}" for place in range(len(kinds))]
@@ -287,12 +283,12 @@ def assert_nobody_is_written_to_after_a_stop(modem: PtyModem, stops: set[str]) -
         assert tpdu.number not in stops or at < read_at[tpdu.number] or tpdu.text == GONE
 
 
-def test_storm_of_replies_amid_a_campaign_loses_none_and_every_stop_is_obeyed(box: Box) -> None:
+def test_storm_of_replies_amid_a_campaign_loses_none_and_every_stop_is_obeyed(box: LiveBox) -> None:
     storm(box, 4, 6)
 
 
 @pytest.mark.long
-def test_storm_of_200_replies_in_a_minute_amid_a_campaign_of_a_minute(box: Box) -> None:
+def test_storm_of_200_replies_in_a_minute_amid_a_campaign_of_a_minute(box: LiveBox) -> None:
     storm(box, 60, 75)
 
 
@@ -316,7 +312,7 @@ AUTOREPLIES = {  # what a machine says to each text, one after the other, and wh
 }
 
 
-def test_machines_that_answer_each_of_our_texts_soon_get_no_more(box: Box) -> None:
+def test_machines_that_answer_each_of_our_texts_soon_get_no_more(box: LiveBox) -> None:
     box.settle(pacing={"bubble_gap_seconds": [0, 0]})
     machines = {f"+1310234{place:04}": name for place, name in enumerate(AUTOREPLIES)}
     for number, name in machines.items():
@@ -347,10 +343,10 @@ def test_machines_that_answer_each_of_our_texts_soon_get_no_more(box: Box) -> No
 
 
 def lay_down_report(number: str, reference: int, status: int) -> str:
-    return report(number, reference, status, datetime.now(UTC))
+    return report(number, reference, status, datetime.now(smsbox.UTC))
 
 
-def tell(box: Box, way: str, pdu: str) -> None:
+def tell(box: LiveBox, way: str, pdu: str) -> None:
     """Let a status report come: into the memory with its notice, or by itself."""
     if way == "+CDSI":
         box.modem.store(pdu, way)
@@ -358,11 +354,11 @@ def tell(box: Box, way: str, pdu: str) -> None:
         box.modem.say(f"\r\n+CDS: {len(pdu) // 2 - 1}\r\n{pdu}\r\n".encode())
 
 
-def count_reports(box: Box) -> int:
+def count_reports(box: LiveBox) -> int:
     return int(box.sql("SELECT count(*) FROM reports")[0][0])
 
 
-def delivered(box: Box, row: int) -> list[Any]:
+def delivered(box: LiveBox, row: int) -> list[Any]:
     """Give of each segment whether it is delivered, and of each bubble."""
     segments = box.sql(
         "SELECT g.delivered_at IS NOT NULL FROM segments g JOIN messages m ON m.id = g.message_id"
@@ -375,13 +371,13 @@ def delivered(box: Box, row: int) -> list[Any]:
     return [[each[0] for each in segments], [each[0] for each in bubbles]]
 
 
-def outcome(box: Box, row: int) -> str | None:
+def outcome(box: LiveBox, row: int) -> str | None:
     found = box.sql("SELECT delivery FROM scheduled_messages WHERE id = ?", row)
     return None if found[0][0] is None else str(found[0][0])
 
 
 @pytest.mark.parametrize("way", ["+CDSI", "+CDS"])
-def test_reports_tell_of_each_segment_and_message_what_became_of_it(box: Box, way: str) -> None:
+def test_reports_tell_of_each_segment_and_message_what_became_of_it(box: LiveBox, way: str) -> None:
     if way == "+CDS":  # a modem that stores none
         refusal = b"\r\n+CMS ERROR: 303\r\n"
         box.modem.misbehave(Fault(r"AT\+CNMI=[12],1,0,2,0", times=0, obeys=False, says=refusal))
@@ -428,7 +424,7 @@ def test_reports_tell_of_each_segment_and_message_what_became_of_it(box: Box, wa
     assert sorted(events) == [(ben,), (chloe,)]
 
 
-def assert_commands_tell_delivery(box: Box, ana: int, ben: int) -> None:
+def assert_commands_tell_delivery(box: LiveBox, ana: int, ben: int) -> None:
     told = [each["delivery"] for each in json.loads(box.call("list", "--json").stdout)]
     assert told == ["delivered", "failed", "expired", ""]
     lines = box.call("list").stdout.splitlines()
@@ -445,7 +441,9 @@ def assert_commands_tell_delivery(box: Box, ana: int, ben: int) -> None:
     assert "not delivered: the service centre" in box.call("show", str(ben)).stdout
 
 
-def test_reports_that_come_while_the_box_is_off_and_after_it_complete_a_message(box: Box) -> None:
+def test_reports_that_come_while_the_box_is_off_and_after_it_complete_a_message(
+    box: LiveBox,
+) -> None:
     row = box.insert(ANA, LONG)
     box.drain()
     box.modem.store(lay_down_report(ANA, 3, DELIVERED), "")
@@ -461,7 +459,7 @@ def test_reports_that_come_while_the_box_is_off_and_after_it_complete_a_message(
     assert box.modem.stored() == 0
 
 
-def test_report_that_overtakes_the_modem_s_answer_to_its_own_segment_counts(box: Box) -> None:
+def test_report_that_overtakes_the_modem_s_answer_to_its_own_segment_counts(box: LiveBox) -> None:
     box.modem.misbehave(Fault(TEXT, delay_s=0.5))
     row = box.insert(ANA, "Hello")
     box.start()

@@ -37,7 +37,7 @@ FATES = {  # what becomes of the messages in turn
 SENT = "status = 'sent', sent_at = datetime(scheduled_for, '+30 seconds'), delivery = 'delivered'"
 
 
-class Box:
+class CampaignFolder:
     """A folder with a config and a campaign of a few or of many messages."""
 
     def __init__(self, folder: Path, count: int) -> None:
@@ -83,8 +83,8 @@ class Box:
 
 
 @pytest.fixture
-def box(tmp_path: Path) -> Box:
-    return Box(tmp_path, 6)
+def box(tmp_path: Path) -> CampaignFolder:
+    return CampaignFolder(tmp_path, 6)
 
 
 @pytest.fixture
@@ -99,7 +99,7 @@ def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
 
 
 def test_report_and_list_of_campaigns_read_as_in_the_golden_file(
-    box: Box, golden: Callable[[str, str], None]
+    box: CampaignFolder, golden: Callable[[str, str], None]
 ) -> None:
     told = [("report --campaign fall", box.report()), ("list --campaigns",
             box.run("list", "--campaigns"))]  # fmt: skip
@@ -107,7 +107,7 @@ def test_report_and_list_of_campaigns_read_as_in_the_golden_file(
     golden("report.txt", "\n".join(f"$ smsbox {words}\n{shown}" for words, shown in told))
 
 
-def test_numbers_of_a_report_add_up_to_what_was_planned(box: Box) -> None:
+def test_numbers_of_a_report_add_up_to_what_was_planned(box: CampaignFolder) -> None:
     report = json.loads(box.report("--json"))
     states = ("sent", "failed", "unconfirmed", "cancelled", "still_to_go", "held")
     assert [report[state] for state in states] == [2, 1, 0, 1, 1, 1]
@@ -117,7 +117,7 @@ def test_numbers_of_a_report_add_up_to_what_was_planned(box: Box) -> None:
     assert (listed["name"], listed["sent"], listed["scheduled"]) == ("fall", 2, 2)
 
 
-def test_csv_of_a_report_is_text_to_a_spreadsheet(box: Box) -> None:
+def test_csv_of_a_report_is_text_to_a_spreadsheet(box: CampaignFolder) -> None:
     lines = list(csv.DictReader(io.StringIO(box.report("--csv"))))
     assert [line["phone_number"] for line in lines][:2] == ["'+12135552000", "'+12135552001"]
     assert lines[5]["customer_name"] == "'=1+1"
@@ -126,7 +126,9 @@ def test_csv_of_a_report_is_text_to_a_spreadsheet(box: Box) -> None:
     assert lines[0]["settled_at"] == "2025-11-03 18:00:30"
 
 
-def test_page_holds_no_script_nothing_from_elsewhere_and_only_escaped_text(box: Box) -> None:
+def test_page_holds_no_script_nothing_from_elsewhere_and_only_escaped_text(
+    box: CampaignFolder,
+) -> None:
     page = box.report("--html", "-")
     assert "<script" not in page
     assert "&lt;script&gt;x&lt;/script&gt; 1" in page  # the one that failed, with its reason
@@ -139,7 +141,7 @@ def test_page_holds_no_script_nothing_from_elsewhere_and_only_escaped_text(box: 
     assert "@media print" in page
 
 
-def test_page_replaces_an_earlier_one_and_nothing_else(box: Box) -> None:
+def test_page_replaces_an_earlier_one_and_nothing_else(box: CampaignFolder) -> None:
     page, other = box.folder / "report.html", box.folder / "letter.txt"
     box.report("--html", str(page))
     page.chmod(0o644)
@@ -155,7 +157,7 @@ def test_page_replaces_an_earlier_one_and_nothing_else(box: Box) -> None:
     assert not list(box.folder.glob("*.part"))
 
 
-def test_plan_is_drawn_with_a_dry_run_alone(box: Box) -> None:
+def test_plan_is_drawn_with_a_dry_run_alone(box: CampaignFolder) -> None:
     page = box.folder / "plan.html"
     words = ("schedule", str(box.csv), "--campaign", "new", "--again", "--html", str(page))
     assert "add --dry-run" in box.run(*words, status=2)
@@ -165,7 +167,7 @@ def test_plan_is_drawn_with_a_dry_run_alone(box: Box) -> None:
     assert box.run(*words[:5], "--dry-run", "--html", "-").startswith("<!DOCTYPE html>")
 
 
-def test_watched_status_ends_with_130_on_ctrl_c(box: Box) -> None:
+def test_watched_status_ends_with_130_on_ctrl_c(box: CampaignFolder) -> None:
     with subprocess.Popen(
         box.command("status", "--watch"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as watch:
@@ -209,7 +211,7 @@ def look(folder: Path, page: Path, width: int) -> tuple[int, set[bytes]]:
 @pytest.mark.parametrize("width", [390, 1200])
 @pytest.mark.parametrize("what", ["report", "plan"])
 def test_page_fits_its_window_and_is_not_blank(tmp_path: Path, width: int, what: str) -> None:
-    box, page = Box(tmp_path, 1000), tmp_path / "page.html"
+    box, page = CampaignFolder(tmp_path, 1000), tmp_path / "page.html"
     if what == "report":
         box.report("--html", str(page))
     else:

@@ -3,253 +3,38 @@
 from __future__ import annotations
 
 import csv
-import fcntl
 import io
 import json
 import os
-import pty
 import re
-import select
 import shlex
-import sqlite3
 import subprocess
 import sys
-import termios
-import time
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
 from datetime import date, datetime, timedelta, timezone
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import pytest
 
-import smsbox
+from rig.desk import DAY, HEADER, PATIENCE_S, QUESTION, TEN, Desk, Terminal, local, many, utc
+from rig.pace import LOS_ANGELES
+from rig.paths import PROGRAM
 
-PROGRAM = Path(smsbox.__file__).resolve()
-LOS_ANGELES = ZoneInfo("America/Los_Angeles")
 UTC = timezone.utc
-DAY = (datetime.now(LOS_ANGELES) + timedelta(days=3)).date()
-TEN = f"{DAY} 10:00"  # a time to come, well inside the business hours
-HEADER = "phone_number,customer_name,message_content\n"
 THREE = (
     HEADER
     + "2135551234,Ana Torres,Hi Ana [BUBBLE] see you at five\n"
     + "(310) 555-9876,Ben Cole,Hi Ben\n"
     + "+1 415 555 2671,Cleo Díaz,Hi Cleo\n"
 )
-QUESTION = "Type YES to confirm:"
-PATIENCE_S = 30  # of a test with a process; no test waits that long unless it fails
-
-
-def many(count: int, name: str = "Name", first: int = 2000) -> str:
-    """Write a campaign to numbers of its own: the same text is not sent twice to anybody."""
-    return HEADER + "".join(f"213555{first + i},{name} {i},Hello {i}\n" for i in range(count))
-
-
-def local(text: str) -> datetime:
-    """Read what the operator wrote, in the sender's zone."""
-    return datetime.fromisoformat(text).replace(tzinfo=LOS_ANGELES)
-
-
-def utc(text: str) -> datetime:
-    """Read a time of the database or of --json."""
-    return datetime.strptime(text, "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC)
 
 
 def columns(line: str) -> int:
     """Count the columns that a line takes on a terminal."""
     wide = sum(unicodedata.east_asian_width(char) in "WF" for char in line)
     return len(line) + wide - sum(map(bool, map(unicodedata.combining, line)))
-
-
-@dataclass(frozen=True)
-class Finished:
-    """What a command left behind."""
-
-    status: int
-    out: str
-    err: str
-
-    @property
-    def object(self) -> Any:
-        return json.loads(self.out)
-
-    @property
-    def sentence(self) -> str:
-        """The one sentence that tells what is wrong."""
-        [sentence] = [line for line in self.err.splitlines() if line.startswith("smsbox:")]
-        assert len(sentence) > 30
-        assert sentence.endswith(".")
-        return sentence
-
-
-class Terminal:
-    """A command on a pseudo-terminal that is its controlling terminal."""
-
-    def __init__(
-        self, words: list[str], folder: Path, environment: Mapping[str, str], piped: bytes | None
-    ) -> None:
-        self._desk, screen = pty.openpty()
-
-        def take_terminal() -> None:
-            fcntl.ioctl(1, termios.TIOCSCTTY, 0)
-
-        self._process = subprocess.Popen(
-            words,
-            cwd=folder,
-            env=environment,
-            stdin=screen if piped is None else subprocess.PIPE,
-            stdout=screen,
-            stderr=screen,
-            start_new_session=True,
-            preexec_fn=take_terminal,
-        )
-        os.close(screen)
-        if piped is not None:
-            assert self._process.stdin
-            self._process.stdin.write(piped)
-            self._process.stdin.close()
-        self.shown = ""
-        self._read_up_to = 0
-
-    def wait_for(self, text: str) -> str:
-        """Read until a text is shown; give what was shown up to it since the last one."""
-        deadline = time.monotonic() + PATIENCE_S
-        while text not in self.shown[self._read_up_to :]:
-            assert self._read(deadline), f"{text!r} never came:\n{self.shown}"
-        begin = self._read_up_to
-        self._read_up_to = self.shown.index(text, begin) + len(text)
-        return self.shown[begin : self._read_up_to]
-
-    def type(self, text: str) -> None:
-        os.write(self._desk, text.encode())
-
-    def end(self) -> int:
-        """Read to the end; give the exit status."""
-        deadline = time.monotonic() + PATIENCE_S
-        while self._read(deadline):
-            pass
-        status = self._process.wait(PATIENCE_S)
-        assert "Traceback" not in self.shown, self.shown
-        return status
-
-    def close(self) -> None:
-        if self._process.poll() is None:
-            self._process.kill()
-            self._process.wait()
-        os.close(self._desk)
-
-    def _read(self, deadline: float) -> bool:
-        left_s = max(0.0, deadline - time.monotonic())
-        assert select.select([self._desk], [], [], left_s)[0], f"nothing more came:\n{self.shown}"
-        try:
-            octets = os.read(self._desk, 65536)
-        except OSError:  # Linux: the other side is closed
-            return False
-        self.shown += octets.decode("utf-8", "replace").replace("\r\n", "\n")
-        return bool(octets)
-
-
-class Desk:
-    """A folder with a config, a database to be, and the operator who sits before it."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.database = folder / "box.db"
-        self.environment = {
-            "PATH": os.environ.get("PATH", ""),
-            "HOME": str(folder),
-            "LANG": "C.UTF-8",
-            "PYTHONPATH": str(PROGRAM.parent),
-        }
-        self._terminals: list[Terminal] = []
-        self.write("box.toml", "")
-
-    def write(self, name: str, content: str | bytes) -> str:
-        octets = content if isinstance(content, bytes) else content.encode()
-        (self.folder / name).write_bytes(octets)
-        return name
-
-    def configure(self, toml: str) -> None:
-        self.write("box.toml", toml)
-
-    def words(self, *words: str) -> list[str]:
-        # As a module, like the installed box: Python compiles it once, not in each test.
-        return [sys.executable, "-m", "smsbox", "--config", "box.toml", "--database", "box.db",
-                *words]  # fmt: skip
-
-    def run(self, words: list[str], piped: bytes = b"", **environment: str) -> Finished:
-        done = subprocess.run(
-            words,
-            cwd=self.folder,
-            env={**self.environment, **environment},
-            input=piped,
-            capture_output=True,
-            timeout=PATIENCE_S,
-        )
-        finished = Finished(
-            done.returncode,
-            done.stdout.decode("utf-8", "surrogateescape"),
-            done.stderr.decode("utf-8", "surrogateescape"),
-        )
-        assert "Traceback" not in finished.out + finished.err, finished.err
-        return finished
-
-    def schedule(self, *words: str, piped: bytes = b"", **environment: str) -> Finished:
-        return self.run(self.words("schedule", *words), piped, **environment)
-
-    def terminal(self, *words: str, piped: bytes | None = None) -> Terminal:
-        terminal = Terminal(self.words("schedule", *words), self.folder, self.environment, piped)
-        self._terminals.append(terminal)
-        return terminal
-
-    def close(self) -> None:
-        for terminal in self._terminals:
-            terminal.close()
-
-    def snapshot(self) -> dict[str, tuple[int, int, bytes]]:
-        """Path -> mode, time of the last change, content of all that is in the folder."""
-        return {
-            str(path.relative_to(self.folder)): (
-                path.stat().st_mode,
-                path.stat().st_mtime_ns if path.is_file() else 0,
-                path.read_bytes() if path.is_file() else b"",
-            )
-            for path in self.folder.rglob("*")
-        }
-
-    def connect(self) -> sqlite3.Connection:
-        return sqlite3.connect(self.database, isolation_level=None)
-
-    def rows(self, column: str = "scheduled_for") -> list[Any]:
-        """Give a column of the queue, in its order."""
-        connection = self.connect()
-        try:
-            sql = f"SELECT {column} FROM scheduled_messages ORDER BY scheduled_for, id"
-            return [row[0] for row in connection.execute(sql)]
-        finally:
-            connection.close()
-
-    def execute(self, sql: str) -> None:
-        """Change the database by hand."""
-        connection = self.connect()
-        try:
-            connection.execute(sql)
-        finally:
-            connection.close()
-
-
-@pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Desk]:
-    folder = tmp_path / "desk"
-    folder.mkdir()
-    opened = Desk(folder)
-    yield opened
-    opened.close()
 
 
 def message_lines(out: str) -> list[str]:
@@ -292,7 +77,7 @@ def test_dry_run_shows_a_banner_a_line_a_message_and_the_totals(desk: Desk) -> N
 def test_preview_and_json_tell_the_same_plan(desk: Desk) -> None:
     desk.write("c.csv", many(60))
     words = ("c.csv", "--dry-run", "--start", TEN, "--seed", "8")
-    planned = desk.schedule(*words, "--json").object["messages"]
+    planned = desk.schedule(*words, "--json").value["messages"]
     expected = []
     for place, each in enumerate(planned, 1):
         if each["skip_s"]:
@@ -442,7 +227,7 @@ def test_json_is_the_whole_plan_and_nothing_else(desk: Desk) -> None:
     )
     shown = desk.schedule("spring.csv", "--dry-run", "--json", "--start", TEN, "--seed", "3")
     assert (shown.status, shown.err) == (0, "")
-    plan = shown.object
+    plan = shown.value
     assert list(plan) == OBJECT_KEYS
     assert [list(message) for message in plan["messages"]] == [MESSAGE_KEYS] * 2
     start = local(TEN).astimezone(UTC)
@@ -474,22 +259,22 @@ def test_json_of_a_refused_file_names_the_rejected_rows(desk: Desk) -> None:
     desk.write("c.csv", HEADER + "2135551234,Ana,Hi\n555-1234,Ben,Hi\n2135551235,Cleo,Hi??\n")
     refused = desk.schedule("c.csv", "--dry-run", "--json")
     assert refused.status == 65
-    assert list(refused.object) == OBJECT_KEYS
-    rejected = refused.object["rejected"]
+    assert list(refused.value) == OBJECT_KEYS
+    rejected = refused.value["rejected"]
     assert [list(each) for each in rejected] == [["row", "column", "problem"]] * 2
     assert [(each["row"], each["column"]) for each in rejected] == [
         (3, "phone_number"), (4, "message_content"),
     ]  # fmt: skip
     taken = desk.schedule("c.csv", "--dry-run", "--json", "--skip-invalid")
     assert taken.status == 0
-    assert [each["row"] for each in taken.object["messages"]] == [2]
-    assert taken.object["rejected"] == rejected
+    assert [each["row"] for each in taken.value["messages"]] == [2]
+    assert taken.value["rejected"] == rejected
 
 
 def test_json_of_nothing_new_has_no_first_and_no_last(desk: Desk) -> None:
     desk.write("c.csv", THREE)
     assert desk.schedule("c.csv", "--yes", "--start", TEN).status == 0
-    plan = desk.schedule("c.csv", "--dry-run", "--json").object
+    plan = desk.schedule("c.csv", "--dry-run", "--json").value
     assert list(plan) == OBJECT_KEYS
     assert (plan["messages"], plan["first"], plan["last"]) == ([], None, None)
     assert [each["row"] for each in plan["skipped"]] == [2, 3, 4]
@@ -499,7 +284,7 @@ def test_json_stays_one_object_when_the_plan_is_stored(desk: Desk) -> None:
     desk.write("c.csv", THREE)
     stored = desk.schedule("c.csv", "--yes", "--json", "--start", TEN)
     assert stored.status == 0
-    times = [each["scheduled_for"] for each in stored.object["messages"]]
+    times = [each["scheduled_for"] for each in stored.value["messages"]]
     assert desk.rows() == times
 
 
@@ -508,7 +293,7 @@ def test_json_of_nothing_new_stays_one_object_when_it_is_stored(desk: Desk) -> N
     assert desk.schedule("c.csv", "--yes").status == 0
     again = desk.schedule("c.csv", "--yes", "--json")
     assert again.status == 0
-    assert again.object["messages"] == []
+    assert again.value["messages"] == []
     assert "Nothing to schedule" in again.err
 
 
@@ -544,7 +329,7 @@ def test_same_seed_and_start_give_the_same_plan_and_another_seed_another(desk: D
 
     def planned(seed: str) -> Any:
         words = ("c.csv", "--dry-run", "--json", "--start", TEN, "--seed", seed)
-        return desk.schedule(*words).object["messages"]
+        return desk.schedule(*words).value["messages"]
 
     assert planned("1") == planned("1")
     assert planned("1") != planned("2")
@@ -552,10 +337,10 @@ def test_same_seed_and_start_give_the_same_plan_and_another_seed_another(desk: D
 
 def test_without_a_seed_each_plan_has_its_own_and_says_it(desk: Desk) -> None:
     desk.write("c.csv", many(20))
-    first = desk.schedule("c.csv", "--dry-run", "--json", "--start", TEN).object
+    first = desk.schedule("c.csv", "--dry-run", "--json", "--start", TEN).value
     again = desk.schedule(
         "c.csv", "--dry-run", "--json", "--start", TEN, "--seed", str(first["seed"])
-    ).object
+    ).value
     assert again == first
 
 
@@ -578,7 +363,7 @@ def test_dry_run_leaves_an_existing_database_byte_for_byte(desk: Desk) -> None:
     assert desk.schedule("c.csv", "--yes", "--start", TEN).status == 0
     before = desk.snapshot()
     shown = desk.schedule("d.csv", "--dry-run", "--json")
-    assert utc(shown.object["first"]) > utc(desk.rows()[-1])
+    assert utc(shown.value["first"]) > utc(desk.rows()[-1])
     assert desk.snapshot() == before
 
 
@@ -601,7 +386,7 @@ def test_dry_run_leaves_a_database_alone_that_another_holds_open(desk: Desk) -> 
     assert shown.status == 0, shown.err
     last = utc(desk.rows()[-1])
     assert last > local(TEN) + timedelta(hours=1)
-    assert timedelta(minutes=4) <= utc(shown.object["first"]) - last <= timedelta(minutes=22)
+    assert timedelta(minutes=4) <= utc(shown.value["first"]) - last <= timedelta(minutes=22)
     # The index in shared memory holds the readers' marks: SQLite keeps it even for a reader.
     assert after.keys() == before.keys()
     for name in before.keys() - {"box.db-shm"}:
@@ -621,7 +406,7 @@ def test_dry_run_of_a_refused_file_writes_nothing(desk: Desk) -> None:
 def test_stored_rows_are_the_plan(desk: Desk) -> None:
     desk.write("spring.csv", THREE)
     words = ("spring.csv", "--start", TEN, "--seed", "4")
-    plan = desk.schedule(*words, "--dry-run", "--json").object
+    plan = desk.schedule(*words, "--dry-run", "--json").value
     stored = desk.schedule(*words, "--yes")
     assert stored.status == 0
     assert "3 messages" in stored.out
@@ -701,7 +486,7 @@ def test_without_a_start_the_command_names_the_seed_and_the_same_gaps_count_from
     assert "--start" not in command
     assert re.search(r"same gaps .*from the moment of YES", shown.out)
     seed = command[command.index("--seed") + 1]
-    plan = desk.schedule("c.csv", "--dry-run", "--json", "--seed", seed).object["messages"]
+    plan = desk.schedule("c.csv", "--dry-run", "--json", "--seed", seed).value["messages"]
     began = datetime.now(UTC)
     assert desk.run([*command, "--yes"]).status == 0
     times = [utc(at) for at in desk.rows()]
@@ -858,7 +643,7 @@ def test_held_rows_do_not_hold_up_a_new_campaign(desk: Desk) -> None:
     desk.write("b.csv", many(2, first=3000))
     assert desk.schedule("a.csv", "--yes", "--start", TEN).status == 0
     desk.execute("UPDATE scheduled_messages SET held_because = 'wait'")
-    first = desk.schedule("b.csv", "--dry-run", "--json").object["first"]
+    first = desk.schedule("b.csv", "--dry-run", "--json").value["first"]
     assert utc(first) < local(TEN)
 
 
@@ -871,7 +656,7 @@ def test_past_start_is_a_warning_in_a_dry_run_and_refused_when_storing(desk: Des
     shown = desk.schedule("c.csv", "--dry-run", "--json", "--start", "2025-03-10 10:00")
     assert shown.status == 0
     assert re.search(r"(?i)warning.*past", shown.err)
-    assert shown.object["first"] == "2025-03-10 17:01:00"
+    assert shown.value["first"] == "2025-03-10 17:01:00"
     refused = desk.schedule("c.csv", "--yes", "--start", "2025-03-10 10:00")
     assert refused.status == 2
     assert "past" in refused.sentence
@@ -912,7 +697,7 @@ def test_start_in_the_missing_hour_is_an_error_and_in_the_repeated_hour_the_firs
     assert refused.status == 2
     assert "02:30" in refused.sentence
     shown = desk.schedule("c.csv", "--dry-run", "--json", "--start", "2025-11-02 01:30")
-    assert shown.object["first"] == "2025-11-02 08:31:00"
+    assert shown.value["first"] == "2025-11-02 08:31:00"
 
 
 def test_start_is_meant_in_the_sender_s_zone(desk: Desk) -> None:
@@ -921,8 +706,8 @@ def test_start_is_meant_in_the_sender_s_zone(desk: Desk) -> None:
     )
     desk.write("c.csv", THREE)
     shown = desk.schedule("c.csv", "--dry-run", "--json", "--start", "2025-07-01 10:00")
-    assert shown.object["timezone"] == "Europe/Berlin"
-    assert (shown.object["start"], shown.object["first"]) == (
+    assert shown.value["timezone"] == "Europe/Berlin"
+    assert (shown.value["start"], shown.value["first"]) == (
         "2025-07-01 08:00:00", "2025-07-01 08:01:00",
     )  # fmt: skip
 
@@ -945,7 +730,7 @@ def test_more_than_sixty_days_needs_long(desk: Desk) -> None:
 
 def test_campaign_names_the_messages_of_a_file_without_that_column(desk: Desk) -> None:
     desk.write("c.csv", THREE)
-    plan = desk.schedule("c.csv", "--dry-run", "--json", "--campaign", "Fall").object
+    plan = desk.schedule("c.csv", "--dry-run", "--json", "--campaign", "Fall").value
     assert plan["campaign"] == "Fall"
 
 
@@ -955,7 +740,7 @@ def test_campaign_picks_the_rows_of_a_file_with_that_column(desk: Desk) -> None:
         "Campaign Name,Phone,Name,Message\nMay,2135551234,Ana,Hi\nJune,2135551235,Ben,Hi\n"
         "May,2135551236,Cleo,Hi\n",
     )
-    plan = desk.schedule("c.csv", "--dry-run", "--json", "--campaign", "May").object
+    plan = desk.schedule("c.csv", "--dry-run", "--json", "--campaign", "May").value
     assert [each["row"] for each in plan["messages"]] == [2, 4]
     shown = desk.schedule("c.csv", "--dry-run", "--campaign", "May").out
     assert re.search(r"1 row .*June", shown)
@@ -1053,7 +838,7 @@ def test_map_says_which_column_a_field_is(desk: Desk) -> None:
         "c.csv", "--dry-run", "--json", "--map", "phone_number=cell PHONE",
         "--map", "customer_name=Who", "--map", "message_content=What",
     )  # fmt: skip
-    assert shown.object["messages"][0]["phone_number"] == "+13105551234"
+    assert shown.value["messages"][0]["phone_number"] == "+13105551234"
 
 
 @pytest.mark.parametrize("pair", ["nonsense", "=x", "phone_number=", "phone_number=Nope", "f=Who"])
@@ -1279,7 +1064,7 @@ def test_file_that_is_not_there_is_refused_in_one_sentence(desk: Desk, name: str
 
 def test_stdin_is_a_campaign_too(desk: Desk) -> None:
     shown = desk.schedule("-", "--dry-run", "--json", piped=THREE.encode("utf-16"))
-    assert [each["row"] for each in shown.object["messages"]] == [2, 3, 4]
+    assert [each["row"] for each in shown.value["messages"]] == [2, 3, 4]
     assert desk.schedule("-", "--yes", "--start", TEN, piped=THREE.encode()).status == 0
     assert len(desk.rows()) == 3
 

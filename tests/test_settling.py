@@ -2,44 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 import smsbox
-from test_service import ANA, BEN, LONG, SILENCE, Box
-
-CRSM = b"AT+CRSM=176,28483,0,0,2\r"
+from rig.people import ANA, BEN, LONG
+from rig.played import CRSM, SILENCE, PlayedBox
 
 
 @pytest.fixture
-def box(tmp_path: Path, now: datetime) -> Iterator[Box]:
+def box(box: PlayedBox) -> PlayedBox:
     """A box on whose SIM one segment was answered before."""
-    made = Box(tmp_path, now)
-    made.insert(BEN, "before")
-    made.serve(60)
-    yield made
-    made.hand.close()
-    made.database.close()
-    for end in made.far._ends:
-        end.close()
+    box.insert(BEN, "before")
+    box.serve(60)
+    return box
 
 
-def lose_answer(box: Box, sim_says: int | None = None) -> None:
+def lose_answer(box: PlayedBox, sim_says: int | None = None) -> None:
     box.far.said = b""
     if sim_says is not None:
         told(box, sim_says)
 
 
-def told(box: Box, reference: int) -> None:
+def told(box: PlayedBox, reference: int) -> None:
     """The SIM says so from now on."""
     answer = f'\r\n+CRSM: 144,0,"{reference:02X}FF"\r\n\r\nOK\r\n'.encode()
     box.far.answers[CRSM] = answer
 
 
-def segments(box: Box, row_id: int) -> list[str]:
+def segments(box: PlayedBox, row_id: int) -> list[str]:
     found = box.sql(
         "SELECT g.status FROM segments g JOIN messages m ON m.id = g.message_id"
         " WHERE m.scheduled_message_id = ? ORDER BY m.bubble, g.sequence",
@@ -48,7 +41,7 @@ def segments(box: Box, row_id: int) -> list[str]:
     return [each[0] for each in found]
 
 
-def test_segment_that_the_sim_calls_handed_over_lets_its_message_go_on(box: Box) -> None:
+def test_segment_that_the_sim_calls_handed_over_lets_its_message_go_on(box: PlayedBox) -> None:
     row = box.insert(ANA, f"{LONG} [BUBBLE] two")
     box.far.script.extend([None, lambda: lose_answer(box)])
     box.serve(600)
@@ -60,7 +53,7 @@ def test_segment_that_the_sim_calls_handed_over_lets_its_message_go_on(box: Box)
     assert "the SIM says it was handed over" in note
 
 
-def test_segment_that_the_sim_calls_not_submitted_is_sent_after_ten_seconds(box: Box) -> None:
+def test_segment_that_the_sim_calls_not_submitted_is_sent_after_ten_seconds(box: PlayedBox) -> None:
     row = box.insert(ANA, "one")
     box.far.script.append(SILENCE)
     box.serve(600)
@@ -73,7 +66,7 @@ def test_segment_that_the_sim_calls_not_submitted_is_sent_after_ten_seconds(box:
 
 
 @pytest.mark.parametrize("moved_by", [2, 3, 255])
-def test_reference_that_moved_otherwise_proves_nothing(box: Box, moved_by: int) -> None:
+def test_reference_that_moved_otherwise_proves_nothing(box: PlayedBox, moved_by: int) -> None:
     row = box.insert(ANA, "one [BUBBLE] two")
     box.far.script.append(lambda: lose_answer(box, (1 + moved_by) % 256))
     box.serve(600)
@@ -82,7 +75,7 @@ def test_reference_that_moved_otherwise_proves_nothing(box: Box, moved_by: int) 
     assert "may have been sent" in box.row(row)[1]
 
 
-def test_modem_that_blames_itself_after_the_sim_has_counted_is_not_believed(box: Box) -> None:
+def test_modem_that_blames_itself_after_the_sim_has_counted_is_not_believed(box: PlayedBox) -> None:
     row = box.insert(ANA, "one [BUBBLE] two")
 
     def refuse() -> None:
@@ -98,7 +91,9 @@ def test_modem_that_blames_itself_after_the_sim_has_counted_is_not_believed(box:
     assert box.texts() == ["before", "one"]
 
 
-def test_modem_that_blames_itself_is_tried_again_where_the_sim_has_not_counted(box: Box) -> None:
+def test_modem_that_blames_itself_is_tried_again_where_the_sim_has_not_counted(
+    box: PlayedBox,
+) -> None:
     row = box.insert(ANA, "one")
     box.far.script.append(b"\r\n+CMS ERROR: 500\r\n")
     box.serve(3600)
@@ -106,7 +101,7 @@ def test_modem_that_blames_itself_is_tried_again_where_the_sim_has_not_counted(b
     assert box.texts() == ["before", "one"]
 
 
-def test_reference_that_can_not_be_read_any_more_proves_nothing(box: Box) -> None:
+def test_reference_that_can_not_be_read_any_more_proves_nothing(box: PlayedBox) -> None:
     row = box.insert(ANA, "one")
     box.far.script.append(SILENCE)
     box.far.answers[CRSM] = b"\r\n+CME ERROR: 4\r\n"
@@ -119,7 +114,7 @@ def test_reference_that_can_not_be_read_any_more_proves_nothing(box: Box) -> Non
     "word", [b"\r\nRDY\r\n", b"\r\n*ATREADY: 1\r\n", b"\r\nNORMAL POWER DOWN\r\n"]
 )
 def test_unchanged_reference_of_a_modem_that_started_anew_proves_nothing(
-    box: Box, word: bytes
+    box: PlayedBox, word: bytes
 ) -> None:
     row = box.insert(ANA, "one")
     box.far.script.append(word)
@@ -129,7 +124,7 @@ def test_unchanged_reference_of_a_modem_that_started_anew_proves_nothing(
 
 
 def test_unchanged_reference_of_a_modem_that_was_replugged_proves_nothing(
-    box: Box, monkeypatch: pytest.MonkeyPatch
+    box: PlayedBox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def pull() -> None:
         lose_answer(box)
@@ -145,7 +140,7 @@ def test_unchanged_reference_of_a_modem_that_was_replugged_proves_nothing(
     assert box.texts() == ["before", "one"]  # it was out: sent again it would have been twice
 
 
-def test_port_that_comes_back_with_the_modem_powered_all_the_while_goes_on(box: Box) -> None:
+def test_port_that_comes_back_with_the_modem_powered_all_the_while_goes_on(box: PlayedBox) -> None:
     def glitch() -> None:
         lose_answer(box)
         box.far.gone = True
@@ -159,7 +154,7 @@ def test_port_that_comes_back_with_the_modem_powered_all_the_while_goes_on(box: 
     assert box.texts() == ["before", "one"]
 
 
-def test_answer_that_comes_late_settles_it(box: Box) -> None:
+def test_answer_that_comes_late_settles_it(box: PlayedBox) -> None:
     def late() -> None:
         lose_answer(box)
         box.after(181, lambda: setattr(box.far, "said", b"\r\n+CMGS: 2\r\n\r\nOK\r\n"))
@@ -173,7 +168,7 @@ def test_answer_that_comes_late_settles_it(box: Box) -> None:
 
 
 def test_file_that_did_not_follow_is_never_believed(tmp_path: Path, now: datetime) -> None:
-    made = Box(tmp_path, now)
+    made = PlayedBox(tmp_path, now)
     told(made, 77)
     made.insert(BEN, "before")
     made.serve(60)
@@ -187,7 +182,7 @@ def test_file_that_did_not_follow_is_never_believed(tmp_path: Path, now: datetim
         end.close()
 
 
-def test_another_sim_proves_nothing(box: Box) -> None:
+def test_another_sim_proves_nothing(box: PlayedBox) -> None:
     def swap() -> None:
         lose_answer(box)
         box.far.gone = True
@@ -201,13 +196,13 @@ def test_another_sim_proves_nothing(box: Box) -> None:
     assert box.row(row)[0] == "failed"
 
 
-def report_delivered(box: Box) -> None:
+def report_delivered(box: PlayedBox) -> None:
     at, inbox = box.play.now(), smsbox.Inbox(box.database)
     inbox.add_report("hex", smsbox.Report(ANA, 2, smsbox.Delivery.DELIVERED, "", at, at), at)
     assert inbox.match_reports(at) == 1
 
 
-def test_report_with_its_reference_settles_an_unconfirmed_segment(box: Box) -> None:
+def test_report_with_its_reference_settles_an_unconfirmed_segment(box: PlayedBox) -> None:
     row = box.insert(ANA, "one")
     box.far.script.append(lambda: lose_answer(box, 9))
     box.serve(600)
@@ -218,7 +213,7 @@ def test_report_with_its_reference_settles_an_unconfirmed_segment(box: Box) -> N
     assert box.row(row) == ("sent", None)
 
 
-def test_report_of_one_bubble_does_not_call_the_rest_sent(box: Box) -> None:
+def test_report_of_one_bubble_does_not_call_the_rest_sent(box: PlayedBox) -> None:
     row = box.insert(ANA, "one [BUBBLE] two")
     box.far.script.append(lambda: lose_answer(box, 9))
     box.serve(600)
@@ -228,7 +223,7 @@ def test_report_of_one_bubble_does_not_call_the_rest_sent(box: Box) -> None:
     assert "delivered after all" in box.row(row)[1]
 
 
-def test_after_a_crash_the_sim_is_asked_before_anything_is_sent(box: Box) -> None:
+def test_after_a_crash_the_sim_is_asked_before_anything_is_sent(box: PlayedBox) -> None:
     row, other = box.insert(ANA, "one [BUBBLE] two"), box.insert(BEN, "three", in_s=400)
 
     class Cut(BaseException):

@@ -6,40 +6,23 @@ import csv
 import io
 import logging
 from collections import Counter, deque
-from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 import smsbox
-import test_command_line as desk
-from played import close
+from rig.desk import LOGIN, Operator
+from rig.people import ANA, BEN, CHLOE
+from rig.played import SILENCE, PlayedBox, at, close
 from smsbox import Request, read_reply, segment_text, write_answer
-from test_service import ANA, BEN, CHLOE, SILENCE, Box, at
 
 GONE = write_answer(Request.STOP, "en", "", "")
 HELP = write_answer(Request.HELP, "en", "", "")
 CODE_40404, NAMES = "05810404F4", {"ACME": "07D0C161B308"}  # addresses, TS 23.040 9.1.2.5
 
 
-@pytest.fixture
-def box(tmp_path: Path, now: datetime) -> Iterator[Box]:
-    made = Box(tmp_path, now)
-    yield made
-    close(made)
-
-
-@pytest.fixture
-def shell(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> desk.Box:
-    made = desk.Box(tmp_path, capsys, monkeypatch)
-    made.lay_down()
-    return made
-
-
-def reply(box: Box, text: str, number: str = ANA, in_s: float = 0) -> None:
+def reply(box: PlayedBox, text: str, number: str = ANA, in_s: float = 0) -> None:
     """Let somebody write to the box."""
 
     def arrive() -> None:
@@ -51,11 +34,11 @@ def reply(box: Box, text: str, number: str = ANA, in_s: float = 0) -> None:
     box.after(in_s, arrive)
 
 
-def answers(box: Box) -> list[tuple[str, str]]:
+def answers(box: PlayedBox) -> list[tuple[str, str]]:
     return box.sql("SELECT kind, status FROM messages WHERE kind IS NOT NULL ORDER BY id")
 
 
-def opt_outs(box: Box) -> list[tuple[str, str, str, str]]:
+def opt_outs(box: PlayedBox) -> list[tuple[str, str, str, str]]:
     return box.sql("SELECT phone_number, words, tier, campaign FROM opt_outs ORDER BY phone_number")
 
 
@@ -70,7 +53,7 @@ def number_of(place: int) -> str:
     ("words", "tier"), [("Stop", "keyword"), ("Take me off your list", "words")]
 )
 def test_stop_is_kept_with_its_words_tier_and_the_campaign_it_came_after(
-    box: Box, words: str, tier: str
+    box: PlayedBox, words: str, tier: str
 ) -> None:
     box.insert(ANA, "first", campaign_name="spring")
     box.insert(ANA, "second", in_s=60, campaign_name="fall")
@@ -86,7 +69,7 @@ def test_stop_is_kept_with_its_words_tier_and_the_campaign_it_came_after(
 
 
 def test_stop_between_bubbles_ends_the_message_and_is_confirmed_in_segments_and_all(
-    box: Box,
+    box: PlayedBox,
 ) -> None:
     box.tables = {"pacing": {"bubble_gap_seconds": [60, 60]}}
     row = box.insert(ANA, "one [BUBBLE] two")
@@ -102,7 +85,7 @@ def test_stop_between_bubbles_ends_the_message_and_is_confirmed_in_segments_and_
 
 
 def test_stop_then_start_opens_the_way_again_and_takes_back_what_was_not_confirmed_yet(
-    box: Box,
+    box: PlayedBox,
 ) -> None:
     reply(box, "STOP", in_s=10)
     reply(box, "START", in_s=40)
@@ -121,7 +104,9 @@ def test_stop_then_start_opens_the_way_again_and_takes_back_what_was_not_confirm
     ] * 2  # fmt: skip
 
 
-def test_machine_that_says_start_and_stop_by_turns_is_answered_a_few_times_a_day(box: Box) -> None:
+def test_machine_that_says_start_and_stop_by_turns_is_answered_a_few_times_a_day(
+    box: PlayedBox,
+) -> None:
     box.tables["service"] = {"poll_seconds": 1}
     for turn in range(40):
         reply(box, "START" if turn % 2 else "STOP", in_s=30 * turn)
@@ -132,7 +117,9 @@ def test_machine_that_says_start_and_stop_by_turns_is_answered_a_few_times_a_day
     assert box.texts() == [GONE] * 4
 
 
-def test_start_does_not_lift_a_keyword_that_was_followed_by_a_persons_own_words(box: Box) -> None:
+def test_start_does_not_lift_a_keyword_that_was_followed_by_a_persons_own_words(
+    box: PlayedBox,
+) -> None:
     for place, text in enumerate(("STOP", "never text me again", "START")):
         reply(box, text, in_s=10 * place)
     box.serve(60)
@@ -141,7 +128,9 @@ def test_start_does_not_lift_a_keyword_that_was_followed_by_a_persons_own_words(
 
 
 @pytest.mark.parametrize("way", ["sql", "retry", "release", "send"])
-def test_every_way_into_the_queue_meets_the_opt_out_again_at_the_claim(box: Box, way: str) -> None:
+def test_every_way_into_the_queue_meets_the_opt_out_again_at_the_claim(
+    box: PlayedBox, way: str
+) -> None:
     stopped = box.insert(ANA, "no", status="failed" if way == "retry" else "scheduled",
                          held_because="odd" if way == "release" else None)  # fmt: skip
     box.sql("INSERT INTO opt_outs (phone_number) VALUES (?)", ANA)
@@ -159,7 +148,7 @@ def test_every_way_into_the_queue_meets_the_opt_out_again_at_the_claim(box: Box,
     ]
 
 
-def test_opt_out_written_by_hand_stops_the_bubbles_that_are_left_too(box: Box) -> None:
+def test_opt_out_written_by_hand_stops_the_bubbles_that_are_left_too(box: PlayedBox) -> None:
     box.tables = {"pacing": {"bubble_gap_seconds": [60, 60]}}
     begun, later = box.insert(ANA, "one [BUBBLE] two"), box.insert(ANA, "three", 900)
     box.after(30, lambda: box.sql("INSERT INTO opt_outs (phone_number) VALUES (?)", ANA))
@@ -172,7 +161,7 @@ def test_opt_out_written_by_hand_stops_the_bubbles_that_are_left_too(box: Box) -
     assert box.events(begun)[-1] == "sql cancelled"
 
 
-def test_draining_daemon_stays_until_the_stop_is_confirmed(box: Box) -> None:
+def test_draining_daemon_stays_until_the_stop_is_confirmed(box: PlayedBox) -> None:
     row = box.insert(ANA, "hello", 30)
     box.far.script.append(b"\r\n+CMS ERROR: 42\r\n")  # congestion: tried again a minute later
     reply(box, "STOP", in_s=10)
@@ -190,7 +179,7 @@ def test_draining_daemon_stays_until_the_stop_is_confirmed(box: Box) -> None:
     [("STOP", "en"), ("no me escriban más", "es"), ("ARRÊT", "fr"), ("BAJA", "es")],
 )
 def test_confirmation_speaks_the_language_of_the_words_and_names_who_writes(
-    box: Box, words: str, language: str
+    box: PlayedBox, words: str, language: str
 ) -> None:
     box.tables = {"replies": {"sender_name": "Acme"}}
     reply(box, words)
@@ -209,7 +198,7 @@ def test_another_box_reads_no_stop_in_what_this_one_answers(language: str) -> No
         assert segment_text(helping).encoding.value == "gsm7"
 
 
-def test_answer_is_one_segment_whatever_the_settings_say(box: Box) -> None:
+def test_answer_is_one_segment_whatever_the_settings_say(box: PlayedBox) -> None:
     box.tables = {"replies": {"sender_name": "商店 " * 30, "help_contact": "x" * 200}}
     reply(box, "STOP")
     reply(box, "HELP", BEN)
@@ -217,7 +206,9 @@ def test_answer_is_one_segment_whatever_the_settings_say(box: Box) -> None:
     assert sorted(box.texts()) == sorted([GONE, HELP])
 
 
-def test_confirmation_goes_at_once_at_night_while_paused_and_amid_a_campaign(box: Box) -> None:
+def test_confirmation_goes_at_once_at_night_while_paused_and_amid_a_campaign(
+    box: PlayedBox,
+) -> None:
     box.play.start = at(3)
     box.desk.set_state("paused_because", "paused by ana")
     row = box.insert(BEN, "in the morning")
@@ -229,7 +220,7 @@ def test_confirmation_goes_at_once_at_night_while_paused_and_amid_a_campaign(box
     assert box.row(row)[0] == "scheduled"
 
 
-def test_confirmation_does_not_count_as_a_message_of_the_pace(box: Box) -> None:
+def test_confirmation_does_not_count_as_a_message_of_the_pace(box: PlayedBox) -> None:
     box.insert(BEN, "one")
     second = box.insert(CHLOE, "two", in_s=100)
     reply(box, "STOP", in_s=95)
@@ -241,7 +232,7 @@ def test_confirmation_does_not_count_as_a_message_of_the_pace(box: Box) -> None:
 @pytest.mark.parametrize(("age_min", "count"), [(4, 1), (6, 0)])
 @pytest.mark.parametrize("words", ["Stop", "Help"])
 def test_text_that_the_box_could_not_hear_for_long_is_obeyed_and_not_answered(
-    box: Box, words: str, age_min: int, count: int
+    box: PlayedBox, words: str, age_min: int, count: int
 ) -> None:
     """The box was off; who wrote in the evening is not answered when it comes back at night."""
     sent_at = box.play.now() - timedelta(minutes=age_min)
@@ -251,7 +242,7 @@ def test_text_that_the_box_could_not_hear_for_long_is_obeyed_and_not_answered(
     assert len(opt_outs(box)) == (words == "Stop")
 
 
-def test_second_stop_gets_no_second_confirmation(box: Box) -> None:
+def test_second_stop_gets_no_second_confirmation(box: PlayedBox) -> None:
     for place in range(5):
         reply(box, "STOP", in_s=30 * place)
     reply(box, "and don't text me again", in_s=200)
@@ -262,14 +253,14 @@ def test_second_stop_gets_no_second_confirmation(box: Box) -> None:
 
 @pytest.mark.parametrize("sender", ["40404", "ACME", "1234567"])
 @pytest.mark.parametrize("words", ["STOP", "HELP"])
-def test_short_codes_and_names_are_never_answered(box: Box, sender: str, words: str) -> None:
+def test_short_codes_and_names_are_never_answered(box: PlayedBox, sender: str, words: str) -> None:
     reply(box, words, sender)
     box.serve()
     assert len(box.sql("SELECT id FROM inbound")) == 1
     assert (box.texts(), answers(box)) == ([], [])
 
 
-def test_confirmation_waits_for_the_clock_and_is_dropped_after_five_minutes(box: Box) -> None:
+def test_confirmation_waits_for_the_clock_and_is_dropped_after_five_minutes(box: PlayedBox) -> None:
     box.evidence = ""
     reply(box, "STOP")
     reply(box, "STOP", BEN, in_s=400)
@@ -280,7 +271,7 @@ def test_confirmation_waits_for_the_clock_and_is_dropped_after_five_minutes(box:
     assert len(opt_outs(box)) == 2
 
 
-def test_confirmation_is_not_sent_on_a_clock_that_was_set_since(box: Box) -> None:
+def test_confirmation_is_not_sent_on_a_clock_that_was_set_since(box: PlayedBox) -> None:
     box.evidence = ""
     reply(box, "STOP")
     box.after(30, lambda: box.play.step(-86_400))
@@ -289,7 +280,7 @@ def test_confirmation_is_not_sent_on_a_clock_that_was_set_since(box: Box) -> Non
     assert (box.texts(), answers(box)) == ([], [("confirmation", "cancelled")])
 
 
-def test_confirmation_is_not_sent_while_the_account_is_refused(box: Box) -> None:
+def test_confirmation_is_not_sent_while_the_account_is_refused(box: PlayedBox) -> None:
     box.far.script.append(b"\r\n+CMS ERROR: 8\r\n")
     box.insert(BEN, "Hi")
     reply(box, "STOP", in_s=20)
@@ -300,14 +291,14 @@ def test_confirmation_is_not_sent_while_the_account_is_refused(box: Box) -> None
     assert (box.texts(), answers(box)) == ([], [("confirmation", "cancelled")])
 
 
-def test_box_that_was_moved_away_confirms_nothing(box: Box) -> None:
+def test_box_that_was_moved_away_confirms_nothing(box: PlayedBox) -> None:
     box.desk.set_states({"retired": "token", "paused_because": "moved to another box"})
     reply(box, "STOP")
     box.serve(60)
     assert (box.texts(), len(opt_outs(box))) == ([], 1)
 
 
-def test_restored_copy_does_not_confirm_what_may_have_been_confirmed_since(box: Box) -> None:
+def test_restored_copy_does_not_confirm_what_may_have_been_confirmed_since(box: PlayedBox) -> None:
     box.evidence = ""
     reply(box, "STOP")
     box.serve(60)
@@ -328,7 +319,7 @@ def test_restored_copy_does_not_confirm_what_may_have_been_confirmed_since(box: 
     ],
 )
 def test_refused_confirmation_is_tried_again_only_where_that_helps(
-    box: Box, answer: bytes, status: str, times: int
+    box: PlayedBox, answer: bytes, status: str, times: int
 ) -> None:
     box.far.script.append(answer)
     reply(box, "STOP")
@@ -339,7 +330,7 @@ def test_refused_confirmation_is_tried_again_only_where_that_helps(
 
 
 def test_confirmation_that_a_crash_interrupted_is_unconfirmed_and_never_sent_again(
-    box: Box,
+    box: PlayedBox,
 ) -> None:
     def die() -> None:
         raise KeyboardInterrupt
@@ -359,7 +350,7 @@ def test_confirmation_that_a_crash_interrupted_is_unconfirmed_and_never_sent_aga
 # --- help, and machines
 
 
-def test_help_is_answered_once_a_day_and_not_after_a_stop(box: Box) -> None:
+def test_help_is_answered_once_a_day_and_not_after_a_stop(box: PlayedBox) -> None:
     box.tables = {"replies": {"sender_name": "Acme", "help_contact": "acme.example"}}
     for hour in (0, 1, 5, 25):
         reply(box, "HELP", in_s=3600 * hour)
@@ -372,7 +363,7 @@ def test_help_is_answered_once_a_day_and_not_after_a_stop(box: Box) -> None:
     }  # fmt: skip
 
 
-def test_help_that_waits_is_not_sent_to_who_said_stop_meanwhile(box: Box) -> None:
+def test_help_that_waits_is_not_sent_to_who_said_stop_meanwhile(box: PlayedBox) -> None:
     reply(box, "HELP", in_s=5)
     reply(box, "STOP", in_s=5)
     box.serve()
@@ -381,7 +372,7 @@ def test_help_that_waits_is_not_sent_to_who_said_stop_meanwhile(box: Box) -> Non
 
 
 @pytest.mark.parametrize("words", ["STOP", "HELP", "Unsubscribe me", "INFO", "I am driving."])
-def test_machine_that_answers_each_text_gets_one_answer_a_day(box: Box, words: str) -> None:
+def test_machine_that_answers_each_text_gets_one_answer_a_day(box: PlayedBox, words: str) -> None:
     box.far.script = deque([lambda: reply(box, words)] * 100)
     box.insert(ANA, "Hello")
     box.serve(3600)
@@ -396,7 +387,7 @@ def test_two_boxes_fall_silent_when_they_answer_each_other(
     boxes = []
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
-        boxes.append(Box(tmp_path / name, now))
+        boxes.append(PlayedBox(tmp_path / name, now))
     numbers = (BEN, ANA)  # of the first and the second
     reply(boxes[0], first, ANA)
     said = []
@@ -414,7 +405,7 @@ def test_two_boxes_fall_silent_when_they_answer_each_other(
     assert bool(said) is (first in ("STOP", "HELP", "no more texts"))
 
 
-def test_storm_of_200_replies_in_a_minute_while_sending_loses_none(box: Box) -> None:
+def test_storm_of_200_replies_in_a_minute_while_sending_loses_none(box: PlayedBox) -> None:
     def take_four_seconds() -> None:
         end = box.play.monotonic() + 4
         while box.play.monotonic() < end:  # others write meanwhile
@@ -449,7 +440,7 @@ def test_storm_of_200_replies_in_a_minute_while_sending_loses_none(box: Box) -> 
 # --- other replies
 
 
-def test_plain_reply_says_what_it_answers_and_holds_nothing_by_default(box: Box) -> None:
+def test_plain_reply_says_what_it_answers_and_holds_nothing_by_default(box: PlayedBox) -> None:
     first = box.insert(ANA, "one")
     later = box.insert(ANA, "two", in_s=7200)
     reply(box, "See you then", in_s=60)
@@ -461,7 +452,9 @@ def test_plain_reply_says_what_it_answers_and_holds_nothing_by_default(box: Box)
     assert box.row(later, "status, held_because") == ("scheduled", None)
 
 
-def test_hold_on_reply_holds_the_remaining_rows_of_who_answered_and_nobody_elses(box: Box) -> None:
+def test_hold_on_reply_holds_the_remaining_rows_of_who_answered_and_nobody_elses(
+    box: PlayedBox,
+) -> None:
     box.tables = {"replies": {"hold_on_reply": True}}
     box.insert(ANA, "one")
     later, bens = box.insert(ANA, "two", in_s=7200), box.insert(BEN, "three", in_s=7200)
@@ -472,7 +465,7 @@ def test_hold_on_reply_holds_the_remaining_rows_of_who_answered_and_nobody_elses
     assert box.row(bens, "held_because") == (None,)
 
 
-def test_doubtful_reply_holds_and_is_neither_confirmed_nor_an_opt_out(box: Box) -> None:
+def test_doubtful_reply_holds_and_is_neither_confirmed_nor_an_opt_out(box: PlayedBox) -> None:
     later = box.insert(ANA, "two", in_s=7200)
     reply(box, "I will report this")
     box.serve(120)
@@ -484,13 +477,13 @@ def test_doubtful_reply_holds_and_is_neither_confirmed_nor_an_opt_out(box: Box) 
 # --- a campaign that many stop
 
 
-def lay_down_sent(box: Box, count: int, campaign: str = "fall") -> None:
+def lay_down_sent(box: PlayedBox, count: int, campaign: str = "fall") -> None:
     for place in range(count):
         sent = f"{box.play.now() - timedelta(minutes=count - place):%Y-%m-%d %H:%M:%S}"
         box.insert(number_of(place), "Hi", status="sent", sent_at=sent, campaign_name=campaign)
 
 
-def why_paused(box: Box) -> dict[str, str]:
+def why_paused(box: PlayedBox) -> dict[str, str]:
     return box.desk.paused_campaigns()
 
 
@@ -499,7 +492,7 @@ def why_paused(box: Box) -> dict[str, str]:
     [(100, 5, False), (100, 6, True), (99, 5, True), (10, 4, False), (5, 5, True)],
 )
 def test_campaign_pauses_over_one_in_twenty_and_at_least_five(
-    box: Box, caplog: pytest.LogCaptureFixture, sent: int, stops: int, paused: bool
+    box: PlayedBox, caplog: pytest.LogCaptureFixture, sent: int, stops: int, paused: bool
 ) -> None:
     lay_down_sent(box, sent)
     waiting = box.insert(ANA, "next", in_s=300)
@@ -522,7 +515,7 @@ def test_campaign_pauses_over_one_in_twenty_and_at_least_five(
         assert box.row(waiting)[0] == "sent"
 
 
-def test_only_the_last_hundred_recipients_count(box: Box) -> None:
+def test_only_the_last_hundred_recipients_count(box: PlayedBox) -> None:
     lay_down_sent(box, 110)
     for place in (0, 1, 2, 50, 51, 52, 53):  # three of them are long ago, and four are too few
         reply(box, "STOP", number_of(place))
@@ -530,7 +523,7 @@ def test_only_the_last_hundred_recipients_count(box: Box) -> None:
     assert why_paused(box) == {}
 
 
-def test_opt_outs_by_hand_pause_the_campaign_before_its_next_message(box: Box) -> None:
+def test_opt_outs_by_hand_pause_the_campaign_before_its_next_message(box: PlayedBox) -> None:
     lay_down_sent(box, 10)
     waiting, other = box.insert(ANA, "no"), box.insert(BEN, "yes", in_s=10, campaign_name="spring")
     for place in range(5):
@@ -541,7 +534,7 @@ def test_opt_outs_by_hand_pause_the_campaign_before_its_next_message(box: Box) -
     assert box.texts() == ["yes"]
 
 
-def test_who_stops_between_two_bubbles_is_a_recipient_too(box: Box) -> None:
+def test_who_stops_between_two_bubbles_is_a_recipient_too(box: PlayedBox) -> None:
     box.tables = {"pacing": {"bubble_gap_seconds": [60, 60]}, "business_hours": {"closes": "24:00"}}
     for place in range(5):
         box.insert(number_of(place), f"one [BUBBLE] two {place}", in_s=120 * place)
@@ -553,10 +546,10 @@ def test_who_stops_between_two_bubbles_is_a_recipient_too(box: Box) -> None:
 
 
 def test_resumed_campaign_goes_on_until_as_many_more_say_stop(
-    box: Box, shell: desk.Box, tmp_path: Path
+    box: PlayedBox, operator: Operator, tmp_path: Path
 ) -> None:
     box.play.start = datetime.now(tz=at(10).tzinfo)  # the command tells the time by the same clock
-    shell.database = Path(box.path)
+    operator.database = Path(box.path)
     box.tables = {"business_hours": {"opens": "00:00", "closes": "24:00"},
                   "recipient_hours": {"enabled": False}}  # fmt: skip
     lay_down_sent(box, 20)
@@ -566,7 +559,7 @@ def test_resumed_campaign_goes_on_until_as_many_more_say_stop(
     assert list(why_paused(box)) == ["fall"]
     box.play.step(60)
     box.sql("UPDATE opt_outs SET at = datetime(at, '-1 minute')")
-    assert shell.run("resume", "--campaign", "fall").status == 0
+    assert operator.run("resume", "--campaign", "fall").status == 0
     waiting = box.insert(ANA, "on we go")
     for place in range(5, 9):
         reply(box, "STOP", number_of(place), in_s=60)
@@ -582,111 +575,113 @@ def test_resumed_campaign_goes_on_until_as_many_more_say_stop(
 
 
 @pytest.mark.parametrize("tier", ["keyword", "words"])
-def test_who_said_stop_is_written_to_again_only_if_they_asked(shell: desk.Box, tier: str) -> None:
-    shell.sql("INSERT INTO opt_outs (phone_number, tier) VALUES (?, ?)", ANA, tier)
+def test_who_said_stop_is_written_to_again_only_if_they_asked(
+    operator: Operator, tier: str
+) -> None:
+    operator.sql("INSERT INTO opt_outs (phone_number, tier) VALUES (?, ?)", ANA, tier)
     words = ("optout", "remove", ANA, "--reason", "phoned us")
-    assert "--they-asked" in shell.sentence(*words, status=2)
-    assert shell.sql("SELECT tier FROM opt_outs") == [(tier,)]
-    assert shell.run(*words, "--they-asked").status == 0
-    assert shell.sql("SELECT * FROM opt_outs") == []
-    assert shell.sql("SELECT actor, event, detail FROM events") == [
+    assert "--they-asked" in operator.sentence(*words, status=2)
+    assert operator.sql("SELECT tier FROM opt_outs") == [(tier,)]
+    assert operator.run(*words, "--they-asked").status == 0
+    assert operator.sql("SELECT * FROM opt_outs") == []
+    assert operator.sql("SELECT actor, event, detail FROM events") == [
         ("sql", "opted out", f"{ANA}: {tier}"),
-        (desk.LOGIN, "opt-out removed", f"{ANA}: phoned us"),
+        (LOGIN, "opt-out removed", f"{ANA}: phoned us"),
     ]
 
 
-def test_hand_made_removal_is_audited_too(shell: desk.Box) -> None:
-    shell.run("optout", "add", ANA)
-    shell.sql("DELETE FROM opt_outs")
-    assert shell.sql("SELECT actor, event, detail FROM events") == [
-        (desk.LOGIN, "opted out", f"{ANA}: operator, by the operator"),
+def test_hand_made_removal_is_audited_too(operator: Operator) -> None:
+    operator.run("optout", "add", ANA)
+    operator.sql("DELETE FROM opt_outs")
+    assert operator.sql("SELECT actor, event, detail FROM events") == [
+        (LOGIN, "opted out", f"{ANA}: operator, by the operator"),
         ("sql", "opt-out removed", ANA),
     ]
 
 
 def test_import_takes_all_numbers_of_a_file_and_cancels_their_messages(
-    shell: desk.Box, tmp_path: Path
+    operator: Operator, tmp_path: Path
 ) -> None:
-    row = shell.insert()
-    shell.run("optout", "add", BEN)
+    row = operator.insert()
+    operator.run("optout", "add", BEN)
     file = tmp_path / "stopped.csv"
     file.write_text(f"name;Mobile\nAna;(213) 555-2313\nBen;'{BEN}\nAgain;12135552313\n")
-    told = shell.run("optout", "import", str(file))
+    told = operator.run("optout", "import", str(file))
     assert told.out == "1 number added, 1 were on the list; 1 message cancelled.\n"
-    assert shell.row(row, "status, error_message") == ("cancelled", "the recipient said stop")
-    assert shell.sql("SELECT phone_number, tier, reason FROM opt_outs") == [
+    assert operator.row(row, "status, error_message") == ("cancelled", "the recipient said stop")
+    assert operator.sql("SELECT phone_number, tier, reason FROM opt_outs") == [
         (ANA, "import", "from stopped.csv"), (BEN, "operator", "by the operator")
     ]  # fmt: skip
-    events = shell.sql("SELECT actor, detail FROM events WHERE event = 'opted out'")
-    assert (desk.LOGIN, f"{ANA}: import, from stopped.csv") in events
+    events = operator.sql("SELECT actor, detail FROM events WHERE event = 'opted out'")
+    assert (LOGIN, f"{ANA}: import, from stopped.csv") in events
 
 
 def test_import_with_bad_rows_takes_nothing_and_names_them_all(
-    shell: desk.Box, tmp_path: Path
+    operator: Operator, tmp_path: Path
 ) -> None:
     file = tmp_path / "stopped.csv"
     file.write_text(f"phone\n{ANA}\n12345\n800-555-2313\n{BEN}\n")
-    refused = shell.run("optout", "import", str(file))
+    refused = operator.run("optout", "import", str(file))
     assert refused.status == 65
     lines = refused.err.splitlines()
     assert [line.split(",")[0] for line in lines[:2]] == ["row 3", "row 4"]
     assert "--skip-invalid" in lines[2]
-    assert shell.sql("SELECT * FROM opt_outs") == []
-    assert shell.run("optout", "import", str(file), "--skip-invalid").status == 0
-    assert shell.sql("SELECT phone_number FROM opt_outs") == [(ANA,), (BEN,)]
+    assert operator.sql("SELECT * FROM opt_outs") == []
+    assert operator.run("optout", "import", str(file), "--skip-invalid").status == 0
+    assert operator.sql("SELECT phone_number FROM opt_outs") == [(ANA,), (BEN,)]
 
 
 @pytest.mark.parametrize("text", ["", f"{ANA}\n{BEN}\n", "phone\n", 'phone\n"2135552313\n'])
 def test_import_of_a_file_without_a_column_of_numbers_is_bad_data(
-    shell: desk.Box, tmp_path: Path, text: str
+    operator: Operator, tmp_path: Path, text: str
 ) -> None:
     file = tmp_path / "stopped.csv"
     file.write_text(text)
-    shell.sentence("optout", "import", str(file), status=65)
-    shell.sentence("optout", "import", str(tmp_path / "absent.csv"), status=65)
-    assert shell.sql("SELECT * FROM opt_outs") == []
+    operator.sentence("optout", "import", str(file), status=65)
+    operator.sentence("optout", "import", str(tmp_path / "absent.csv"), status=65)
+    assert operator.sql("SELECT * FROM opt_outs") == []
 
 
 def test_export_is_safe_in_a_spreadsheet_and_comes_back_by_import(
-    shell: desk.Box, tmp_path: Path
+    operator: Operator, tmp_path: Path
 ) -> None:
-    shell.sql(
+    operator.sql(
         "INSERT INTO opt_outs (phone_number, words, tier, campaign) VALUES (?, ?, 'words', 'fall')",
         ANA, "=1+1\nstop, please",
     )  # fmt: skip
     file = tmp_path / "list.csv"
-    assert shell.run("optout", "export", str(file)).out == f"Wrote 1 number to {file}.\n"
+    assert operator.run("optout", "export", str(file)).out == f"Wrote 1 number to {file}.\n"
     head, row = csv.reader(io.StringIO(file.read_text(), newline=""))
     assert head == ["phone_number", "at", "words", "reason", "tier", "campaign"]
     assert (row[0], row[2], row[4:]) == (f"'{ANA}", "'=1+1\nstop, please", ["words", "fall"])
-    assert shell.run("optout", "export", "-").out == file.read_bytes().decode()
-    shell.sentence("optout", "export", str(file), status=2)  # nothing is overwritten
-    shell.sql("DELETE FROM opt_outs")
-    assert shell.run("optout", "import", str(file)).status == 0
-    assert shell.sql("SELECT phone_number, tier FROM opt_outs") == [(ANA, "import")]
+    assert operator.run("optout", "export", "-").out == file.read_bytes().decode()
+    operator.sentence("optout", "export", str(file), status=2)  # nothing is overwritten
+    operator.sql("DELETE FROM opt_outs")
+    assert operator.run("optout", "import", str(file)).status == 0
+    assert operator.sql("SELECT phone_number, tier FROM opt_outs") == [(ANA, "import")]
 
 
 @pytest.mark.parametrize("action", ["import", "export"])
-def test_import_and_export_need_a_file(shell: desk.Box, action: str) -> None:
-    assert "needs a file" in shell.sentence("optout", action, status=2)
+def test_import_and_export_need_a_file(operator: Operator, action: str) -> None:
+    assert "needs a file" in operator.sentence("optout", action, status=2)
 
 
-def test_list_and_inbox_tell_tier_campaign_and_what_was_answered(shell: desk.Box) -> None:
-    shell.sql(
+def test_list_and_inbox_tell_tier_campaign_and_what_was_answered(operator: Operator) -> None:
+    operator.sql(
         "INSERT INTO opt_outs (phone_number, at, words, tier, campaign)"
         " VALUES (?, '2025-11-09 18:00:00', 'Stop', 'keyword', 'fall')", ANA,
     )  # fmt: skip
-    listed = shell.run("optout", "list").out
+    listed = operator.run("optout", "list").out
     assert listed == f"{ANA}  2025-11-09 18:00:00 UTC  keyword, after fall: Stop\n"
-    (told,) = shell.run("optout", "list", "--json").value
+    (told,) = operator.run("optout", "list", "--json").value
     assert (told["tier"], told["campaign"]) == ("keyword", "fall")
-    shell.reply("Thanks!")
-    shell.sql("UPDATE inbound SET answers = 7")
-    assert "[answers message 7]: Thanks!" in shell.run("inbox").out
-    assert shell.run("inbox", "--json").value[0]["answers"] == 7
+    operator.reply("Thanks!")
+    operator.sql("UPDATE inbound SET answers = 7")
+    assert "[answers message 7]: Thanks!" in operator.run("inbox").out
+    assert operator.run("inbox", "--json").value[0]["answers"] == 7
 
 
-def test_opt_out_outlives_its_campaign(box: Box) -> None:
+def test_opt_out_outlives_its_campaign(box: PlayedBox) -> None:
     box.insert(ANA, "one")
     reply(box, "STOP", in_s=30)
     box.serve(60)
@@ -698,14 +693,14 @@ def test_opt_out_outlives_its_campaign(box: Box) -> None:
     assert "two" not in box.texts()
 
 
-def test_preview_counts_who_is_left_out(shell: desk.Box, tmp_path: Path) -> None:
+def test_preview_counts_who_is_left_out(operator: Operator, tmp_path: Path) -> None:
     file = tmp_path / "people.csv"
     lines = [f"{number},Name,Hi {number}" for number in (ANA, BEN, CHLOE)]
     file.write_text("\n".join(["phone_number,customer_name,message_content", *lines]))
     for number in (ANA, BEN):
-        shell.run("optout", "add", number)
-    out = shell.run("schedule", str(file), "--dry-run").out
+        operator.run("optout", "add", number)
+    out = operator.run("schedule", str(file), "--dry-run").out
     assert "Left out:  listed above: 2 rows: the recipient said stop" in out
-    shell.run("optout", "add", CHLOE)
-    out = shell.run("schedule", str(file), "--yes").out
+    operator.run("optout", "add", CHLOE)
+    out = operator.run("schedule", str(file), "--yes").out
     assert "Nothing to schedule: 3 rows: the recipient said stop." in out

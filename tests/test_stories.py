@@ -1,4 +1,7 @@
-"""What an operator does on a bad day, as the terminal shows it; tests/golden has the stories."""
+"""What an operator does, on bad days too: commands on a terminal, the real daemon, a modem.
+
+The transcripts stand in tests/golden, times and places written over.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +10,17 @@ from datetime import datetime, timedelta
 
 import pytest
 
+from rig.desk import texts
+from rig.pace import LOS_ANGELES
+from rig.people import ANA, BEN, CHLOE
 from rig.pty_modem import TEXT, Fault, wait_until
-from test_changed_plans import Story, story, texts  # noqa: F401 (one is the fixture)
-from test_end_to_end import ANA, BEN
+from rig.story import Story
 
 CLEO = "+14155552671"
 
 
 def test_story_of_everything_stopped_at_once(
-    story: Story,  # noqa: F811
+    story: Story,
     request: pytest.FixtureRequest,
 ) -> None:
     box = story.box
@@ -53,7 +58,7 @@ def test_story_of_everything_stopped_at_once(
 
 
 def test_story_of_a_reply_that_may_mean_stop(
-    story: Story,  # noqa: F811
+    story: Story,
     request: pytest.FixtureRequest,
 ) -> None:
     box = story.box
@@ -80,7 +85,7 @@ def test_story_of_a_reply_that_may_mean_stop(
 
 
 def test_story_of_the_operator_s_phone(
-    story: Story,  # noqa: F811
+    story: Story,
     request: pytest.FixtureRequest,
 ) -> None:
     box, phone = story.box, "+12135550100"
@@ -116,7 +121,7 @@ def test_story_of_the_operator_s_phone(
 
 
 def test_story_of_a_campaign_that_is_over_told_and_blanked(
-    story: Story,  # noqa: F811
+    story: Story,
     request: pytest.FixtureRequest,
 ) -> None:
     box = story.box
@@ -137,3 +142,75 @@ def test_story_of_a_campaign_that_is_over_told_and_blanked(
     assert box.sql("SELECT message_content, status FROM scheduled_messages") == [("", "sent")] * 2
     story.tell("purge", "--older-than", "2y")
     story.compare("years", request)
+
+
+def test_story_of_a_typo_noticed_after_two_of_four(
+    story: Story, request: pytest.FixtureRequest
+) -> None:
+    box = story.box
+    people = [ANA, BEN, CHLOE, "+12135552317"]
+    (box.folder / "sale.csv").write_text(texts(*((each, "Slae today") for each in people)))
+    box.call("schedule", str(box.folder / "sale.csv"), "--yes")
+    box.sql("UPDATE scheduled_messages SET scheduled_for = datetime('now', '+2 hours')"
+            " WHERE id > 2")  # fmt: skip
+    box.start()
+    wait_until(lambda: box.row(2)[0] == "sent")
+    (box.folder / "sale.csv").write_text(texts(*((each, "Sale today") for each in people)))
+    story.tell("schedule", "sale.csv")
+    story.tell("schedule", "sale.csv", "--replace", answer="YES")
+    story.tell("schedule", "sale.csv", "--replace", answer="")
+    story.tell("edit", "4", "--text", "Sale today, Dan [BUBBLE] See you")
+    story.tell("edit", "1", "--text", "Sale")
+    box.sql("UPDATE scheduled_messages SET scheduled_for = datetime('now') WHERE id > 2")
+    wait_until(lambda: box.row(3)[0] == box.row(4)[0] == "sent")
+    assert story.arrived() == [
+        (ANA, "Slae today"), (BEN, "Slae today"), (CHLOE, "Sale today"),
+        (people[3], "Sale today, Dan"), (people[3], "See you"),
+    ]  # fmt: skip
+    story.compare("typo", request)
+
+
+def test_story_of_a_text_tried_on_the_own_phone(
+    story: Story, request: pytest.FixtureRequest
+) -> None:
+    box, own = story.box, "+12135559999"
+    (box.folder / "sale.csv").write_text(
+        "phone_number,customer_name,code\n2135552313,Ana,A1\n2135552314,Ben,B2\n"
+    )
+    (box.folder / "sale.txt").write_text("Hi {customer_name} – hello [BUBBLE] Your code: {code}")
+    box.lay_down()
+    box.start()
+    box.await_idle()
+    words = ("schedule", "sale.csv", "--template", "sale.txt", "--try", own)
+    assert "is sent" in story.tell(*words, "--row", "3", "--simplify")
+    assert story.arrived() == [(own, "Hi Ben - hello"), (own, "Your code: B2")]
+    assert box.sql("SELECT campaign_name FROM scheduled_messages") == [("(test)",)]
+    assert box.sql("SELECT count(*) FROM campaigns") == [(0,)]
+    story.tell("list", "--campaigns")
+    story.tell(*words, "--row", "7")
+    box.call("optout", "add", own)
+    assert "said stop" in story.tell(*words)
+    box.call("optout", "remove", own, "--reason", "it is mine", "--they-asked")
+    box.settle(business_hours={"opens": "00:00", "closes": "00:01"})
+    assert "outside the business hours" in box.call(*words[:1], str(box.folder / "sale.csv"),
+        "--template", str(box.folder / "sale.txt"), *words[4:], status=75).stderr  # fmt: skip
+    assert len(story.arrived()) == 2
+    story.compare("tried", request)
+
+
+def test_story_of_a_campaign_that_goes_first_and_one_that_ends_in_time(
+    story: Story, request: pytest.FixtureRequest
+) -> None:
+    box = story.box
+    for name, number in (("slow", ANA), ("news", BEN), ("sale", CHLOE)):
+        (box.folder / f"{name}.csv").write_text(texts((number, name)))
+    story.tell("schedule", "slow.csv", "--yes", "--seed", "1")
+    story.tell("schedule", "news.csv", "--first", "--seed", "1", answer="YES")
+    soon = datetime.now(LOS_ANGELES) + timedelta(seconds=4)
+    box.call("schedule", str(box.folder / "sale.csv"), "--until", f"{soon:%Y-%m-%d %H:%M:%S}",
+             "--yes")  # fmt: skip
+    wait_until(lambda: datetime.now(LOS_ANGELES) > soon + timedelta(seconds=1))
+    box.drain()
+    assert story.arrived() == [(BEN, "news"), (ANA, "slow")]
+    assert box.row(3) == ("cancelled", "too late")
+    story.compare("first", request)

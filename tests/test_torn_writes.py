@@ -16,8 +16,19 @@ from typing import NamedTuple
 import pytest
 
 import smsbox
-from played import CRSM, KINDS, REFUSAL, close, find_problems, number_of, replace_modem, write_text
-from test_service import Box, Far, Play
+from rig.played import (
+    CRSM,
+    KINDS,
+    REFUSAL,
+    Far,
+    Play,
+    PlayedBox,
+    close,
+    find_problems,
+    number_of,
+    replace_modem,
+    write_text,
+)
 
 
 class Moment(NamedTuple):
@@ -62,7 +73,7 @@ class Watched(Far):
 def record_moments(
     folder: Path, now: datetime, readable: bool, monkeypatch: pytest.MonkeyPatch
 ) -> list[Moment]:
-    made = Box(folder, now)
+    made = PlayedBox(folder, now)
     made.serve(60)  # the day's copy is made, and will not cut the log in between
     far = Watched(made.play, made.path)
     replace_modem(made, far)
@@ -99,7 +110,7 @@ def open_torn(folder: Path, moment: Moment, log: bytes, readable: bool) -> list[
     folder.mkdir()
     (folder / "smsbox.db").write_bytes(moment.database)
     (folder / "smsbox.db-wal").write_bytes(log)
-    made = Box(folder, moment.at + timedelta(seconds=60))
+    made = PlayedBox(folder, moment.at + timedelta(seconds=60))
     made.far.modem.reference = len(moment.taken)
     if not readable:
         made.far.answers[CRSM] = REFUSAL

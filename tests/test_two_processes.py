@@ -32,8 +32,10 @@ from typing import Any, NamedTuple
 import pytest
 
 from rig import audit_rig, kill_rig
-from rig.pty_modem import TEXT, Fault, PtyModem, wait_until
-from test_end_to_end import ANA, BEN, CHLOE, PROGRAM, Box, Daemon
+from rig.paths import PROGRAM
+from rig.people import ANA, BEN, CHLOE
+from rig.process import Daemon, LiveBox
+from rig.pty_modem import TEXT, Fault, wait_until
 
 STRANGER = "+12135552399"
 NO_TRACE = "Traceback"
@@ -287,14 +289,9 @@ def lay_down_program(python: str, folder: Path) -> None:
 
 
 @pytest.fixture
-def box(tmp_path: Path) -> Iterator[Box]:
-    (tmp_path / "other").mkdir()
-    with PtyModem(tmp_path) as modem:
-        made = Box(tmp_path, modem)
-        yield made
-        for daemon in made.daemons:
-            if daemon.process.poll() is None:
-                daemon.kill()
+def box(live: LiveBox) -> LiveBox:
+    (live.folder / "other").mkdir()
+    return live
 
 
 @pytest.fixture
@@ -528,8 +525,8 @@ def test_death_at_any_step_of_a_later_command_leaves_a_box_that_does_all_its_wor
 # --- a second daemon
 
 
-def test_second_daemon_names_the_first_and_leaves_it_alone(box: Box) -> None:
-    other = Box(box.folder / "other", box.modem)  # another database, the same modem
+def test_second_daemon_names_the_first_and_leaves_it_alone(box: LiveBox) -> None:
+    other = LiveBox(box.folder / "other", box.modem)  # another database, the same modem
     other.daemons = box.daemons
     box.lay_down()
     other.lay_down()
@@ -592,7 +589,7 @@ class Said(NamedTuple):
 class Crowd:
     """People who run commands in their own processes while the daemon sends."""
 
-    def __init__(self, box: Box, program: Path, rows: int) -> None:
+    def __init__(self, box: LiveBox, program: Path, rows: int) -> None:
         self.box = box
         self._rows = rows
         for place in range(rows):
@@ -728,7 +725,7 @@ def is_sensible(said: Said) -> bool:
 
 @pytest.mark.parametrize("rows", [20, *longer(150)])
 def test_commands_at_any_instant_leave_nothing_sent_twice_and_nothing_lost(
-    box: Box, rows: int
+    box: LiveBox, rows: int
 ) -> None:
     program = box.folder / "program"
     program.mkdir()
@@ -769,7 +766,7 @@ WATCHDOG_S = 0.6
 class Supervisor:
     """Plays the service manager: hears the daemon, and ends one that falls silent."""
 
-    def __init__(self, box: Box) -> None:
+    def __init__(self, box: LiveBox) -> None:
         self._box = box
         self._path = box.folder / "notify"
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -829,14 +826,14 @@ class Supervisor:
 
 
 @pytest.fixture
-def supervisor(box: Box) -> Iterator[Supervisor]:
+def supervisor(box: LiveBox) -> Iterator[Supervisor]:
     made = Supervisor(box)
     yield made
     made.close()
 
 
 def test_watchdog_is_petted_in_idle_hours_and_while_the_modem_takes_long(
-    box: Box, supervisor: Supervisor
+    box: LiveBox, supervisor: Supervisor
 ) -> None:
     box.settle(service={"poll_seconds": 30})
     box.modem.misbehave(Fault(TEXT, delay_s=1.3))
@@ -863,7 +860,7 @@ def test_watchdog_is_petted_in_idle_hours_and_while_the_modem_takes_long(
     ],
 )
 def test_daemon_that_hangs_with_a_text_at_the_modem_is_ended_and_sends_it_once(
-    box: Box, supervisor: Supervisor, step: str, profile: str, ends_as: str
+    box: LiveBox, supervisor: Supervisor, step: str, profile: str, ends_as: str
 ) -> None:
     """Where the SIM's last reference can be read it is known to be sent, else it is not tried."""
     box.modem.begin_anew(profile=profile)
