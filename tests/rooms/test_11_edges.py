@@ -20,9 +20,9 @@ from typing import Any
 import pytest
 
 import smsbox
+from rig.paths import ROOT
 from smsbox import Fault, LampState, PatternLamps, Ready, Waiting
 
-ROOT = Path(__file__).resolve().parent.parent
 UTC = timezone.utc
 
 

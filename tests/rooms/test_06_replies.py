@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import smsbox
+from rig.paths import ROOT
 
 STOP, HELP, START = smsbox.Request.STOP, smsbox.Request.HELP, smsbox.Request.START
 PERHAPS_STOP, NOTHING = smsbox.Request.PERHAPS_STOP, smsbox.Request.NOTHING
@@ -233,12 +233,12 @@ def test_no_case_mark_or_emoji_around_it_hides_a_keyword(
 
 def wordings(name: str) -> list[str]:
     """The lines of a file of wordings, a request each; the comments left out."""
-    lines = (Path(__file__).parent / "replies" / f"{name}.txt").read_text().splitlines()
+    lines = (ROOT / "tests" / "replies" / f"{name}.txt").read_text().splitlines()
     return [line.replace("\\n", "\n") for line in lines if line and not line.startswith("# ")]
 
 
 def fresh(part: str) -> list[str]:
-    text = (Path(__file__).parent / "replies" / "fresh.txt").read_text()
+    text = (ROOT / "tests" / "replies" / "fresh.txt").read_text()
     optouts, harmless = text.split("# --- harmless")
     chosen = optouts if part == "optout" else harmless
     return [line for line in chosen.splitlines() if line and not line.startswith("#")]

@@ -21,9 +21,8 @@ from pathlib import Path
 import pytest
 
 import smsbox
+from rig.paths import GOLDEN, PROGRAM
 
-PROGRAM = Path(smsbox.__file__).resolve()
-GOLDEN = Path(__file__).parent / "golden"
 CHROMIUM = shutil.which("chromium")
 EVIL = "<script>x</script>"
 START = datetime(2025, 11, 3, 18, 0, tzinfo=timezone.utc)

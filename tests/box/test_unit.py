@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
-UNIT = Path(__file__).resolve().parent.parent / "smsbox.service"
+from rig.paths import ROOT
+
+UNIT = ROOT / "smsbox.service"
 
 
 def read_directives() -> dict[str, list[str]]:

@@ -9,13 +9,13 @@ the last for ever; {PDU} is any text with its Ctrl-Z; to what does not stand the
 from __future__ import annotations
 
 from datetime import datetime, timedelta, timezone
-from pathlib import Path
 
 import pytest
 
 import smsbox
+from rig.paths import ROOT
 
-FOLDER = Path(__file__).parent / "transcripts"
+FOLDER = ROOT / "tests" / "transcripts"
 TO = "+12135552313"
 
 

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import smsbox
+from rig.paths import ROOT
 
-ROOT = Path(smsbox.__file__).resolve().parent
 EVERY_DAY = frozenset(range(7))
 
 

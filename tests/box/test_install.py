@@ -18,10 +18,10 @@ from typing import Any
 import pytest
 
 import smsbox
+from rig.paths import ROOT
 
-TOP = Path(__file__).resolve().parent.parent
-INSTALLER = TOP / "install.sh"
-UNIT = TOP / "smsbox.service"
+INSTALLER = ROOT / "install.sh"
+UNIT = ROOT / "smsbox.service"
 
 STAND_IN = """\
 import sys
@@ -173,7 +173,7 @@ def test_functions_of_the_installer_are_short() -> None:
 def test_pinned_versions_are_those_that_the_program_asks_for() -> None:
     pinned = dict(re.findall(r"\b(\w+)==([0-9][0-9.a-z]*)", INSTALLER.read_text()))
     asked = dict(
-        re.findall(r'^# +"(\w+)>=([0-9.]+)', (TOP / "smsbox.py").read_text(), re.MULTILINE)
+        re.findall(r'^# +"(\w+)>=([0-9.]+)', (ROOT / "smsbox.py").read_text(), re.MULTILINE)
     )
     assert set(pinned) == set(asked)
     for name, version in pinned.items():
@@ -408,7 +408,7 @@ def namespaces() -> None:
     """Skips where this machine gives out none in which folders can be exchanged."""
     if not shutil.which("unshare"):
         pytest.skip("this machine has no unshare")
-    command = [*UNSHARE, "mount", "--bind", str(TOP), str(TOP)]
+    command = [*UNSHARE, "mount", "--bind", str(ROOT), str(ROOT)]
     tried = subprocess.run(command, capture_output=True, text=True, check=False)
     if tried.returncode:
         pytest.skip(tried.stderr)

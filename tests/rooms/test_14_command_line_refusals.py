@@ -10,8 +10,9 @@ import pytest
 
 import smsbox
 from rig.desk import Operator
+from rig.paths import GOLDEN
 
-GOLDEN = Path(__file__).parent / "golden" / "refusals.txt"
+REFUSALS = GOLDEN / "refusals.txt"
 ROWS = "phone_number,customer_name,message_content\n2135552313,Ana,Hi\n"
 TYPED = """
 frobnicate
@@ -91,5 +92,5 @@ def test_every_refusal_is_one_sentence_with_its_mend(
     text = re.sub(r"pid \d+", "pid N", text)
     text = re.sub(r"invalid choice: .*", "invalid choice ...", text)  # each Python's own words
     if request.config.getoption("--golden"):
-        GOLDEN.write_text(text, encoding="utf-8")
-    assert text == GOLDEN.read_text(encoding="utf-8")
+        REFUSALS.write_text(text, encoding="utf-8")
+    assert text == REFUSALS.read_text(encoding="utf-8")

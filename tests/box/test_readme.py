@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 
 import smsbox
+from rig.paths import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
 COMMANDS = [
     re.sub(r" > .*", "", found[1]).strip()

@@ -6,11 +6,11 @@ import ast
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+from rig.paths import ROOT
+
 SOURCE = (ROOT / "smsbox.py").read_text()
 TREE = ast.parse(SOURCE)
 BANNER = re.compile(r"^# === (\d+) ([\w ]+?) =+$", re.MULTILINE)

@@ -21,10 +21,11 @@ from typing import Any, NamedTuple
 import pytest
 
 import smsbox
+from rig.paths import ROOT
 from rig.process import LiveBox
 from rig.pty_modem import PDU, PROFILES, TEXT, Fault, PtyModem, wait_until
 
-TABLE = Path(__file__).parent / "fault_matrix.md"
+TABLE = ROOT / "tests" / "fault_matrix.md"
 AT_ONCE = 16  # cells
 ANA, BEN, CHLOE, DAN = (f"+1213555231{digit}" for digit in range(3, 7))
 CAMPAIGN = (
