@@ -14,10 +14,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from boot.machine import PORT, Machine
+from box.boot.machine import PORT, Machine
+from rig.paths import ROOT
 from rig.pty_modem import PtyModem, wait_until
 
-TOP = Path(__file__).resolve().parent.parent.parent
 SOURCES = ("smsbox.py", "smsbox.service", "config.example.toml", "install.sh", "README.md")
 SOURCE = "/home/pi/smsbox"
 NEWER = "99.0.0"
@@ -58,7 +58,7 @@ def lay_sources(machine: Machine) -> None:
     folder = machine.root / SOURCE.lstrip("/")
     folder.mkdir(exist_ok=True)
     for name in SOURCES:
-        shutil.copy(TOP / name, folder)
+        shutil.copy(ROOT / name, folder)
 
 
 def measure(machine: Machine) -> float:
@@ -81,7 +81,7 @@ def is_database(path: Path) -> bool:
         return file.read(16) == b"SQLite format 3\0"
 
 
-class Box(Machine):
+class Appliance(Machine):
     """An installed machine with a modem, and what its operator does with it."""
 
     def __init__(self, root: Path, modem: PtyModem) -> None:

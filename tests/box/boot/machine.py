@@ -4,8 +4,8 @@ What is real: systemd, its units, notifications, watchdog, users, groups, sandbo
 What is not: devices by class (DeviceAllow), GPIO, udev's hot-plug, memory limits. A power cut is
 the death of every process at once; what the host's page cache holds survives it.
 
-The process that uses this runs in mount and PID namespaces of its own (tests/boot/run), so that no
-machine outlives it.
+The process that uses this runs in mount and PID namespaces of its own (tests/box/boot/run), so that
+no machine outlives it.
 """
 
 from __future__ import annotations

@@ -10,8 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from boot.box import SETTINGS, SOURCE, Box, Installed, Saw, lay_sources, measure, render
-from boot.machine import MARK, Image, Machine, build_image, copy_root, discard_root
+from box.boot.appliance import (
+    SETTINGS,
+    SOURCE,
+    Appliance,
+    Installed,
+    Saw,
+    lay_sources,
+    measure,
+    render,
+)
+from box.boot.machine import MARK, Image, Machine, build_image, copy_root, discard_root
 from rig.pty_modem import PtyModem
 
 _SEEN = pytest.StashKey[list[str]]()
@@ -121,12 +130,12 @@ def installed(image: Image, work: Path) -> Installed:
 @pytest.fixture
 def off_box(
     installed: Installed, work: Path, tmp_path: Path, request: pytest.FixtureRequest
-) -> Iterator[Box]:
+) -> Iterator[Appliance]:
     """A box that is installed and not yet switched on."""
     root = copy_root(installed.root, work / "box")
     failures = request.session.testsfailed
     with PtyModem(tmp_path) as modem:
-        made = Box(root, modem)
+        made = Appliance(root, modem)
         yield made
         if made.is_on():
             if request.session.testsfailed > failures:
@@ -136,7 +145,7 @@ def off_box(
 
 
 @pytest.fixture
-def box(off_box: Box) -> Box:
+def box(off_box: Appliance) -> Appliance:
     """A box that runs."""
     off_box.power_on()
     off_box.await_ready()

@@ -1,6 +1,6 @@
 """The appliance on a machine that boots: systemd as PID 1, a modem, an operator, and the bad days.
 
-Run by tests/boot/run. Each scenario gets a machine of its own, a copy of the one on which
+Run by tests/box/boot/run. Each scenario gets a machine of its own, a copy of the one on which
 install.sh has run, and looks at it from outside: at what the modem took, at systemd, the journal,
 the files. No machine but the one that installs has any network.
 """
@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import re
 
-from boot.box import NEWER, Box, Installed, Saw
-from boot.machine import MARK
+from box.boot.appliance import NEWER, Appliance, Installed, Saw
+from box.boot.machine import MARK
 from rig.pty_modem import TEXT, Fault, wait_until
 
 # --- installed, and a good day
@@ -32,7 +32,7 @@ def test_fresh_system_becomes_the_appliance_in_one_command(
 
 
 def test_operator_without_sudo_schedules_a_campaign_and_it_arrives(
-    box: Box, saw: Saw, note: Saw
+    box: Appliance, saw: Saw, note: Saw
 ) -> None:
     rows = box.schedule(6)
     box.await_texts(rows)
@@ -43,7 +43,7 @@ def test_operator_without_sudo_schedules_a_campaign_and_it_arrives(
 
 
 def test_operator_lists_and_cancels_and_is_the_one_named_behind_sudo_too(
-    box: Box, saw: Saw
+    box: Appliance, saw: Saw
 ) -> None:
     box.schedule(3, "--start", "2099-06-01 10:00", "--long")
     assert "boot 2 of 3" in box.smsbox("list", "--json")
@@ -55,7 +55,7 @@ def test_operator_lists_and_cancels_and_is_the_one_named_behind_sudo_too(
     saw(f"the audit names: {', '.join(f'{event} by {actor}' for event, actor in actors)}")
 
 
-def test_pin_comes_from_systemd_and_is_shown_nowhere(off_box: Box, saw: Saw) -> None:
+def test_pin_comes_from_systemd_and_is_shown_nowhere(off_box: Appliance, saw: Saw) -> None:
     box = off_box
     box.modem.begin_anew(pin="4711")
     box.power_on()
@@ -70,7 +70,7 @@ def test_pin_comes_from_systemd_and_is_shown_nowhere(off_box: Box, saw: Saw) -> 
     saw("/etc/smsbox/sim.pin unlocks the SIM by LoadCredential; the journal does not hold the PIN")
 
 
-def test_installing_again_without_a_network_changes_nothing(box: Box, saw: Saw) -> None:
+def test_installing_again_without_a_network_changes_nothing(box: Appliance, saw: Saw) -> None:
     rows = box.schedule(6)
     files = "find /etc /usr/local /var/lib/smsbox -not -name 'smsbox.db*' -newer /home/pi/mark"
     box.sh("touch /home/pi/mark")
@@ -82,7 +82,7 @@ def test_installing_again_without_a_network_changes_nothing(box: Box, saw: Saw) 
     saw("no package was asked for, no file was changed; 6 of 6 arrived in order")
 
 
-def test_who_is_not_in_the_group_gets_one_sentence(box: Box, saw: Saw) -> None:
+def test_who_is_not_in_the_group_gets_one_sentence(box: Appliance, saw: Saw) -> None:
     said = box.smsbox("status", user="visitor", status=78)
     assert len(said.splitlines()) == 1
     assert "join the group smsbox" in said
@@ -92,7 +92,7 @@ def test_who_is_not_in_the_group_gets_one_sentence(box: Box, saw: Saw) -> None:
 # --- power
 
 
-def test_reboot_amid_a_campaign_goes_on_by_itself(box: Box, saw: Saw) -> None:
+def test_reboot_amid_a_campaign_goes_on_by_itself(box: Appliance, saw: Saw) -> None:
     rows = box.schedule(10)
     box.await_count(3)
     booted_s = box.reboot()
@@ -102,7 +102,7 @@ def test_reboot_amid_a_campaign_goes_on_by_itself(box: Box, saw: Saw) -> None:
     saw(f"{before} of 10 before the reboot ({booted_s:.1f} s), all 10 once and in order after it")
 
 
-def test_power_cut_amid_a_campaign_goes_on_without_a_duplicate(box: Box, saw: Saw) -> None:
+def test_power_cut_amid_a_campaign_goes_on_without_a_duplicate(box: Appliance, saw: Saw) -> None:
     rows = box.schedule(12)
     for count in (2, 5, 8):
         box.await_count(count)
@@ -113,7 +113,9 @@ def test_power_cut_amid_a_campaign_goes_on_without_a_duplicate(box: Box, saw: Sa
     saw(f"3 cuts, 12 of 12 arrived once and in order; rows: {box.count_rows()}")
 
 
-def test_text_that_the_modem_held_at_a_power_cut_is_never_sent_again(box: Box, saw: Saw) -> None:
+def test_text_that_the_modem_held_at_a_power_cut_is_never_sent_again(
+    box: Appliance, saw: Saw
+) -> None:
     box.modem.misbehave(Fault(TEXT, skip=2, says=b""))
     rows = box.schedule(5)
     box.await_count(3)
@@ -128,7 +130,9 @@ def test_text_that_the_modem_held_at_a_power_cut_is_never_sent_again(box: Box, s
     saw(f"5 of 5 arrived once; the third says: {words}")
 
 
-def test_without_a_known_time_the_service_runs_and_sends_nothing(off_box: Box, saw: Saw) -> None:
+def test_without_a_known_time_the_service_runs_and_sends_nothing(
+    off_box: Appliance, saw: Saw
+) -> None:
     box = off_box
     (box.root / MARK.lstrip("/")).unlink()
     box.power_on()
@@ -149,7 +153,7 @@ def test_without_a_known_time_the_service_runs_and_sends_nothing(off_box: Box, s
 # --- the service manager
 
 
-def test_process_that_hangs_is_killed_and_started_again(box: Box, saw: Saw) -> None:
+def test_process_that_hangs_is_killed_and_started_again(box: Appliance, saw: Saw) -> None:
     box.drop_in("WatchdogSec=3\nRestartSec=1")
     box.await_ready()
     rows = box.schedule(8)
@@ -164,7 +168,7 @@ def test_process_that_hangs_is_killed_and_started_again(box: Box, saw: Saw) -> N
     saw("systemd's watchdog restarted it once; 8 of 8 arrived once and in order")
 
 
-def test_stop_while_the_modem_holds_a_text_waits_for_its_result(box: Box, saw: Saw) -> None:
+def test_stop_while_the_modem_holds_a_text_waits_for_its_result(box: Appliance, saw: Saw) -> None:
     box.modem.misbehave(Fault(TEXT, skip=1, delay_s=3))
     rows = box.schedule(4)
     box.await_count(2)
@@ -179,7 +183,7 @@ def test_stop_while_the_modem_holds_a_text_waits_for_its_result(box: Box, saw: S
 
 
 def test_broken_config_ends_the_service_with_the_sentence_and_no_restart(
-    box: Box, saw: Saw
+    box: Appliance, saw: Saw
 ) -> None:
     box.drop_in("RestartSec=100ms")
     box.settle(pacing={"intervall_minutes": [4, 7]})
@@ -197,7 +201,7 @@ def test_broken_config_ends_the_service_with_the_sentence_and_no_restart(
     saw(f"status 78, no restart; journal: {said[0]}")
 
 
-def test_status_says_that_the_config_is_newer_than_the_daemon(box: Box, saw: Saw) -> None:
+def test_status_says_that_the_config_is_newer_than_the_daemon(box: Appliance, saw: Saw) -> None:
     assert not box.status()["config_is_newer"]
     box.settle(pacing={"first_after_seconds": 1})
     assert box.status()["config_is_newer"]
@@ -224,7 +228,9 @@ NEVER_READY = """
 """
 
 
-def test_upgrade_amid_a_campaign_keeps_config_and_data_and_goes_on(box: Box, saw: Saw) -> None:
+def test_upgrade_amid_a_campaign_keeps_config_and_data_and_goes_on(
+    box: Appliance, saw: Saw
+) -> None:
     rows = box.schedule(8)
     box.await_count(2)
     copies = box.copies()
@@ -240,7 +246,9 @@ def test_upgrade_amid_a_campaign_keeps_config_and_data_and_goes_on(box: Box, saw
     saw("8 of 8 arrived once and in order")
 
 
-def test_version_that_does_not_come_up_is_rolled_back_with_the_copy(box: Box, saw: Saw) -> None:
+def test_version_that_does_not_come_up_is_rolled_back_with_the_copy(
+    box: Appliance, saw: Saw
+) -> None:
     version = box.status()["version"]
     rows = box.schedule(8)
     box.await_count(2)
@@ -255,7 +263,7 @@ def test_version_that_does_not_come_up_is_rolled_back_with_the_copy(box: Box, sa
     saw(said.strip().splitlines()[-1])
 
 
-def test_version_that_has_sent_before_it_failed_stays_stopped(box: Box, saw: Saw) -> None:
+def test_version_that_has_sent_before_it_failed_stays_stopped(box: Appliance, saw: Saw) -> None:
     rows = box.schedule(30)
     box.drop_in("TimeoutStartSec=5")
     box.await_count(2)
@@ -278,7 +286,7 @@ def test_version_that_has_sent_before_it_failed_stays_stopped(box: Box, saw: Saw
 
 
 def test_uninstalled_box_keeps_config_and_data_and_installed_again_it_goes_on(
-    box: Box, saw: Saw
+    box: Appliance, saw: Saw
 ) -> None:
     rows = box.schedule(8)
     box.await_count(2)
@@ -297,7 +305,7 @@ def test_uninstalled_box_keeps_config_and_data_and_installed_again_it_goes_on(
     saw(f"{len(went)} of 8 before, 8 of 8 once it was installed again, each once and in order")
 
 
-def test_purge_asks_and_then_leaves_nothing(box: Box, saw: Saw) -> None:
+def test_purge_asks_and_then_leaves_nothing(box: Appliance, saw: Saw) -> None:
     left = ("etc/smsbox", "var/lib/smsbox", "usr/local/lib/smsbox", "usr/local/bin/smsbox")
     assert "unknown option" not in box.purge("no")
     assert all((box.root / path).exists() for path in left)
@@ -331,7 +339,7 @@ print("probe", json.dumps({
 """
 
 
-def test_sandbox_holds_on_the_running_system(box: Box, saw: Saw) -> None:
+def test_sandbox_holds_on_the_running_system(box: Appliance, saw: Saw) -> None:
     box.write("/usr/local/lib/probe.py", PROBE)
     box.drop_in("ExecStartPre=/usr/bin/python3 /usr/local/lib/probe.py")
     [said] = [line for line in box.journal().splitlines() if line.startswith("probe")]
@@ -349,7 +357,9 @@ def test_sandbox_holds_on_the_running_system(box: Box, saw: Saw) -> None:
     assert of_process != of_machine
 
 
-def test_systemd_understands_the_unit_and_finds_it_well_shut(box: Box, saw: Saw, note: Saw) -> None:
+def test_systemd_understands_the_unit_and_finds_it_well_shut(
+    box: Appliance, saw: Saw, note: Saw
+) -> None:
     said = box.run("systemd-analyze", "verify", "/etc/systemd/system/smsbox.service")
     assert "smsbox" not in said
     score = box.run("systemd-analyze", "security", "--no-pager", "--threshold=12", "smsbox.service")
