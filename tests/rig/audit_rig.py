@@ -3,7 +3,7 @@
 A step is a file in the database's folder that is opened, moved or changed, a lock that is taken, or
 an SQL statement of another sort than the one before. A command with fewer steps ends as it does.
 
-    python audit_rig.py 7 --database ... optout add ...     # dies before the seventh
+    python tests/rig/audit_rig.py 7 --database ... optout add ...     # dies before the seventh
 """
 
 from __future__ import annotations

@@ -206,7 +206,7 @@ class Terminal:
         self._read_up_to = 0
 
     def wait_for(self, text: str) -> str:
-        """Read until a text is shown; give what was shown up to it since the last one."""
+        """Read until a text is shown; return what was shown up to it since the last one."""
         deadline = time.monotonic() + PATIENCE_S
         while text not in self.shown[self._read_up_to :]:
             assert self._read(deadline), f"{text!r} never came:\n{self.shown}"
@@ -218,7 +218,7 @@ class Terminal:
         os.write(self._desk, text.encode())
 
     def end(self) -> int:
-        """Read to the end; give the exit status."""
+        """Read to the end; return the exit status."""
         deadline = time.monotonic() + PATIENCE_S
         while self._read(deadline):
             pass
@@ -315,7 +315,7 @@ class Desk:
         return sqlite3.connect(self.database, isolation_level=None)
 
     def rows(self, column: str = "scheduled_for") -> list[Any]:
-        """Give a column of the queue, in its order."""
+        """Return a column of the queue, in its order."""
         connection = self.connect()
         try:
             sql = f"SELECT {column} FROM scheduled_messages ORDER BY scheduled_for, id"

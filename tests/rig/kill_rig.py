@@ -2,8 +2,8 @@
 
 It is `smsbox` with its store and its port wrapped: the process kills itself at a step.
 
-    python kill_rig.py "half of text" 2 --config ... run --drain     # dies amid the second text
-    python kill_rig.py "hang after text" 1 --config ... run          # hangs there for ever instead
+    python tests/rig/kill_rig.py "half of text" 2 --config ... run --drain  # dies in the second
+    python tests/rig/kill_rig.py "hang after text" 1 --config ... run  # hangs there forever instead
 """
 
 from __future__ import annotations

@@ -170,7 +170,7 @@ class Ordeal:
 
 
 def render_table(table: Counter[tuple[str, str]]) -> str:
-    """Give the deaths and their consequences, a line a step."""
+    """Return the deaths and their consequences, a line a step."""
     columns = ("kills", "duplicates", "losses", "unconfirmed")
     steps = [*SENDING, *dict.fromkeys((*HANDED_OVER, *NOT_SUBMITTED, *GIVEN_UP)), *FROM_OUTSIDE]
     lines = [f"{'step':<44}" + "".join(f"{each:>13}" for each in columns)]

@@ -155,21 +155,21 @@ class LiveBox:
         return int(found[0][0])
 
     def row(self, row_id: int) -> Any:
-        """Give (status, error_message or "") of a row."""
+        """Return (status, error_message or "") of a row."""
         return self.sql(
             "SELECT status, coalesce(error_message, '') FROM scheduled_messages WHERE id = ?",
             row_id,
         )[0]
 
     def bubbles(self, row_id: int) -> list[str]:
-        """Give the statuses of a row's bubbles."""
+        """Return the statuses of a row's bubbles."""
         found = self.sql(
             "SELECT status FROM messages WHERE scheduled_message_id = ? ORDER BY bubble", row_id
         )
         return [each[0] for each in found]
 
     def texts(self) -> list[tuple[str, str]]:
-        """Give (number, text) of what arrived whole."""
+        """Return (number, text) of what arrived whole."""
         return [(each.number, each.text) for each in self.modem.texts() if each.whole]
 
     def stays(self, expected: list[tuple[str, str]]) -> None:

@@ -356,20 +356,20 @@ class PtyModem:
     # --- what it knows
 
     def accepted(self) -> list[Taken]:
-        """Give every SMS-SUBMIT that the network took, in order."""
+        """Return every SMS-SUBMIT that the network took, in order."""
         return [Taken(each["at"], each["took"]) for each in self._read() if "took" in each]
 
     def heard(self) -> list[Heard]:
-        """Give every command that it heard, in order."""
+        """Return every command that it heard, in order."""
         return [Heard(each["at"], each["heard"]) for each in self._read() if "heard" in each]
 
     def came(self) -> list[Stored]:
-        """Give every TPDU that came into its memory, in order."""
+        """Return every TPDU that came into its memory, in order."""
         found = [each for each in self._read() if "stored" in each]
         return [Stored(each["at"], each["stored"], each["notice"]) for each in found]
 
     def texts(self) -> list[Arrived]:
-        """Give what the recipients' phones show."""
+        """Return what the recipients' phones show."""
         return rejoin(self.accepted())
 
     def met(self) -> int:
@@ -827,7 +827,7 @@ def _inform(response: str) -> bytes:
 
 
 def _name_error(found: re.Match[bytes]) -> bytes:
-    """Give an error as a modem with +CMEE=2 does: by its words."""
+    """Return an error as a modem with +CMEE=2 does: by its words."""
     table = smsbox.CMS_ERRORS if b"CMS" in found[1] else smsbox.CME_ERRORS
     return found[1] + table.get(int(found[2]), ("Unknown error",))[0].encode()
 
