@@ -37,9 +37,8 @@ from typing import NamedTuple, NewType
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from pty_modem import Fault, PtyModem, wait_until  # noqa: E402
-
 import smsbox  # noqa: E402 (found by the path above)
+from rig.pty_modem import Fault, PtyModem, wait_until  # noqa: E402
 
 Seconds = NewType("Seconds", float)
 

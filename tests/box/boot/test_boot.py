@@ -1,0 +1,369 @@
+"""The appliance on a machine that boots: systemd as PID 1, a modem, an operator, and the bad days.
+
+Run by tests/box/boot/run. Each scenario gets a machine of its own, a copy of the one on which
+install.sh has run, and looks at it from outside: at what the modem took, at systemd, the journal,
+the files. No machine but the one that installs has any network.
+"""
+
+from __future__ import annotations
+
+import re
+
+from box.boot.appliance import NEWER, Appliance, Installed, Saw
+from box.boot.machine import MARK
+from rig.pty_modem import TEXT, Fault, wait_until
+
+# --- installed, and a good day
+
+
+def test_fresh_system_becomes_the_appliance_in_one_command(
+    installed: Installed, saw: Saw, note: Saw
+) -> None:
+    assert installed.state == "active"
+    assert "What to do next" in installed.said
+    assert installed.megabytes < 40
+    note(f"$ install.sh --dry-run\n{installed.dry_run}\n$ sudo install.sh\n{installed.said}")
+    new = installed.packages
+    saw(f"install.sh took {installed.took_s:.1f} s and {installed.megabytes:.1f} MB")
+    saw(f"{len(new)} new packages: {', '.join(new)}")
+    saw(f"the fresh system boots in {installed.booted_s:.1f} s")
+    if installed.image_s:
+        saw(f"its image was built in {installed.image_s:.1f} s")
+
+
+def test_operator_without_sudo_schedules_a_campaign_and_it_arrives(
+    box: Appliance, saw: Saw, note: Saw
+) -> None:
+    rows = box.schedule(6)
+    box.await_texts(rows)
+    wait_until(lambda: box.count_rows() == {"sent": 6})
+    assert box.journal("--priority=warning") == ""
+    note(f"$ journalctl -u smsbox\n{box.journal()}")
+    saw("6 of 6 arrived in order; journalctl -p warning is empty")
+
+
+def test_operator_lists_and_cancels_and_is_the_one_named_behind_sudo_too(
+    box: Appliance, saw: Saw
+) -> None:
+    box.schedule(3, "--start", "2099-06-01 10:00", "--long")
+    assert "boot 2 of 3" in box.smsbox("list", "--json")
+    box.smsbox("cancel", "1")
+    box.run("sudo", "smsbox", "cancel", "2", user="pi")
+    actors = box.sql("SELECT event, actor FROM events WHERE scheduled_message_id < 3 ORDER BY id")
+    assert [each for each in actors if each[0] == "cancelled"] == [("cancelled", "pi")] * 2
+    assert box.count_rows() == {"cancelled": 2, "scheduled": 1}
+    saw(f"the audit names: {', '.join(f'{event} by {actor}' for event, actor in actors)}")
+
+
+def test_pin_comes_from_systemd_and_is_shown_nowhere(off_box: Appliance, saw: Saw) -> None:
+    box = off_box
+    box.modem.begin_anew(pin="4711")
+    box.power_on()
+    wait_until(lambda: "PIN" in str(box.status().get("modem")), 20, 0.1)
+    box.write("/etc/smsbox/sim.pin", "4711\n")
+    (box.root / "etc/smsbox/sim.pin").chmod(0o600)
+    box.run("systemctl", "restart", "smsbox")
+    box.await_ready()
+    assert "4711" not in box.journal()
+    rows = box.schedule(2)
+    box.await_texts(rows)
+    saw("/etc/smsbox/sim.pin unlocks the SIM by LoadCredential; the journal does not hold the PIN")
+
+
+def test_installing_again_without_a_network_changes_nothing(box: Appliance, saw: Saw) -> None:
+    rows = box.schedule(6)
+    files = "find /etc /usr/local /var/lib/smsbox -not -name 'smsbox.db*' -newer /home/pi/mark"
+    box.sh("touch /home/pi/mark")
+    said = box.install()
+    assert "Refreshing" not in said
+    changed = box.sh(f"{files} -type f").split()
+    assert changed == [], changed
+    box.await_texts(rows)
+    saw("no package was asked for, no file was changed; 6 of 6 arrived in order")
+
+
+def test_who_is_not_in_the_group_gets_one_sentence(box: Appliance, saw: Saw) -> None:
+    said = box.smsbox("status", user="visitor", status=78)
+    assert len(said.splitlines()) == 1
+    assert "join the group smsbox" in said
+    saw(said.strip())
+
+
+# --- power
+
+
+def test_reboot_amid_a_campaign_goes_on_by_itself(box: Appliance, saw: Saw) -> None:
+    rows = box.schedule(10)
+    box.await_count(3)
+    booted_s = box.reboot()
+    before = len(box.texts())
+    assert before < 10
+    box.await_texts(rows)
+    saw(f"{before} of 10 before the reboot ({booted_s:.1f} s), all 10 once and in order after it")
+
+
+def test_power_cut_amid_a_campaign_goes_on_without_a_duplicate(box: Appliance, saw: Saw) -> None:
+    rows = box.schedule(12)
+    for count in (2, 5, 8):
+        box.await_count(count)
+        box.cut_power()
+        box.power_on()
+    box.await_texts(rows)
+    wait_until(lambda: "scheduled" not in box.count_rows())
+    saw(f"3 cuts, 12 of 12 arrived once and in order; rows: {box.count_rows()}")
+
+
+def test_text_that_the_modem_held_at_a_power_cut_is_never_sent_again(
+    box: Appliance, saw: Saw
+) -> None:
+    box.modem.misbehave(Fault(TEXT, skip=2, says=b""))
+    rows = box.schedule(5)
+    box.await_count(3)
+    box.cut_power()
+    box.power_on()
+    box.await_texts(rows)
+    [(number, words)] = box.sql(
+        "SELECT phone_number, error_message FROM scheduled_messages WHERE status = 'failed'"
+    )
+    assert number == rows[2][0]
+    assert "may have been sent" in words
+    saw(f"5 of 5 arrived once; the third says: {words}")
+
+
+def test_without_a_known_time_the_service_runs_and_sends_nothing(
+    off_box: Appliance, saw: Saw
+) -> None:
+    box = off_box
+    (box.root / MARK.lstrip("/")).unlink()
+    box.power_on()
+    box.await_ready()
+    rows = box.schedule(2)
+    box.stays([], 3)
+    clock = box.status()["clock"]
+    assert clock.startswith("not trusted")
+    saw(f"nothing was sent in 3 s; status: {clock}")
+    [said] = [line for line in box.journal().splitlines() if "clock" in line]
+    assert said.startswith("the clock is not trusted yet")
+    saw(f"journal: {said}")
+    box.sh("mkdir -p /run/systemd/timesync; touch /run/systemd/timesync/synchronized")
+    box.await_texts(rows)
+    saw("both arrived once the time was known")
+
+
+# --- the service manager
+
+
+def test_process_that_hangs_is_killed_and_started_again(box: Appliance, saw: Saw) -> None:
+    box.drop_in("WatchdogSec=3\nRestartSec=1")
+    box.await_ready()
+    rows = box.schedule(8)
+    box.await_count(2)
+    stopped = box.show("MainPID")
+    box.run("kill", "-STOP", stopped)
+    wait_until(lambda: box.show("MainPID") not in (stopped, "0"), 20, 0.1)
+    box.let_go_of_port()
+    box.await_texts(rows)
+    assert box.show("NRestarts") == "1"
+    assert "watchdog" in box.journal().lower()
+    saw("systemd's watchdog restarted it once; 8 of 8 arrived once and in order")
+
+
+def test_stop_while_the_modem_holds_a_text_waits_for_its_result(box: Appliance, saw: Saw) -> None:
+    box.modem.misbehave(Fault(TEXT, skip=1, delay_s=3))
+    rows = box.schedule(4)
+    box.await_count(2)
+    box.run("systemctl", "stop", "smsbox")
+    assert box.show("Result") == "success"
+    assert box.texts() == rows[:2]
+    assert box.count_rows() == {"sent": 2, "scheduled": 2}
+    box.run("systemctl", "start", "smsbox")
+    box.await_texts(rows)
+    wait_until(lambda: box.count_rows() == {"sent": 4})
+    saw("the stop waited for the modem's word; 4 of 4 arrived once, none unconfirmed")
+
+
+def test_broken_config_ends_the_service_with_the_sentence_and_no_restart(
+    box: Appliance, saw: Saw
+) -> None:
+    box.drop_in("RestartSec=100ms")
+    box.settle(pacing={"intervall_minutes": [4, 7]})
+    box.run("systemctl", "restart", "smsbox", status=1)
+    box.stays([], 1)  # ten restarts would fit in
+    assert box.show("ActiveState") == "failed"
+    assert box.show("ExecMainStatus") == "78"
+    assert box.show("NRestarts") == "0"
+    said = [line for line in box.journal().splitlines() if "intervall_minutes" in line]
+    assert len(said) == 1
+    assert "Traceback" not in box.journal()
+    box.settle()
+    box.run("systemctl", "start", "smsbox")
+    box.await_ready()
+    saw(f"status 78, no restart; journal: {said[0]}")
+
+
+def test_status_says_that_the_config_is_newer_than_the_daemon(box: Appliance, saw: Saw) -> None:
+    assert not box.status()["config_is_newer"]
+    box.settle(pacing={"first_after_seconds": 1})
+    assert box.status()["config_is_newer"]
+    [said] = [line for line in box.smsbox("status", status=1).splitlines() if "config" in line]
+    box.run("systemctl", "restart", "smsbox")
+    box.await_ready()
+    assert not box.status()["config_is_newer"]
+    saw(said.strip())
+
+
+# --- upgrade, roll-back, and away
+
+# What a bad version does when it is the daemon, before it serves.
+RUINS = """
+    desk.write().close()
+    import sqlite3
+    with sqlite3.connect(desk.database_path) as ruined:
+        ruined.execute("CREATE TABLE ruin (x)")
+    sys.exit(1)
+"""
+# It sends as ever, and never tells systemd that it is ready.
+NEVER_READY = """
+    SystemdNotifier.notify = lambda self, words: None
+"""
+
+
+def test_upgrade_amid_a_campaign_keeps_config_and_data_and_goes_on(
+    box: Appliance, saw: Saw
+) -> None:
+    rows = box.schedule(8)
+    box.await_count(2)
+    copies = box.copies()
+    box.lay_newer()
+    said = box.install()
+    box.await_ready()
+    assert box.status()["version"] == NEWER
+    assert len(box.copies() - copies) == 1
+    assert "Keeping the settings" in said
+    box.await_texts(rows)
+    wait_until(lambda: box.count_rows() == {"sent": 8})
+    saw(f"version {NEWER} runs; copy: {', '.join(box.copies() - copies)}")
+    saw("8 of 8 arrived once and in order")
+
+
+def test_version_that_does_not_come_up_is_rolled_back_with_the_copy(
+    box: Appliance, saw: Saw
+) -> None:
+    version = box.status()["version"]
+    rows = box.schedule(8)
+    box.await_count(2)
+    box.lay_newer(RUINS)
+    said = box.install(status=1)
+    box.await_ready()
+    assert box.status()["version"] == version
+    assert box.sql("SELECT name FROM sqlite_schema WHERE name = 'ruin'") == []
+    box.await_texts(rows)
+    wait_until(lambda: box.count_rows() == {"sent": 8})
+    saw(f"{version} runs again, on the copied database; 8 of 8 arrived once and in order")
+    saw(said.strip().splitlines()[-1])
+
+
+def test_version_that_has_sent_before_it_failed_stays_stopped(box: Appliance, saw: Saw) -> None:
+    rows = box.schedule(30)
+    box.drop_in("TimeoutStartSec=5")
+    box.await_count(2)
+    before = len(box.texts())
+    box.lay_newer(NEVER_READY)
+    said = box.install(status=1)
+    assert box.show("ActiveState") in ("inactive", "failed")
+    after = len(box.texts())
+    assert after > before
+    assert box.texts() == rows[:after]
+    assert box.count_rows()["sent"] == after
+    box.stays(rows[:after])
+    box.reboot()
+    box.stays(rows[:after])
+    saw(f"{after - before} texts went out before it failed; it stays stopped, at a boot too")
+    saw(said.strip().splitlines()[-1])
+    box.run("systemctl", "enable", "--now", "smsbox")
+    box.await_texts(rows)
+    saw("30 of 30 arrived once and in order, with the old version and the operator's word")
+
+
+def test_uninstalled_box_keeps_config_and_data_and_installed_again_it_goes_on(
+    box: Appliance, saw: Saw
+) -> None:
+    rows = box.schedule(8)
+    box.await_count(2)
+    said = box.install("--uninstall")
+    assert box.show("LoadState") == "not-found"
+    for path in ("usr/local/lib/smsbox", "usr/local/bin/smsbox"):
+        assert not (box.root / path).exists()
+    for path in ("etc/smsbox/config.toml", "var/lib/smsbox/smsbox.db"):
+        assert (box.root / path).exists()
+    went = box.texts()
+    assert went == rows[: len(went)]
+    box.stays(went)
+    box.install()
+    box.await_texts(rows)
+    saw(said.strip().splitlines()[-1])
+    saw(f"{len(went)} of 8 before, 8 of 8 once it was installed again, each once and in order")
+
+
+def test_purge_asks_and_then_leaves_nothing(box: Appliance, saw: Saw) -> None:
+    left = ("etc/smsbox", "var/lib/smsbox", "usr/local/lib/smsbox", "usr/local/bin/smsbox")
+    assert "unknown option" not in box.purge("no")
+    assert all((box.root / path).exists() for path in left)
+    assert box.is_active()
+    said = box.purge("YES")
+    assert not any((box.root / path).exists() for path in left)
+    assert box.show("LoadState") == "not-found"
+    box.run("id", "smsbox", status=1)
+    saw(said.strip().splitlines()[-1])
+
+
+# --- the sandbox
+
+
+PROBE = """
+import errno, json, os, socket, time
+def name(act):
+    try:
+        act()
+    except OSError as error:
+        return errno.errorcode[error.errno]
+    return "done"
+print("probe", json.dumps({
+    "internet socket": name(lambda: socket.socket(socket.AF_INET)),
+    "write /etc": name(lambda: open("/etc/smsbox/probe", "w")),
+    "list /home": name(lambda: os.listdir("/home/pi")),
+    "set the clock": name(lambda: time.clock_settime(time.CLOCK_REALTIME, time.time())),
+    "write its state": name(lambda: open("/var/lib/smsbox/probe", "w")),
+    "interfaces": [line.split(":")[0].strip() for line in open("/proc/net/dev") if ":" in line],
+}), flush=True)
+"""
+
+
+def test_sandbox_holds_on_the_running_system(box: Appliance, saw: Saw) -> None:
+    box.write("/usr/local/lib/probe.py", PROBE)
+    box.drop_in("ExecStartPre=/usr/bin/python3 /usr/local/lib/probe.py")
+    [said] = [line for line in box.journal().splitlines() if line.startswith("probe")]
+    assert '"internet socket": "EAFNOSUPPORT"' in said
+    assert '"write /etc": "EROFS"' in said
+    assert '"list /home": "EACCES"' in said
+    assert '"set the clock": "EPERM"' in said
+    assert '"write its state": "done"' in said
+    assert '"interfaces": ["lo"]' in said
+    saw(said)
+    # The machine has only lo too, so see that the service's network is another one.
+    of_process, of_machine = (
+        box.run("readlink", f"/proc/{pid}/ns/net") for pid in (box.show("MainPID"), "1")
+    )
+    assert of_process != of_machine
+
+
+def test_systemd_understands_the_unit_and_finds_it_well_shut(
+    box: Appliance, saw: Saw, note: Saw
+) -> None:
+    said = box.run("systemd-analyze", "verify", "/etc/systemd/system/smsbox.service")
+    assert "smsbox" not in said
+    score = box.run("systemd-analyze", "security", "--no-pager", "--threshold=12", "smsbox.service")
+    lines = [line.rstrip() for line in score.splitlines()]
+    costs = [re.sub(" {2,}", "  ", line) for line in lines if line.startswith("✗")]
+    note("\n".join(costs))
+    saw(lines[-1].lstrip("→ "))

@@ -1,0 +1,135 @@
+"""Kills the real daemon before, amid and after each step of a send; the product has no hook.
+
+It is `smsbox` with its store and its port wrapped: the process kills itself at a step.
+
+    python tests/rig/kill_rig.py "half of text" 2 --config ... run --drain  # dies in the second
+    python tests/rig/kill_rig.py "hang after text" 1 --config ... run  # hangs there forever instead
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+import smsbox
+
+SENDING = (
+    "before claim", "before COMMIT of claim", "after claim",
+    "before begin_segment", "before COMMIT of begin_segment", "after begin_segment",
+    "before CMGS", "half of CMGS", "after CMGS", "after prompt",
+    "before text", "half of text", "all but Ctrl-Z of text", "after text", "after answer",
+    "before mark_segment_sent", "before COMMIT of mark_segment_sent", "after mark_segment_sent",
+)  # fmt: skip
+# While it is found out what became of a segment: of one that was handed over, of one that was not,
+# and where it can not be found out.
+HANDED_OVER = (
+    "before recover", "after recover", "before CRSM", "half of CRSM", "after CRSM",
+    "before mark_handed_over", "before COMMIT of mark_handed_over", "after mark_handed_over",
+)  # fmt: skip
+NOT_SUBMITTED = (
+    "before withdraw_segment", "before COMMIT of withdraw_segment", "after withdraw_segment",
+)  # fmt: skip
+GIVEN_UP = (
+    "before recover", "after recover",
+    "before mark_unconfirmed", "before COMMIT of mark_unconfirmed", "after mark_unconfirmed",
+)  # fmt: skip
+
+
+class _Reaper:
+    def __init__(self, step: str, occurrence: int) -> None:
+        self._step = step.removeprefix("hang ")
+        self._hangs = step != self._step
+        self._left = occurrence
+        self._within = ""  # the wrapped method that runs
+
+    def reach(self, step: str) -> None:
+        if self._is_due(step):
+            self._strike()
+
+    def _strike(self) -> None:
+        while self._hangs:
+            time.sleep(3600)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def _is_due(self, step: str) -> bool:
+        self._left -= step == self._step
+        return step == self._step and self._left == 0
+
+    def wrap_method(self, owner: type, name: str) -> None:
+        real = getattr(owner, name)
+
+        def method(*given: Any, **named: Any) -> Any:
+            self.reach(f"before {name}")
+            outer, self._within = self._within, name
+            try:
+                done = real(*given, **named)
+            finally:
+                self._within = outer
+            self.reach(f"after {name}")
+            return done
+
+        _put(owner, name, method)
+
+    def wrap_commit(self) -> None:
+        real = smsbox.Database.change
+
+        def change(database: smsbox.Database, sql: str, given: Any = ()) -> int:
+            if sql == "COMMIT":
+                self.reach(f"before COMMIT of {self._within}")
+            return real(database, sql, given)
+
+        _put(smsbox.Database, "change", change)
+
+    def wrap_port(self) -> None:
+        write, read = smsbox.SerialPort.write, smsbox.SerialPort.read
+
+        def writing(port: smsbox.SerialPort, data: bytes) -> None:
+            command = re.match(rb"AT\+(CMGS|CRSM)", data)
+            name = command[1].decode() if command else "text" if data[-1:] == b"\x1a" else ""
+            self.reach(f"before {name}")
+            for share, end in (("half", len(data) // 2), ("all but Ctrl-Z", len(data) - 1)):
+                if self._is_due(f"{share} of {name}"):
+                    write(port, data[:end])
+                    self._strike()
+            write(port, data)
+            self.reach(f"after {name}")
+
+        def reading(port: smsbox.SerialPort) -> bytes:
+            data = read(port)
+            if b"\n> " in data:
+                self.reach("after prompt")
+            if b"+CMGS:" in data:
+                self.reach("after answer")
+            return data
+
+        _put(smsbox.SerialPort, "write", writing)
+        _put(smsbox.SerialPort, "read", reading)
+
+
+def _put(owner: type, name: str, wrapped: Callable[..., Any]) -> None:
+    setattr(owner, name, wrapped)
+
+
+def _run_and_die(step: str, occurrence: int, words: list[str]) -> int:
+    reaper = _Reaper(step, occurrence)
+    for name in (
+        "claim", "begin_segment", "mark_segment_sent", "mark_handed_over", "withdraw_segment",
+        "mark_unconfirmed", "recover",
+    ):  # fmt: skip
+        reaper.wrap_method(smsbox.Store, name)
+    reaper.wrap_commit()
+    reaper.wrap_port()
+    return smsbox.main(words)
+
+
+if __name__ == "__main__":
+    sys.exit(_run_and_die(sys.argv[1], int(sys.argv[2]), sys.argv[3:]))

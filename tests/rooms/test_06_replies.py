@@ -1,0 +1,379 @@
+"""Replies: what an incoming text asks for, in a person's own words."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import smsbox
+from rig.paths import ROOT
+
+STOP, HELP, START = smsbox.Request.STOP, smsbox.Request.HELP, smsbox.Request.START
+PERHAPS_STOP, NOTHING = smsbox.Request.PERHAPS_STOP, smsbox.Request.NOTHING
+
+STOP_KEYWORDS = [
+    *("STOP", "STOPALL", "STOP ALL", "UNSUBSCRIBE", "CANCEL", "END", "QUIT", "REVOKE", "REMOVE"),
+    *("OPTOUT", "OPT OUT", "OPT-OUT"),
+    *("ALTO", "BAJA", "PARAR"),
+    *("ARRET", "ARRÊT"),
+]
+HELP_KEYWORDS = ["HELP", "INFO", "AYUDA", "AIDE"]
+START_KEYWORDS = ["START", "UNSTOP"]
+
+
+# --- keywords -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "form", ["{}", " {} ", "{}.", "{}!!!", '"{}"', "¡{}!", "{}\n", "{} 🙏", "*{}*"]
+)
+@pytest.mark.parametrize("word", STOP_KEYWORDS)
+def test_keyword_alone_means_stop_however_it_is_written(word: str, form: str) -> None:
+    for written in (word, word.lower(), word.capitalize()):
+        assert smsbox.read_reply(form.format(written)) is STOP
+
+
+@pytest.mark.parametrize("form", ["{}", " {} ", "{}?", "{}!!", "¿{}?", "{} 🙏"])
+def test_help_and_start_are_known_in_three_languages(form: str) -> None:
+    for word in HELP_KEYWORDS:
+        assert smsbox.read_reply(form.format(word)) is HELP
+        assert smsbox.read_reply(form.format(word.lower())) is HELP
+    for word in START_KEYWORDS:
+        assert smsbox.read_reply(form.format(word)) is START
+        assert smsbox.read_reply(form.format(word.lower())) is START
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["S T O P", "s.t.o.p", "S-T-O-P!", "s t o p .", "A L T O", "q u i t", "u n s u b s c r i b e",
+     "S\u200bT\u200bO\u200bP", "ST\u00adOP", "\ufeffSTOP", "\u202aSTOP\u202c",
+     "S\u00a0T\u00a0O\u00a0P"],
+)  # fmt: skip
+def test_spaced_letters_and_invisible_characters_do_not_hide_a_keyword(text: str) -> None:
+    assert smsbox.read_reply(text) is STOP
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["arrêt", "Arre\u0302t", "ÁLTO", "bája", "ＳＴＯＰ", "𝐒𝐓𝐎𝐏", "ｓｔｏｐ", "Ⓢⓣⓞⓟ"],
+)
+def test_accents_and_letters_of_other_shapes_do_not_matter(text: str) -> None:
+    assert smsbox.read_reply(text) is STOP
+
+
+# --- phrases ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["Please stop", "stop please", "Stop now", "STOP texting me", "please stop texting me",
+     "Please STOP sending me these messages", "stop messaging me!!", "Stop contacting me.",
+     "quit texting me", "Can you stop texting me", "unsubscribe me", "Please unsubscribe me.",
+     "unsubscribe please", "take me off your list", "Take me off this list please",
+     "remove me from your list", "Please remove my number from your list", "remove me",
+     "Please remove me", "don't text me", "Don\u2019t text me again", "do not text me anymore",
+     "dont message me", "Do not contact me", "wrong number", "Sorry, wrong number",
+     "You have the wrong person", "please st\u00adop texting me",
+     "STOP\nSTOP\nSTOP", "stop stop stop"],
+)  # fmt: skip
+def test_english_phrases_mean_stop(text: str) -> None:
+    assert smsbox.read_reply(text) is STOP
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["No me escriba más", "no me escriban mas por favor", "Por favor no me manden más mensajes",
+     "No me envíe más mensajes", "por favor stop", "número equivocado", "Numero equivocado!!"],
+)  # fmt: skip
+def test_spanish_phrases_mean_stop(text: str) -> None:
+    assert smsbox.read_reply(text) is STOP
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["Ne m'écrivez plus", "ne me contactez plus svp", "Ne m\u2019écrivez plus !", "SVP stop",
+     "Je veux me désabonner", "désabonnez-moi", "Me désabonner"],
+)  # fmt: skip
+def test_french_phrases_mean_stop(text: str) -> None:
+    assert smsbox.read_reply(text) is STOP
+
+
+# --- doubt --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["I will report this", "is this spam?", "I'm calling my lawyer", "This is harassment",
+     "you are blocked", "I'll block you", "Leave me alone", "Who is this?",
+     "who is this and how did you get my number", "How did you get my number?", "scam",
+     "I said stop it already",
+     "Why won't this stop?", "¡Basta!", "Ya basta", "Dejen de escribirme", "deje de escribirme",
+     "Voy a denunciar esto", "Arrêtez de m'écrire", "arretez svp", "stop merci", "Stop, gracias"],
+)  # fmt: skip
+def test_doubtful_words_hold_the_messages_for_the_operator(text: str) -> None:
+    assert smsbox.read_reply(text) in (PERHAPS_STOP, STOP)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["No more texts please", "no more messages", "I want to opt out", "opt me out please",
+     "I'd like to unsubscribe", "alto por favor", "No más mensajes", "Arrêt s'il vous plaît",
+     "Delete my number", "lose my number"],
+)  # fmt: skip
+def test_other_words_for_stop_are_at_least_in_doubt(text: str) -> None:
+    assert smsbox.read_reply(text) in (PERHAPS_STOP, STOP)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["stop by at 5", "I'll stop by the shop tomorrow", "Can you stop by the bus stop?",
+     "don't stop texting me, I love it", "Please don't stop sending these", "non-stop fun!",
+     "The bus stop is closed"],
+)  # fmt: skip
+def test_stop_inside_other_words_never_stops_by_itself(text: str) -> None:
+    assert smsbox.read_reply(text) is not STOP
+
+
+# --- harmless -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "   ", "🙏", "👍👍", "?", "...", "1", "Yes", "YES", "yes please", "No", "ok", "Thanks!",
+     "thank you", "Hi", "Who?", "See you at 5", "What time do you open?",
+     "Cancel my appointment on Friday please", "can I cancel the order", "at the end of the week",
+     "The end of the month works",
+     "I never quit!", "I removed the old one", "info about the price?", "start at nine?",
+     "Can you help me find it", "When does it start?", "the weekend", "a friend", "I'll be there",
+     "unstoppable", "Stopover in Denver", "Topstop", "Call me", "Call 213-555-1234", "https://x.co/stopx",
+     "Sí", "sí, gracias", "Bien, gracias", "¿A qué hora abren?", "La planta baja está bien",
+     "en la parte alta", "Mañana a las cinco", "necesito ayuda con mi pedido", "¿Cuánto cuesta?",
+     "Oui", "Oui merci", "d'accord", "À demain !", "Merci beaucoup",
+     "j'ai besoin d'aide pour choisir",
+     "l'arrêt de bus est loin", "C'est combien ?", "Жду", "好的", "はい"],
+)  # fmt: skip
+def test_harmless_replies_ask_for_nothing(text: str) -> None:
+    assert smsbox.read_reply(text) is NOTHING
+
+
+def test_yes_never_means_start() -> None:
+    for text in ("yes", "YES", "sí", "oui", "ok start", "Yes, start"):
+        assert smsbox.read_reply(text) is not START
+
+
+# --- extra words --------------------------------------------------------------------------------
+
+
+def test_extra_words_add_to_the_built_in_ones() -> None:
+    extra = ("Fertig", "Kein Bedarf")
+    for text in ("fertig", "FERTIG!", "kein bedarf", "Kein  Bedarf.", "stop", "f e r t i g"):
+        assert smsbox.read_reply(text, stop_words=extra) is STOP
+    assert smsbox.read_reply("fertig") is NOTHING
+    assert smsbox.read_reply("Ich bin fertig", stop_words=extra) is NOTHING
+
+
+def test_extra_words_for_help_and_start_work_with_several_words_too() -> None:
+    for text in ("hilfe", "HILFE!", "Was ist das?", "help"):
+        assert smsbox.read_reply(text, help_words=("Hilfe", "Was ist das")) is HELP
+    for text in ("weiter", "Bin dabei!", "sí quiero", "start"):
+        assert smsbox.read_reply(text, start_words=("weiter", "bin dabei", "Sí quiero")) is START
+
+
+def test_extra_words_are_folded_like_the_reply() -> None:
+    assert smsbox.read_reply("ca suffit", stop_words=("Ça suffit !",)) is STOP
+    assert smsbox.read_reply("ÇA SUFFIT", stop_words=("ça suffit",)) is STOP
+
+
+def test_empty_extra_word_means_nothing() -> None:
+    for text in ("", "🙏", "!"):
+        assert smsbox.read_reply(text, ("", " "), ("!",), ("🙏",)) is NOTHING
+
+
+def test_stop_beats_help_and_start() -> None:
+    assert smsbox.read_reply("stop", help_words=("stop",), start_words=("stop",)) is STOP
+    assert smsbox.read_reply("weg", ("weg",), ("weg",), ("weg",)) is STOP
+
+
+# --- any text at all ----------------------------------------------------------------------------
+
+
+@given(st.text(), st.lists(st.text(), max_size=3))
+def test_any_text_asks_for_something_or_nothing(text: str, words: list[str]) -> None:
+    assert smsbox.read_reply(text, words, words, words) in smsbox.Request
+
+
+@given(st.text())
+def test_simplifying_twice_is_simplifying_once(text: str) -> None:
+    once = smsbox.simplify_reply(text)
+    assert smsbox.simplify_reply(once) == once
+    assert once == once.strip()
+    assert "  " not in once
+
+
+@given(
+    st.sampled_from(STOP_KEYWORDS),
+    st.text(alphabet=" .,!?-*\"'\n🙏🛑\u200b\ufe0f", max_size=5),
+    st.text(alphabet=" .,!?-*\"'\n🙏🛑\u200b\ufe0f", max_size=5),
+    st.lists(st.booleans(), min_size=12, max_size=12),
+)
+def test_no_case_mark_or_emoji_around_it_hides_a_keyword(
+    word: str, before: str, after: str, upper: list[bool]
+) -> None:
+    mixed = "".join(
+        char.upper() if flag else char.lower() for char, flag in zip(word, upper, strict=False)
+    )
+    assert smsbox.read_reply(before + mixed + after) is STOP
+
+
+# --- how people really write --------------------------------------------------------------------
+
+
+def wordings(name: str) -> list[str]:
+    """The lines of a file of wordings, a request each; the comments left out."""
+    lines = (ROOT / "tests" / "replies" / f"{name}.txt").read_text().splitlines()
+    return [line.replace("\\n", "\n") for line in lines if line and not line.startswith("# ")]
+
+
+def fresh(part: str) -> list[str]:
+    text = (ROOT / "tests" / "replies" / "fresh.txt").read_text()
+    optouts, harmless = text.split("# --- harmless")
+    chosen = optouts if part == "optout" else harmless
+    return [line for line in chosen.splitlines() if line and not line.startswith("#")]
+
+
+def rate(texts: list[str], asked: smsbox.Request) -> float:
+    return sum(smsbox.read_reply(each) is asked for each in texts) / len(texts)
+
+
+@pytest.mark.parametrize("text", wordings("optout") + fresh("optout"))
+def test_no_opt_out_passes_unnoticed(text: str) -> None:
+    assert smsbox.read_reply(text) in (STOP, PERHAPS_STOP)
+
+
+@pytest.mark.parametrize("text", wordings("doubtful"))
+def test_no_doubtful_reply_lets_the_next_message_go(text: str) -> None:
+    assert smsbox.read_reply(text) in (STOP, PERHAPS_STOP)
+
+
+@pytest.mark.parametrize("text", wordings("harmless") + fresh("harmless"))
+def test_no_harmless_reply_opts_a_person_out(text: str) -> None:
+    assert smsbox.read_reply(text) in (NOTHING, PERHAPS_STOP)
+
+
+def test_most_opt_outs_need_no_operator_and_few_harmless_replies_trouble_one() -> None:
+    assert len(wordings("optout")) >= 150
+    assert len(wordings("harmless")) >= 150
+    assert rate(wordings("optout"), STOP) >= 0.9
+    assert rate(wordings("harmless"), PERHAPS_STOP) <= 0.03
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["STOP\n\nSent from my iPhone", "stop - Ana", "Cancel - Ana", "CANCEL\n\nSent from my iPhone",
+     "alto por favor", "Arrêt s'il vous plaît", "STOP STOP STOP", "unsubcribe", "stpo", "s.t.o.p",
+     "STOP ALL", "S\ufe0fTOP", "S\u2060TOP", "stop, thanks"],
+)  # fmt: skip
+def test_signature_courtesy_and_slip_leave_a_keyword_a_keyword(text: str) -> None:
+    assert smsbox.read_reply(text) is STOP
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["This is an automated message. Reply STOP to opt out or HELP for help.",
+     "Thanks for contacting Dr. Lee's office! STOP to opt out, HELP for help",
+     "Text STOP to end. Msg&data rates may apply", "Responda BAJA para salir"],
+)  # fmt: skip
+def test_machine_that_tells_how_to_stop_it_does_not_stop_us(text: str) -> None:
+    assert smsbox.read_reply(text) in (NOTHING, PERHAPS_STOP)
+
+
+def test_person_who_only_repeats_how_to_stop_means_it() -> None:
+    for text in ("Reply STOP", "text stop", "STOP to all of this", "stop to text me"):
+        assert smsbox.read_reply(text) in (STOP, PERHAPS_STOP), text
+
+
+@pytest.mark.parametrize("text", ["cancel please", "Remove please", "quit, thanks"])
+def test_words_about_anything_stop_only_as_the_whole_message(text: str) -> None:
+    assert smsbox.read_reply(text) is PERHAPS_STOP
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["don't stop", "do not remove me from your list", "Don't unsubscribe me",
+     "no dejen de escribirme", "ne m'envoyez pas la facture",
+     "ne me désabonnez pas", "n'arrêtez pas de m'écrire", "no me desuscriban",
+     "I gave you the wrong number, it's 213-555-1234", "Don't stop. It is fun"],
+)  # fmt: skip
+def test_a_denied_stop_is_none(text: str) -> None:
+    assert smsbox.read_reply(text) is NOTHING
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["Liked “Hi Ana. Reply STOP to opt out”", 'Loved "Text STOP to end"',
+     "👍 to “Hi. Reply STOP to end”"],
+)  # fmt: skip
+def test_a_reaction_quotes_our_own_stop_and_asks_for_nothing(text: str) -> None:
+    assert smsbox.read_reply(text) is NOTHING
+
+
+def test_a_sentence_of_its_own_is_read_on_its_own() -> None:
+    assert smsbox.read_reply("Please don't. Stop texting me") is STOP
+    assert smsbox.read_reply("Nice try\nplease stop") is STOP
+
+
+# --- what the confirmation needs ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("word", STOP_KEYWORDS)
+def test_a_keyword_is_told_from_a_phrase(word: str) -> None:
+    assert smsbox.is_keyword_stop(word)
+    assert smsbox.is_keyword_stop(f"{word}\n\nSent from my iPhone")
+    assert not smsbox.is_keyword_stop(f"{word} texting me now")
+
+
+def test_extra_words_are_keywords_and_phrases_are_none() -> None:
+    assert smsbox.is_keyword_stop("kein bedarf!", ("Kein Bedarf",))
+    for text in ("", "wrong number", "remove me from your list", "no me escriban más"):
+        assert not smsbox.is_keyword_stop(text, ("", "!"))
+
+
+@given(st.text(), st.lists(st.text(), max_size=3))
+def test_what_is_a_keyword_stop_is_a_stop(text: str, words: list[str]) -> None:
+    if smsbox.is_keyword_stop(text, words):
+        assert smsbox.read_reply(text, words) is STOP
+
+
+@pytest.mark.parametrize(
+    ("language", "texts"),
+    [("en", ["STOP", "stop please", "HELP", "info", "take me off your list", "", "🙏"]),
+     ("es", ["ALTO", "baja por favor", "stop gracias", "AYUDA", "no me escriban más",
+             "ya no quiero recibir mensajes", "quítenme de la lista", "por favor stop"]),
+     ("fr", ["ARRÊT", "stop svp", "Stop merci", "AIDE", "ne m'écrivez plus", "désabonnez-moi",
+             "retirez-moi de votre liste", "je ne veux plus recevoir de messages"])],
+)  # fmt: skip
+def test_language_of_a_request_is_known_by_its_words(language: str, texts: list[str]) -> None:
+    for text in texts:
+        assert smsbox.language_of(text) == language
+
+
+@given(st.text())
+def test_every_text_has_one_of_three_languages(text: str) -> None:
+    assert smsbox.language_of(text) in ("en", "es", "fr")
+
+
+@pytest.mark.parametrize(
+    "unit",
+    ["a", "s", "stop ", "dont ", "stop all ", "\n", " ", "a\u0301\u0316", "no me ", "the ", ". ",
+     "- A", "thank you ", "s t o p ", "uns", "desu", "\n sent from ", "...", "moved no need ",
+     "remove my ", "please just ", "not want ", "ya no ", "plus "],
+)  # fmt: skip
+def test_a_hostile_text_takes_no_longer_than_its_length(unit: str) -> None:
+    text = (unit * 20_000)[:20_000] + "x"  # longer than the longest concatenated message
+    before = time.process_time()
+    smsbox.read_reply(text)
+    smsbox.language_of(text)
+    assert time.process_time() - before < 5  # a square would take minutes

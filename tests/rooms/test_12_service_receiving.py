@@ -1,0 +1,517 @@
+"""Receiving: what comes in is safe before it is deleted, and read before anything is sent."""
+
+from __future__ import annotations
+
+import json
+import logging
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import smsbox
+from rig.people import ANA, BEN
+from rig.played import PlayedBox, close
+from rig.tpdus import deliver, report
+
+NOON = datetime(2025, 11, 9, 17, 59, tzinfo=timezone.utc)
+NAME = "name:0DD0F334FC1CA69701"  # sipgate
+REFUSED = b"\r\n+CMS ERROR: 314\r\n"
+
+
+def arrive(box: PlayedBox, pdu: str) -> None:
+    """Let a text come in with its notice."""
+    box.far.said += box.far.modem.receive(pdu)
+
+
+def bodies(box: PlayedBox) -> list[Any]:
+    return [each[0] for each in box.sql("SELECT body FROM inbound ORDER BY id")]
+
+
+def cli(box: PlayedBox, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, smsbox.__file__, "--database", box.path, *words],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+# --- before anything is sent
+
+
+def test_stop_that_came_while_the_box_was_off_is_read_before_the_first_send(box: PlayedBox) -> None:
+    row = box.insert(ANA, "Hi")
+    box.far.modem.stored[0] = deliver("Stop", ANA, NOON)
+    box.serve()
+    assert "Hi" not in box.texts()
+    assert box.row(row) == ("cancelled", "the recipient said stop")
+
+
+def test_stop_without_a_notice_is_read_before_the_first_send_after_a_restart_of_the_modem(
+    box: PlayedBox,
+) -> None:
+    def restart() -> None:
+        box.far.modem.stored[7] = deliver("Stop", ANA, NOON)
+        box.far.said += b"\r\nRDY\r\n"
+
+    row = box.insert(ANA, "Hi", in_s=31)
+    box.after(30.5, restart)
+    box.serve()
+    assert "Hi" not in box.texts()
+    assert box.row(row)[0] == "cancelled"
+
+
+def test_nothing_is_sent_until_the_storage_was_read_once(
+    box: PlayedBox, caplog: pytest.LogCaptureFixture
+) -> None:
+    box.insert(ANA, "Hi")
+    box.far.answers[b"AT+CMGL=4\r"] = REFUSED
+    box.after(60, box.far.answers.clear)
+    box.serve(59)
+    assert box.texts() == []
+    assert "does not list what came in" in str(box.published[-1]["warnings"])
+    assert len([each for each in caplog.messages if "does not list" in each]) == 1
+    box.serve(30)
+    assert box.texts() == ["Hi"]
+    assert box.published[-1]["warnings"] == []
+
+
+def test_every_memory_that_the_modem_has_is_read(box: PlayedBox) -> None:
+    memories = {"SM": {0: deliver("one", ANA, NOON)}, "ME": {0: deliver("two", BEN, NOON)}}
+    chosen = ["SM"]
+
+    def choose(name: str) -> bytes:
+        chosen[0] = name
+        box.far.modem.stored = memories[name]
+        return b"\r\n+CPMS: 1,50,1,50,1,50\r\n\r\nOK\r\n"
+
+    box.far.answers[b"AT+CPMS=?\r"] = b'\r\n+CPMS: ("SM","ME","MT"),("SM"),("SM")\r\n\r\nOK\r\n'
+    box.far.tellers[b'AT+CPMS="SM"\r'] = lambda: choose("SM")
+    box.far.tellers[b'AT+CPMS="ME"\r'] = lambda: choose("ME")
+    box.serve(10)
+    assert bodies(box) == ["one", "two"]
+    assert memories == {"SM": {}, "ME": {}}
+
+
+def test_full_storage_is_emptied_within_a_minute_of_being_noticed(box: PlayedBox) -> None:
+    def fill() -> None:
+        box.far.modem.stored = {n: deliver(f"text {n}", ANA, NOON) for n in range(50)}
+        box.far.answers[b"AT+CPMS?\r"] = b'\r\n+CPMS: "ME",0,50,"ME",0,50,"SM",50,50\r\n\r\nOK\r\n'
+
+    box.insert(BEN, "later", in_s=3000)  # watched closely
+    box.after(20, fill)
+    box.serve(100)
+    assert len(bodies(box)) == 50
+    assert box.far.modem.stored == {}
+
+
+# --- kept before it is deleted, once
+
+
+def test_text_is_in_the_database_before_it_is_deleted(box: PlayedBox) -> None:
+    seen: list[int] = []
+
+    def delete() -> bytes:
+        seen.append(len(bodies(box)))
+        box.far.modem.stored.clear()
+        return b"\r\nOK\r\n"
+
+    box.far.tellers[b"AT+CMGD=0\r"] = delete
+    box.far.modem.stored[0] = deliver("Hello", ANA, NOON)
+    box.serve(10)
+    assert seen == [1]
+
+
+def test_text_that_the_sim_will_not_delete_is_taken_in_once(box: PlayedBox) -> None:
+    box.far.answers[b"AT+CMGD=0\r"] = b"\r\nERROR\r\n"
+    box.far.modem.stored[0] = deliver("Hello", ANA, NOON)
+    box.serve(1000)
+    box.serve(10)
+    assert bodies(box) == ["Hello"]
+
+
+def test_same_sender_time_and_text_by_another_service_centre_is_one(box: PlayedBox) -> None:
+    box.far.modem.stored = {
+        0: deliver("Hello", ANA, NOON),
+        1: deliver("Hello", ANA, NOON, smsc="07912160130300F4"),
+        2: deliver("Hello", ANA, NOON + timedelta(seconds=1)),
+        3: deliver("Hello", BEN, NOON),
+    }
+    box.serve(10)
+    assert bodies(box) == ["Hello"] * 3
+
+
+def test_flash_text_that_comes_by_itself_is_stored_then_acknowledged(box: PlayedBox) -> None:
+    stored_at_acknowledgement: list[int] = []
+
+    def hear() -> bytes:
+        stored_at_acknowledgement.append(len(bodies(box)))
+        return b"\r\nOK\r\n"
+
+    pdu = deliver("Stop", ANA, NOON, coding="18")
+    box.far.tellers[b"AT+CNMA\r"] = hear
+    row = box.insert(ANA, "Hi", in_s=60)
+    heading = f"\r\n+CMT: ,{len(pdu) // 2 - 1}\r\n"
+    box.after(20, lambda: setattr(box.far, "said", f"{heading}{pdu}\r\n".encode()))
+    box.serve()
+    assert (bodies(box), stored_at_acknowledgement) == (["Stop"], [1])
+    assert box.row(row)[0] == "cancelled"
+
+
+def test_text_that_comes_by_itself_amid_a_listing_is_no_part_of_it(box: PlayedBox) -> None:
+    own, listed = deliver("by itself", ANA, NOON), deliver("listed", BEN, NOON)
+    says = f"\r\n+CMGL: 3,0,,9\r\n+CMT: ,{len(own) // 2 - 1}\r\n{own}\r\n{listed}\r\n\r\nOK\r\n"
+    box.far.tellers[b"AT+CMGL=4\r"] = lambda: box.far.tellers.clear() or says.encode()  # type: ignore[func-returns-value]
+    box.serve(30)
+    assert sorted(bodies(box)) == ["by itself", "listed"]
+
+
+def test_text_that_can_not_be_read_is_kept_as_hex_and_told_once(
+    box: PlayedBox, caplog: pytest.LogCaptureFixture
+) -> None:
+    box.far.answers[b"AT+CMGD=0\r"] = b"\r\nERROR\r\n"
+    box.far.modem.stored[0] = "00FFFF"
+    box.serve(1000)
+    assert box.sql("SELECT sender, body, tpdu FROM inbound") == [("unknown", None, "00FFFF")]
+    warned = [each for each in caplog.records if each.levelno == logging.WARNING]
+    assert len([each for each in warned if "can't be read" in each.getMessage()]) == 1
+    assert "(not readable) 00FFFF" in cli(box, "inbox").stdout
+
+
+# --- long texts
+
+LONG = ["Please, I said it before \ud83d", "\ude4f and I say it again: ", "do not write to me."]
+
+
+@pytest.mark.parametrize("order", [(1, 2, 3), (3, 1, 2), (2, 3, 1)])
+def test_long_text_is_read_as_one_whatever_the_order_and_over_a_restart(
+    box: PlayedBox, order: tuple[int, int, int]
+) -> None:
+    row = box.insert(ANA, "Hi", in_s=3600)
+    for place in order[:2]:
+        arrive(box, deliver(LONG[place - 1], ANA, NOON, (9, 3, place)))
+    box.serve(30)
+    assert (bodies(box), box.far.modem.stored, box.row(row)[0]) == ([], {}, "scheduled")
+    last = deliver(LONG[order[2] - 1], ANA, NOON, (9, 3, order[2]))
+    box.far.modem.stored = {0: last, 1: last}
+    box.serve(30)
+    box.far.modem.stored = {0: last}
+    box.serve(30)
+    whole = "Please, I said it before \U0001f64f and I say it again: do not write to me."
+    assert bodies(box) == [whole]
+    assert box.row(row)[0] == "cancelled"
+
+
+def test_two_long_texts_of_two_senders_with_one_reference_are_two(box: PlayedBox) -> None:
+    for place, words in ((1, "one "), (2, "two")):
+        for sender in (ANA, BEN):
+            arrive(box, deliver(f"{sender[-1]} {words}", sender, NOON, (9, 2, place)))
+    box.serve(30)
+    assert sorted(bodies(box)) == ["3 one 3 two", "4 one 4 two"]
+
+
+def test_long_text_that_stays_cut_is_shown_after_a_day_as_far_as_it_came(box: PlayedBox) -> None:
+    box.tables = {"service": {"poll_seconds": 60}}
+    box.far.modem.stored = {0: deliver("It begins ", ANA, NOON, (9, 4, 1)),
+                            1: deliver(" and ends", ANA, NOON, (9, 4, 4))}  # fmt: skip
+    box.serve(86_000)
+    assert bodies(box) == []
+    box.serve(1000)
+    assert bodies(box) == ["It begins […] and ends"]
+    box.serve(90_000)
+    assert len(bodies(box)) == 1
+
+
+def test_long_text_that_lost_its_end_is_not_lost_to_the_next_one_of_its_reference(
+    box: PlayedBox,
+) -> None:
+    box.tables = {"service": {"poll_seconds": 60}}
+    elsewhere = "0791447779078404"  # the same part by another service centre
+    parts = ("A lost end: ", 1, "00"), ("Next ", 1, "00"), ("Next ", 1, elsewhere), ("end", 2, "00")
+    for words, place, centre in parts:
+        sent_at = NOON + timedelta(minutes=len(words))
+        arrive(box, deliver(words, ANA, sent_at, (9, 2, place), smsc=centre))
+    box.serve(600)
+    assert bodies(box) == ["Next end"]
+    box.serve(90_000)
+    assert bodies(box) == ["Next end", "A lost end: […]"]
+
+
+@pytest.mark.parametrize(("words", "status"), [("STOP", "cancelled"), ("stop by", "scheduled")])
+def test_part_that_is_a_stop_by_itself_acts_before_the_rest_comes(
+    box: PlayedBox, words: str, status: str
+) -> None:
+    row = box.insert(ANA, "Hi", in_s=3600)
+    arrive(box, deliver(words, ANA, NOON, (9, 2, 1)))
+    box.serve(30)
+    assert box.row(row)[0] == status
+
+
+# --- the inbox
+
+
+def test_texts_of_names_and_short_codes_are_notices_and_shown_apart(box: PlayedBox) -> None:
+    box.far.modem.stored = {
+        0: deliver("Your bill is ready", NAME, NOON), 1: deliver("Grüße 🎉", ANA, NOON),
+        2: deliver("Data used up", "12345", NOON),
+    }  # fmt: skip
+    box.serve(10)
+    assert json.loads(cli(box, "status", "--json").stdout)["counts"]["unread"] == 3
+    out = cli(box, "inbox").stdout.splitlines()
+    assert [line.split("  ")[1] for line in out if "  " in line] == [
+        f"{ANA}: Grüße 🎉", "sipgate: Your bill is ready", "12345: Data used up",
+    ]  # fmt: skip
+    assert out[1].startswith("Notices")
+    assert json.loads(cli(box, "inbox", "--unread", "--json").stdout) == []
+    told = json.loads(cli(box, "inbox", "--json").stdout)
+    assert [each["notice"] for each in told] == [True, False, True]
+    assert box.sql("SELECT phone_number FROM opt_outs") == []
+
+
+def test_follow_prints_what_comes_until_it_is_interrupted(box: PlayedBox) -> None:
+    statement = (
+        "INSERT INTO inbound (received_at, sender, body, tpdu, request)"
+        " VALUES ('2025-11-09 18:00:00', ?, ?, '00', 'nothing')"
+    )
+    box.sql(statement, ANA, "before")
+    words = [sys.executable, smsbox.__file__, "--database", box.path, "inbox", "--follow"]
+    with subprocess.Popen([*words, "--json"], stdout=subprocess.PIPE, text=True) as following:
+        assert following.stdout is not None
+        assert json.loads(following.stdout.readline())["body"] == "before"
+        box.sql(statement, BEN, "since")
+        assert json.loads(following.stdout.readline())["body"] == "since"
+        following.send_signal(signal.SIGINT)
+        assert following.wait(20) == 130
+    assert box.sql("SELECT count(*) FROM inbound WHERE read_at IS NULL") == [(0,)]
+
+
+# --- whatever the modem hands over
+
+WHOLE = st.sampled_from([
+    deliver("Hello", ANA, NOON), deliver("Stop", NAME, NOON), deliver("one", BEN, NOON, (7, 2, 1)),
+    deliver("two", BEN, NOON, (7, 2, 2)), report(ANA, 4, 0, NOON), report(BEN, 4, 0x46, NOON),
+    "07911326040000F0040B911346610089F60000208062917314480CC8F71D14969741F977FD07",
+    "07912143658709F1040B918100551512F20004111010214365000AE8329BFD4697D9EC37DE",
+])  # fmt: skip
+
+
+@st.composite
+def damaged(draw: st.DrawFn) -> str:
+    """A TPDU with octets changed, then cut or lengthened."""
+    octets = bytearray(bytes.fromhex(draw(WHOLE)))
+    for _ in range(draw(st.integers(0, 4))):
+        octets[draw(st.integers(0, len(octets) - 1))] = draw(st.integers(0, 255))
+    octets = octets[: draw(st.integers(1, len(octets)))] if draw(st.booleans()) else octets
+    return (bytes(octets) + draw(st.binary(max_size=12))).hex().upper()
+
+
+@settings(max_examples=60, deadline=None)
+@given(pdus=st.lists(damaged(), min_size=1, max_size=12, unique=True), seed=st.integers(0, 9))
+def test_no_damaged_tpdu_ends_the_daemon_or_is_lost(pdus: list[str], seed: int) -> None:
+    random.Random(seed).shuffle(pdus)
+    with tempfile.TemporaryDirectory() as folder:
+        box = PlayedBox(Path(folder), datetime(2025, 11, 9, 18, tzinfo=timezone.utc))
+        try:
+            box.far.modem.stored = dict(enumerate(pdus))
+            row = box.insert("+13105550199", "Hi")
+            box.serve(20)
+            assert box.far.modem.stored == {}
+            assert box.row(row)[0] == "sent"
+            assert [pdu for pdu in pdus if not is_kept(box.hand, pdu)] == []
+        finally:
+            close(box)
+
+
+def is_kept(hand: sqlite3.Connection, pdu: str) -> bool:
+    """As it is, or as an equal text: same sender, time and words."""
+    tables = ("inbound", "inbound_parts", "reports")
+    found = " UNION ALL ".join(f"SELECT tpdu FROM {table}" for table in tables)
+    kept = [line for (tpdu,) in hand.execute(found) for line in tpdu.split("\n")]
+    if pdu in kept:
+        return True
+    lost = smsbox.decode_tpdu(pdu, "in")
+    same = (lost.kind, lost.number, lost.sent_at, lost.text)
+    for each in kept:
+        try:
+            told = smsbox.decode_tpdu(each, "in")
+        except ValueError:
+            continue
+        if (told.kind, told.number, told.sent_at, told.text) == same:
+            return True
+    return False
+
+
+# --- nothing that comes in stops the box
+
+ANGRY = "STOP" + "\U0001f621" * 40  # a phone cuts it after 67 units, in the middle of a face
+
+
+def cut(text: str, sender: str, reference: int = 7) -> list[str]:
+    """The parts as a phone cuts them: 67 units each, through a surrogate pair where it falls so."""
+    octets = text.encode("utf-16-be", "surrogatepass")
+    halves = [octets[at : at + 134] for at in range(0, len(octets), 134)]
+    texts = [each.decode("utf-16-be", "surrogatepass") for each in halves]
+    return [
+        deliver(each, sender, NOON, (reference, len(texts), place))
+        for place, each in enumerate(texts, 1)
+    ]
+
+
+def test_stop_cut_in_half_a_character_is_obeyed_confirmed_and_stops_nobody_else(box: Box) -> None:
+    first, second = cut(ANGRY, ANA)
+    row, other = box.insert(ANA, "Hi Ana", in_s=60), box.insert(BEN, "Hi Ben", in_s=400)
+    box.play.start = NOON
+    box.after(10, lambda: arrive(box, first))
+    box.after(20, lambda: arrive(box, second))
+    box.serve(drain=True)
+    assert box.row(row) == ("cancelled", "the recipient said stop")
+    assert box.row(other)[0] == "sent"
+    assert box.sql("SELECT tier FROM opt_outs") == [("keyword",)]
+    assert bodies(box) == [ANGRY]
+    confirmations = [number for _, number, _ in box.far.arrived if number == ANA]
+    assert len(confirmations) == 1
+
+
+def test_first_half_of_a_stop_is_enough(box: Box) -> None:
+    row = box.insert(ANA, "Hi", in_s=60)
+    box.play.start = NOON
+    box.after(10, lambda: arrive(box, cut(ANGRY, ANA)[0]))
+    box.serve(300)
+    assert box.row(row)[0] == "cancelled"
+    assert "�" in box.sql("SELECT words FROM opt_outs")[0][0]
+
+
+def test_start_lifts_a_stop_that_was_cut_in_half(box: Box) -> None:
+    box.far.modem.stored = dict(enumerate([*cut(ANGRY, ANA), deliver("START", ANA, NOON)]))
+    box.serve()
+    assert box.sql("SELECT * FROM opt_outs") == []
+
+
+@pytest.mark.parametrize("broken", ["read_reply", "find_long_texts", "add", "opt_out"])
+def test_error_of_our_own_while_reading_a_text_is_kept_said_once_and_gone_past(
+    box: Box, broken: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    poison = deliver("Stop, poison", ANA, NOON)
+    parts = cut("poison " * 20, ANA)
+    owner = smsbox if hasattr(smsbox, broken) else smsbox.Inbox
+    real = getattr(owner, broken)
+
+    def fail(*given: Any, **named: Any) -> Any:
+        if "poison" in str(given) or (broken == "find_long_texts" and not box.sql(
+            "SELECT 1 FROM inbound WHERE sender = ?", ANA
+        )):  # fmt: skip
+            raise RuntimeError("a bug")
+        return real(*given, **named)
+
+    monkeypatch.setattr(owner, broken, fail)
+    pdus = parts if broken == "find_long_texts" else [poison]
+    box.far.modem.stored = dict(enumerate([*pdus, deliver("Stop", BEN, NOON)]))
+    mine, ben, chloe = (
+        box.insert(each, "Hi", in_s=60 + 300 * place)
+        for place, each in enumerate((ANA, BEN, "+12135552315"))
+    )
+    box.serve(3000)
+    assert box.row(ben)[0] == "cancelled"
+    assert box.row(chloe)[0] == "sent"
+    assert box.row(mine, "status, held_because") == ("scheduled", smsbox.PERHAPS_HELD)
+    assert box.far.modem.stored == {}
+    kept = box.sql("SELECT sender, body FROM inbound WHERE body IS NULL")
+    assert (ANA, None) in kept
+    errors = [each for each in caplog.records if "error of smsbox itself" in each.getMessage()]
+    assert len([each for each in errors if each.exc_info]) == 1
+
+
+def test_text_that_the_database_refuses_in_every_form_stays_with_the_modem(
+    box: Box, caplog: pytest.LogCaptureFixture
+) -> None:
+    box.sql(
+        "CREATE TRIGGER never BEFORE INSERT ON inbound WHEN NEW.tpdu LIKE '%0050006F%'"
+        " BEGIN SELECT raise(ABORT, 'no'); END"
+    )
+    poison = deliver("Poison", ANA, NOON)
+    box.far.modem.stored = {0: poison, 1: deliver("Stop", BEN, NOON)}
+    ben, chloe = box.insert(BEN, "Hi", in_s=60), box.insert("+12135552315", "Hi", in_s=400)
+    box.serve(3000)
+    assert (box.row(ben)[0], box.row(chloe)[0]) == ("cancelled", "sent")
+    assert box.far.modem.stored == {0: poison}
+    assert len([each for each in caplog.messages if "stays where the modem has it" in each]) == 1
+
+
+def test_error_that_repeats_is_a_fault_of_lamp_status_and_alert(
+    box: Box, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: Any) -> None:
+        raise RuntimeError("a bug")
+
+    box.tables["alerts"] = {"operator": "+12135550100"}
+    box.after(30, lambda: monkeypatch.setattr(smsbox.Intake, "take_in", fail))
+    box.serve(600)
+    assert box.wall.shown[-1] == smsbox.LampState(smsbox.Ready.RESTING, smsbox.Fault.PROGRAM)
+    told = box.published[-1]
+    assert told["fault"] == "an error of smsbox itself"
+    assert "RuntimeError: a bug" in smsbox.explain_fault(told)
+    assert box.texts() == ["smsbox: an error of smsbox itself stops the sending. See smsbox status"]
+    assert len([each for each in caplog.records if each.exc_info]) == 1
+    monkeypatch.undo()
+    box.serve(60)
+    assert box.wall.shown[-1].fault is smsbox.Fault.NONE
+    assert smsbox.explain_fault(box.published[-1]) == ""
+
+
+def mutate(pdu: str, rng: random.Random) -> str:
+    """A TPDU with a few octets changed, taken out, doubled, or cut off."""
+    octets = bytearray.fromhex(pdu)
+    for _ in range(rng.randint(1, 4)):
+        at = rng.randrange(len(octets)) if octets else 0
+        match rng.randrange(5):
+            case 0 if octets:
+                octets[at] ^= 1 << rng.randrange(8)
+            case 1 if octets:
+                octets[at] = rng.randrange(256)
+            case 2:
+                del octets[at : at + rng.randint(1, 3)]
+            case 3:
+                octets[at:at] = rng.randbytes(rng.randint(1, 3))
+            case _:
+                del octets[at:]
+    return octets.hex().upper()
+
+
+FACES = "STOP \U0001f621\U0001f468\u200d\U0001f469 \ud83d\udd95 no más ﷽ ÄÖ\x00\x1b[2J{}€"
+
+
+def test_hundred_thousand_mutated_and_split_texts_go_through_the_intake(
+    box: Box, caplog: pytest.LogCaptureFixture
+) -> None:
+    """No TPDU jams the way in: each is stored or known, and no error of our own is logged."""
+    caplog.set_level(logging.ERROR)
+    rng = random.Random(12)
+    config = smsbox.parse_config({})
+    around = smsbox.Surroundings(
+        box.play, box.far.open, box.manager, None, box.published.append, lambda: "test"
+    )  # fmt: skip
+    link = smsbox.Link(config.modem, around, box.database)
+    intake = smsbox.Intake(config, box.database, box.play, link)
+    box.database.change("PRAGMA synchronous = OFF")  # of a hundred thousand commits
+    whole = [deliver(FACES, ANA, NOON), report(ANA, 9, 0x46, NOON), "07911326040000F0" + deliver(
+        "Stop", NAME, NOON, coding="00")[2:]]  # fmt: skip
+    fed = 0
+    while fed < 100_000:
+        text = "".join(rng.choices(FACES, k=rng.randint(1, 150)))
+        pdus = [*whole, *cut(text, f"+1213555{rng.randint(2000, 2009)}", rng.randrange(256))]
+        pdus += [mutate(rng.choice(pdus), rng) for _ in range(60)]
+        for pdu in pdus:
+            assert intake._take_in_tpdu(pdu), pdu
+        fed += len(pdus)
+        # Parts whose rest never comes are given up after a day.
+        box.database.change("UPDATE inbound_parts SET joined = 1")
+    intake._join_parts(box.play.now() + timedelta(days=3))
+    assert [each.getMessage() for each in caplog.records] == []
