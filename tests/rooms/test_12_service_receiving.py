@@ -365,7 +365,7 @@ def cut(text: str, sender: str, reference: int = 7) -> list[str]:
     ]
 
 
-def test_stop_cut_in_half_a_character_is_obeyed_confirmed_and_stops_nobody_else(box: Box) -> None:
+def test_stop_cut_in_half_a_character_is_obeyed_confirmed_and_stops_nobody_else(box: PlayedBox) -> None:
     first, second = cut(ANGRY, ANA)
     row, other = box.insert(ANA, "Hi Ana", in_s=60), box.insert(BEN, "Hi Ben", in_s=400)
     box.play.start = NOON
@@ -380,7 +380,7 @@ def test_stop_cut_in_half_a_character_is_obeyed_confirmed_and_stops_nobody_else(
     assert len(confirmations) == 1
 
 
-def test_first_half_of_a_stop_is_enough(box: Box) -> None:
+def test_first_half_of_a_stop_is_enough(box: PlayedBox) -> None:
     row = box.insert(ANA, "Hi", in_s=60)
     box.play.start = NOON
     box.after(10, lambda: arrive(box, cut(ANGRY, ANA)[0]))
@@ -389,7 +389,7 @@ def test_first_half_of_a_stop_is_enough(box: Box) -> None:
     assert "�" in box.sql("SELECT words FROM opt_outs")[0][0]
 
 
-def test_start_lifts_a_stop_that_was_cut_in_half(box: Box) -> None:
+def test_start_lifts_a_stop_that_was_cut_in_half(box: PlayedBox) -> None:
     box.far.modem.stored = dict(enumerate([*cut(ANGRY, ANA), deliver("START", ANA, NOON)]))
     box.serve()
     assert box.sql("SELECT * FROM opt_outs") == []
@@ -397,7 +397,7 @@ def test_start_lifts_a_stop_that_was_cut_in_half(box: Box) -> None:
 
 @pytest.mark.parametrize("broken", ["read_reply", "find_long_texts", "add", "opt_out"])
 def test_error_of_our_own_while_reading_a_text_is_kept_said_once_and_gone_past(
-    box: Box, broken: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    box: PlayedBox, broken: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     poison = deliver("Stop, poison", ANA, NOON)
     parts = cut("poison " * 20, ANA)
@@ -430,7 +430,7 @@ def test_error_of_our_own_while_reading_a_text_is_kept_said_once_and_gone_past(
 
 
 def test_text_that_the_database_refuses_in_every_form_stays_with_the_modem(
-    box: Box, caplog: pytest.LogCaptureFixture
+    box: PlayedBox, caplog: pytest.LogCaptureFixture
 ) -> None:
     box.sql(
         "CREATE TRIGGER never BEFORE INSERT ON inbound WHEN NEW.tpdu LIKE '%0050006F%'"
@@ -446,7 +446,7 @@ def test_text_that_the_database_refuses_in_every_form_stays_with_the_modem(
 
 
 def test_error_that_repeats_is_a_fault_of_lamp_status_and_alert(
-    box: Box, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    box: PlayedBox, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail(*_: Any) -> None:
         raise RuntimeError("a bug")
@@ -489,7 +489,7 @@ FACES = "STOP \U0001f621\U0001f468\u200d\U0001f469 \ud83d\udd95 no más ﷽ ÄÖ
 
 
 def test_hundred_thousand_mutated_and_split_texts_go_through_the_intake(
-    box: Box, caplog: pytest.LogCaptureFixture
+    box: PlayedBox, caplog: pytest.LogCaptureFixture
 ) -> None:
     """No TPDU jams the way in: each is stored or known, and no error of our own is logged."""
     caplog.set_level(logging.ERROR)
