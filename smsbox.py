@@ -58,6 +58,7 @@ from functools import cache, lru_cache, partial
 from io import BufferedReader, BufferedWriter, BytesIO, TextIOWrapper
 from itertools import pairwise
 from math import ceil
+from operator import attrgetter
 from pathlib import Path
 from typing import (
     TYPE_CHECKING,
@@ -137,6 +138,25 @@ class Request(str, Enum):
     START = "start"
     PERHAPS_STOP = "perhaps stop"
     NOTHING = "nothing"
+
+
+class HeldCode(str, Enum):
+    """scheduled_messages.held_code: why the box holds a row; "" for one that was held by hand."""
+
+    DOUBTFUL_REPLY = "doubtful reply"
+    REPLIED = "replied"
+    LATE = "late"
+    CUT = "cut"  # a part was sent, the rest is late
+    UNSENDABLE = "unsendable"  # no hour and no quota will ever suit it
+    RESTORED = "restored"
+    ERROR = "error"
+
+
+class PausedBy(str, Enum):
+    """Who paused the box or a campaign."""
+
+    OPERATOR = "operator"
+    BOX = "box"
 
 
 class Delivery(str, Enum):
@@ -288,18 +308,7 @@ class StoredRow:
     delivery: str  # '' while it is not known: a Delivery's word once it is sent
     timezone: str = ""
     until: datetime | None = None  # not sent after it
-
-
-class Queued(NamedTuple):
-    """What of a waiting row its place in the queue depends on, and whose it is."""
-
-    id: MessageId
-    at: datetime
-    phone_number: str
-    timezone: str
-    message_content: str
-    campaign_name: str
-    until: datetime | None
+    held_code: str = ""  # a HeldCode's word
 
 
 @dataclass(frozen=True, slots=True)
@@ -315,14 +324,14 @@ class Bubble:
     error_message: str = ""
 
 
-class Unsettled(NamedTuple):
-    """A segment that the modem had when its answer was lost."""
+class Segment(NamedTuple):
+    """A segment of a bubble on its way to the modem."""
 
     bubble: Bubble
-    sequence: int
+    sequence: int  # 1..total
     total: int
-    reference_before: int | None  # the SIM's last TP-MR before it; None: not known
-    words: str  # what happened
+    reference_before: int | None = None  # the SIM's last TP-MR before it; None: not known
+    words: str = ""  # what happened, where its answer was lost
 
 
 class Report(NamedTuple):
@@ -373,6 +382,14 @@ class StoreError(SmsboxError):
     """The database is busy, missing, damaged or full, or what is asked can't be done now."""
 
     exit_status = 75
+
+
+class Damaged(StoreError):
+    """The database can't be read: nothing is sent from it."""
+
+
+class NotADatabase(StoreError):
+    """There is another kind of file in its place."""
 
 
 class RowRefused(StoreError):
@@ -2932,12 +2949,203 @@ def _without_courtesies(plain: str) -> str:
 
 # === 7 Store =====================================================================================
 # The one SQLite file: schema, migrations, every SQL statement, the allowed transitions. An operator
-# may change it by hand: triggers normalise times, keep the audit, and carry a cancelled or retried
+# may change it by hand: triggers normalize times, keep the audit, and carry a cancelled or retried
 # row to its bubbles. Every transition is a guarded UPDATE whose row count decides, since command
 # line and daemon are two processes. It does not know the modem, the pace or the clock.
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 RETRY_ANYWAY = "--even-if-it-may-repeat"
+
+_BUSY_S = (
+    30  # below the watchdog's time: a stuck writer elsewhere must not look like a hang of ours
+)
+_VACUUM_PAGES = 256  # a step of a quarter of a megabyte; less free space is left for new rows
+_DAMAGED = (
+    "it is damaged and nothing is sent from it: stop smsbox, then smsbox restore FILE with the"
+    " newest copy (see the folder backups beside it)"
+)
+_NOT_OURS = "it is no smsbox database: name another with --database"
+
+# --- the tables, in the order of the journey
+
+_OPT_OUTS = """
+CREATE TABLE opt_outs (
+    phone_number TEXT PRIMARY KEY            -- or as the network gave it: a short code, a name
+        CONSTRAINT "phone_number is + and 8 to 15 digits, like +12135551234"
+        CHECK (phone_number GLOB '+[1-9]*' AND length(phone_number) BETWEEN 9 AND 16
+                AND substr(phone_number, 2) NOT GLOB '*[^0-9]*'
+            OR phone_number <> '' AND phone_number NOT GLOB '*[^0-9]*'
+                AND NOT (length(phone_number) = 10 OR phone_number GLOB '1??????????')
+            OR phone_number GLOB '*[A-Za-z]*' AND phone_number NOT GLOB '+*'),
+    at TEXT NOT NULL DEFAULT (datetime('now')),
+    words TEXT NOT NULL DEFAULT '',
+    reason TEXT NOT NULL DEFAULT '',
+    tier TEXT NOT NULL DEFAULT 'operator'    -- START lifts a keyword's, and no other
+        CHECK (tier IN ('keyword', 'words', 'operator', 'import')),
+    campaign TEXT NOT NULL DEFAULT '',       -- of the last message before it
+    actor TEXT                               -- the writer's signature, moved to events at once
+) WITHOUT ROWID;
+"""
+_TABLES = f"""
+CREATE TABLE campaigns (
+    name TEXT PRIMARY KEY,
+    created_at TEXT NOT NULL,
+    seed INTEGER,
+    paused_because TEXT,
+    paused_by TEXT,                          -- 'operator' or 'box'
+    paused_until TEXT,                       -- NULL: until somebody resumes it
+    resumed_at TEXT                          -- the end of its last pause
+) WITHOUT ROWID;
+
+CREATE TABLE scheduled_messages (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    phone_number TEXT NOT NULL,
+    customer_name TEXT NOT NULL DEFAULT '',
+    message_content TEXT NOT NULL,
+    scheduled_for TEXT NOT NULL,             -- UTC
+    status TEXT NOT NULL DEFAULT 'scheduled'
+        CHECK (status IN ('scheduled', 'sent', 'cancelled', 'failed')),
+    campaign_message_id TEXT,
+    campaign_name TEXT NOT NULL DEFAULT '',
+    sent_at TEXT,
+    error_message TEXT,
+    created_at TEXT NOT NULL DEFAULT (datetime('now')),
+    updated_at TEXT NOT NULL DEFAULT (datetime('now')),
+    held_because TEXT,                       -- NULL: free to go
+    anyway INTEGER NOT NULL DEFAULT 0 CHECK (anyway IN (0, 1)),
+    attempts INTEGER NOT NULL DEFAULT 0      -- passing refusals so far
+        CHECK (typeof(attempts) = 'integer'),
+    delivery TEXT CHECK (delivery IN ('delivered', 'failed', 'expired')),  -- NULL: not known
+    timezone TEXT NOT NULL DEFAULT '',
+    until TEXT,                              -- UTC; not sent after it; NULL: no such end
+    consent_at TEXT NOT NULL DEFAULT '',
+    consent_source TEXT NOT NULL DEFAULT '',
+    actor TEXT,                              -- the writer's signature, moved to events at once
+    planned_for TEXT,                        -- scheduled_for of the first plan
+    gap_s REAL,                              -- drawn before it; NULL: drawn from its id
+    skip_s REAL,
+    begun_at TEXT,                           -- when its first segment was handed over
+    retry_at TEXT,                           -- not tried again before, after a passing refusal
+    at_once INTEGER NOT NULL DEFAULT 0 CHECK (at_once IN (0, 1)),  -- of send and --try
+    held_code TEXT NOT NULL DEFAULT '',      -- why it is held, for programs; '': by hand
+    settled_at TEXT,                         -- a failed one that a person has dealt with
+    CONSTRAINT "a text is no blob: CAST it AS TEXT"
+    CHECK ('blob' NOT IN (typeof(phone_number), typeof(customer_name), typeof(message_content),
+        typeof(scheduled_for), typeof(campaign_message_id), typeof(campaign_name),
+        typeof(error_message), typeof(held_because)))
+);
+
+CREATE TABLE messages (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,    -- its last eight bits are the concatenation reference
+    scheduled_message_id INTEGER REFERENCES scheduled_messages (id),
+    kind TEXT                                -- of a text of the box itself
+        CHECK (kind IN ('confirmation', 'help', 'alert', 'answer')),
+    phone_number TEXT NOT NULL,
+    bubble INTEGER NOT NULL DEFAULT 1,
+    body TEXT NOT NULL,
+    status TEXT NOT NULL DEFAULT 'queued' CHECK (status IN
+        ('queued', 'sending', 'sent', 'failed', 'cancelled', 'unconfirmed')),
+    created_at TEXT NOT NULL,
+    sent_at TEXT,
+    delivered_at TEXT,
+    error_message TEXT
+);
+
+CREATE TABLE segments (
+    id INTEGER PRIMARY KEY,
+    message_id INTEGER NOT NULL REFERENCES messages (id),
+    sequence INTEGER NOT NULL,
+    total INTEGER NOT NULL,
+    status TEXT NOT NULL CHECK (status IN ('sending', 'sent', 'failed', 'unconfirmed')),
+    message_reference INTEGER,               -- TP-MR as the modem gave it
+    reference_before INTEGER,                -- the SIM's last TP-MR before this one; NULL: unknown
+    submitted_at TEXT NOT NULL,
+    answered_at TEXT,
+    delivered_at TEXT,
+    delivery TEXT,                           -- the last word of its status reports
+    error_message TEXT,
+    UNIQUE (message_id, sequence)
+);
+
+CREATE TABLE inbound (
+    id INTEGER PRIMARY KEY,
+    received_at TEXT NOT NULL,
+    sent_at TEXT,
+    sender TEXT NOT NULL,
+    body TEXT,                               -- NULL: not readable
+    tpdu TEXT NOT NULL,
+    request TEXT NOT NULL,
+    read_at TEXT,
+    answers INTEGER,                         -- the row that a reply, no command, came after
+    settled_at TEXT,                         -- a doubtful one that a person has dealt with
+    settled_by TEXT
+);
+
+CREATE TABLE inbound_parts (                 -- of long texts
+    id INTEGER PRIMARY KEY,
+    received_at TEXT NOT NULL,
+    sender TEXT NOT NULL,
+    sent_at TEXT NOT NULL,
+    reference INTEGER NOT NULL,
+    total INTEGER NOT NULL,
+    sequence INTEGER NOT NULL,
+    tpdu TEXT NOT NULL,
+    joined INTEGER NOT NULL DEFAULT 0,       -- 1: its text stands in inbound
+    UNIQUE (sender, sent_at, reference, total, sequence, tpdu)
+);
+
+CREATE TABLE reports (                       -- the network's status reports
+    id INTEGER PRIMARY KEY,
+    received_at TEXT NOT NULL,
+    phone_number TEXT NOT NULL,
+    message_reference INTEGER NOT NULL,
+    delivery TEXT NOT NULL,
+    words TEXT NOT NULL,
+    sent_at TEXT NOT NULL,
+    discharged_at TEXT NOT NULL,
+    tpdu TEXT NOT NULL UNIQUE,
+    segment_id INTEGER REFERENCES segments (id) ON DELETE SET NULL
+);
+
+{_OPT_OUTS}
+CREATE TABLE events (                        -- append-only
+    id INTEGER PRIMARY KEY,
+    at TEXT NOT NULL,
+    actor TEXT NOT NULL,
+    scheduled_message_id INTEGER,
+    event TEXT NOT NULL,
+    detail TEXT NOT NULL DEFAULT ''
+);
+
+CREATE TABLE state (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+"""
+
+_INDEXES = """
+CREATE INDEX rows_due ON scheduled_messages (scheduled_for, id, campaign_name)
+    WHERE status = 'scheduled' AND held_because IS NULL;
+CREATE INDEX rows_by_status ON scheduled_messages (status, delivery);
+CREATE INDEX rows_sent ON scheduled_messages (sent_at) WHERE status = 'sent';
+CREATE INDEX rows_by_number ON scheduled_messages (phone_number);
+CREATE INDEX rows_by_campaign ON scheduled_messages (campaign_name, status);
+CREATE INDEX rows_held ON scheduled_messages (held_because)
+    WHERE status = 'scheduled' AND held_because IS NOT NULL;
+CREATE INDEX bubbles_by_row ON messages (scheduled_message_id);
+CREATE INDEX bubbles_open ON messages (scheduled_message_id)
+    WHERE status IN ('queued', 'sending');
+CREATE INDEX bubbles_unconfirmed ON messages (scheduled_message_id) WHERE status = 'unconfirmed';
+CREATE INDEX answers_by_number ON messages (phone_number) WHERE kind IS NOT NULL;
+CREATE INDEX segments_open ON segments (message_id) WHERE status = 'sending';
+CREATE INDEX segments_by_reference ON segments (message_reference, submitted_at);
+CREATE UNIQUE INDEX inbound_once ON inbound (sender, sent_at, coalesce(body, tpdu))
+    WHERE tpdu <> '';
+CREATE INDEX inbound_unread ON inbound (id) WHERE read_at IS NULL;
+CREATE INDEX parts_waiting ON inbound_parts (sender, reference, total) WHERE joined = 0;
+CREATE INDEX reports_unmatched ON reports (received_at) WHERE segment_id IS NULL;
+CREATE INDEX reports_by_segment ON reports (segment_id);
+CREATE INDEX events_by_row ON events (scheduled_message_id);
+"""
+
+# --- the triggers: what is written by hand is put in form, followed up and audited
 
 # What SQLite understands as a time is kept in its own form. A day that is in no calendar passes
 # datetime() of some SQLites: '+0 days' makes it a real one.
@@ -2978,174 +3186,20 @@ END;
 """
     for name, event in (("insert", "INSERT"), ("update", "UPDATE OF phone_number"))
 )
-
-_SCHEMA = f"""
-CREATE TABLE campaigns (
-    name TEXT PRIMARY KEY,
-    created_at TEXT NOT NULL,
-    seed INTEGER,
-    paused_because TEXT
-) WITHOUT ROWID;
-
-CREATE TABLE scheduled_messages (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    phone_number TEXT NOT NULL,
-    customer_name TEXT NOT NULL DEFAULT '',
-    message_content TEXT NOT NULL,
-    scheduled_for TEXT NOT NULL,             -- UTC
-    status TEXT NOT NULL DEFAULT 'scheduled'
-        CHECK (status IN ('scheduled', 'sent', 'cancelled', 'failed')),
-    campaign_message_id TEXT,
-    campaign_name TEXT NOT NULL DEFAULT '',
-    sent_at TEXT,
-    error_message TEXT,
-    created_at TEXT NOT NULL DEFAULT (datetime('now')),
-    updated_at TEXT NOT NULL DEFAULT (datetime('now')),
-    held_because TEXT,                       -- NULL: free to go
-    anyway INTEGER NOT NULL DEFAULT 0 CHECK (anyway IN (0, 1)),
-    attempts INTEGER NOT NULL DEFAULT 0      -- passing refusals so far
-        CHECK (typeof(attempts) = 'integer'),
-    delivery TEXT CHECK (delivery IN ('delivered', 'failed', 'expired')),  -- NULL: not known
-    timezone TEXT NOT NULL DEFAULT '',
-    until TEXT,                              -- UTC; not sent after it; NULL: no such end
-    consent_at TEXT NOT NULL DEFAULT '',
-    consent_source TEXT NOT NULL DEFAULT '',
-    actor TEXT,                              -- the writer's signature, moved to events at once
-    CONSTRAINT "a text is no blob: CAST it AS TEXT"
-    CHECK ('blob' NOT IN (typeof(phone_number), typeof(customer_name), typeof(message_content),
-        typeof(scheduled_for), typeof(campaign_message_id), typeof(campaign_name),
-        typeof(error_message), typeof(held_because)))
-);
-CREATE INDEX rows_due ON scheduled_messages (scheduled_for, id)
-    WHERE status = 'scheduled' AND held_because IS NULL;
-CREATE INDEX rows_due_by_campaign ON scheduled_messages (campaign_name, scheduled_for, id)
-    WHERE status = 'scheduled' AND held_because IS NULL;
-CREATE INDEX rows_by_status ON scheduled_messages (status, delivery);
-CREATE INDEX rows_sent ON scheduled_messages (sent_at) WHERE status = 'sent';
-CREATE INDEX rows_by_number ON scheduled_messages (phone_number);
-CREATE INDEX rows_by_campaign ON scheduled_messages (campaign_name, status);
-CREATE INDEX rows_held ON scheduled_messages (held_because)
-    WHERE status = 'scheduled' AND held_because IS NOT NULL;
-
-CREATE TABLE messages (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,    -- its last eight bits are the concatenation reference
-    scheduled_message_id INTEGER REFERENCES scheduled_messages (id),
-    kind TEXT                                -- of a text of the box itself
-        CHECK (kind IN ('confirmation', 'help', 'alert', 'answer')),
-    phone_number TEXT NOT NULL,
-    bubble INTEGER NOT NULL DEFAULT 1,
-    body TEXT NOT NULL,
-    status TEXT NOT NULL DEFAULT 'queued' CHECK (status IN
-        ('queued', 'sending', 'sent', 'failed', 'cancelled', 'unconfirmed')),
-    created_at TEXT NOT NULL,
-    sent_at TEXT,
-    delivered_at TEXT,
-    error_message TEXT
-);
-CREATE INDEX bubbles_by_row ON messages (scheduled_message_id);
-CREATE INDEX bubbles_open ON messages (scheduled_message_id)
-    WHERE status IN ('queued', 'sending');
-CREATE INDEX bubbles_unconfirmed ON messages (scheduled_message_id) WHERE status = 'unconfirmed';
-CREATE INDEX answers_by_number ON messages (phone_number) WHERE kind IS NOT NULL;
-
-CREATE TABLE segments (
-    id INTEGER PRIMARY KEY,
-    message_id INTEGER NOT NULL REFERENCES messages (id),
-    sequence INTEGER NOT NULL,
-    total INTEGER NOT NULL,
-    status TEXT NOT NULL CHECK (status IN ('sending', 'sent', 'failed', 'unconfirmed')),
-    message_reference INTEGER,               -- TP-MR as the modem gave it
-    reference_before INTEGER,                -- the SIM's last TP-MR before this one; NULL: unknown
-    submitted_at TEXT NOT NULL,
-    answered_at TEXT,
-    delivered_at TEXT,
-    delivery TEXT,                           -- the last word of its status reports
-    error_message TEXT,
-    UNIQUE (message_id, sequence)
-);
-CREATE INDEX segments_open ON segments (message_id) WHERE status = 'sending';
-CREATE INDEX segments_by_reference ON segments (message_reference, submitted_at);
-
-CREATE TABLE inbound (
-    id INTEGER PRIMARY KEY,
-    received_at TEXT NOT NULL,
-    sent_at TEXT,
-    sender TEXT NOT NULL,
-    body TEXT,                               -- NULL: not readable
-    tpdu TEXT NOT NULL,
-    request TEXT NOT NULL,
-    read_at TEXT,
-    answers INTEGER                          -- the row that a reply, no command, came after
-);
-CREATE UNIQUE INDEX inbound_once ON inbound (sender, sent_at, coalesce(body, tpdu))
-    WHERE tpdu <> '';
-CREATE INDEX inbound_unread ON inbound (id) WHERE read_at IS NULL;
-
-CREATE TABLE inbound_parts (                 -- of long texts
-    id INTEGER PRIMARY KEY,
-    received_at TEXT NOT NULL,
-    sender TEXT NOT NULL,
-    sent_at TEXT NOT NULL,
-    reference INTEGER NOT NULL,
-    total INTEGER NOT NULL,
-    sequence INTEGER NOT NULL,
-    tpdu TEXT NOT NULL,
-    joined INTEGER NOT NULL DEFAULT 0,       -- 1: its text stands in inbound
-    UNIQUE (sender, sent_at, reference, total, sequence, tpdu)
-);
-CREATE INDEX parts_waiting ON inbound_parts (sender, reference, total) WHERE joined = 0;
-
-CREATE TABLE reports (                       -- the network's status reports
-    id INTEGER PRIMARY KEY,
-    received_at TEXT NOT NULL,
-    phone_number TEXT NOT NULL,
-    message_reference INTEGER NOT NULL,
-    delivery TEXT NOT NULL,
-    words TEXT NOT NULL,
-    sent_at TEXT NOT NULL,
-    discharged_at TEXT NOT NULL,
-    tpdu TEXT NOT NULL UNIQUE,
-    segment_id INTEGER REFERENCES segments (id) ON DELETE SET NULL
-);
-CREATE INDEX reports_unmatched ON reports (received_at) WHERE segment_id IS NULL;
-CREATE INDEX reports_by_segment ON reports (segment_id);
-
-CREATE TABLE opt_outs (
-    phone_number TEXT PRIMARY KEY
-        CONSTRAINT "phone_number is + and 8 to 15 digits, like +12135551234"
-        CHECK (phone_number GLOB '+[1-9]*' AND length(phone_number) BETWEEN 9 AND 16
-            AND substr(phone_number, 2) NOT GLOB '*[^0-9]*'),
-    at TEXT NOT NULL DEFAULT (datetime('now')),
-    words TEXT NOT NULL DEFAULT '',
-    reason TEXT NOT NULL DEFAULT '',
-    tier TEXT NOT NULL DEFAULT 'operator'    -- START lifts a keyword's, and no other
-        CHECK (tier IN ('keyword', 'words', 'operator', 'import')),
-    campaign TEXT NOT NULL DEFAULT '',       -- of the last message before it
-    actor TEXT                               -- the writer's signature, moved to events at once
-) WITHOUT ROWID;
-
-CREATE TABLE events (                        -- append-only
-    id INTEGER PRIMARY KEY,
-    at TEXT NOT NULL,
-    actor TEXT NOT NULL,
-    scheduled_message_id INTEGER,
-    event TEXT NOT NULL,
-    detail TEXT NOT NULL DEFAULT ''
-);
-CREATE INDEX events_by_row ON events (scheduled_message_id);
-
-CREATE TABLE state (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-
-CREATE TRIGGER events_keep BEFORE UPDATE ON events
-BEGIN SELECT raise(ABORT, 'events is the audit: it is only added to'); END;
-CREATE TRIGGER events_stay BEFORE DELETE ON events
-BEGIN SELECT raise(ABORT, 'events is the audit: it is only added to'); END;
-{_TIME_TRIGGERS}
-{_NUMBER_TRIGGERS}
+_FOLLOWING_TRIGGERS = """
+CREATE TRIGGER first_plan AFTER INSERT ON scheduled_messages
+WHEN NEW.planned_for IS NULL
+BEGIN
+    UPDATE scheduled_messages SET planned_for = datetime(NEW.scheduled_for, '+0 days')
+    WHERE id = NEW.id;
+END;
 CREATE TRIGGER touched AFTER UPDATE OF phone_number, customer_name, message_content, scheduled_for,
     status, campaign_name, sent_at, error_message, held_because, anyway ON scheduled_messages
 WHEN NEW.updated_at IS OLD.updated_at
 BEGIN UPDATE scheduled_messages SET updated_at = datetime('now') WHERE id = NEW.id; END;
+CREATE TRIGGER freed AFTER UPDATE OF held_because ON scheduled_messages
+WHEN NEW.held_because IS NULL AND NEW.held_code <> ''
+BEGIN UPDATE scheduled_messages SET held_code = '' WHERE id = NEW.id; END;
 
 -- Whatever pushes a row past its end.
 CREATE TRIGGER too_late AFTER UPDATE OF scheduled_for, until ON scheduled_messages
@@ -3154,74 +3208,6 @@ BEGIN
     UPDATE scheduled_messages SET status = 'cancelled', error_message = 'too late',
         updated_at = NEW.updated_at, actor = NEW.actor WHERE id = NEW.id;
 END;
-
--- Our own statements sign with `actor`; what comes unsigned was written by hand.
-CREATE TRIGGER audited_insert AFTER INSERT ON scheduled_messages
-BEGIN
-    INSERT INTO events (at, actor, scheduled_message_id, event, detail)
-    VALUES (NEW.created_at, coalesce(NEW.actor, 'sql'), NEW.id, 'added',
-            NEW.status || ' for ' || datetime(NEW.scheduled_for));
-    UPDATE scheduled_messages SET actor = NULL WHERE id = NEW.id AND actor IS NOT NULL;
-END;
-CREATE TRIGGER audited_update AFTER UPDATE OF status, scheduled_for, message_content, held_because,
-    phone_number, anyway ON scheduled_messages
-WHEN NEW.status IS NOT OLD.status OR datetime(NEW.scheduled_for) IS NOT datetime(OLD.scheduled_for)
-    OR NEW.message_content IS NOT OLD.message_content
-        AND (NEW.message_content <> '' OR NEW.actor IS NULL)  -- blanked: one event for all
-    OR NEW.anyway IS NOT OLD.anyway OR NEW.held_because IS NOT OLD.held_because
-    OR NEW.phone_number IS NOT OLD.phone_number
-BEGIN
-    INSERT INTO events (at, actor, scheduled_message_id, event, detail)
-    SELECT CASE WHEN NEW.updated_at IS OLD.updated_at THEN datetime('now') ELSE NEW.updated_at END,
-           coalesce(NEW.actor, 'sql'), NEW.id,
-           CASE WHEN NEW.status IS NOT OLD.status THEN NEW.status
-                WHEN NEW.held_because IS NOT OLD.held_because
-                    THEN CASE WHEN NEW.held_because IS NULL THEN 'released' ELSE 'held' END
-                WHEN datetime(NEW.scheduled_for) IS NOT datetime(OLD.scheduled_for) THEN 'moved'
-                ELSE 'edited' END,
-           trim(CASE WHEN NEW.status IS NOT OLD.status THEN 'was ' || OLD.status || ' ' ELSE '' END
-                || CASE WHEN datetime(NEW.scheduled_for) IS NOT datetime(OLD.scheduled_for)
-                        THEN 'from ' || datetime(OLD.scheduled_for)
-                             || ' to ' || datetime(NEW.scheduled_for) || ' ' ELSE '' END
-                || CASE WHEN NEW.message_content IS NOT OLD.message_content
-                        THEN 'new text ' || CASE WHEN EXISTS (SELECT 1 FROM messages
-                             WHERE scheduled_message_id = NEW.id AND status <> 'queued')
-                             THEN '(too late: it was under way) ' ELSE '' END ELSE '' END
-                || iif(NEW.phone_number IS NOT OLD.phone_number, 'new number ', '')
-                || iif(NEW.anyway IS NOT OLD.anyway, 'anyway ', '')
-                || coalesce(NEW.held_because, '')
-                || CASE WHEN NEW.status IN ('failed', 'cancelled')
-                        THEN coalesce(NEW.error_message, '') ELSE '' END);
-END;
-CREATE TRIGGER signature_moved AFTER UPDATE OF actor ON scheduled_messages
-WHEN NEW.actor IS NOT NULL
-BEGIN UPDATE scheduled_messages SET actor = NULL WHERE id = NEW.id; END;
-CREATE TRIGGER audited_delete AFTER DELETE ON scheduled_messages
-BEGIN
-    INSERT INTO events (at, actor, scheduled_message_id, event)
-    VALUES (datetime('now'), 'sql', OLD.id, 'deleted');
-END;
-CREATE TRIGGER opt_out_audited AFTER INSERT ON opt_outs
-BEGIN
-    INSERT INTO events (at, actor, event, detail)
-    VALUES (NEW.at, coalesce(NEW.actor, 'sql'), 'opted out', NEW.phone_number || ': ' || NEW.tier
-            || iif(NEW.reason = '', '', ', ' || NEW.reason));
-    UPDATE opt_outs SET actor = NULL WHERE phone_number = NEW.phone_number AND actor IS NOT NULL;
-END;
--- What is not begun meets the opt-out when it is due.
-CREATE TRIGGER opt_out_amid_message AFTER INSERT ON opt_outs
-BEGIN
-    UPDATE scheduled_messages SET status = 'cancelled', error_message = 'the recipient said stop'
-    WHERE phone_number = NEW.phone_number AND status = 'scheduled' AND id IN
-        (SELECT scheduled_message_id FROM messages WHERE status IN ('queued', 'sending'));
-END;
-CREATE TRIGGER opt_out_removal_audited AFTER DELETE ON opt_outs
-BEGIN
-    INSERT INTO events (at, actor, event, detail)
-    VALUES (iif(OLD.actor IS NULL, datetime('now'), OLD.at), coalesce(OLD.actor, 'sql'),
-            'opt-out removed', OLD.phone_number || iif(OLD.actor IS NULL, '', ': ' || OLD.reason));
-END;
-
 CREATE TRIGGER cancelled_bubbles AFTER UPDATE OF status ON scheduled_messages
 WHEN NEW.status = 'cancelled' AND OLD.status <> 'cancelled'
 BEGIN
@@ -3242,149 +3228,189 @@ BEGIN
     WHERE scheduled_message_id = NEW.id AND status IN ('failed', 'cancelled');
     UPDATE scheduled_messages SET attempts = 0 WHERE id = NEW.id;
 END;
+-- What is not begun meets the opt-out when it is due.
+CREATE TRIGGER opt_out_amid_message AFTER INSERT ON opt_outs
+BEGIN
+    UPDATE scheduled_messages SET status = 'cancelled', error_message = 'the recipient said stop'
+    WHERE phone_number = NEW.phone_number AND status = 'scheduled' AND id IN
+        (SELECT scheduled_message_id FROM messages WHERE status IN ('queued', 'sending'));
+END;
 """
+# Our own statements sign with `actor`; what comes unsigned was written by hand.
+_AUDIT_TRIGGERS = """
+CREATE TRIGGER events_keep BEFORE UPDATE ON events
+BEGIN SELECT raise(ABORT, 'events is the audit: it is only added to'); END;
+CREATE TRIGGER events_stay BEFORE DELETE ON events
+BEGIN SELECT raise(ABORT, 'events is the audit: it is only added to'); END;
+CREATE TRIGGER audited_insert AFTER INSERT ON scheduled_messages
+BEGIN
+    INSERT INTO events (at, actor, scheduled_message_id, event, detail)
+    VALUES (NEW.created_at, coalesce(NEW.actor, 'sql'), NEW.id, 'added',
+            NEW.status || ' for ' || datetime(NEW.scheduled_for));
+    UPDATE scheduled_messages SET actor = NULL WHERE id = NEW.id AND actor IS NOT NULL;
+END;
+CREATE TRIGGER audited_update AFTER UPDATE OF status, scheduled_for, message_content, held_because,
+    phone_number, anyway ON scheduled_messages
+WHEN NEW.status IS NOT OLD.status OR datetime(NEW.scheduled_for) IS NOT datetime(OLD.scheduled_for)
+    OR NEW.message_content IS NOT OLD.message_content
+        AND (NEW.message_content <> '' OR NEW.actor IS NULL)  -- blanked: one event for all
+    OR NEW.anyway IS NOT OLD.anyway OR NEW.held_because IS NOT OLD.held_because
+    OR NEW.phone_number IS NOT OLD.phone_number
+BEGIN
+    INSERT INTO events (at, actor, scheduled_message_id, event, detail)
+    SELECT iif(NEW.updated_at IS OLD.updated_at, datetime('now'), NEW.updated_at),
+        coalesce(NEW.actor, 'sql'), NEW.id,
+        CASE WHEN NEW.status IS NOT OLD.status THEN NEW.status
+            WHEN NEW.held_because IS NOT OLD.held_because
+                THEN iif(NEW.held_because IS NULL, 'released', 'held')
+            WHEN datetime(NEW.scheduled_for) IS NOT datetime(OLD.scheduled_for) THEN 'moved'
+            ELSE 'edited' END,
+        trim(iif(NEW.status IS NOT OLD.status, 'was ' || OLD.status || ' ', '')
+            || iif(datetime(NEW.scheduled_for) IS NOT datetime(OLD.scheduled_for),
+                'from ' || datetime(OLD.scheduled_for) || ' to ' || datetime(NEW.scheduled_for)
+                || ' ', '')
+            || iif(NEW.message_content IS NOT OLD.message_content, 'new text ' || iif(EXISTS (
+                SELECT 1 FROM messages WHERE scheduled_message_id = NEW.id
+                AND status <> 'queued'), '(too late: it was under way) ', ''), '')
+            || iif(NEW.phone_number IS NOT OLD.phone_number, 'new number ', '')
+            || iif(NEW.anyway IS NOT OLD.anyway, 'anyway ', '')
+            || coalesce(NEW.held_because, '')
+            || iif(NEW.status IN ('failed', 'cancelled'), coalesce(NEW.error_message, ''), ''));
+END;
+CREATE TRIGGER signature_moved AFTER UPDATE OF actor ON scheduled_messages
+WHEN NEW.actor IS NOT NULL
+BEGIN UPDATE scheduled_messages SET actor = NULL WHERE id = NEW.id; END;
+CREATE TRIGGER audited_delete AFTER DELETE ON scheduled_messages
+BEGIN
+    INSERT INTO events (at, actor, scheduled_message_id, event)
+    VALUES (datetime('now'), 'sql', OLD.id, 'deleted');
+END;
+CREATE TRIGGER opt_out_audited AFTER INSERT ON opt_outs
+BEGIN
+    INSERT INTO events (at, actor, event, detail)
+    VALUES (NEW.at, coalesce(NEW.actor, 'sql'), 'opted out', NEW.phone_number || ': ' || NEW.tier
+            || iif(NEW.reason = '', '', ', ' || NEW.reason));
+    UPDATE opt_outs SET actor = NULL WHERE phone_number = NEW.phone_number AND actor IS NOT NULL;
+END;
+CREATE TRIGGER opt_out_removal_audited AFTER DELETE ON opt_outs
+BEGIN
+    INSERT INTO events (at, actor, event, detail)
+    VALUES (iif(OLD.actor IS NULL, datetime('now'), OLD.at), coalesce(OLD.actor, 'sql'),
+            'opt-out removed', OLD.phone_number || iif(OLD.actor IS NULL, '', ': ' || OLD.reason));
+END;
+"""
+_TRIGGERS = _TIME_TRIGGERS + _NUMBER_TRIGGERS + _FOLLOWING_TRIGGERS + _AUDIT_TRIGGERS
 
-_ROW_COLUMNS = """s.id, s.phone_number, s.customer_name, s.message_content, s.scheduled_for,
-    s.status, s.campaign_name, coalesce(s.campaign_message_id, ''), s.sent_at,
-    coalesce(s.error_message, ''), coalesce(s.held_because, ''), s.anyway, s.attempts,
-    coalesce(s.delivery, ''), s.timezone, s.until"""
+# --- migrations: indexes and triggers are made anew each time, tables are changed by these
+
+_PAUSED_BY = "iif(paused_because LIKE 'paused by %', 'operator', 'box')"  # as version 1 said it
+_HELD_CODES = f"""CASE WHEN held_because = 'their reply may mean stop'
+        THEN '{HeldCode.DOUBTFUL_REPLY.value}'
+    WHEN held_because = 'they have replied' THEN '{HeldCode.REPLIED.value}'
+    WHEN held_because LIKE 'more than % late' OR held_because LIKE 'late, %'
+        THEN '{HeldCode.LATE.value}'
+    WHEN held_because LIKE 'cut in half: %' THEN '{HeldCode.CUT.value}'
+    WHEN held_because LIKE 'restored from a copy of %' THEN '{HeldCode.RESTORED.value}'
+    WHEN held_because LIKE 'an error of smsbox: %' THEN '{HeldCode.ERROR.value}'
+    WHEN held_because LIKE 'no hour is open both here %' OR held_because LIKE '% is no zone: %'
+        OR held_because LIKE 'it needs % segments and %' THEN '{HeldCode.UNSENDABLE.value}'
+    ELSE '' END"""
+_MIGRATIONS = {
+    1: f"""
+ALTER TABLE campaigns ADD COLUMN paused_by TEXT;
+ALTER TABLE campaigns ADD COLUMN paused_until TEXT;
+ALTER TABLE campaigns ADD COLUMN resumed_at TEXT;
+UPDATE campaigns SET paused_by = iif(paused_because IS NULL, NULL, {_PAUSED_BY}),
+    paused_until = (SELECT value FROM state WHERE key = 'paused_until ' || name),
+    resumed_at = (SELECT value FROM state WHERE key = 'resumed ' || name);
+INSERT OR IGNORE INTO state SELECT 'paused_by', iif(value LIKE 'paused by %', 'operator', 'box')
+    FROM state WHERE key = 'paused_because';
+DELETE FROM state WHERE key LIKE 'paused_until %' OR key LIKE 'resumed %'
+    OR key IN ('came', 'moved', 'moved_away', 'retired', 'paused_before', 'restored_copy');
+ALTER TABLE scheduled_messages ADD COLUMN planned_for TEXT;
+ALTER TABLE scheduled_messages ADD COLUMN gap_s REAL;
+ALTER TABLE scheduled_messages ADD COLUMN skip_s REAL;
+ALTER TABLE scheduled_messages ADD COLUMN begun_at TEXT;
+ALTER TABLE scheduled_messages ADD COLUMN retry_at TEXT;
+ALTER TABLE scheduled_messages ADD COLUMN at_once INTEGER NOT NULL DEFAULT 0
+    CHECK (at_once IN (0, 1));
+ALTER TABLE scheduled_messages ADD COLUMN held_code TEXT NOT NULL DEFAULT '';
+ALTER TABLE scheduled_messages ADD COLUMN settled_at TEXT;
+UPDATE scheduled_messages AS s SET held_code = {_HELD_CODES},
+    planned_for = coalesce((SELECT datetime(substr(detail, -19)) FROM events
+        WHERE scheduled_message_id = s.id AND event = 'added' ORDER BY id LIMIT 1), scheduled_for),
+    begun_at = (SELECT min(g.submitted_at) FROM messages m JOIN segments g ON g.message_id = m.id
+        WHERE m.scheduled_message_id = s.id);
+ALTER TABLE inbound ADD COLUMN settled_at TEXT;
+ALTER TABLE inbound ADD COLUMN settled_by TEXT;
+ALTER TABLE opt_outs RENAME TO opt_outs_before;
+{_OPT_OUTS}
+INSERT INTO opt_outs SELECT * FROM opt_outs_before;
+DROP TABLE opt_outs_before;
+""",
+}
+
+# --- words of SQL that several statements use
+
+_ROW_COLUMNS = ", ".join(f"s.{each.name}" for each in fields(StoredRow))
+_ROW_TIMES = ("scheduled_for", "sent_at", "until")
 _BUBBLE_COLUMNS = """id, scheduled_message_id, bubble, phone_number, body, status,
     coalesce(error_message, '')"""
 _FREE = """s.status = 'scheduled' AND s.held_because IS NULL
     AND s.campaign_name NOT IN (SELECT name FROM campaigns WHERE paused_because IS NOT NULL)"""
-_FIRST_OF_FREE_CAMPAIGNS = f"""
-    WITH RECURSIVE live (name) AS (
-        SELECT min(campaign_name) FROM scheduled_messages INDEXED BY rows_due_by_campaign
-        WHERE status = 'scheduled' AND held_because IS NULL
-        UNION ALL
-        SELECT (SELECT min(campaign_name)
-                FROM scheduled_messages INDEXED BY rows_due_by_campaign
-                WHERE campaign_name > live.name
-                AND status = 'scheduled' AND held_because IS NULL)
-        FROM live WHERE live.name IS NOT NULL)
-    SELECT {_ROW_COLUMNS} FROM live CROSS JOIN scheduled_messages s ON s.id = (
-        SELECT id FROM scheduled_messages INDEXED BY rows_due_by_campaign
-        WHERE campaign_name = live.name AND status = 'scheduled' AND held_because IS NULL
-        ORDER BY scheduled_for, id LIMIT 1)
-    WHERE live.name NOT IN (SELECT name FROM campaigns WHERE paused_because IS NOT NULL)
-    ORDER BY s.scheduled_for, s.id LIMIT 1"""
-_OPT_OUT_COLUMNS = "phone_number, at, words, reason, tier, campaign"
+_HELD = """scheduled_messages INDEXED BY rows_held
+    WHERE status = 'scheduled' AND held_because IS NOT NULL"""
 _UNCONFIRMED = "messages WHERE status = 'unconfirmed' AND kind IS NULL"  # an answer needs nobody
 _ANSWERS = """messages WHERE scheduled_message_id IS NULL AND status IN ('queued', 'sending')
     AND status = 'queued' AND kind IS NOT NULL"""
-# An alert may wait a day for the network.
-_IS_NEW = """(created_at BETWEEN ?1 AND ?2
-    OR kind = 'alert' AND created_at BETWEEN datetime(?1, '-1 day') AND ?2)"""
-_HELD = """scheduled_messages INDEXED BY rows_held
-    WHERE status = 'scheduled' AND held_because IS NOT NULL"""
+_IS_NEW = """(created_at BETWEEN :oldest AND :newest
+    OR kind = 'alert' AND created_at BETWEEN datetime(:oldest, '-1 day') AND :newest)"""
 # Begun: at least one segment may have reached its recipient.
 _BEGUN = """EXISTS (SELECT 1 FROM messages m JOIN segments g ON g.message_id = m.id
     WHERE m.scheduled_message_id = s.id AND g.status <> 'failed')"""
-
-
 # What the reports say of a row that is sent; the words of a segment that failed are the row's.
 _FAILED_SEGMENT = """FROM messages m JOIN segments g ON g.message_id = m.id
     WHERE m.scheduled_message_id = s.id AND g.delivery IN ('failed', 'expired')
     ORDER BY m.bubble, g.sequence LIMIT 1"""
 _ALL_DELIVERED = """NOT EXISTS (SELECT 1 FROM messages
     WHERE scheduled_message_id = s.id AND delivered_at IS NULL)"""
+_FAILED_BEFORE = "coalesce(delivery, '') IN ('failed', 'expired')"  # the words are a report's then
 _TELL_DELIVERY = f"""UPDATE scheduled_messages AS s SET
     delivery = coalesce((SELECT g.delivery {_FAILED_SEGMENT}),
         CASE WHEN {_ALL_DELIVERED} THEN 'delivered' END),
     error_message = coalesce((SELECT 'bubble ' || m.bubble || ', segment ' || g.sequence
             || ': not delivered: ' || g.error_message {_FAILED_SEGMENT}),
-        CASE WHEN NOT {_ALL_DELIVERED} AND error_message NOT LIKE '%: not delivered: %'
-            THEN error_message END),
-    updated_at = ?, actor = 'daemon'
-    WHERE id = ? AND status = 'sent' AND EXISTS (SELECT 1 FROM messages m
+        CASE WHEN NOT {_ALL_DELIVERED} AND NOT {_FAILED_BEFORE} THEN error_message END),
+    updated_at = :now, actor = 'daemon'
+    WHERE id = :id AND status = 'sent' AND EXISTS (SELECT 1 FROM messages m
         JOIN segments g ON g.message_id = m.id
         WHERE m.scheduled_message_id = s.id AND g.delivery IS NOT NULL)"""
-
-
-# What forget and purge blank, and of whom: ?1 is the number, or the time before which it is done.
-_BLANKS = {
-    "messages": "body = ''",
-    "scheduled_messages": "customer_name = '', message_content = '', consent_at = '',"
-    " consent_source = '', updated_at = ?2, actor = ?3",
-    "inbound": "body = '', tpdu = ''",
-    "inbound_parts": "tpdu = id, joined = 1",
-    "opt_outs": "words = '', reason = iif(reason = '', 'said stop', reason)",
-}
-_OF_PERSON = {
-    "messages": "phone_number = ?1",
-    "scheduled_messages": "phone_number = ?1",
-    "inbound": "sender = ?1",
-    "inbound_parts": "sender = ?1",
-    "opt_outs": "phone_number = ?1",
-}
-_DONE_BEFORE = """status <> 'scheduled' AND coalesce(sent_at, scheduled_for) < ?1
-    AND NOT EXISTS (SELECT 1 FROM messages
-        WHERE scheduled_message_id = scheduled_messages.id AND status = 'sending')"""
-_OLDER = {
-    "messages": f"""body <> '' AND created_at < ?1 AND status NOT IN ('queued', 'sending')
-        AND (scheduled_message_id IS NULL
-        OR scheduled_message_id IN (SELECT id FROM scheduled_messages WHERE {_DONE_BEFORE}))""",
-    "scheduled_messages": f"""{_DONE_BEFORE}
-        AND customer_name || message_content || consent_at || consent_source <> ''""",
-    "inbound": "tpdu <> '' AND received_at < ?1 AND read_at IS NOT NULL",
-    "inbound_parts": "tpdu <> id AND received_at < ?1",
-    "opt_outs": "words <> '' AND at < ?1",
-}
-
-# What export writes of each table, and which rows belong to the campaign ?1.
-_OF_CAMPAIGN = "(SELECT id FROM scheduled_messages WHERE campaign_name = ?1)"
-_EXPORTED = {
-    "campaigns": ("*", "name = ?1"),
-    "scheduled_messages": ("*", "campaign_name = ?1"),
-    "messages": ("*", f"scheduled_message_id IN {_OF_CAMPAIGN}"),
-    "segments": (
-        "*",
-        f"message_id IN (SELECT id FROM messages WHERE scheduled_message_id IN {_OF_CAMPAIGN})",
-    ),
-    "inbound": (
-        "id, received_at, sent_at, sender, body, request, read_at, answers",
-        f"answers IN {_OF_CAMPAIGN}",
-    ),
-    "opt_outs": ("phone_number, at, words, reason, tier, campaign", "campaign = ?1"),
-    "events": ("*", f"scheduled_message_id IN {_OF_CAMPAIGN}"),
-}
 
 # What no longer is a time counts as long past: the row is called expired and held, alone.
 _LONG_PAST = datetime(2020, 1, 1, tzinfo=UTC)
 
 
-def _to_time(stored: Any) -> datetime:
+def read_stored_time(stored: Any) -> datetime:
+    """Read a time of the database; what is none counts as long past."""
     with suppress(ValueError, TypeError):
         return from_database_time(stored)
     return _LONG_PAST
 
 
-def _to_row(record: Sequence[Any]) -> StoredRow:
-    return StoredRow(
-        id=MessageId(record[0]),
-        phone_number=str(record[1]),
-        customer_name=str(record[2]),
-        message_content=str(record[3]),
-        scheduled_for=_to_time(record[4]),
-        status=RowStatus(record[5]),
-        campaign_name=str(record[6]),
-        campaign_message_id=str(record[7]),
-        sent_at=_to_time(record[8]) if record[8] else None,
-        error_message=str(record[9]),
-        held_because=str(record[10]),
-        anyway=bool(record[11]),
-        attempts=int(record[12]),
-        delivery=str(record[13]),
-        timezone=str(record[14]),
-        until=_to_time(record[15]) if record[15] else None,
-    )
+def _to_row(record: sqlite3.Row) -> StoredRow:
+    cells: dict[str, Any] = {key: record[key] for key in record.keys()}  # noqa: SIM118 (of a Row)
+    for key, value in cells.items():
+        if key in _ROW_TIMES:
+            cells[key] = read_stored_time(value) if value else None
+        elif value is None:
+            cells[key] = ""
+    cells |= {"status": RowStatus(cells["status"]), "anyway": bool(cells["anyway"])}
+    return StoredRow(**cells)
 
 
 def _to_bubble(record: Sequence[Any]) -> Bubble:
-    return Bubble(
-        BubbleId(record[0]), record[1], record[2], record[3], record[4],
-        BubbleStatus(record[5]), record[6],
-    )  # fmt: skip
+    bubble_id, row_id, number, phone_number, body, status, error = record
+    return Bubble(bubble_id, row_id, number, phone_number, body, BubbleStatus(status), error)
 
 
 class RowFilter(NamedTuple):
@@ -3400,7 +3426,7 @@ class RowFilter(NamedTuple):
     free: bool = False  # scheduled, and nobody holds it back
 
     def where(self) -> tuple[str, list[object]]:
-        """Give the SQL condition and its parameters."""
+        """Return the SQL condition and its parameters."""
         terms: list[str] = ["1"]
         given: list[object] = []
         named = {"status": self.status, "campaign_name": self.campaign, "phone_number": self.number}
@@ -3425,12 +3451,24 @@ class RowFilter(NamedTuple):
         return " AND ".join(terms), given
 
 
+# --- the connection
+
+
 class Database:
-    """A connection: opening, transactions, one place where SQLite's errors get words."""
+    """A connection: opening, transactions, one place where SQLite's errors get words.
+
+    What can be asked and changed stands in its parts, each named after what it is about.
+    """
 
     def __init__(self, connection: sqlite3.Connection, path: str) -> None:
         self._connection = connection
         self.path = path
+        self.queue = Queue(self)
+        self.sending = Sending(self)
+        self.inbox = Inbox(self)
+        self.opt_outs = OptOuts(self)
+        self.state = State(self)
+        self.reports = Reports(self)
 
     @classmethod
     def create_or_open(cls, path: str) -> Database:
@@ -3442,8 +3480,8 @@ class Database:
             raise StoreError(f"can't make the folder {folder}: {error.strerror}") from error
         new = not Path(path).exists() or not Path(path).stat().st_size
         if new:
-            _create_shared(Path(path))
-        database = cls(_connect(f"{Path(path).absolute().as_uri()}?mode=rwc", path), path)
+            create_shared(Path(path))
+        database = cls.open_bare(path)
         try:
             if new:
                 database.all("PRAGMA page_size = 1024")
@@ -3455,14 +3493,19 @@ class Database:
             database.all("PRAGMA journal_size_limit = 1048576")
             database._migrate()
             if new:
-                _sync_folder(folder)
+                sync(folder)
         except BaseException:
             database.close()
             raise
         return database
 
     @classmethod
-    def open_to_read(cls, path: str) -> Database:
+    def open_bare(cls, path: str) -> Database:
+        """Open a file for reading and writing as it is, whatever it holds."""
+        return cls(_connect(f"{Path(path).absolute().as_uri()}?mode=rwc", path), path)
+
+    @classmethod
+    def open_to_read(cls, path: str, *, of_any_version: bool = False) -> Database:
         """Open without writing a byte; StoreError if there is no such file."""
         # Without its write-ahead log nobody has the file open: immutable keeps SQLite from
         # laying one down for the sake of reading.
@@ -3470,7 +3513,11 @@ class Database:
         database = cls(_connect(f"{Path(path).absolute().as_uri()}?{mode}", path), path)
         try:
             database.all("PRAGMA mmap_size = 268435456")
-            database._check_version()
+            if 0 < database._check_version() < SCHEMA_VERSION and not of_any_version:
+                raise StoreError(
+                    f"{path} is still as an older smsbox left it: sudo systemctl restart smsbox"
+                    " brings it up to date"
+                )
         except BaseException:
             database.close()
             raise
@@ -3482,40 +3529,19 @@ class Database:
 
     def verify(self) -> None:
         """Let SQLite look through the whole file; StoreError if it is damaged."""
-        if self.one("PRAGMA quick_check(1)")[0] != "ok":
-            raise StoreError(f"{self.path}: {_DAMAGED}")
+        if self.value("PRAGMA quick_check(1)") != "ok":
+            raise Damaged(f"{self.path}: {_DAMAGED}")
 
-    def copy_to(
-        self, path: Path, state: Mapping[str, str], beat: Callable[[], object] = lambda: None
-    ) -> None:
-        """Make an online copy: one file, verified and durable, with words of its own in `state`.
-
-        beat is called every few megabytes. OSError or StoreError: there is no such file.
-        """
-        part = path.with_name(path.name + ".part")
-        unlink_database(part)
-        _create_shared(part)
-        copy = Database(_connect(f"{part.absolute().as_uri()}?mode=rwc", str(part)), str(part))
-        try:
-            with _sqlite_words(self.path):
-                self._connection.backup(
-                    copy._connection, pages=4096, progress=lambda *_: beat(), sleep=0
-                )
-            copy.all("PRAGMA journal_mode = DELETE")  # all of it in one file
-            copy.all("PRAGMA synchronous = OFF")
-            Desk(copy).set_states(state)
-            copy.verify()
-            copy.close()
-            _sync_file(part)
-            part.replace(path)
-        finally:
-            copy.close()
-            unlink_database(part)
-        _sync_folder(path.parent)
+    def copy_into(self, other: Database, beat: Callable[[], object]) -> None:
+        """Copy every page into another database, online; beat is called every few megabytes."""
+        with _sqlite_words(self.path):
+            self._connection.backup(
+                other._connection, pages=4096, progress=lambda *_: beat(), sleep=0
+            )
 
     def give_space_back(self) -> bool:
-        """Make the file smaller by what little is worth a write; tell whether there is more."""
-        if self.one("PRAGMA freelist_count")[0] < _VACUUM_PAGES:
+        """Make the file smaller by what little is worth a write; True if there is more."""
+        if self.value("PRAGMA freelist_count") < _VACUUM_PAGES:
             return False
         self.all(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})")
         return True
@@ -3528,35 +3554,65 @@ class Database:
         finally:
             self.all(f"PRAGMA busy_timeout = {_BUSY_S * 1000}")
 
-    def all(self, sql: str, given: Sequence[object] = ()) -> list[Any]:
-        """Run one statement and give all its rows."""
-        with _sqlite_words(self.path):
-            return self._connection.execute(sql, given).fetchall()
+    # --- statements: values by place or by name; times are written in the database's form
 
-    def one(self, sql: str, given: Sequence[object] = ()) -> Any:
-        """Run one statement and give its first row, or None."""
+    def all(self, sql: str, *given: object, **named: object) -> list[Any]:
+        """Run one statement and return all its rows."""
         with _sqlite_words(self.path):
-            return self._connection.execute(sql, given).fetchone()
+            return self._connection.execute(sql, named or given).fetchall()
 
-    def stream(self, sql: str, given: Sequence[object] = ()) -> Iterator[Any]:
-        """Run one statement and give its rows one by one: a million need no memory."""
+    def one(self, sql: str, *given: object, **named: object) -> Any:
+        """Run one statement and return its first row, or None."""
+        with _sqlite_words(self.path):
+            return self._connection.execute(sql, named or given).fetchone()
+
+    def column(self, sql: str, *given: object, **named: object) -> list[Any]:
+        """Run one statement and return the first cell of each row."""
+        return [record[0] for record in self.all(sql, *given, **named)]
+
+    def value(self, sql: str, *given: object, **named: object) -> Any:
+        """Run one statement and return the first cell of its first row; None if there is none."""
+        found = self.one(sql, *given, **named)
+        return None if found is None else found[0]
+
+    def has(self, rows: str, *given: object, **named: object) -> bool:
+        """True if there is such a row: a table, and what stands behind WHERE."""
+        return bool(self.one(f"SELECT 1 FROM {rows} LIMIT 1", *given, **named))
+
+    def count(self, rows: str, *given: object, **named: object) -> int:
+        """Count such rows: a table, and what stands behind WHERE."""
+        return int(self.value(f"SELECT count(*) FROM {rows}", *given, **named))
+
+    def stream(self, sql: str, *given: object) -> Iterator[Any]:
+        """Run one statement and yield its rows one by one: a million need no memory."""
         with _sqlite_words(self.path):
             yield from self._connection.execute(sql, given)
 
-    def change(self, sql: str, given: Sequence[object] = ()) -> int:
-        """Run one statement and give the number of rows it changed."""
+    def change(self, sql: str, *given: object, **named: object) -> int:
+        """Run one statement and return the number of rows it changed."""
         with _sqlite_words(self.path):
-            return self._connection.execute(sql, given).rowcount
+            return self._connection.execute(sql, named or given).rowcount
 
     def change_many(self, sql: str, given: Iterable[Sequence[object]]) -> None:
         """Run one statement for each set of values."""
         with _sqlite_words(self.path):
             self._connection.executemany(sql, given)
 
-    def insert(self, sql: str, given: Sequence[object]) -> int:
-        """Run one INSERT and give the new row's id."""
+    def change_rows(
+        self, change: str, which: str, now: datetime, actor: str = "daemon", **named: object
+    ) -> int:
+        """Change rows that are still scheduled, signed for the audit; return how many.
+
+        Another process may have been faster: the count decides whether it was done.
+        """
+        sql = f"""UPDATE scheduled_messages AS s SET {change}, updated_at = :now, actor = :actor
+            WHERE {which} AND status = 'scheduled'"""
+        return self.change(sql, now=now, actor=actor, **named)
+
+    def insert(self, sql: str, *given: object, **named: object) -> int:
+        """Run one INSERT and return the new row's id."""
         with _sqlite_words(self.path):
-            return self._connection.execute(sql, given).lastrowid or 0
+            return self._connection.execute(sql, named or given).lastrowid or 0
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -3571,10 +3627,22 @@ class Database:
                     self.change("ROLLBACK")
             raise
 
+    @contextmanager
+    def one_look(self) -> Iterator[None]:
+        """Hold all that is read meanwhile to one instant."""
+        self.change("BEGIN")
+        try:
+            yield
+        finally:
+            with suppress(StoreError):
+                self.change("ROLLBACK")
+
+    # --- the schema
+
     def require_schema(self) -> None:
         """Refuse a file that holds nothing yet."""
         if self._check_version() == 0:
-            raise StoreError(f"{self.path}: {_NOT_OURS}")
+            raise NotADatabase(f"{self.path}: {_NOT_OURS}")
 
     def _check_version(self) -> int:
         sql = "SELECT user_version, EXISTS (SELECT 1 FROM sqlite_master) FROM pragma_user_version"
@@ -3585,11 +3653,11 @@ class Database:
                 f" {SCHEMA_VERSION}): install that version again"
             )
         if version == 0 and is_filled:
-            raise StoreError(f"{self.path}: {_NOT_OURS}")
+            raise NotADatabase(f"{self.path}: {_NOT_OURS}")
         return int(version)
 
     def _choose_log(self) -> None:
-        """Choose WAL; unlike any other statement that one does not wait for who is faster."""
+        """Choose WAL. SQLite does not wait for another process here, so wait by a transaction."""
         for _ in range(10):
             with suppress(StoreError):
                 self.all("PRAGMA journal_mode = WAL")
@@ -3599,47 +3667,56 @@ class Database:
         self.all("PRAGMA journal_mode = WAL")
 
     def _migrate(self) -> None:
+        """Bring the schema to today's version in one transaction, whatever it was."""
         if self._check_version() == SCHEMA_VERSION:
             return
         with self.transaction():
-            if self._check_version() == 0:  # nobody else was faster
-                for statement in _split_statements(_SCHEMA):
-                    self.change(statement)
-                self.change(f"PRAGMA user_version = {SCHEMA_VERSION}")
-
-
-_BUSY_S = 30
-PERHAPS_HELD = "their reply may mean stop"
-_VACUUM_PAGES = 256  # a step of a quarter of a megabyte; less free space is left for new rows
+            version = self._check_version()
+            if version == SCHEMA_VERSION:  # another process was faster
+                return
+            for kind, name in self.all(
+                "SELECT type, name FROM sqlite_master WHERE type IN ('trigger', 'index')"
+                " AND sql IS NOT NULL"
+            ):
+                self.change(f"DROP {kind} {name}")
+            tables = [_MIGRATIONS[each] for each in range(version, SCHEMA_VERSION) if version]
+            script = "".join(tables or [_TABLES]) + _INDEXES + _TRIGGERS
+            for statement in _split_statements(script):
+                self.change(statement)
+            self.change(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
 
 def _connect(uri: str, path: str) -> sqlite3.Connection:
     import sqlite3
 
     with _sqlite_words(path):
-        # Below the watchdog's time: a stuck writer elsewhere must not look like a hang of ours.
         connection = sqlite3.connect(uri, uri=True, timeout=_BUSY_S, isolation_level=None)
+    sqlite3.register_adapter(datetime, to_database_time)
+    connection.row_factory = sqlite3.Row
     # By hand a text may hold octets that are no UTF-8: they must not keep other rows from us.
     connection.text_factory = lambda octets: str(octets, "utf-8", "replace")
     return connection
 
 
-def _create_shared(path: Path) -> None:
+def create_shared(path: Path) -> None:
     """Make a file that its group may write: SQLite itself never does."""
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o660)
-        with suppress(OSError):  # somebody else was faster
+        with suppress(OSError):  # another process was faster
             os.fchmod(descriptor, 0o660)
         os.close(descriptor)
     except OSError as error:
-        mend = "use sudo, or join the group smsbox"
-        raise StoreError(f"{path}: it can't be opened ({error.strerror}): {mend}") from error
+        remedy = "use sudo, or join the group smsbox"
+        raise StoreError(f"{path}: it can't be opened ({error.strerror}): {remedy}") from error
 
 
-def unlink_database(path: Path) -> None:
-    """Take away a database that is nobody's, with what SQLite has laid beside it."""
-    for suffix in ("", "-wal", "-shm", "-journal"):
-        path.with_name(path.name + suffix).unlink(missing_ok=True)
+def sync(path: Path) -> None:
+    """Make a file's content, or the names in a folder, durable."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _split_statements(script: str) -> Iterator[str]:
@@ -3653,26 +3730,6 @@ def _split_statements(script: str) -> Iterator[str]:
             statement = ""
 
 
-def _sync_file(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a new file's name as durable as its content."""
-    _sync_file(folder)
-
-
-_DAMAGED = (
-    "it is damaged and nothing is sent from it: stop smsbox, then smsbox restore FILE with the"
-    " newest copy (see the folder backups beside it)"
-)
-_NOT_OURS = "it is no smsbox database: name another with --database"
-
-
 @contextmanager
 def _sqlite_words(path: str) -> Iterator[None]:
     import sqlite3
@@ -3684,195 +3741,280 @@ def _sqlite_words(path: str) -> Iterator[None]:
     except (sqlite3.InterfaceError, sqlite3.ProgrammingError, OverflowError) as error:
         raise RowRefused(f"the database can't hold it: {error}") from error
     except sqlite3.Error as error:
-        said = str(error)
-        mends = {
-            "locked": "it is busy: try again in a moment",
-            "unable to open": "it can't be opened: use sudo, or join the group smsbox",
-            "readonly": "it can't be written: use sudo, or join the group smsbox",
-            "full": "the disk is full: make room, nothing is lost",
-            "malformed": _DAMAGED,
-            "not a database": _NOT_OURS,
-            "no such table": _NOT_OURS,
-        }
-        mend = next((mend for word, mend in mends.items() if word in said), said)
-        raise StoreError(f"{path}: {mend}") from error
+        told = str(error)
+        kind, remedy = next(
+            (known for word, known in _ERRORS.items() if word in told), (StoreError, told)
+        )
+        raise kind(f"{path}: {remedy}") from error
 
 
-_RESTORED = "restored from a copy of"
+_ERRORS: Mapping[str, tuple[type[StoreError], str]] = {  # by SQLite's own words
+    "locked": (StoreError, "it is busy: try again in a moment"),
+    "unable to open": (StoreError, "it can't be opened: use sudo, or join the group smsbox"),
+    "readonly": (StoreError, "it can't be written: use sudo, or join the group smsbox"),
+    "full": (StoreError, "the disk is full: make room, nothing is lost"),
+    "malformed": (Damaged, _DAMAGED),
+    "not a database": (NotADatabase, _NOT_OURS),
+    "no such table": (NotADatabase, _NOT_OURS),
+}
+
+# --- the queue: rows and what the operator's word does to them
 
 
-class Store:
-    """The transitions of rows, bubbles and segments, and what the daemon asks between them."""
+class Queue:
+    """The rows of scheduled_messages: how they come, wait and are changed."""
 
     def __init__(self, database: Database) -> None:
-        self.database = database
-
-    # --- a campaign arrives
+        self._db = database
 
     def add_campaign(
-        self, planned: Sequence[ScheduledMessage], seed: int, now: datetime, actor: str,
+        self,
+        planned: Sequence[ScheduledMessage],
+        seed: int,
+        now: datetime,
+        actor: str,
         until: datetime | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Store a plan's rows and their campaigns; inside the caller's transaction."""
-        at, end = to_database_time(now), to_database_time(until) if until else None
-        names = {each.message.campaign_name for each in planned}
-        self.database.change_many(
-            "INSERT INTO campaigns (name, created_at, seed) VALUES (?, ?, ?)"
-            " ON CONFLICT DO NOTHING",
-            [(name, at, seed) for name in sorted(names)],
+        names = sorted({each.message.campaign_name for each in planned})
+        sql = (
+            "INSERT INTO campaigns (name, created_at, seed) VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
         )
-        self.database.change_many(
-            "INSERT INTO scheduled_messages (phone_number, customer_name, message_content,"
-            " scheduled_for, campaign_message_id, campaign_name, created_at, updated_at,"
-            " timezone, until, consent_at, consent_source, actor)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        self._db.change_many(sql, [(name, now, seed) for name in names])
+        columns = """phone_number customer_name message_content campaign_message_id campaign_name
+            timezone consent_at consent_source""".split()
+        read_message = attrgetter(*columns)
+        sql = f"""INSERT INTO scheduled_messages ({", ".join(columns)}, scheduled_for, planned_for,
+            gap_s, skip_s, until, created_at, updated_at, actor) VALUES (?{", ?" * 15})"""
+        rows = (
             (
-                (
-                    each.message.phone_number, each.message.customer_name,
-                    each.message.message_content, to_database_time(each.scheduled_for),
-                    each.message.campaign_message_id, each.message.campaign_name, at, at,
-                    each.message.timezone, end, each.message.consent_at,
-                    each.message.consent_source, actor,
-                )
-                for each in planned
-            ),
-        )  # fmt: skip
+                *read_message(each.message),
+                each.scheduled_for,
+                each.scheduled_for,
+                each.gap_s,
+                each.skip_s,
+            )
+            for each in planned
+        )
+        self._db.change_many(sql, ((*row, until, now, now, actor) for row in rows))
 
     def add_row(
         self, number: str, text: str, anyway: bool, now: datetime, actor: str, campaign: str = ""
     ) -> MessageId:
         """Store one message that is due now."""
-        at = to_database_time(now)
-        return MessageId(
-            self.database.insert(
-                "INSERT INTO scheduled_messages (phone_number, message_content, scheduled_for,"
-                " created_at, updated_at, anyway, campaign_name, actor)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                (number, text, at, at, at, int(anyway), campaign, actor),
-            )
-        )
+        sql = """INSERT INTO scheduled_messages (phone_number, message_content, scheduled_for,
+                created_at, updated_at, anyway, campaign_name, actor)
+            VALUES (:number, :text, :now, :now, :now, :anyway, :campaign, :actor)"""
+        named = {"number": number, "text": text, "anyway": anyway, "campaign": campaign}
+        return MessageId(self._db.insert(sql, now=now, actor=actor, **named))
 
-    # --- the daemon's questions
+    # questions
 
     def next_row(self) -> StoredRow | None:
-        """Give the free row that comes first, due or not."""
-        record = self.database.one(
-            f"SELECT {_ROW_COLUMNS}, EXISTS (SELECT 1 FROM campaigns WHERE name = s.campaign_name"
-            " AND paused_because IS NOT NULL) FROM scheduled_messages s INDEXED BY rows_due"
-            " WHERE s.status = 'scheduled' AND s.held_because IS NULL"
-            " ORDER BY s.scheduled_for, s.id LIMIT 1"
-        )
-        if record and record[-1]:  # many rows of its campaign may follow: look campaign by campaign
-            record = self.database.one(_FIRST_OF_FREE_CAMPAIGNS)
+        """Return the free row that comes first, due or not."""
+        sql = f"""SELECT {_ROW_COLUMNS} FROM scheduled_messages s WHERE id = (SELECT s.id
+                FROM scheduled_messages s INDEXED BY rows_due WHERE {_FREE}
+                ORDER BY s.scheduled_for, s.id LIMIT 1)"""
+        record = self._db.one(sql)
         return _to_row(record) if record else None
 
     def row(self, row_id: MessageId) -> StoredRow | None:
-        """Give one row."""
-        record = self.database.one(
-            f"SELECT {_ROW_COLUMNS} FROM scheduled_messages s WHERE s.id = ?", (row_id,)
-        )
+        """Return one row."""
+        sql = f"SELECT {_ROW_COLUMNS} FROM scheduled_messages s WHERE id = ?"
+        record = self._db.one(sql, row_id)
         return _to_row(record) if record else None
 
-    def next_bubble(self, row_id: MessageId) -> Bubble | None:
-        """Give the first bubble of a row that is still to be sent."""
-        record = self.database.one(
-            f"SELECT {_BUBBLE_COLUMNS} FROM messages WHERE scheduled_message_id = ?"
-            " AND status IN ('queued', 'sending') ORDER BY bubble LIMIT 1",
-            (row_id,),
-        )
-        return _to_bubble(record) if record else None
+    def rows(self, wanted: RowFilter, limit: int = -1, by_time: bool = False) -> list[StoredRow]:
+        """Return the rows that a filter admits."""
+        where, given = wanted.where()
+        order = "s.scheduled_for, s.id" if by_time else "s.id"
+        sql = f"""SELECT {_ROW_COLUMNS} FROM scheduled_messages s WHERE {where}
+            ORDER BY {order} LIMIT {limit}"""
+        return [_to_row(record) for record in self._db.all(sql, *given)]
 
-    def is_begun(self, row_id: MessageId) -> bool:
-        """Tell whether some segment of a row may have reached its recipient."""
-        return bool(
-            self.database.one(
-                f"SELECT 1 FROM scheduled_messages s WHERE s.id = ? AND {_BEGUN}", (row_id,)
-            )
-        )
-
-    def sent_sequences(self, bubble: BubbleId) -> frozenset[int]:
-        """Give the segments of a bubble that the network has; of one it may not have told us."""
-        found = self.database.all(
-            "SELECT sequence FROM segments WHERE message_id = ?"
-            " AND status IN ('sent', 'unconfirmed')",
-            (bubble,),
-        )
-        return frozenset(record[0] for record in found)
+    def waiting(self, exclude_anyway: bool = False) -> list[StoredRow]:
+        """Return the free rows in sending order, without those that are begun."""
+        sql = f"""SELECT {_ROW_COLUMNS} FROM scheduled_messages s
+            WHERE {_FREE} {"AND s.anyway = 0" if exclude_anyway else ""}
+                AND NOT (s.id IN (SELECT scheduled_message_id FROM messages
+                WHERE status IN ('queued', 'sending')) AND {_BEGUN})
+            ORDER BY s.scheduled_for, s.id"""
+        return [_to_row(record) for record in self._db.all(sql)]
 
     def is_drained(self) -> bool:
-        """Tell whether no row that is not held is scheduled any more."""
-        return not self.database.one(
-            "SELECT 1 FROM scheduled_messages WHERE status = 'scheduled'"
-            " AND held_because IS NULL LIMIT 1"
+        """True if no row that is not held is scheduled any more."""
+        return not self._db.has(
+            "scheduled_messages WHERE status = 'scheduled' AND held_because IS NULL"
         )
 
-    def owes_answers(self) -> bool:
-        """Tell whether a text of the box itself is queued."""
-        return bool(self.database.one(f"SELECT 1 FROM {_ANSWERS} LIMIT 1"))
+    def last_scheduled(self) -> datetime | None:
+        """Return the time of the last message in the queue, paused campaigns included."""
+        sql = """SELECT max(scheduled_for) FROM scheduled_messages INDEXED BY rows_due
+            WHERE status = 'scheduled' AND held_because IS NULL"""
+        found = self._db.value(sql)
+        return read_stored_time(found) if found else None
+
+    def is_busy_between(self, first: datetime, last: datetime) -> bool:
+        """True if the queue has a message in a span of time."""
+        rows = """scheduled_messages WHERE status = 'scheduled' AND held_because IS NULL
+            AND scheduled_for BETWEEN ? AND ?"""
+        return self._db.has(rows, first, last)
 
     def last_sent_at(self) -> datetime | None:
-        """Give the time of the last message sent."""
-        found = self.database.one(
-            "SELECT max(sent_at) FROM scheduled_messages INDEXED BY rows_sent WHERE status = 'sent'"
-        )[0]
-        return _to_time(found) if found else None
+        """Return the time of the last message sent."""
+        sql = """SELECT max(sent_at) FROM scheduled_messages INDEXED BY rows_sent
+            WHERE status = 'sent'"""
+        found = self._db.value(sql)
+        return read_stored_time(found) if found else None
 
-    def awaits_person(self) -> bool:
-        """Tell whether something held, unconfirmed, failed or unread waits for the operator."""
-        return any(
-            self.database.one(f"SELECT 1 FROM {where} LIMIT 1")
-            for where in (
-                _UNCONFIRMED,
-                "scheduled_messages WHERE status = 'failed'",
-                _HELD,
-                "inbound WHERE read_at IS NULL",
-                "campaigns WHERE paused_because NOT LIKE 'paused by %'",
-            )
-        )
+    def known_texts(
+        self, campaigns: Iterable[str], since: datetime
+    ) -> frozenset[tuple[str, str, str]]:
+        """Return (campaign, number, text) of what is live, was sent or may have been sent.
 
-    def opted_out_at(self, number: str) -> str | None:
-        """Give the time at which a number said stop."""
-        found = self.database.one("SELECT at FROM opt_outs WHERE phone_number = ?", (number,))
-        return found[0] if found else None
-
-    def count_stopped(self, campaign: str) -> tuple[int, int]:
-        """Count a campaign's last 100 recipients, and who of them said stop since it was resumed.
-
-        Who said stop between two bubbles is one of them.
+        Of other campaigns than the named ones, since a time; a test is none.
         """
-        return cast(
-            "tuple[int, int]",
-            self.database.one(
-                "SELECT count(DISTINCT r.phone_number), count(DISTINCT o.phone_number) FROM"
-                " (SELECT phone_number FROM scheduled_messages s WHERE campaign_name = ? AND"
-                f" (status = 'sent' OR status = 'cancelled' AND {_BEGUN})"
-                " ORDER BY coalesce(sent_at, updated_at) DESC, id DESC LIMIT 100) r"
-                " LEFT JOIN opt_outs o ON o.phone_number = r.phone_number AND o.at >"
-                " coalesce((SELECT value FROM state WHERE key = 'resumed ' || ?), '')",
-                (campaign, campaign),
-            ),
-        )
+        select = "SELECT campaign_name, phone_number, message_content FROM scheduled_messages s"
+        sql = f"""{select} WHERE campaign_name <> :test AND (status = 'scheduled'
+                OR status = 'sent' AND sent_at >= :since
+                OR status = 'failed' AND updated_at >= :since AND {_BEGUN})"""
+        known = self._db.all(sql, test=TEST_CAMPAIGN, since=since)
+        sql = f"""{select} WHERE campaign_name = ?
+            AND (status IN ('scheduled', 'sent') OR status = 'failed' AND {_BEGUN})"""
+        known += [each for name in campaigns for each in self._db.all(sql, name)]
+        return frozenset((name, number, text) for name, number, text in known)
 
-    def next_answer(
-        self, now: datetime, within: timedelta, only_alerts: bool = False
-    ) -> Bubble | None:
-        """Give the box's own text that is to be sent; what is no longer new is cancelled."""
-        span = [to_database_time(now - within), to_database_time(now + within)]
-        record = self.database.one(
-            f"SELECT {_BUBBLE_COLUMNS}, {_IS_NEW} FROM {_ANSWERS}"
-            " AND (kind = 'alert' OR NOT ?3) ORDER BY id LIMIT 1",
-            [*span, only_alerts],
-        )
-        if record and not record[-1]:
-            self.database.change(
-                "UPDATE messages SET status = 'cancelled', error_message = 'too late' WHERE id IN"
-                f" (SELECT id FROM {_ANSWERS} AND NOT {_IS_NEW})",
-                span,
-            )
-            return self.next_answer(now, within, only_alerts)
-        return _to_bubble(record) if record else None
+    def running(self) -> frozenset[str]:
+        """Name the campaigns that have rows still scheduled."""
+        sql = """SELECT DISTINCT campaign_name FROM scheduled_messages
+            WHERE status = 'scheduled' AND campaign_name NOT IN ('', ?)"""
+        return frozenset(self._db.column(sql, TEST_CAMPAIGN))
 
-    # --- a message's way
+    def written_to(self) -> frozenset[str]:
+        """Return the numbers to which a message was sent."""
+        sql = "SELECT DISTINCT phone_number FROM scheduled_messages WHERE status = 'sent'"
+        return frozenset(self._db.column(sql))
+
+    def last_message_to(self, number: str) -> tuple[int | None, str]:
+        """Return the row, and its campaign, of which a number got something last."""
+        sql = f"""SELECT id, campaign_name FROM scheduled_messages s WHERE phone_number = ?
+            AND (status = 'sent' OR {_BEGUN})
+            ORDER BY coalesce(sent_at, updated_at) DESC, id DESC LIMIT 1"""
+        row_id, campaign = self._db.one(sql, number) or (None, "")
+        return row_id, campaign
+
+    def consent(self, row_id: MessageId) -> tuple[str, str]:
+        """Return when and how the recipient of a row asked to be written to, as the CSV says."""
+        sql = "SELECT consent_at, consent_source FROM scheduled_messages WHERE id = ?"
+        at, source = self._db.one(sql, row_id) or ("", "")
+        return at, source
+
+    # changes
+
+    def reschedule_many(
+        self, moves: Sequence[tuple[MessageId, datetime]], now: datetime, actor: str
+    ) -> None:
+        """Move rows that are still scheduled; inside the caller's transaction."""
+        for row_id, to in moves:
+            self._db.change_rows("scheduled_for = :to", "id = :id", now, actor, id=row_id, to=to)
+
+    def postpone(self, row: StoredRow, until: datetime, words: str, now: datetime) -> None:
+        """Count a passing refusal and try the row again later."""
+        change = "scheduled_for = :until, attempts = attempts + 1, error_message = :words"
+        self._db.change_rows(change, "id = :id", now, id=row.id, until=until, words=words)
+
+    def hold(self, row_id: MessageId, code: HeldCode, because: str, now: datetime) -> None:
+        """Keep a row back until a person releases or cancels it."""
+        change = "held_because = :because, held_code = :code"
+        self._db.change_rows(change, "id = :id", now, id=row_id, because=because, code=code.value)
+
+    def hold_number(self, number: str, code: HeldCode, because: str, now: datetime) -> int:
+        """Hold all scheduled rows of a number; return how many."""
+        change = "held_because = :because, held_code = :code"
+        which = "phone_number = :number AND held_because IS NULL"
+        named = {"number": number, "because": because, "code": code.value}
+        return self._db.change_rows(change, which, now, **named)
+
+    def release(
+        self, moves: Sequence[tuple[MessageId, datetime]], now: datetime, actor: str
+    ) -> int:
+        """Let held rows go, each at its new time; inside the caller's transaction."""
+        change = "held_because = NULL, scheduled_for = :to"
+        which = "id = :id AND held_because IS NOT NULL"
+        changed = (
+            self._db.change_rows(change, which, now, actor, id=row_id, to=to)
+            for row_id, to in moves
+        )
+        return sum(changed)
+
+    def cancel(self, ids: Sequence[MessageId], now: datetime, actor: str) -> list[MessageId]:
+        """Cancel rows that are scheduled and not with the modem now; return those cancelled."""
+        which = """id = :id AND NOT EXISTS (SELECT 1 FROM messages m JOIN segments g
+            ON g.message_id = m.id WHERE m.scheduled_message_id = s.id AND g.status = 'sending')"""
+
+        def cancelled(row_id: MessageId) -> int:
+            return self._db.change_rows("status = 'cancelled'", which, now, actor, id=row_id)
+
+        with self._db.transaction():
+            return [row_id for row_id in ids if cancelled(row_id)]
+
+    def cancel_number(self, number: str, because: str, now: datetime, actor: str) -> int:
+        """Cancel all scheduled rows of a number; return how many."""
+        change = "status = 'cancelled', error_message = :because"
+        which = "phone_number = :number"
+        return self._db.change_rows(change, which, now, actor, number=number, because=because)
+
+    def retry(
+        self, ids: Sequence[MessageId], even_if_it_may_repeat: bool, now: datetime, actor: str
+    ) -> list[MessageId]:
+        """Set failed rows to scheduled, due now; unconfirmed ones only on the operator's word."""
+        sql = """UPDATE scheduled_messages AS s SET status = 'scheduled', scheduled_for = :now,
+                error_message = NULL, held_because = NULL, updated_at = :now, actor = :actor
+            WHERE id = :id AND status = 'failed' AND message_content <> '' -- blanked
+                AND NOT EXISTS (SELECT 1 FROM messages
+                WHERE scheduled_message_id = s.id AND status = 'unconfirmed')"""
+        done = []
+        with self._db.transaction():
+            for row_id in ids:
+                if even_if_it_may_repeat:
+                    self._db.sending.withdraw_unconfirmed(row_id)
+                if self._db.change(sql, now=now, actor=actor, id=row_id):
+                    done.append(row_id)
+        return done
+
+    def set_texts(
+        self, texts: Iterable[tuple[MessageId, str]], now: datetime, actor: str
+    ) -> list[MessageId]:
+        """Give rows that are not begun another text, and return those that got it.
+
+        Inside the caller's transaction. What they were split into goes: the claim splits them anew.
+        """
+        done = []
+        which = f"id = :id AND NOT {_BEGUN}"
+        for row_id, text in texts:
+            named = {"id": row_id, "text": text}
+            if self._db.change_rows("message_content = :text", which, now, actor, **named):
+                self._db.sending.drop_bubbles(row_id)
+                done.append(row_id)
+        return done
+
+    def end(self, row_id: MessageId, status: RowStatus, words: str, now: datetime) -> None:
+        """End a row, with the reason; its remaining bubbles are cancelled. In a transaction."""
+        sql = """UPDATE messages SET status = 'cancelled'
+            WHERE scheduled_message_id = ? AND status = 'queued'"""
+        self._db.change(sql, row_id)
+        change = "status = :status, error_message = nullif(:words, '')"
+        self._db.change_rows(change, "id = :id", now, id=row_id, status=status.value, words=words)
+
+
+# --- on the way out: bubbles and segments, and the texts of the box itself
+
+
+class Sending:
+    """The tables messages and segments: each step of a hand-over is durable before the next."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
 
     def claim(
         self, row: StoredRow, number: PhoneNumber, bubbles: Sequence[str], now: datetime
@@ -3882,544 +4024,561 @@ class Store:
         A row that goes on after a crash or a retry keeps its bubbles. False: it changed meanwhile,
         its recipient said stop, or a segment of it may have been sent already.
         """
-        at = to_database_time(now)
-        with self.database.transaction():
-            if self.row(row.id) != row:
+        end = self._db.queue.end
+        with self._db.transaction():
+            if self._db.queue.row(row.id) != row:
                 return False
-            if self.opted_out_at(number):
-                self._end(row.id, RowStatus.CANCELLED, "the recipient said stop", at)
+            if self._db.opt_outs.at(number):
+                end(row.id, RowStatus.CANCELLED, "the recipient said stop", now)
                 return False
             states = self._bubble_states(row.id)
             if BubbleStatus.UNCONFIRMED.value in states:
                 words = f"{self._unconfirmed_words(row.id)}; only retry {RETRY_ANYWAY} repeats it"
-                self._end(row.id, RowStatus.FAILED, words, at)
+                end(row.id, RowStatus.FAILED, words, now)
                 return False
             begun = bool(states) and self.is_begun(row.id)
-            if states and not begun:
-                self._drop_bubbles(row.id)  # the text may have been mended since
-            if not begun:
-                self.database.change_many(
-                    "INSERT INTO messages (scheduled_message_id, phone_number, bubble, body,"
-                    " created_at) VALUES (?, ?, ?, ?, ?)",
-                    [(row.id, number, place, body, at) for place, body in enumerate(bubbles, 1)],
-                )
-            elif self.next_bubble(row.id) is None:  # all went out before somebody reset the row
-                self._end(row.id, RowStatus.SENT, row.error_message, at)
+            if begun and self.next_bubble(row.id) is None:  # somebody reset a row that was sent
+                end(row.id, RowStatus.SENT, row.error_message, now)
                 return False
+            if states and not begun:
+                self.drop_bubbles(row.id)  # the text may have been corrected since
+            if not begun:
+                sql = """INSERT INTO messages (scheduled_message_id, phone_number, bubble, body,
+                    created_at) VALUES (?, ?, ?, ?, ?)"""
+                placed = enumerate(bubbles, 1)
+                cells = [(row.id, number, place, body, now) for place, body in placed]
+                self._db.change_many(sql, cells)
         return True
 
-    def begin_segment(
-        self, bubble: Bubble, sequence: int, total: int, reference_before: int | None, now: datetime
-    ) -> bool:
+    def next_bubble(self, row_id: MessageId) -> Bubble | None:
+        """Return the first bubble of a row that is still to be sent."""
+        sql = f"""SELECT {_BUBBLE_COLUMNS} FROM messages WHERE scheduled_message_id = ?
+            AND status IN ('queued', 'sending') ORDER BY bubble LIMIT 1"""
+        record = self._db.one(sql, row_id)
+        return _to_bubble(record) if record else None
+
+    def is_begun(self, row_id: MessageId) -> bool:
+        """True if some segment of a row may have reached its recipient."""
+        return self._db.has(f"scheduled_messages s WHERE s.id = ? AND {_BEGUN}", row_id)
+
+    def sent_sequences(self, bubble: BubbleId) -> frozenset[int]:
+        """Return the segments of a bubble that the network has; of one it may not have told us."""
+        sql = """SELECT sequence FROM segments WHERE message_id = ?
+            AND status IN ('sent', 'unconfirmed')"""
+        return frozenset(self._db.column(sql, bubble))
+
+    def begin_segment(self, segment: Segment, now: datetime) -> bool:
         """Write down, before the modem acts, that a segment is about to be handed over.
 
         False: the bubble was cancelled meanwhile.
         """
-        with self.database.transaction():
-            if not self.database.change(
-                "UPDATE messages SET status = 'sending'"
-                " WHERE id = ? AND status IN ('queued', 'sending')",
-                (bubble.id,),
-            ):
+        bubble, sequence, total, before, _ = segment
+        with self._db.transaction():
+            sql = """UPDATE messages SET status = 'sending'
+                WHERE id = ? AND status IN ('queued', 'sending')"""
+            if not self._db.change(sql, bubble.id):
                 return False
-            self.database.change(
-                "INSERT INTO segments (message_id, sequence, total, status, submitted_at,"
-                " reference_before) VALUES (?, ?, ?, 'sending', ?, ?)"
-                " ON CONFLICT (message_id, sequence) DO UPDATE SET status = 'sending',"
-                " submitted_at = excluded.submitted_at, error_message = NULL,"
-                " reference_before = excluded.reference_before",
-                (bubble.id, sequence, total, to_database_time(now), reference_before),
-            )
+            sql = """INSERT INTO segments (message_id, sequence, total, status, submitted_at,
+                    reference_before) VALUES (?, ?, ?, 'sending', ?, ?)
+                ON CONFLICT (message_id, sequence) DO UPDATE SET status = 'sending',
+                    submitted_at = excluded.submitted_at, error_message = NULL,
+                    reference_before = excluded.reference_before"""
+            self._db.change(sql, bubble.id, sequence, total, now, before)
         return True
 
-    def mark_segment_sent(
-        self, bubble: Bubble, sequence: int, total: int, reference: int, now: datetime
+    def end_segment(
+        self,
+        segment: Segment,
+        status: BubbleStatus,
+        now: datetime,
+        *,
+        reference: int | None = None,
+        words: str = "",
+        goes_on: bool = False,
     ) -> None:
-        """Write down the service centre's answer; with the last segment of the last bubble the
-        row is sent."""
-        at = to_database_time(now)
-        with self.database.transaction():
-            self.database.change(
-                "UPDATE segments SET status = 'sent', message_reference = ?, answered_at = ?"
-                " WHERE message_id = ? AND sequence = ? AND status = 'sending'",
-                (reference, at, bubble.id, sequence),
-            )
-            if sequence == total:
-                self._end_as_sent(bubble, at)
+        """Write down what came of a segment: SENT, FAILED or UNCONFIRMED.
 
-    def mark_handed_over(
-        self, bubble: Bubble, sequence: int, total: int, words: str, now: datetime
-    ) -> None:
-        """The SIM says that the modem handed a segment over; its message goes on behind it."""
-        at = to_database_time(now)
-        with self.database.transaction():
-            self.database.change(
-                "UPDATE segments SET status = 'unconfirmed', error_message = ?,"
-                " message_reference = (reference_before + 1) % 256"
-                " WHERE message_id = ? AND sequence = ? AND status = 'sending'",
-                (words, bubble.id, sequence),
-            )
-            if sequence == total:
-                self._end_as_sent(bubble, at)
+        SENT: with the last segment of the last bubble the row is sent too. Otherwise its bubble and
+        its row end with the words, unless the message goes on behind it.
+        """
+        bubble, sequence, total, *_ = segment
+        going = goes_on or status is BubbleStatus.SENT
+        sql = """UPDATE segments SET status = :status, message_reference = :reference,
+                answered_at = iif(:status = 'sent', :now, NULL), error_message = nullif(:words, '')
+            WHERE message_id = :bubble AND sequence = :sequence AND status = 'sending'"""
+        named = {"bubble": bubble.id, "sequence": sequence, "status": status.value}
+        with self._db.transaction():
+            self._db.change(sql, now=now, words=words, reference=reference, **named)
+            if not going:
+                sql = "UPDATE messages SET status = ?, error_message = ? WHERE id = ?"
+                self._db.change(sql, status.value, words, bubble.id)
+                if bubble.row_id is not None:
+                    if status is BubbleStatus.UNCONFIRMED:
+                        bubbles = len(self._bubble_states(bubble.row_id))
+                        words = f"may have been sent: bubble {bubble.number} of {bubbles}, {words}"
+                    self._db.queue.end(bubble.row_id, RowStatus.FAILED, words, now)
+            elif sequence == total:
+                self._end_as_sent(bubble, now)
 
-    def _end_as_sent(self, bubble: Bubble, at: str) -> None:
-        self.database.change(
-            "UPDATE messages SET status = 'sent', sent_at = ? WHERE id = ?", (at, bubble.id)
-        )
+    def _end_as_sent(self, bubble: Bubble, now: datetime) -> None:
+        sql = "UPDATE messages SET status = 'sent', sent_at = ? WHERE id = ?"
+        self._db.change(sql, now, bubble.id)
         if bubble.row_id is not None and self.next_bubble(bubble.row_id) is None:
-            self.database.change(
-                "UPDATE scheduled_messages SET status = 'sent', sent_at = ?, updated_at = ?,"
-                " error_message = (SELECT 'bubble ' || m.bubble || ', ' || g.error_message"
-                " FROM messages m JOIN segments g ON g.message_id = m.id"
-                " WHERE m.scheduled_message_id = ? AND g.status = 'unconfirmed' LIMIT 1),"
-                " actor = 'daemon' WHERE id = ? AND status = 'scheduled'",
-                (at, at, bubble.row_id, bubble.row_id),
-            )
-            self.database.change(_TELL_DELIVERY, (at, bubble.row_id))
+            change = """status = 'sent', sent_at = :now, error_message = (
+                    SELECT 'bubble ' || m.bubble || ', ' || g.error_message
+                    FROM messages m JOIN segments g ON g.message_id = m.id
+                    WHERE m.scheduled_message_id = s.id AND g.status = 'unconfirmed' LIMIT 1)"""
+            self._db.change_rows(change, "id = :id", now, id=bubble.row_id)
+            self._db.change(_TELL_DELIVERY, now=now, id=bubble.row_id)
 
-    def withdraw_segment(self, bubble: Bubble, sequence: int) -> None:
+    def withdraw_segment(self, segment: Segment) -> None:
         """Take back a segment that surely was not handed over."""
-        with self.database.transaction():
-            self.database.change(
-                "DELETE FROM segments WHERE message_id = ? AND sequence = ? AND status = 'sending'",
-                (bubble.id, sequence),
-            )
-            self.database.change(
-                "UPDATE messages SET status = CASE WHEN (SELECT s.status FROM"
-                " scheduled_messages s WHERE s.id = scheduled_message_id) = 'scheduled'"
-                " OR kind IS NOT NULL THEN 'queued' ELSE 'cancelled' END"
-                " WHERE id = ? AND status = 'sending'",
-                (bubble.id,),
-            )
+        with self._db.transaction():
+            sql = """DELETE FROM segments
+                WHERE message_id = ? AND sequence = ? AND status = 'sending'"""
+            self._db.change(sql, segment.bubble.id, segment.sequence)
+            sql = """UPDATE messages SET status = CASE WHEN kind IS NOT NULL OR (SELECT status FROM
+                    scheduled_messages s WHERE s.id = scheduled_message_id) = 'scheduled'
+                    THEN 'queued' ELSE 'cancelled' END WHERE id = ? AND status = 'sending'"""
+            self._db.change(sql, segment.bubble.id)
 
-    def postpone(self, row: StoredRow, until: datetime, words: str, now: datetime) -> None:
-        """Count a passing refusal and try the row again later."""
-        self.database.change(
-            "UPDATE scheduled_messages SET scheduled_for = ?, attempts = attempts + 1,"
-            " error_message = ?, updated_at = ?, actor = 'daemon'"
-            " WHERE id = ? AND status = 'scheduled'",
-            (to_database_time(until), words, to_database_time(now), row.id),
-        )
-
-    def fail(self, row_id: MessageId, words: str, now: datetime) -> None:
-        """End a row as failed, with the reason; its remaining bubbles are cancelled."""
-        with self.database.transaction():
-            self._end(row_id, RowStatus.FAILED, words, to_database_time(now))
-
-    def fail_bubble(self, bubble: Bubble, sequence: int, words: str, now: datetime) -> None:
-        """End a segment, its bubble and its row as refused for good."""
-        self._end_bubble(bubble, sequence, BubbleStatus.FAILED, words, words, now)
-
-    def mark_unconfirmed(self, bubble: Bubble, sequence: int, words: str, now: datetime) -> None:
-        """Write down that nobody knows whether a segment was sent; never sent again by itself."""
-        bubbles = len(self._bubble_states(bubble.row_id)) if bubble.row_id else 1
-        said = f"may have been sent: bubble {bubble.number} of {bubbles}, {words}"
-        self._end_bubble(bubble, sequence, BubbleStatus.UNCONFIRMED, words, said, now)
-
-    def recover(self) -> list[Unsettled]:
-        """After a start: give the segments that were with the modem when smsbox stopped."""
-        self.database.change(
-            "UPDATE messages SET status = 'queued'"
-            " WHERE status IN ('queued', 'sending') AND status = 'sending' AND NOT EXISTS"
-            " (SELECT 1 FROM segments WHERE message_id = messages.id AND status = 'sending')"
-        )
-        found = self.database.all(
-            "SELECT m.id, m.scheduled_message_id, m.bubble, m.phone_number, m.body, m.status, '',"
-            " g.sequence, g.total, g.reference_before"
-            " FROM segments g JOIN messages m ON m.id = g.message_id WHERE g.status = 'sending'"
-        )
+    def recover(self) -> list[Segment]:
+        """Return, after a start, the segments that were with the modem when smsbox stopped."""
+        sql = """UPDATE messages SET status = 'queued'
+            WHERE status IN ('queued', 'sending') AND status = 'sending' AND NOT EXISTS
+                (SELECT 1 FROM segments WHERE message_id = messages.id AND status = 'sending')"""
+        self._db.change(sql)
+        sql = """SELECT m.id, m.scheduled_message_id, m.bubble, m.phone_number, m.body, m.status,
+                '', g.sequence, g.total, g.reference_before
+            FROM segments g JOIN messages m ON m.id = g.message_id WHERE g.status = 'sending'"""
         words = "smsbox stopped while the modem had it"
-        return [Unsettled(_to_bubble(r), r[7], r[8], r[9], words) for r in found]
+        return [
+            Segment(_to_bubble(cells), sequence, total, before, words)
+            for *cells, sequence, total, before in self._db.all(sql)
+        ]
 
-    def reschedule_many(
-        self, moves: Sequence[tuple[MessageId, datetime]], now: datetime, actor: str
-    ) -> None:
-        """Move rows that are still scheduled; inside the caller's transaction."""
-        at = to_database_time(now)
-        self.database.change_many(
-            "UPDATE scheduled_messages SET scheduled_for = ?, updated_at = ?, actor = ?"
-            " WHERE id = ? AND status = 'scheduled'",
-            [(to_database_time(to), at, actor, row_id) for row_id, to in moves],
-        )
+    def withdraw_unconfirmed(self, row_id: MessageId) -> None:
+        """Let what may have been sent be sent again: the operator said so. In a transaction."""
+        sql = """UPDATE segments SET status = 'failed',
+                error_message = 'may have been sent; sent again on the operator''s word'
+            WHERE status = 'unconfirmed' AND message_id IN
+                (SELECT id FROM messages WHERE scheduled_message_id = ?)"""
+        self._db.change(sql, row_id)
+        sql = """UPDATE messages SET status = 'failed'
+            WHERE scheduled_message_id = ? AND status = 'unconfirmed'"""
+        self._db.change(sql, row_id)
 
-    def hold(self, row_id: MessageId, because: str, now: datetime) -> None:
-        """Keep a row back until a person releases or cancels it."""
-        self.database.change(
-            "UPDATE scheduled_messages SET held_because = ?, updated_at = ?, actor = 'daemon'"
-            " WHERE id = ? AND status = 'scheduled'",
-            (because, to_database_time(now), row_id),
-        )
-
-    def hold_restored(
-        self, copied_at: str, last_id: int, until: datetime, released_since: datetime,
-        now: datetime, actor: str,
-    ) -> int:  # fmt: skip
-        """Hold the rows of a restored copy that were due since; they may have been sent."""
-        return self.database.change(
-            "UPDATE scheduled_messages SET held_because = ?, updated_at = ?, actor = ?"
-            " WHERE status = 'scheduled' AND held_because IS NULL AND id <= ?"
-            " AND scheduled_for <= ? AND NOT EXISTS (SELECT 1 FROM events"
-            " WHERE scheduled_message_id = scheduled_messages.id AND event = 'released'"
-            " AND at > ?)",
-            (f"{_RESTORED} {copied_at}: may have been sent since", to_database_time(now), actor,
-             last_id, to_database_time(until), to_database_time(released_since)),
-        )  # fmt: skip
-
-    def add_event(self, event: str, detail: str, now: datetime, actor: str) -> None:
-        """Write into the audit what concerns no single row."""
-        self.database.change(
-            "INSERT INTO events (at, actor, event, detail) VALUES (?, ?, ?, ?)",
-            (to_database_time(now), actor, event, detail),
-        )
+    def drop_bubbles(self, row_id: MessageId) -> None:
+        """Forget what a row that is not begun was split into."""
+        sql = """DELETE FROM segments WHERE message_id IN
+            (SELECT id FROM messages WHERE scheduled_message_id = ?)"""
+        self._db.change(sql, row_id)
+        self._db.change("DELETE FROM messages WHERE scheduled_message_id = ?", row_id)
 
     def _bubble_states(self, row_id: MessageId) -> list[str]:
-        found = self.database.all(
-            "SELECT status FROM messages WHERE scheduled_message_id = ?", (row_id,)
-        )
-        return [record[0] for record in found]
-
-    def _drop_bubbles(self, row_id: MessageId) -> None:
-        self.database.change(
-            "DELETE FROM segments WHERE message_id IN"
-            " (SELECT id FROM messages WHERE scheduled_message_id = ?)",
-            (row_id,),
-        )
-        self.database.change("DELETE FROM messages WHERE scheduled_message_id = ?", (row_id,))
+        return self._db.column("SELECT status FROM messages WHERE scheduled_message_id = ?", row_id)
 
     def _unconfirmed_words(self, row_id: MessageId) -> str:
-        found = self.database.one(
-            "SELECT 'may have been sent: bubble ' || bubble || ', ' || coalesce(error_message, '')"
-            " FROM messages WHERE scheduled_message_id = ? AND status = 'unconfirmed'"
-            " ORDER BY bubble LIMIT 1",
-            (row_id,),
-        )
-        return str(found[0])
+        sql = """SELECT 'may have been sent: bubble ' || bubble || ', '
+                || coalesce(error_message, '') FROM messages
+            WHERE scheduled_message_id = ? AND status = 'unconfirmed' ORDER BY bubble LIMIT 1"""
+        return str(self._db.value(sql, row_id))
 
-    def _end(self, row_id: MessageId, status: RowStatus, words: str, at: str) -> None:
-        self.database.change(
-            "UPDATE messages SET status = 'cancelled'"
-            " WHERE scheduled_message_id = ? AND status = 'queued'",
-            (row_id,),
-        )
-        self.database.change(
-            "UPDATE scheduled_messages SET status = ?, error_message = nullif(?, ''),"
-            " updated_at = ?, actor = 'daemon' WHERE id = ? AND status = 'scheduled'",
-            (status.value, words, at, row_id),
-        )
+    # questions
 
-    def _end_bubble(
-        self, bubble: Bubble, sequence: int, status: BubbleStatus, words: str, said: str,
-        now: datetime,
-    ) -> None:  # fmt: skip
-        with self.database.transaction():
-            self.database.change(
-                "UPDATE segments SET status = ?, error_message = ?"
-                " WHERE message_id = ? AND sequence = ? AND status = 'sending'",
-                (status.value, words, bubble.id, sequence),
-            )
-            self.database.change(
-                "UPDATE messages SET status = ?, error_message = ? WHERE id = ?",
-                (status.value, words, bubble.id),
-            )
-            if bubble.row_id is not None:
-                self._end(bubble.row_id, RowStatus.FAILED, said, to_database_time(now))
+    def bubbles(self, row_id: MessageId) -> list[Bubble]:
+        """Return a row's bubbles."""
+        sql = f"""SELECT {_BUBBLE_COLUMNS} FROM messages WHERE scheduled_message_id = ?
+            ORDER BY bubble"""
+        return [_to_bubble(record) for record in self._db.all(sql, row_id)]
 
+    def segments(self, bubble: BubbleId) -> list[Any]:
+        """Return a bubble's segments: sequence, total, status, message_reference, the times
+        submitted_at, answered_at and delivered_at, delivery, error_message."""
+        sql = """SELECT sequence, total, status, message_reference, submitted_at, answered_at,
+                delivered_at, delivery, coalesce(error_message, '') AS error_message
+            FROM segments WHERE message_id = ? ORDER BY sequence"""
+        return self._db.all(sql, bubble)
+
+    def is_under_way(self, number: str) -> bool:
+        """True if a message to a number is begun and not done."""
+        rows = f"""messages b WHERE phone_number = ? AND status IN ('queued', 'sending')
+            AND (status = 'sending' OR EXISTS (SELECT 1 FROM scheduled_messages s
+                WHERE s.id = b.scheduled_message_id AND {_BEGUN}))"""
+        return self._db.has(rows, number)
+
+    def spent(self, since: datetime) -> list[tuple[MessageId | None, datetime, str, int]]:
+        """Return (row, time, number, segments) of what may have been sent since a time, by the
+        hour; what the box itself wrote has no row."""
+        sql = """SELECT m.scheduled_message_id, min(g.submitted_at), m.phone_number, count(*)
+            FROM segments g JOIN messages m ON m.id = g.message_id
+            WHERE g.status <> 'failed' AND g.submitted_at >= ?
+            GROUP BY m.scheduled_message_id, m.phone_number, substr(g.submitted_at, 1, 13)
+            ORDER BY 2"""
+        found = self._db.all(sql, since)
+        return [
+            (row_id, read_stored_time(at), str(number), count)
+            for row_id, at, number, count in found
+        ]
+
+    # the texts of the box itself
+
+    def add_answer(self, kind: str, number: str, text: str, now: datetime) -> None:
+        """Queue a text of the box itself; inside the caller's transaction."""
+        sql = "INSERT INTO messages (kind, phone_number, body, created_at) VALUES (?, ?, ?, ?)"
+        self._db.change(sql, kind, number, text, now)
+
+    def next_answer(
+        self, now: datetime, within: timedelta, only_alerts: bool = False
+    ) -> Bubble | None:
+        """Return the box's own text that is to be sent; what is no longer new is cancelled."""
+        sql = f"""SELECT {_BUBBLE_COLUMNS}, {_IS_NEW} FROM {_ANSWERS}
+            AND (kind = 'alert' OR NOT :only_alerts) ORDER BY id LIMIT 1"""
+        span = {"oldest": now - within, "newest": now + within}
+        record = self._db.one(sql, only_alerts=only_alerts, **span)
+        if record is None:
+            return None
+        *bubble, is_new = record
+        if is_new:
+            return _to_bubble(bubble)
+        sql = f"""UPDATE messages SET status = 'cancelled', error_message = 'too late'
+            WHERE id IN (SELECT id FROM {_ANSWERS} AND NOT {_IS_NEW})"""
+        self._db.change(sql, **span)
+        return self.next_answer(now, within, only_alerts)
+
+    def has_answer(self) -> bool:
+        """True if a text of the box itself is queued."""
+        return self._db.has(_ANSWERS)
+
+    def count_answers(self, kind: str, since: datetime, number: str | None = None) -> int:
+        """Count the texts of the box itself of a kind since a time, to one number or to all."""
+        rows = """messages WHERE kind IS NOT NULL AND kind = ? AND status <> 'cancelled'
+            AND created_at > ? AND phone_number = coalesce(?, phone_number)"""
+        return self._db.count(rows, kind, since, number)
+
+    def cancel_answers(self, number: str, kind: str | None = None) -> None:
+        """Cancel what the box itself was about to write to a number."""
+        sql = """UPDATE messages SET status = 'cancelled' WHERE phone_number = ?
+            AND kind IS NOT NULL AND kind = coalesce(?, kind) AND status = 'queued'"""
+        self._db.change(sql, number, kind)
+
+    def own_bubbles(self, number: str) -> list[tuple[str, str, Bubble]]:
+        """Return (kind, created_at, bubble) of what the box itself wrote to a number."""
+        sql = f"""SELECT coalesce(kind, ''), created_at, {_BUBBLE_COLUMNS} FROM messages
+            WHERE phone_number = ? AND scheduled_message_id IS NULL ORDER BY id"""
+        found = self._db.all(sql, number)
+        return [(kind, created_at, _to_bubble(cells)) for kind, created_at, *cells in found]
+
+
+# --- what comes in: texts, parts of long ones, delivery reports, opt-outs
 
 _NO_COMMAND = (Request.NOTHING, Request.PERHAPS_STOP)
 
 
 class Inbox:
-    """What comes in: replies, opt-outs, delivery reports."""
+    """The tables inbound, inbound_parts and reports."""
 
     def __init__(self, database: Database) -> None:
-        self.database = database
+        self._db = database
 
     def add(
-        self, tpdu: str, sender: str, body: str | None, sent_at: datetime | None,
-        request: Request, now: datetime,
-    ) -> bool:  # fmt: skip
-        """Store an incoming text; False if it is here already. Inside a transaction."""
-        return bool(
-            self.database.change(
-                "INSERT INTO inbound (received_at, sent_at, sender, body, tpdu, request, answers)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-                (
-                    to_database_time(now), to_database_time(sent_at) if sent_at else "",
-                    sender, body, tpdu, request.value,
-                    self._last_message_to(sender)[0] if request in _NO_COMMAND else None,
-                ),
-            )
-        )  # fmt: skip
-
-    def _last_message_to(self, number: str) -> tuple[int | None, str]:
-        """Give the row, and its campaign, of which a number got something last."""
-        found = self.database.one(
-            "SELECT id, campaign_name FROM scheduled_messages s WHERE phone_number = ?"
-            f" AND (status = 'sent' OR {_BEGUN}) ORDER BY coalesce(sent_at, updated_at) DESC,"
-            " id DESC LIMIT 1",
-            (number,),
-        )
-        return found or (None, "")
-
-    def opt_out(
-        self, number: str, words: str, now: datetime, actor: str, reason: str = "",
-        tier: str = "operator", campaign: str | None = None,
-    ) -> int:  # fmt: skip
-        """Suppress a number and cancel all its scheduled rows; give how many."""
-        at = to_database_time(now)
-        if campaign is None:
-            campaign = self._last_message_to(number)[1]
-        cancelled = self.database.change(
-            "UPDATE scheduled_messages SET status = 'cancelled', updated_at = ?, actor = ?,"
-            " error_message = 'the recipient said stop'"
-            " WHERE phone_number = ? AND status = 'scheduled'",
-            (at, actor, number),
-        )
-        self.database.change(
-            # Ignored: a sender that is no number (nobody can write to it), and who is known,
-            # unless START would have lifted it so far.
-            "INSERT OR IGNORE INTO opt_outs (phone_number, at, words, reason, tier, campaign,"
-            " actor) VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (phone_number) DO UPDATE SET"
-            " words = excluded.words, reason = excluded.reason, tier = excluded.tier"
-            " WHERE tier = 'keyword' AND excluded.tier <> 'keyword'",
-            (number, at, words, reason, tier, campaign, actor),
-        )
-        self._cancel_answers(number, "help")
-        return cancelled
-
-    def opt_in(
-        self, number: str, now: datetime, actor: str, reason: str, only_keyword: bool = False
+        self,
+        tpdu: str,
+        sender: str,
+        body: str | None,
+        sent_at: datetime | None,
+        request: Request,
+        now: datetime,
     ) -> bool:
-        """Lift a suppression; False if there was none, or none of that kind."""
-        signed = self.database.change(
-            "UPDATE opt_outs SET at = ?, actor = ?, reason = ?"
-            " WHERE phone_number = ? AND (tier = 'keyword' OR NOT ?)",
-            (to_database_time(now), actor, reason, number, only_keyword),
-        )
-        if signed:
-            self.database.change("DELETE FROM opt_outs WHERE phone_number = ?", (number,))
-            self._cancel_answers(number, "confirmation")
-        return bool(signed)
+        """Store an incoming text; False if it is here already. Inside a transaction."""
+        answers = self._db.queue.last_message_to(sender)[0] if request in _NO_COMMAND else None
+        sql = """INSERT INTO inbound (received_at, sent_at, sender, body, tpdu, request, answers)
+            VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"""
+        cells = (now, sent_at or "", sender, body, tpdu, request.value, answers)
+        return bool(self._db.change(sql, *cells))
 
-    def add_answer(self, kind: str, number: str, text: str, now: datetime) -> None:
-        """Queue a text of the box itself; inside the caller's transaction."""
-        self.database.change(
-            "INSERT INTO messages (kind, phone_number, body, created_at) VALUES (?, ?, ?, ?)",
-            (kind, number, text, to_database_time(now)),
-        )
+    def texts(self, unread: bool, sender: str | None = None, after: int = 0) -> list[Any]:
+        """Return (id, received_at, sender, body, request, read_at, answers, TPDU of what is not
+        readable), oldest first."""
+        sql = """SELECT id, received_at, sender, body, request, read_at, answers,
+                CASE WHEN body IS NULL THEN tpdu END AS tpdu FROM inbound
+            WHERE sender = coalesce(?, sender) AND id > ? AND (read_at IS NULL OR NOT ?)
+            ORDER BY id"""
+        return self._db.all(sql, sender, after, unread)
 
-    def count_answers(self, kind: str, since: datetime, number: str | None = None) -> int:
-        """Count the texts of the box itself of a kind since a time, to one number or to all."""
-        to_one, given = ("AND phone_number = ?", [number]) if number else ("", [])
-        return int(
-            self.database.one(
-                "SELECT count(*) FROM messages WHERE kind IS NOT NULL AND kind = ?"
-                f" AND status <> 'cancelled' AND created_at > ? {to_one}",
-                [kind, to_database_time(since), *given],
-            )[0]
-        )
+    def mark_read(self, ids: Iterable[int], now: datetime) -> None:
+        """Mark texts as read."""
+        sql = "UPDATE inbound SET read_at = ? WHERE id = ? AND read_at IS NULL"
+        self._db.change_many(sql, [(now, each) for each in ids])
 
-    def has_doubtful(self) -> bool:
-        """Tell whether a message is held since a reply may mean stop."""
-        sql = f"SELECT 1 FROM {_HELD} AND held_because = ? LIMIT 1"
-        return bool(self.database.one(sql, (PERHAPS_HELD,)))
-
-    def finished_since(self, at: datetime) -> list[str]:
-        """Give the campaigns that sent something since a time and have nothing left to send."""
-        found = self.database.all(
-            "SELECT DISTINCT campaign_name FROM scheduled_messages AS s INDEXED BY rows_sent"
-            " WHERE status = 'sent' AND sent_at > ? AND campaign_name NOT IN ('', ?) AND NOT EXISTS"
-            " (SELECT 1 FROM scheduled_messages WHERE campaign_name = s.campaign_name"
-            " AND status = 'scheduled')",
-            (to_database_time(at), TEST_CAMPAIGN),
-        )
-        return [name for (name,) in found]
-
-    def _cancel_answers(self, number: str, kind: str) -> None:
-        self.database.change(
-            "UPDATE messages SET status = 'cancelled' WHERE phone_number = ?"
-            " AND kind IS NOT NULL AND kind = ? AND status = 'queued'",
-            (number, kind),
-        )
-
-    def hold_rows_of(self, number: str, because: str, now: datetime) -> int:
-        """Hold all scheduled rows of a number; give how many."""
-        return self.database.change(
-            "UPDATE scheduled_messages SET held_because = ?, updated_at = ?, actor = 'daemon'"
-            " WHERE phone_number = ? AND status = 'scheduled' AND held_because IS NULL",
-            (because, to_database_time(now), number),
-        )
+    # parts of long texts
 
     def add_part(
         self, tpdu: str, sender: str, sent_at: datetime, place: tuple[int, int, int], now: datetime
     ) -> bool:
         """Store a part of a long text, place: reference, total, sequence; False if it is here."""
-        return bool(
-            self.database.change(
-                "INSERT INTO inbound_parts (received_at, sender, sent_at, reference, total,"
-                " sequence, tpdu) VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-                (to_database_time(now), sender, to_database_time(sent_at), *place, tpdu),
-            )
-        )
+        sql = """INSERT INTO inbound_parts (received_at, sender, sent_at, reference, total,
+                sequence, tpdu) VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"""
+        return bool(self._db.change(sql, now, sender, sent_at, *place, tpdu))
 
     def find_long_texts(self, given_up: datetime) -> list[list[tuple[int, int, str]]]:
-        """Give (id, sequence, TPDU) of the parts of each long text that is whole, or of which
+        """Return (id, sequence, TPDU) of the parts of each long text that is whole, or of which
         nothing came since given_up; of a sequence that came twice the later one counts."""
-        found = self.database.all(
-            "SELECT sender, reference, total FROM inbound_parts WHERE joined = 0"
-            " GROUP BY sender, reference, total"
-            " HAVING count(DISTINCT sequence) = total OR max(received_at) <= ?",
-            (to_database_time(given_up),),
-        )
-        return [
-            self.database.all(
-                "SELECT id, sequence, tpdu FROM inbound_parts WHERE joined = 0"
-                " AND sender = ? AND reference = ? AND total = ? ORDER BY sequence, id",
-                key,
-            )
-            for key in found
-        ]
+        sql = """SELECT sender, reference, total FROM inbound_parts WHERE joined = 0
+            GROUP BY sender, reference, total
+            HAVING count(DISTINCT sequence) = total OR max(received_at) <= ?"""
+        found = self._db.all(sql, given_up)
+        sql = """SELECT id, sequence, tpdu FROM inbound_parts WHERE joined = 0
+            AND sender = ? AND reference = ? AND total = ? ORDER BY sequence, id"""
+        return [self._db.all(sql, *key) for key in found]
 
     def mark_joined(self, parts: Iterable[int]) -> None:
         """The text of these parts stands in the inbox; they are kept to know a repetition."""
-        self.database.change_many(
-            "UPDATE inbound_parts SET joined = 1 WHERE id = ?", [(part,) for part in parts]
-        )
+        sql = "UPDATE inbound_parts SET joined = 1 WHERE id = ?"
+        self._db.change_many(sql, [(part,) for part in parts])
+
+    # delivery reports
 
     def add_report(self, tpdu: str, report: Report, now: datetime) -> bool:
         """Store a status report; False if it is here already."""
-        return bool(
-            self.database.change(
-                "INSERT INTO reports (received_at, phone_number, message_reference, delivery,"
-                " words, sent_at, discharged_at, tpdu) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
-                " ON CONFLICT DO NOTHING",
-                (
-                    to_database_time(now), report.number, report.reference, report.delivery.value,
-                    report.words, to_database_time(report.sent_at),
-                    to_database_time(report.discharged_at), tpdu,
-                ),
-            )
-        )  # fmt: skip
+        sql = """INSERT INTO reports (phone_number, message_reference, delivery, words, sent_at,
+                discharged_at, received_at, tpdu) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+            ON CONFLICT DO NOTHING"""
+        number, reference, delivery, *rest = report
+        return bool(self._db.change(sql, number, reference, delivery.value, *rest, now, tpdu))
 
     def match_reports(self, now: datetime) -> int:
-        """Match the reports of the last week that stand alone; give how many found their segment.
+        """Match the reports of the last week that stand alone; return how many found their segment.
 
         A report may come before its segment is known to be handed over.
         """
-        found = self.database.all(
-            "SELECT id, phone_number, message_reference, delivery, words, sent_at, discharged_at"
-            " FROM reports WHERE segment_id IS NULL AND received_at >= ? ORDER BY id",
-            (to_database_time(now - timedelta(days=7)),),
-        )
-        with self.database.transaction():
-            return sum(self._match(each, to_database_time(now)) for each in found)
+        sql = """SELECT id, phone_number, message_reference, delivery, words, sent_at, discharged_at
+            FROM reports WHERE segment_id IS NULL AND received_at >= ? ORDER BY id"""
+        found = self._db.all(sql, now - timedelta(days=7))
+        with self._db.transaction():
+            return sum(self._match(each, now) for each in found)
 
-    def _match(self, stored: Sequence[Any], at: str) -> bool:
+    def _match(self, stored: Sequence[Any], now: datetime) -> bool:
         """Find the segment with that recipient and reference, handed over at about that time.
 
         References come again after 256 segments; some modems give all the same one.
         """
         report, number, reference, delivery, words, sent_at, discharged_at = stored
-        found = self.database.one(
-            "SELECT g.id, g.message_id, m.scheduled_message_id,"
-            " abs(julianday(g.submitted_at) - julianday(?)) AS apart FROM segments g"
-            " JOIN messages m ON m.id = g.message_id WHERE m.phone_number = ? AND apart < 2"
-            " AND (g.status = 'sent' AND g.message_reference = ?"
-            " OR g.status = 'unconfirmed' AND (g.reference_before + 1) % 256 = ?)"
-            " ORDER BY round(apart * 144), g.delivered_at IS NOT NULL, apart, g.id DESC",
-            (sent_at, number, reference, reference),
-        )
-        if found:
-            segment, bubble, row_id, _ = found
-            self.database.change("UPDATE reports SET segment_id = ? WHERE id = ?",
-                                 (segment, report))  # fmt: skip
-            if delivery == Delivery.DELIVERED.value:
-                self._mark_delivered(segment, bubble, reference, discharged_at)
-            else:
-                self._mark_undelivered(segment, bubble, delivery, words, at)
-            self.database.change(_TELL_DELIVERY, (at, row_id))
-        return bool(found)
+        sql = """SELECT g.id, g.message_id, m.scheduled_message_id,
+                abs(julianday(g.submitted_at) - julianday(:at)) AS apart
+            FROM segments g JOIN messages m ON m.id = g.message_id
+            WHERE m.phone_number = :number AND apart < 2
+                AND (g.status = 'sent' AND g.message_reference = :reference
+                OR g.status = 'unconfirmed' AND (g.reference_before + 1) % 256 = :reference)
+            ORDER BY round(apart * 144), g.delivered_at IS NOT NULL, apart, g.id DESC"""
+        found = self._db.one(sql, at=sent_at, number=number, reference=reference)
+        if found is None:
+            return False
+        segment, bubble, row_id, _ = found
+        self._db.change("UPDATE reports SET segment_id = ? WHERE id = ?", segment, report)
+        if delivery == Delivery.DELIVERED.value:
+            self._mark_delivered(segment, bubble, reference, discharged_at)
+        else:
+            self._mark_undelivered(segment, bubble, delivery, words, now)
+        self._db.change(_TELL_DELIVERY, now=now, id=row_id)
+        return True
 
     def _mark_delivered(self, segment: int, bubble: int, reference: int, at: str) -> None:
         """It settles what was unconfirmed: who reports a text delivered has had it."""
-        self.database.change(
-            "UPDATE segments SET delivered_at = ?, delivery = 'delivered', error_message = NULL,"
-            " status = 'sent', message_reference = ? WHERE id = ? AND delivered_at IS NULL",
-            (at, reference, segment),
-        )
+        sql = """UPDATE segments SET delivered_at = ?, delivery = 'delivered', error_message = NULL,
+                status = 'sent', message_reference = ? WHERE id = ? AND delivered_at IS NULL"""
+        self._db.change(sql, at, reference, segment)
         self._settle(bubble, at)
-        self.database.change(
-            "UPDATE messages SET delivered_at = ? WHERE id = ? AND status = 'sent' AND NOT"
-            " EXISTS (SELECT 1 FROM segments WHERE message_id = ? AND delivered_at IS NULL)",
-            (at, bubble, bubble),
-        )
+        sql = """UPDATE messages SET delivered_at = ?
+            WHERE id = ? AND status = 'sent' AND NOT EXISTS (SELECT 1 FROM segments
+                WHERE message_id = messages.id AND delivered_at IS NULL)"""
+        self._db.change(sql, at, bubble)
 
     def _mark_undelivered(
-        self, segment: int, bubble: int, delivery: str, words: str, at: str
+        self, segment: int, bubble: int, delivery: str, words: str, now: datetime
     ) -> None:
         """A word that comes late changes nothing: neither a delivery nor a failure for good."""
-        changed = self.database.change(
-            "UPDATE segments SET delivery = ?,"
-            " error_message = CASE WHEN status = 'sent' THEN ? ELSE error_message END"
-            " WHERE id = ? AND coalesce(delivery, 'trying') IN ('trying', 'unknown')",
-            (delivery, words, segment),
-        )
+        sql = """UPDATE segments SET delivery = ?,
+                error_message = CASE WHEN status = 'sent' THEN ? ELSE error_message END
+            WHERE id = ? AND coalesce(delivery, 'trying') IN ('trying', 'unknown')"""
+        changed = self._db.change(sql, delivery, words, segment)
         if changed and delivery in (Delivery.FAILED.value, Delivery.EXPIRED.value):
-            self.database.change(
-                "INSERT INTO events (at, actor, scheduled_message_id, event, detail)"
-                " SELECT ?, 'daemon', scheduled_message_id, 'not delivered', ? FROM messages"
-                " WHERE id = ?",
-                (at, words, bubble),
-            )
+            sql = """INSERT INTO events (at, actor, scheduled_message_id, event, detail)
+                SELECT ?, 'daemon', scheduled_message_id, 'not delivered', ? FROM messages
+                WHERE id = ?"""
+            self._db.change(sql, now, words, bubble)
 
     def _settle(self, bubble: int, at: str) -> None:
         """A delivered segment was sent: so is its bubble, and its row, if nothing is missing."""
-        if not self.database.change(
-            "UPDATE messages SET status = CASE WHEN (SELECT count(*) FROM segments WHERE"
-            " message_id = messages.id AND status = 'sent') = (SELECT max(total) FROM segments"
-            " WHERE message_id = messages.id) THEN 'sent' ELSE 'failed' END, sent_at = ?"
-            " WHERE id = ? AND status = 'unconfirmed'",
-            (at, bubble),
-        ):
+        sql = """UPDATE messages SET sent_at = ?, status = CASE WHEN (SELECT count(*) FROM segments
+                WHERE message_id = messages.id AND status = 'sent') = (SELECT max(total)
+                FROM segments WHERE message_id = messages.id) THEN 'sent' ELSE 'failed' END
+            WHERE id = ? AND status = 'unconfirmed'"""
+        if not self._db.change(sql, at, bubble):
             return
-        row_id = self.database.one(
-            "SELECT scheduled_message_id FROM messages WHERE id = ?", (bubble,)
-        )[0]
-        self.database.change(
-            "UPDATE scheduled_messages SET error_message = CASE WHEN EXISTS (SELECT 1 FROM"
-            " messages WHERE scheduled_message_id = ? AND status <> 'sent')"
-            " THEN 'it was delivered after all, the rest was not sent' END,"
-            " status = CASE WHEN EXISTS (SELECT 1 FROM messages WHERE scheduled_message_id = ?"
-            " AND status <> 'sent') THEN status ELSE 'sent' END, sent_at = ?, updated_at = ?,"
-            " actor = 'daemon' WHERE id = ? AND status = 'failed'",
-            (row_id, row_id, at, at, row_id),
-        )
+        sql = """UPDATE scheduled_messages AS s SET sent_at = :at, updated_at = :at,
+                actor = 'daemon', (status, error_message) = (SELECT iif(count(*), s.status, 'sent'),
+                    iif(count(*), 'it was delivered after all, the rest was not sent', NULL)
+                FROM messages WHERE scheduled_message_id = s.id AND status <> 'sent')
+            WHERE status = 'failed' AND id = (SELECT scheduled_message_id FROM messages
+                WHERE id = :bubble)"""
+        self._db.change(sql, at=at, bubble=bubble)
 
-    def texts(self, unread: bool, sender: str | None = None, after: int = 0) -> list[Any]:
-        """Give (id, received_at, sender, body, request, read_at, answers, TPDU of what is not
-        readable), oldest first."""
-        only = "AND read_at IS NULL" if unread else ""
-        return self.database.all(
-            "SELECT id, received_at, sender, body, request, read_at, answers,"
-            " CASE WHEN body IS NULL THEN tpdu END FROM inbound"
-            f" WHERE sender = coalesce(?, sender) AND id > ? {only} ORDER BY id",
-            (sender, after),
-        )
 
-    def mark_read(self, ids: Iterable[int], now: datetime) -> None:
-        """Mark texts as read."""
-        self.database.change_many(
-            "UPDATE inbound SET read_at = ? WHERE id = ? AND read_at IS NULL",
-            [(to_database_time(now), each) for each in ids],
-        )
+class OptOuts:
+    """The table opt_outs: who said stop, by which words, and who may lift it."""
 
-    def opt_outs(self, number: str | None = None) -> list[Any]:
-        """Give (phone_number, at, words, reason, tier, campaign) of all, or of one number."""
-        return self.database.all(
-            f"SELECT {_OPT_OUT_COLUMNS} FROM opt_outs"
-            " WHERE phone_number = coalesce(?, phone_number) ORDER BY at, phone_number",
-            (number,),
-        )
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    def add(
+        self,
+        number: str,
+        words: str,
+        now: datetime,
+        actor: str,
+        reason: str = "",
+        tier: str = "operator",
+        campaign: str | None = None,
+    ) -> int:
+        """Suppress a number and cancel all its scheduled rows; return how many.
+
+        Who is known stays as they are, unless START would have lifted it so far. A sender that
+        nobody can write to is passed over.
+        """
+        if campaign is None:
+            campaign = self._db.queue.last_message_to(number)[1]
+        cancelled = self._db.queue.cancel_number(number, "the recipient said stop", now, actor)
+        sql = """INSERT OR IGNORE INTO opt_outs (phone_number, at, words, reason, tier, campaign,
+                actor) VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (phone_number) DO UPDATE SET
+                words = excluded.words, reason = excluded.reason, tier = excluded.tier
+            WHERE tier = 'keyword' AND excluded.tier <> 'keyword'"""
+        self._db.change(sql, number, now, words, reason, tier, campaign, actor)
+        self._db.sending.cancel_answers(number, "help")
+        return cancelled
+
+    def remove(
+        self, number: str, now: datetime, actor: str, reason: str, only_keyword: bool = False
+    ) -> bool:
+        """Lift a suppression; False if there was none, or none of that kind."""
+        sql = """UPDATE opt_outs SET at = ?, actor = ?, reason = ?
+            WHERE phone_number = ? AND (tier = 'keyword' OR NOT ?)"""
+        signed = self._db.change(sql, now, actor, reason, number, only_keyword)
+        if signed:
+            self._db.change("DELETE FROM opt_outs WHERE phone_number = ?", number)
+            self._db.sending.cancel_answers(number, "confirmation")
+        return bool(signed)
+
+    def at(self, number: str) -> str:
+        """Return the time at which a number said stop; "" if it did not."""
+        return self._db.value("SELECT at FROM opt_outs WHERE phone_number = ?", number) or ""
+
+    def list(self, number: str | None = None) -> list[Any]:
+        """Return phone_number, at, words, reason, tier, campaign of all, or of one number."""
+        sql = """SELECT phone_number, at, words, reason, tier, campaign FROM opt_outs
+            WHERE phone_number = coalesce(?, phone_number) ORDER BY at, phone_number"""
+        return self._db.all(sql, number)
+
+    def numbers(self) -> frozenset[str]:
+        """Return all suppressed numbers."""
+        return frozenset(self._db.column("SELECT phone_number FROM opt_outs"))
+
+    def count_in(self, campaign: str) -> tuple[int, int]:
+        """Count a campaign's last 100 recipients, and who of them said stop since it was resumed.
+
+        Who said stop between two bubbles is one of them.
+        """
+        sql = f"""SELECT count(DISTINCT r.phone_number), count(DISTINCT o.phone_number) FROM
+                (SELECT phone_number FROM scheduled_messages s WHERE campaign_name = :name
+                AND (status = 'sent' OR status = 'cancelled' AND {_BEGUN})
+                ORDER BY coalesce(sent_at, updated_at) DESC, id DESC LIMIT 100) r
+            LEFT JOIN opt_outs o ON o.phone_number = r.phone_number AND o.at >
+                coalesce((SELECT resumed_at FROM campaigns WHERE name = :name), '')"""
+        recipients, stopped = self._db.one(sql, name=campaign)
+        return recipients, stopped
+
+
+# --- what the box remembers: words of its own, pauses, the audit
+
+
+class State:
+    """The tables state, campaigns (their pauses) and events (what concerns no single row)."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    def get(self, key: str) -> str:
+        """Read a word that the box keeps over a reboot; "" if it has none."""
+        return self._db.value("SELECT value FROM state WHERE key = ?", key) or ""
+
+    def set(self, **words: object) -> None:
+        """Keep words over a reboot; "" or None forgets one."""
+        for key, value in words.items():
+            self.set_key(key, value)
+
+    def set_key(self, key: str, value: object) -> None:
+        """Keep one word, whatever its key is called."""
+        if value:
+            self._db.change("INSERT OR REPLACE INTO state VALUES (?, ?)", key, value)
+        else:
+            self._db.change("DELETE FROM state WHERE key = ?", key)
+
+    def add_event(self, event: str, detail: str, now: datetime, actor: str) -> None:
+        """Write into the audit what concerns no single row."""
+        sql = "INSERT INTO events (at, actor, event, detail) VALUES (?, ?, ?, ?)"
+        self._db.change(sql, now, actor, event, detail)
+
+    # pauses; campaign "" is the box itself
+
+    def pause(
+        self,
+        campaign: str,
+        because: str,
+        by: PausedBy,
+        now: datetime,
+        until: datetime | None = None,
+    ) -> None:
+        """Pause a campaign or the box; inside the caller's transaction."""
+        if not campaign:
+            self.set(paused_because=because, paused_by=by.value, paused_until=until)
+            return
+        sql = """INSERT INTO campaigns (name, created_at, paused_because, paused_by, paused_until)
+            VALUES (?, ?, ?, ?, ?) ON CONFLICT (name) DO UPDATE SET paused_because =
+                excluded.paused_because, paused_by = excluded.paused_by,
+                paused_until = excluded.paused_until"""
+        self._db.change(sql, campaign, now, because, by.value, until)
+
+    def resume(self, campaign: str, now: datetime) -> None:
+        """End the pause of a campaign or of the box; inside the caller's transaction."""
+        if not campaign:
+            self.set(paused_because="", paused_by="", paused_until="", resumed_at=now)
+            return
+        sql = """INSERT INTO campaigns (name, created_at, resumed_at) VALUES (:name, :now, :now)
+            ON CONFLICT (name) DO UPDATE SET paused_because = NULL, paused_by = NULL,
+                paused_until = NULL, resumed_at = :now"""
+        self._db.change(sql, name=campaign, now=now)
+
+    def paused_by_box(self, campaign: str = "") -> str:
+        """Return why the box has paused itself, or a campaign; "" if it has not."""
+        if campaign:
+            sql = "SELECT paused_because FROM campaigns WHERE name = ? AND paused_by = 'box'"
+            return self._db.value(sql, campaign) or ""
+        return self.get("paused_because") if self.get("paused_by") == PausedBy.BOX.value else ""
+
+    def paused_campaigns(self) -> dict[str, str]:
+        """Return the paused campaigns with the reason."""
+        sql = "SELECT name, paused_because FROM campaigns WHERE paused_because IS NOT NULL"
+        return dict(self._db.all(sql))
+
+    def find_ended_pauses(self, now: datetime) -> list[str]:
+        """Name the campaigns whose pause has an end that has come; "" is the box itself."""
+        sql = """SELECT name FROM campaigns WHERE paused_until <= :now AND paused_by <> 'box'
+            UNION ALL SELECT '' FROM state WHERE key = 'paused_until' AND value <= :now
+            AND NOT EXISTS (SELECT 1 FROM state WHERE key = 'paused_by' AND value = 'box')"""
+        return self._db.column(sql, now=now)
+
+
+# --- what is told: counts, courses, exports
 
 
 class Course(NamedTuple):
@@ -4433,7 +4592,6 @@ class Course(NamedTuple):
     planned_for: datetime  # by the first plan
     scheduled_for: datetime  # by the plan as it is now
     settled_at: datetime | None  # sent, failed, cancelled; None: still to go
-    delivered_at: datetime | None
     segments: int  # that were or may have been sent
     reason: str
     replied_at: datetime | None
@@ -4441,522 +4599,316 @@ class Course(NamedTuple):
 
 
 _COURSE = """
-    SELECT s.id, coalesce(s.campaign_message_id, ''), s.phone_number, s.customer_name,
+    SELECT s.id, coalesce(s.campaign_message_id, '') AS campaign_message_id, s.phone_number,
+        s.customer_name,
         CASE WHEN EXISTS (SELECT 1 FROM messages WHERE scheduled_message_id = s.id
                 AND status = 'unconfirmed') THEN 'unconfirmed'
             WHEN s.status = 'scheduled' AND s.held_because IS NOT NULL THEN 'held'
             WHEN s.status = 'sent' THEN iif(s.delivery IN ('failed', 'expired'), 'undelivered',
                 coalesce(s.delivery, 'sent'))
-            ELSE s.status END,
-        coalesce((SELECT datetime(substr(detail, -19)) FROM events
-            WHERE scheduled_message_id = s.id AND event = 'added' ORDER BY id LIMIT 1),
-            s.scheduled_for),
-        s.scheduled_for,
+            ELSE s.status END AS state,
+        coalesce(s.planned_for, s.scheduled_for) AS planned_for, s.scheduled_for,
         CASE WHEN s.status <> 'scheduled' THEN coalesce(s.sent_at, (SELECT max(at) FROM events
-            WHERE scheduled_message_id = s.id AND event = s.status), s.updated_at) END,
-        iif(s.delivery = 'delivered', (SELECT max(delivered_at) FROM messages
-            WHERE scheduled_message_id = s.id), NULL),
+            WHERE scheduled_message_id = s.id AND event = s.status), s.updated_at)
+            END AS settled_at,
         (SELECT count(*) FROM messages m JOIN segments g ON g.message_id = m.id
-            WHERE m.scheduled_message_id = s.id AND g.status <> 'failed'),
-        coalesce(iif(s.status = 'scheduled', s.held_because, NULL), s.error_message, ''),
-        r.at, o.at
+            WHERE m.scheduled_message_id = s.id AND g.status <> 'failed') AS segments,
+        coalesce(iif(s.status = 'scheduled', s.held_because, NULL), s.error_message, '') AS reason,
+        r.at AS replied_at, o.at AS opted_out_at
     FROM scheduled_messages s
     LEFT JOIN (SELECT answers, min(received_at) AS at FROM inbound GROUP BY answers) r
         ON r.answers = s.id
     LEFT JOIN opt_outs o ON o.phone_number = s.phone_number AND o.campaign = s.campaign_name
-    WHERE s.campaign_name = ? ORDER BY 6, 1"""
+    WHERE s.campaign_name = ? ORDER BY planned_for, s.id"""
 _CAMPAIGNS = """
-    SELECT n.name, coalesce(c.created_at, min(s.created_at)) AS created_at, count(s.id),
-        count(s.id) FILTER (WHERE s.status = 'scheduled'),
-        count(s.id) FILTER (WHERE s.status = 'scheduled' AND s.held_because IS NOT NULL),
-        count(s.id) FILTER (WHERE s.status = 'sent'),
-        count(s.id) FILTER (WHERE s.status = 'failed'),
-        count(s.id) FILTER (WHERE s.status = 'cancelled'),
-        min(s.sent_at) FILTER (WHERE s.status = 'sent'),
-        max(s.sent_at) FILTER (WHERE s.status = 'sent'),
-        min(s.scheduled_for) FILTER (WHERE s.status = 'scheduled' AND s.held_because IS NULL),
-        max(s.scheduled_for) FILTER (WHERE s.status = 'scheduled' AND s.held_because IS NULL),
+    SELECT n.name, coalesce(c.created_at, min(s.created_at)) AS created_at, count(s.id) AS planned,
+        count(s.id) FILTER (WHERE s.status = 'scheduled') AS scheduled,
+        count(s.id) FILTER (WHERE s.status = 'scheduled' AND s.held_because IS NOT NULL) AS held,
+        count(s.id) FILTER (WHERE s.status = 'sent') AS sent,
+        count(s.id) FILTER (WHERE s.status = 'failed') AS failed,
+        count(s.id) FILTER (WHERE s.status = 'cancelled') AS cancelled,
+        min(s.sent_at) FILTER (WHERE s.status = 'sent') AS first,
+        max(s.sent_at) FILTER (WHERE s.status = 'sent') AS last,
+        min(s.scheduled_for) FILTER (WHERE s.status = 'scheduled' AND s.held_because IS NULL)
+            AS next,
+        max(s.scheduled_for) FILTER (WHERE s.status = 'scheduled' AND s.held_because IS NULL)
+            AS ends,
         c.paused_because
     FROM (SELECT name FROM campaigns UNION SELECT campaign_name FROM scheduled_messages) n
     LEFT JOIN scheduled_messages s ON s.campaign_name = n.name
     LEFT JOIN campaigns c ON c.name = n.name
-    WHERE n.name = coalesce(?1, n.name) AND (?1 IS NOT NULL OR n.name NOT IN ('', ?2))
+    WHERE n.name = coalesce(:name, n.name) AND (:name IS NOT NULL OR n.name NOT IN ('', :test))
     GROUP BY n.name ORDER BY 2, 1"""
+# What export writes of each table, and which rows belong to the campaign ?1.
+_OF_CAMPAIGN = "(SELECT id FROM scheduled_messages WHERE campaign_name = ?1)"
+_EXPORTED = {
+    "campaigns": ("*", "name = ?1"),
+    "scheduled_messages": ("*", "campaign_name = ?1"),
+    "messages": ("*", f"scheduled_message_id IN {_OF_CAMPAIGN}"),
+    "segments": (
+        "*",
+        f"message_id IN (SELECT id FROM messages WHERE scheduled_message_id IN {_OF_CAMPAIGN})",
+    ),
+    "inbound": (
+        "id, received_at, sent_at, sender, body, request, read_at, answers, settled_at, settled_by",
+        f"answers IN {_OF_CAMPAIGN}",
+    ),
+    "opt_outs": ("phone_number, at, words, reason, tier, campaign", "campaign = ?1"),
+    "events": ("*", f"scheduled_message_id IN {_OF_CAMPAIGN}"),
+}
 
 
-class Desk:
-    """What the command line asks and changes; every change is guarded by the row's status."""
+class Reports:
+    """What is told of it all; nothing is changed here."""
 
     def __init__(self, database: Database) -> None:
-        self.database = database
+        self._db = database
 
-    def rows(self, wanted: RowFilter, limit: int = -1, by_time: bool = False) -> list[StoredRow]:
-        """Give the rows that a filter admits."""
-        where, given = wanted.where()
-        order = "s.scheduled_for, s.id" if by_time else "s.id"
-        found = self.database.all(
-            f"SELECT {_ROW_COLUMNS} FROM scheduled_messages s WHERE {where}"
-            f" ORDER BY {order} LIMIT {limit}",
-            given,
+    def awaits_person(self) -> bool:
+        """True if something held, unconfirmed, failed or unread waits for the operator."""
+        kinds = (
+            _UNCONFIRMED,
+            "scheduled_messages WHERE status = 'failed'",
+            _HELD,
+            "inbound WHERE read_at IS NULL",
+            "campaigns WHERE paused_because IS NOT NULL AND paused_by = 'box'",
         )
-        return [_to_row(record) for record in found]
+        return any(self._db.has(rows) for rows in kinds)
 
-    def bubbles(self, row_id: MessageId) -> list[Bubble]:
-        """Give a row's bubbles."""
-        found = self.database.all(
-            f"SELECT {_BUBBLE_COLUMNS} FROM messages WHERE scheduled_message_id = ?"
-            " ORDER BY bubble",
-            (row_id,),
-        )
-        return [_to_bubble(record) for record in found]
-
-    def segments(self, bubble: BubbleId) -> list[Any]:
-        """Give (sequence, total, status, reference, submitted, answered, delivered, delivery,
-        error)."""
-        return self.database.all(
-            "SELECT sequence, total, status, message_reference, submitted_at, answered_at,"
-            " delivered_at, delivery, coalesce(error_message, '') FROM segments"
-            " WHERE message_id = ?"
-            " ORDER BY sequence",
-            (bubble,),
-        )
-
-    def consent(self, row_id: MessageId) -> tuple[str, str]:
-        """Give when and how the recipient of a row asked to be written to, as the CSV says."""
-        sql = "SELECT consent_at, consent_source FROM scheduled_messages WHERE id = ?"
-        return self.database.one(sql, (row_id,)) or ("", "")
-
-    def written_to(self) -> frozenset[str]:
-        """Give the numbers to which a message was sent."""
-        found = self.database.all(
-            "SELECT DISTINCT phone_number FROM scheduled_messages WHERE status = 'sent'"
-        )
-        return frozenset(record[0] for record in found)
-
-    def own_bubbles(self, number: str) -> list[tuple[str, str, Bubble]]:
-        """Give (kind, created_at, bubble) of what the box itself wrote to a number."""
-        found = self.database.all(
-            f"SELECT coalesce(kind, ''), created_at, {_BUBBLE_COLUMNS} FROM messages"
-            " WHERE phone_number = ? AND scheduled_message_id IS NULL ORDER BY id",
-            (number,),
-        )
-        return [(record[0], record[1], _to_bubble(record[2:])) for record in found]
-
-    def is_under_way(self, number: str) -> bool:
-        """Tell whether a message to a number is begun and not done."""
-        return bool(
-            self.database.one(
-                f"SELECT 1 FROM messages b WHERE phone_number = ? AND status IN"
-                f" ('queued', 'sending') AND (status = 'sending' OR EXISTS (SELECT 1 FROM"
-                f" scheduled_messages s WHERE s.id = b.scheduled_message_id AND {_BEGUN}))",
-                (number,),
-            )
-        )
-
-    def forget(self, number: str, now: datetime, actor: str) -> int:
-        """Blank what is known of a person, cancel what is scheduled; give how many rows.
-
-        Numbers, counts, statuses, times and the opt-out stay. Inside a transaction.
-        """
-        at = to_database_time(now)
-        self.database.change(
-            "UPDATE scheduled_messages SET status = 'cancelled', error_message = 'forgotten',"
-            " updated_at = ?, actor = ? WHERE phone_number = ? AND status = 'scheduled'",
-            (at, actor, number),
-        )
-        self.database.change(
-            "UPDATE messages SET status = 'cancelled' WHERE phone_number = ? AND status = 'queued'",
-            (number,),
-        )
-        rows = self._blank(_OF_PERSON, number, at, actor)["scheduled_messages"]
-        Store(self.database).add_event("forgotten", number, now, actor)
-        return rows
-
-    def _blank(
-        self, which: Mapping[str, str], value: str, at: str, actor: str
-    ) -> Mapping[str, int]:
-        """Blank names and texts past recovery; which says of each table whose, by ?1."""
-        self.database.change("PRAGMA secure_delete = ON")
-        blanked = {}
-        for table, where in which.items():
-            signed = table == "scheduled_messages"
-            sql = f"UPDATE {table} SET {_BLANKS[table]} WHERE {where}"
-            given = (value, at, actor) if signed else (value,)
-            blanked[table] = self.database.change(sql, given)
-        return blanked
-
-    def export(self, table: str, campaign: str | None) -> Iterator[Sequence[Any]]:
-        """Give the column names of an exported table, then its rows in the order of their keys."""
-        columns, where = _EXPORTED[table]
-        if columns == "*":
-            columns = ", ".join(
-                name
-                for (name,) in self.database.all("SELECT name FROM pragma_table_info(?)", (table,))
-                if name != "actor" or table == "events"  # a signature on its way there
-            )
-        yield columns.split(", ")
-        of = ("", ()) if campaign is None else (f" WHERE {where}", (campaign,))
-        yield from self.database.stream(f"SELECT {columns} FROM {table}{of[0]} ORDER BY 1", of[1])
-
-    @contextmanager
-    def one_look(self) -> Iterator[Sequence[str]]:
-        """Hold all that is read meanwhile to one instant; gives the tables of an export."""
-        self.database.change("BEGIN")
-        try:
-            yield tuple(_EXPORTED)
-        finally:
-            with suppress(StoreError):
-                self.database.change("ROLLBACK")
-
-    def count_older(self, than: datetime) -> dict[str, int]:
-        """Count what purge() blanks."""
-        given = (to_database_time(than),)
-        return {
-            table: int(self.database.one(f"SELECT count(*) FROM {table} WHERE {where}", given)[0])
-            for table, where in _OLDER.items()
-        }
-
-    def purge(self, than: datetime, now: datetime, actor: str) -> None:
-        """Blank what is done and older than a time. Inside a transaction.
-
-        What is scheduled, under way or unread stays; so do numbers, statuses, times and opt-outs.
-        """
-        blanked = self._blank(_OLDER, to_database_time(than), to_database_time(now), actor)
-        detail = f"older than {to_database_time(than)}: {blanked['scheduled_messages']} rows"
-        Store(self.database).add_event("purged", detail, now, actor)
-
-    def events(self, row_id: MessageId) -> list[Any]:
-        """Give (at, actor, event, detail) of a row, oldest first."""
-        return self.database.all(
-            "SELECT at, actor, event, detail FROM events WHERE scheduled_message_id = ?"
-            " ORDER BY id",
-            (row_id,),
-        )
+    def has_doubtful(self) -> bool:
+        """True if a message is held since a reply may mean stop."""
+        return self._db.has(f"{_HELD} AND held_code = ?", HeldCode.DOUBTFUL_REPLY.value)
 
     def count_by_status(self) -> dict[str, int]:
         """Count rows: each status, and unconfirmed, held, unread."""
-        counts = {status.value: 0 for status in RowStatus}
-        counts.update(
-            self.database.all("SELECT status, count(*) FROM scheduled_messages GROUP BY status")
-        )
-        for key, sql in (
-            ("held", _HELD),
-            ("unconfirmed", _UNCONFIRMED),
-            ("unread", "inbound WHERE read_at IS NULL"),
-        ):
-            counts[key] = int(self.database.one(f"SELECT count(*) FROM {sql}")[0])
-        told = dict(
-            self.database.all(
-                "SELECT delivery, count(*) FROM scheduled_messages WHERE status = 'sent'"
-                " GROUP BY delivery"
-            )
-        )
-        counts["delivered"] = told.get("delivered", 0)
-        counts["undelivered"] = told.get("failed", 0) + told.get("expired", 0)
+        counts = dict.fromkeys([status.value for status in RowStatus], 0)
+        delivered: Counter[str] = Counter()
+        sql = "SELECT status, delivery, count(*) FROM scheduled_messages GROUP BY status, delivery"
+        for status, delivery, count in self._db.all(sql):
+            counts[status] += count
+            delivered[delivery] += count if status == RowStatus.SENT.value else 0
+        counts["held"] = self._db.count(_HELD)
+        counts["unconfirmed"] = self._db.count(_UNCONFIRMED)
+        counts["unread"] = self._db.count("inbound WHERE read_at IS NULL")
+        counts["delivered"] = delivered["delivered"]
+        counts["undelivered"] = delivered["failed"] + delivered["expired"]
         return counts
-
-    def count_held(self) -> dict[str, int]:
-        """Count the held rows by their reason, the most first."""
-        return dict(
-            self.database.all(
-                f"SELECT held_because, count(*) FROM {_HELD} GROUP BY 1 ORDER BY 2 DESC, 1"
-            )
-        )
-
-    def last_bubble(self) -> tuple[str, datetime, int, int] | None:
-        """Give the last bubble that was sent: to whom, when, its place and how many there are."""
-        found = self.database.one(
-            "SELECT iif(s.customer_name = '', s.phone_number, s.customer_name), m.sent_at,"
-            " m.bubble, (SELECT count(*) FROM messages WHERE scheduled_message_id = s.id)"
-            " FROM messages m JOIN scheduled_messages s ON s.id = m.scheduled_message_id"
-            " WHERE m.status = 'sent' ORDER BY m.id DESC LIMIT 1"
-        )
-        return (str(found[0]), _to_time(found[1]), *found[2:]) if found else None
 
     def count_by_status_of(self, campaign: str) -> dict[str, int]:
         """Count a campaign's rows by their status."""
-        return dict(
-            self.database.all(
-                "SELECT status, count(*) FROM scheduled_messages WHERE campaign_name = ?"
-                " GROUP BY status",
-                (campaign,),
-            )
-        )
+        sql = """SELECT status, count(*) FROM scheduled_messages WHERE campaign_name = ?
+            GROUP BY status"""
+        return dict(self._db.all(sql, campaign))
+
+    def count_held(self) -> dict[str, int]:
+        """Count the held rows by their reason, the most first."""
+        sql = f"SELECT held_because, count(*) FROM {_HELD} GROUP BY 1 ORDER BY 2 DESC, 1"
+        return dict(self._db.all(sql))
 
     def count_sent_since(self, at: datetime) -> int:
         """Count the messages sent since a time."""
-        return int(
-            self.database.one(
-                "SELECT count(*) FROM scheduled_messages INDEXED BY rows_sent"
-                " WHERE status = 'sent' AND sent_at >= ?",
-                (to_database_time(at),),
-            )[0]
-        )
-
-    def spent(self, since: datetime) -> list[tuple[MessageId | None, datetime, str, int]]:
-        """Give (row, time, number, segments) of what may have been sent since a time, by the hour;
-        what the box itself wrote has no row."""
-        found = self.database.all(
-            "SELECT m.scheduled_message_id, min(g.submitted_at), m.phone_number, count(*)"
-            " FROM segments g JOIN messages m ON m.id = g.message_id"
-            " WHERE g.status <> 'failed' AND g.submitted_at >= ?"
-            " GROUP BY m.scheduled_message_id, m.phone_number, substr(g.submitted_at, 1, 13)"
-            " ORDER BY 2",
-            (to_database_time(since),),
-        )
-        return [(row_id, _to_time(at), str(number), n) for row_id, at, number, n in found]
+        rows = "scheduled_messages INDEXED BY rows_sent WHERE status = 'sent' AND sent_at >= ?"
+        return self._db.count(rows, at)
 
     def count_day(self, opens: datetime, closes: datetime) -> tuple[int, ...]:
         """Count the rows sent and failed, bubbles unconfirmed, replies and opt-outs of a span."""
-        span = [to_database_time(opens), to_database_time(closes)]
-        counted = (
+        kinds = (
             "scheduled_messages INDEXED BY rows_sent WHERE status = 'sent' AND sent_at",
             "scheduled_messages WHERE status = 'failed' AND updated_at",
             "segments WHERE status = 'unconfirmed' AND submitted_at",
             "inbound WHERE received_at",
             "opt_outs WHERE at",
         )
-        return tuple(
-            int(self.database.one(f"SELECT count(*) FROM {rows} BETWEEN ? AND ?", span)[0])
-            for rows in counted
-        )
+        return tuple(self._db.count(f"{rows} BETWEEN ? AND ?", opens, closes) for rows in kinds)
 
-    def queue_times(self, exclude_anyway: bool = False) -> list[Queued]:
-        """Give the free rows in sending order, without those that are begun."""
-        anyway = "AND s.anyway = 0" if exclude_anyway else ""
-        found = self.database.all(
-            "SELECT s.id, s.scheduled_for, s.phone_number, s.timezone, s.message_content,"
-            f" s.campaign_name, s.until FROM scheduled_messages s WHERE {_FREE} {anyway}"
-            f" AND NOT (s.id IN (SELECT scheduled_message_id FROM messages"
-            f" WHERE status IN ('queued', 'sending')) AND {_BEGUN})"
-            " ORDER BY s.scheduled_for, s.id"
-        )
-        return [
-            Queued(
-                MessageId(id_), _to_time(at), number, zone, text, name,
-                _to_time(until) if until else None,
-            )
-            for id_, at, number, zone, text, name, until in found
-        ]  # fmt: skip
+    def last_bubble(self) -> tuple[str, datetime, int, int] | None:
+        """Return the last bubble that was sent: to whom, when, its place and how many there are."""
+        sql = """SELECT iif(s.customer_name = '', s.phone_number, s.customer_name), m.sent_at,
+                m.bubble, (SELECT count(*) FROM messages WHERE scheduled_message_id = s.id)
+            FROM messages m JOIN scheduled_messages s ON s.id = m.scheduled_message_id
+            WHERE m.status = 'sent' ORDER BY m.id DESC LIMIT 1"""
+        found = self._db.one(sql)
+        return (str(found[0]), read_stored_time(found[1]), found[2], found[3]) if found else None
 
-    def last_scheduled(self) -> datetime | None:
-        """Give the time of the last message in the queue, paused campaigns included."""
-        found = self.database.one(
-            "SELECT scheduled_for FROM scheduled_messages WHERE status = 'scheduled'"
-            " AND held_because IS NULL ORDER BY scheduled_for DESC LIMIT 1"
-        )
-        return _to_time(found[0]) if found else None
-
-    def is_busy_between(self, first: datetime, last: datetime) -> bool:
-        """Tell whether the queue has a message in a span of time."""
-        return bool(
-            self.database.one(
-                "SELECT 1 FROM scheduled_messages WHERE status = 'scheduled'"
-                " AND held_because IS NULL AND scheduled_for BETWEEN ? AND ? LIMIT 1",
-                (to_database_time(first), to_database_time(last)),
-            )
-        )
-
-    def known_texts(
-        self, campaigns: Iterable[str], since: datetime
-    ) -> frozenset[tuple[str, str, str]]:
-        """Give (campaign, number, text) of what is live, was sent or may have been sent.
-
-        Of other campaigns than the named ones, since a time; a test is none.
-        """
-        select = "SELECT campaign_name, phone_number, message_content FROM scheduled_messages s"
-        known = set(
-            self.database.all(
-                f"{select} WHERE campaign_name <> ? AND (status = 'scheduled'"
-                " OR status = 'sent' AND sent_at >= ?"
-                f" OR status = 'failed' AND updated_at >= ? AND {_BEGUN})",
-                (TEST_CAMPAIGN, *2 * [to_database_time(since)]),
-            )
-        )
-        for name in campaigns:
-            known.update(
-                self.database.all(
-                    f"{select} WHERE campaign_name = ? AND (status IN ('scheduled', 'sent')"
-                    f" OR (status = 'failed' AND {_BEGUN}))",
-                    (name,),
-                )
-            )
-        return frozenset(known)
-
-    def running(self) -> frozenset[str]:
-        """Name the campaigns that have rows still scheduled."""
-        found = self.database.all(
-            "SELECT DISTINCT campaign_name FROM scheduled_messages"
-            " WHERE status = 'scheduled' AND campaign_name NOT IN ('', ?)",
-            (TEST_CAMPAIGN,),
-        )
-        return frozenset(record[0] for record in found)
-
-    def set_texts(
-        self, texts: Iterable[tuple[MessageId, str]], now: datetime, actor: str
-    ) -> list[MessageId]:
-        """Give rows that are not begun another text; inside the caller's transaction.
-
-        Gives those that got it. What they were split into goes: the claim splits them anew.
-        """
-        at, store = to_database_time(now), Store(self.database)
-        done = []
-        for row_id, text in texts:
-            if self.database.change(
-                "UPDATE scheduled_messages AS s SET message_content = ?, updated_at = ?, actor = ?"
-                f" WHERE id = ? AND status = 'scheduled' AND NOT {_BEGUN}",
-                (text, at, actor, row_id),
-            ):
-                store._drop_bubbles(row_id)
-                done.append(row_id)
-        return done
-
-    def opted_out(self) -> frozenset[str]:
-        """Give all suppressed numbers."""
-        return frozenset(r[0] for r in self.database.all("SELECT phone_number FROM opt_outs"))
-
-    def cancel(self, ids: Sequence[MessageId], now: datetime, actor: str) -> list[MessageId]:
-        """Cancel rows that are scheduled and not with the modem now; give those cancelled."""
-        at = to_database_time(now)
-        done = []
-        with self.database.transaction():
-            for row_id in ids:
-                if self.database.change(
-                    "UPDATE scheduled_messages SET status = 'cancelled', updated_at = ?,"
-                    " actor = ? WHERE id = ? AND status = 'scheduled' AND NOT EXISTS"
-                    " (SELECT 1 FROM messages m JOIN segments g ON g.message_id = m.id"
-                    " WHERE m.scheduled_message_id = ? AND g.status = 'sending')",
-                    (at, actor, row_id, row_id),
-                ):
-                    done.append(row_id)
-        return done
-
-    def retry(
-        self, ids: Sequence[MessageId], even_if_it_may_repeat: bool, now: datetime, actor: str
-    ) -> list[MessageId]:
-        """Set failed rows to scheduled, due now; unconfirmed ones only on the operator's word."""
-        at = to_database_time(now)
-        done = []
-        with self.database.transaction():
-            for row_id in ids:
-                if even_if_it_may_repeat:
-                    self._withdraw_unconfirmed(row_id)
-                if self.database.change(
-                    "UPDATE scheduled_messages SET status = 'scheduled', scheduled_for = ?,"
-                    " error_message = NULL, held_because = NULL, updated_at = ?, actor = ?"
-                    " WHERE id = ? AND status = 'failed' AND message_content <> ''"  # blanked
-                    " AND NOT EXISTS (SELECT 1 FROM messages"
-                    " WHERE scheduled_message_id = ? AND status = 'unconfirmed')",
-                    (at, at, actor, row_id, row_id),
-                ):
-                    done.append(row_id)
-        return done
-
-    def release(
-        self, moves: Sequence[tuple[MessageId, datetime]], now: datetime, actor: str
-    ) -> int:
-        """Let held rows go, each at its new time; inside the caller's transaction."""
-        at = to_database_time(now)
-        return sum(
-            self.database.change(
-                "UPDATE scheduled_messages SET held_because = NULL, scheduled_for = ?,"
-                " updated_at = ?, actor = ? WHERE id = ? AND status = 'scheduled'"
-                " AND held_because IS NOT NULL",
-                (to_database_time(to), at, actor, row_id),
-            )
-            for row_id, to in moves
-        )
-
-    def pause_campaign(
-        self, name: str, because: str | None, now: datetime, until: datetime | None = None
-    ) -> None:
-        """Pause a campaign, or let it go on with None; inside the caller's transaction."""
-        self.database.change(
-            "INSERT INTO campaigns (name, created_at, paused_because) VALUES (?, ?, ?)"
-            " ON CONFLICT (name) DO UPDATE SET paused_because = excluded.paused_because",
-            (name, to_database_time(now), because),
-        )
-        self.set_state(f"paused_until {name}", to_database_time(until) if until else "")
-        if because is None:
-            self.set_state(f"resumed {name}", to_database_time(now))
-
-    def paused_campaigns(self) -> dict[str, str]:
-        """Give the paused campaigns with the reason."""
-        return dict(
-            self.database.all(
-                "SELECT name, paused_because FROM campaigns WHERE paused_because IS NOT NULL"
-            )
-        )
-
-    def find_ended_pauses(self, now: datetime) -> list[str]:
-        """Name the campaigns whose pause has an end that has come; "" is the box itself."""
-        found = self.database.all(
-            "SELECT name, paused_because FROM campaigns JOIN state"
-            " ON key = 'paused_until ' || name WHERE value <= ?1"
-            " UNION ALL SELECT '', (SELECT value FROM state WHERE key = 'paused_because')"
-            " FROM state WHERE key = 'paused_until' AND value <= ?1",
-            (to_database_time(now),),
-        )
-        return [name for name, because in found if (because or "").startswith("paused by ")]
+    def finished_since(self, at: datetime) -> list[str]:
+        """Return the campaigns that sent something since a time and have nothing left to send."""
+        sql = """SELECT DISTINCT campaign_name FROM scheduled_messages AS s INDEXED BY rows_sent
+            WHERE status = 'sent' AND sent_at > ? AND campaign_name NOT IN ('', ?) AND NOT EXISTS
+                (SELECT 1 FROM scheduled_messages WHERE campaign_name = s.campaign_name
+                AND status = 'scheduled')"""
+        return self._db.column(sql, at, TEST_CAMPAIGN)
 
     def campaign_names(self) -> list[str]:
-        """Give the campaigns that have rows or were ever scheduled."""
-        found = self.database.all(
-            "SELECT name FROM campaigns UNION SELECT DISTINCT campaign_name"
-            " FROM scheduled_messages ORDER BY 1"
-        )
-        return [record[0] for record in found if record[0] not in ("", TEST_CAMPAIGN)]
+        """Return the campaigns that have rows or were ever scheduled."""
+        sql = """SELECT name FROM campaigns UNION SELECT DISTINCT campaign_name FROM
+            scheduled_messages EXCEPT SELECT '' EXCEPT SELECT ? ORDER BY 1"""
+        return self._db.column(sql, TEST_CAMPAIGN)
 
     def campaigns(self, name: str | None = None) -> list[Any]:
-        """Give (name, created, rows, scheduled, of them held, sent, failed, cancelled, first and
-        last sent, next and last to go, why it is paused) of all campaigns, or of one."""
-        return self.database.all(_CAMPAIGNS, (name, TEST_CAMPAIGN))
+        """Return all campaigns, or one: name, created_at, planned, scheduled, of them held, sent,
+        failed, cancelled, first and last sent, next and last to go (ends), paused_because."""
+        return self._db.all(_CAMPAIGNS, name=name, test=TEST_CAMPAIGN)
 
     def course(self, campaign: str) -> list[Course]:
-        """Give the plan and the course of each message of a campaign."""
-        times = (5, 6, 7, 8, 11, 12)
-        return [
-            Course._make((_to_time(cell) if cell and place in times else cell
-                     for place, cell in enumerate(record)))
-            for record in self.database.all(_COURSE, (campaign,))
-        ]  # fmt: skip
+        """Return the plan and the course of each message of a campaign."""
 
-    def get_state(self, key: str) -> str:
-        """Read a word that the box keeps over a reboot; "" if it has none."""
-        found = self.database.one("SELECT value FROM state WHERE key = ?", (key,))
-        return str(found[0]) if found else ""
+        def read(record: sqlite3.Row) -> Course:
+            cells = dict(zip(Course._fields, record, strict=True))
+            for key, cell in cells.items():
+                if cell and key.endswith(("_at", "_for")):
+                    cells[key] = read_stored_time(cell)
+            return Course(**cells)
 
-    def set_state(self, key: str, value: str) -> None:
-        """Keep a word over a reboot; "" forgets it."""
-        if value:
-            self.database.change("INSERT OR REPLACE INTO state VALUES (?, ?)", (key, value))
-        else:
-            self.database.change("DELETE FROM state WHERE key = ?", (key,))
+        return [read(record) for record in self._db.all(_COURSE, campaign)]
 
-    def set_states(self, words: Mapping[str, str]) -> None:
-        """Keep several words."""
-        for key, value in words.items():
-            self.set_state(key, value)
+    def events(self, row_id: MessageId) -> list[Any]:
+        """Return at, actor, event, detail of a row, oldest first."""
+        sql = """SELECT at, actor, event, detail FROM events
+            WHERE scheduled_message_id = ? ORDER BY id"""
+        return self._db.all(sql, row_id)
 
-    def _withdraw_unconfirmed(self, row_id: MessageId) -> None:
-        self.database.change(
-            "UPDATE segments SET status = 'failed', error_message ="
-            " 'may have been sent; sent again on the operator''s word'"
-            " WHERE status = 'unconfirmed' AND message_id IN"
-            " (SELECT id FROM messages WHERE scheduled_message_id = ?)",
-            (row_id,),
-        )
-        self.database.change(
-            "UPDATE messages SET status = 'failed' WHERE scheduled_message_id = ?"
-            " AND status = 'unconfirmed'",
-            (row_id,),
-        )
+    def export(self, table: str, campaign: str | None) -> Iterator[Sequence[Any]]:
+        """Yield the column names of an exported table, then its rows in the order of their keys."""
+        columns, where = _EXPORTED[table]
+        if columns == "*":
+            names = self._db.column("SELECT name FROM pragma_table_info(?)", table)
+            if table != "events":
+                names = [name for name in names if name != "actor"]  # a signature on its way there
+            columns = ", ".join(names)
+        yield columns.split(", ")
+        only, given = ("", []) if campaign is None else (f"WHERE {where}", [campaign])
+        yield from self._db.stream(f"SELECT {columns} FROM {table} {only} ORDER BY 1", *given)
+
+
+EXPORTED_TABLES = tuple(_EXPORTED)
+
+
+# --- what is forgotten: names and texts are blanked past recovery, counts and opt-outs stay
+
+_BLANKS = {
+    "messages": "body = ''",
+    "scheduled_messages": "customer_name = '', message_content = '', consent_at = '',"
+    " consent_source = '', updated_at = :now, actor = :actor",
+    "inbound": "body = '', tpdu = ''",
+    "inbound_parts": "tpdu = id, joined = 1",
+    "opt_outs": "words = '', reason = iif(reason = '', 'said stop', reason)",
+}
+_OF_PERSON = {
+    "messages": "phone_number = :value",
+    "scheduled_messages": "phone_number = :value",
+    "inbound": "sender = :value",
+    "inbound_parts": "sender = :value",
+    "opt_outs": "phone_number = :value",
+}
+_DONE_BEFORE = """status <> 'scheduled' AND coalesce(sent_at, scheduled_for) < :value
+    AND NOT EXISTS (SELECT 1 FROM messages
+        WHERE scheduled_message_id = scheduled_messages.id AND status = 'sending')"""
+_OLDER = {
+    "messages": f"""body <> '' AND created_at < :value AND status NOT IN ('queued', 'sending')
+        AND (scheduled_message_id IS NULL
+        OR scheduled_message_id IN (SELECT id FROM scheduled_messages WHERE {_DONE_BEFORE}))""",
+    "scheduled_messages": f"""{_DONE_BEFORE}
+        AND customer_name || message_content || consent_at || consent_source <> ''""",
+    "inbound": "tpdu <> '' AND received_at < :value AND read_at IS NOT NULL",
+    "inbound_parts": "tpdu <> id AND received_at < :value",
+    "opt_outs": "words <> '' AND at < :value",
+}
+
+
+def forget(database: Database, number: str, now: datetime, actor: str) -> int:
+    """Blank what is known of a person, cancel what is scheduled; return how many rows.
+
+    Numbers, counts, statuses, times and the opt-out stay. Inside a transaction.
+    """
+    database.queue.cancel_number(number, "forgotten", now, actor)
+    database.sending.cancel_answers(number)
+    rows = _blank(database, _OF_PERSON, number, now, actor)["scheduled_messages"]
+    database.state.add_event("forgotten", number, now, actor)
+    return rows
+
+
+def count_older(database: Database, than: datetime) -> dict[str, int]:
+    """Count what purge() blanks, by table."""
+    return {
+        table: database.count(f"{table} WHERE {where}", value=than)
+        for table, where in _OLDER.items()
+    }
+
+
+def purge(database: Database, than: datetime, now: datetime, actor: str) -> None:
+    """Blank what is done and older than a time. Inside a transaction.
+
+    What is scheduled, under way or unread stays; so do numbers, statuses, times and opt-outs.
+    """
+    blanked = _blank(database, _OLDER, than, now, actor)["scheduled_messages"]
+    detail = f"older than {to_database_time(than)}: {blanked} rows"
+    database.state.add_event("purged", detail, now, actor)
+
+
+def _blank(
+    database: Database, which: Mapping[str, str], value: object, now: datetime, actor: str
+) -> dict[str, int]:
+    """Blank names and texts past recovery; which says of each table whose, by :value."""
+    database.change("PRAGMA secure_delete = ON")
+    blanked = {}
+    for table, where in which.items():
+        sql = f"UPDATE {table} SET {_BLANKS[table]} WHERE {where}"
+        blanked[table] = database.change(sql, value=value, now=now, actor=actor)
+    return blanked
 
 
 # === 8 Copies ====================================================================================
 # Copies of the database: one a day, seven kept, one more in another folder; and a copy on its way
 # back, of which what may have been sent since is held. A file is whole and durable or not there.
 # It does not know the modem, the pace or the command line.
+
+_COPY_NAMES = "smsbox-[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9].db"
+_COPIES_KEPT = 7
+_RESTORED = "restored from a copy of"
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Yield the name of a file to be filled, which takes its place at the end, whole and durable.
+
+    It is made anew beside it; after an error nothing of it is left. OSError: it can't be made.
+    """
+    part = path.with_name(path.name + ".part")
+    unlink_database(part)
+    os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o660))
+    try:
+        part.chmod(0o660)  # its group may write it
+        yield part
+        sync(part)
+        part.replace(path)
+    finally:
+        unlink_database(part)
+    sync(path.parent)
+
+
+def unlink_database(path: Path) -> None:
+    """Take away a database that is nobody's, with what SQLite has laid beside it."""
+    for suffix in ("", "-wal", "-shm", "-journal"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+
+
+def copy_database(
+    database: Database, path: Path, now: datetime, beat: Callable[[], object] = lambda: None
+) -> None:
+    """Make an online copy: one file, verified and durable, that knows when it was made.
+
+    beat is called every few megabytes. OSError or StoreError: there is no such file.
+    """
+    with whole_file(path) as part:
+        copy = Database.open_bare(str(part))
+        try:
+            database.copy_into(copy, beat)
+            copy.all("PRAGMA journal_mode = DELETE")  # all of it in one file
+            copy.all("PRAGMA synchronous = OFF")
+            copy.state.set(copied_at=now)
+            copy.verify()
+        finally:
+            copy.close()
 
 
 class CopyFolders:
@@ -4968,11 +4920,11 @@ class CopyFolders:
         self.elsewhere = Path(elsewhere) if elsewhere else None
 
     def newest(self) -> Path | None:
-        """Give the last copy beside the database."""
+        """Return the last copy beside the database."""
         return max(self.beside.glob(_COPY_NAMES), default=None)
 
     def is_elsewhere(self) -> bool:
-        """Tell whether there is a copy on another device than the database's own."""
+        """True if there is a copy on another device than the database's own."""
         with suppress(OSError):
             if self.elsewhere is not None and any(self.elsewhere.glob(_COPY_NAMES)):
                 return self.elsewhere.stat().st_dev != self._database.stat().st_dev
@@ -4992,7 +4944,7 @@ class CopyFolders:
             return False
         if not self.beside.exists():
             self.beside.mkdir(0o770)
-        database.copy_to(path, {"copied_at": to_database_time(now)}, beat)
+        copy_database(database, path, now, beat)
         if is_whole:
             os.utime(path, ns=(changed_ns, changed_ns))
         self._keep_seven(self.beside)
@@ -5007,27 +4959,21 @@ class CopyFolders:
             raise StoreError(f"backup_dir {folder} is not there: is the stick plugged in?")
         import shutil
 
-        part = folder / (newest.name + ".part")
-        try:
+        with whole_file(folder / newest.name) as part:
             shutil.copyfile(newest, part)
-            _sync_file(part)
-            part.replace(folder / newest.name)
-        finally:
-            part.unlink(missing_ok=True)
         self._keep_seven(folder)
 
     def _keep_seven(self, folder: Path) -> None:
         for old in sorted(folder.glob(_COPY_NAMES))[:-_COPIES_KEPT]:
             old.unlink()
-        _sync_folder(folder)
+        sync(folder)
 
 
-_COPY_NAMES = "smsbox-[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9].db"
-_COPIES_KEPT = 7
+# --- a copy on its way back
 
 
 class Restoring:
-    """A copy on its way back: what may have been sent since it was made is held.
+    """A copy that takes the database's place: what may have been sent since it was made is held.
 
     present: the database that it replaces, if there is one that can be read; is_sound: whether all
     of that can be, or there is none.
@@ -5036,74 +4982,92 @@ class Restoring:
     def __init__(self, copy: Database, present: Database | None, is_sound: bool) -> None:
         self.held = self.opted_out = 0
         self._copy = copy
-        self._state = Desk(copy)
-        self._store = Store(copy)
         self._present = present
         self._is_sound = is_sound
 
     def copied_at(self) -> str:
-        """Give when the copy was made; of one that does not say it, the last that it knows."""
+        """Return when the copy was made; of one that does not say it, the last that it knows."""
         sql = """SELECT coalesce(datetime(?), (SELECT max(datetime(at)) FROM (
             SELECT at FROM events UNION ALL SELECT sent_at FROM scheduled_messages
             UNION ALL SELECT created_at FROM scheduled_messages)), '')"""
-        return str(self._copy.one(sql, (self._state.get_state("copied_at"),))[0])
+        return str(self._copy.value(sql, self._copy.state.get("copied_at")))
 
     def prepare(self, now: datetime, actor: str, clock_is_sure: bool) -> None:
         """Hold, merge and write down where it comes from; inside the caller's transaction."""
-        copied_at, moved = self.copied_at(), self._state.get_state("moved")
-        came, retired = self._ask_state("came"), self._ask_state("retired")
-        if not moved or moved in (came, retired) or not self._is_sound:
-            # The box that a retired one was moved to may be sending any of its rows.
-            until = datetime(9999, 1, 1, tzinfo=UTC) if retired else now
-            last_id = int(self._copy.one("SELECT coalesce(max(id), 0) FROM scheduled_messages")[0])
-            self.held = self._store.hold_restored(copied_at, last_id, until, now, now, actor)
-            self.held += self._hold_what_went_on(copied_at, now, actor)
-            if not clock_is_sure:
-                words = f"{last_id} {to_database_time(now)} {copied_at}"
-                self._state.set_state("restored_copy", words)
-        self._copy.change(  # they may have been sent since
-            f"UPDATE messages SET status = 'cancelled' WHERE id IN (SELECT id FROM {_ANSWERS})"
-        )
-        for number, at, *rest in self._more_opt_outs():
-            words, reason, tier, campaign = rest
-            opted_out = _to_time(at)
-            Inbox(self._copy).opt_out(number, words, opted_out, actor, reason, tier, campaign)
-            self.opted_out += 1
-        self._state.set_states({"copied_at": "", "moved": "", "came": moved or came})
-        self._store.add_event("restored", f"from a copy of {copied_at}", now, actor)
+        copied_at = self.copied_at()
+        last_id = self._copy.value("SELECT coalesce(max(id), 0) FROM scheduled_messages")
+        self.held = hold_restored(self._copy, copied_at, last_id, now, now, now, actor)
+        self.held += self._hold_what_went_on(copied_at, now, actor)
+        sql = """UPDATE messages SET status = 'cancelled' -- they may have been sent since
+            WHERE scheduled_message_id IS NULL AND status = 'queued'"""
+        self._copy.change(sql)
+        known = self._copy.opt_outs.numbers()
+        for number, at, words, reason, tier, campaign in self._ask_present(
+            "SELECT phone_number, at, words, reason, tier, campaign FROM opt_outs"
+        ):
+            if number not in known:
+                stopped_at = read_stored_time(at)
+                rest = {"reason": reason, "tier": tier, "campaign": campaign}
+                self._copy.opt_outs.add(number, words, stopped_at, actor, **rest)
+                self.opted_out += 1
+        unsure = json.dumps([last_id, to_database_time(now), copied_at])
+        self._copy.state.set(copied_at="", restored_copy="" if clock_is_sure else unsure)
+        self._copy.state.add_event("restored", f"from a copy of {copied_at}", now, actor)
 
-    def _ask_present(self, sql: str, given: Sequence[object] = ()) -> list[Any]:
+    def _ask_present(self, sql: str) -> list[Any]:
         """Learn what can be learned from a database that may be damaged."""
         with suppress(StoreError):
-            return self._present.all(sql, given) if self._present else []
+            return self._present.all(sql) if self._present else []
         return []
-
-    def _ask_state(self, key: str) -> str:
-        found = self._ask_present("SELECT value FROM state WHERE key = ?", (key,))
-        return str(found[0][0]) if found else ""
 
     def _hold_what_went_on(self, copied_at: str, now: datetime, actor: str) -> int:
         """Hold what the present database has sent, begun, ended or held."""
         went_on = self._ask_present(
-            "SELECT id, phone_number FROM scheduled_messages s"
-            f" WHERE status <> 'scheduled' OR held_because IS NOT NULL OR {_BEGUN}"
+            """SELECT id, phone_number FROM scheduled_messages s
+            WHERE status <> 'scheduled' OR held_because IS NOT NULL
+                OR EXISTS (SELECT 1 FROM messages m JOIN segments g ON g.message_id = m.id
+                WHERE m.scheduled_message_id = s.id AND g.status <> 'failed')"""
         )
+        change = "held_because = :words, held_code = :code"
+        which = "id = :id AND phone_number = :number AND held_because IS NULL"
         words = f"{_RESTORED} {copied_at}: it went on since"
-        at = to_database_time(now)
-        return sum(
-            self._copy.change(
-                "UPDATE scheduled_messages SET held_because = ?, updated_at = ?, actor = ?"
-                " WHERE id = ? AND phone_number = ? AND status = 'scheduled'"
-                " AND held_because IS NULL",
-                (words, at, actor, row_id, number),
-            )
+        named = {"words": words, "code": HeldCode.RESTORED.value}
+        held = (
+            self._copy.change_rows(change, which, now, actor, id=row_id, number=number, **named)
             for row_id, number in went_on
         )
+        return sum(held)
 
-    def _more_opt_outs(self) -> list[Any]:
-        known = Desk(self._copy).opted_out()
-        found = self._ask_present(f"SELECT {_OPT_OUT_COLUMNS} FROM opt_outs")
-        return [each for each in found if each[0] not in known]
+
+def hold_restored(
+    database: Database,
+    copied_at: str,
+    last_id: int,
+    due_until: datetime,
+    released_since: datetime,
+    now: datetime,
+    actor: str,
+) -> int:
+    """Hold the rows of a restored copy that were due since; return how many may have been sent."""
+    change = "held_because = :because, held_code = :code"
+    which = """held_because IS NULL AND id <= :last_id AND scheduled_for <= :due_until
+        AND NOT EXISTS (SELECT 1 FROM events WHERE scheduled_message_id = s.id
+            AND event = 'released' AND at > :released_since)"""
+    named = {"because": f"{_RESTORED} {copied_at}: may have been sent since", "last_id": last_id}
+    named |= {"code": HeldCode.RESTORED.value, "due_until": due_until}
+    return database.change_rows(change, which, now, actor, released_since=released_since, **named)
+
+
+def hold_restored_late(database: Database, now: datetime) -> int:
+    """Hold what was due of a copy restored on a doubtful clock, now that the time is known."""
+    words = database.state.get("restored_copy")
+    if not words:
+        return 0
+    last_id, restored_at, copied_at = json.loads(words)
+    since = from_database_time(restored_at)
+    held = hold_restored(database, copied_at, last_id, now, since, now, "daemon")
+    database.state.set(restored_copy="")
+    return held
 
 
 def put_in_place(copy: Path, database: Path, now: datetime) -> Path | None:
@@ -5122,9 +5086,9 @@ def put_in_place(copy: Path, database: Path, now: datetime) -> Path | None:
     had_one = database.exists()
     if had_one:
         os.link(database, aside)
-    _sync_file(copy)
+    sync(copy)
     copy.replace(database)
-    _sync_folder(database.parent)
+    sync(database.parent)
     return aside if had_one else None
 
 
@@ -5191,105 +5155,76 @@ class Final(NamedTuple):
     refusal: RefusalClass
 
 
-_T, _N, _R = RefusalClass.TRANSIENT, RefusalClass.NETWORK, RefusalClass.RECIPIENT
-_A, _M, _O = RefusalClass.ACCOUNT, RefusalClass.MODEM, RefusalClass.OURS
-_U, _S = RefusalClass.UNKNOWN, RefusalClass.SIM
+# Codes by whom they speak about; what the service does with each class it decides itself.
+_CMS_CODES = """
+RECIPIENT:
+    1 unassigned number, 21 short message transfer rejected, 27 destination out of service,
+    28 unidentified subscriber, 30 unknown subscriber, 111 protocol error, 127 interworking,
+    195 invalid address of the recipient, 196 recipient barred, 211 the recipient's memory
+    is full
+ACCOUNT:
+    8 operator determined barring, 10 call barred, 29 facility rejected, 50 requested
+    facility not subscribed, 69 requested facility not implemented, 193 no service centre
+    subscription, 330 service centre address unknown
+NETWORK:
+    17 network failure, 38 network out of order, 194 service centre system failure, 331 no
+    network service
+TRANSIENT:
+    22 congestion, 41 temporary failure, 42 congestion, 47 resources unavailable, 192
+    service centre busy, 208 the SIM's message storage is full, 256 temporarily not allowed,
+    314 SIM busy, 514 temporary failure, 515 initialisation in progress, 522 temporarily not
+    allowed
+SIM:
+    310 no SIM, 311 SIM PIN needed, 312 phone-to-SIM PIN needed, 313 SIM failure, 315 wrong
+    SIM, 316 SIM PUK needed, 317 SIM PIN2 needed, 318 SIM PUK2 needed
+MODEM:
+    255 unspecified error, 300 modem failure, 301 the modem's message service is reserved,
+    302 operation not allowed, 303 operation not supported, 320 memory failure, 322 memory
+    full, 340 no acknowledgement expected, 500 unknown error, 512 the message could not be
+    set up
+OURS:
+    81 invalid short message transfer reference, 95 semantically incorrect message, 96
+    invalid mandatory information, 97 message type not implemented, 98 message not
+    compatible with protocol state, 99 information element not implemented, 128 telematic
+    interworking not supported, 143 protocol identifier not supported, 144 alphabet not
+    supported, 159 data coding scheme not supported, 175 command not supported, 176 TPDU not
+    supported, 198 validity period format not supported, 199 validity period not supported,
+    304 invalid PDU parameter, 305 invalid text parameter, 517 not accepted by the modem
+UNKNOWN:
+    197 the service centre has this text already, 332 network time-out, 513 no
+    acknowledgement from the network
+"""
+_CME_CODES = """
+ACCOUNT:
+    103 illegal SIM, 106 illegal modem, 107 services not allowed, 111 this network is not
+    allowed, 112 this area is not allowed, 113 roaming is not allowed here, 262 the SIM is
+    blocked
+NETWORK:
+    30 no network service, 32 emergency calls only
+TRANSIENT:
+    14 SIM busy, 515 initialisation in progress
+SIM:
+    10 no SIM, 11 SIM PIN needed, 12 SIM PUK needed, 13 SIM failure, 15 wrong SIM, 16
+    incorrect password
+MODEM:
+    3 operation not allowed, 4 operation not supported, 100 unknown error
+UNKNOWN:
+    31 network time-out
+"""
 
-CMS_ERRORS: Mapping[int, tuple[str, RefusalClass]] = {
-    1: ("unassigned number", _R),
-    8: ("operator determined barring", _A),
-    10: ("call barred", _A),
-    17: ("network failure", _N),
-    21: ("short message transfer rejected", _R),
-    22: ("congestion", _T),
-    27: ("destination out of service", _R),
-    28: ("unidentified subscriber", _R),
-    29: ("facility rejected", _A),
-    30: ("unknown subscriber", _R),
-    38: ("network out of order", _N),
-    41: ("temporary failure", _T),
-    42: ("congestion", _T),
-    47: ("resources unavailable", _T),
-    50: ("requested facility not subscribed", _A),
-    69: ("requested facility not implemented", _A),
-    81: ("invalid short message transfer reference", _O),
-    95: ("semantically incorrect message", _O),
-    96: ("invalid mandatory information", _O),
-    97: ("message type not implemented", _O),
-    98: ("message not compatible with protocol state", _O),
-    99: ("information element not implemented", _O),
-    111: ("protocol error", _R),
-    127: ("interworking", _R),
-    128: ("telematic interworking not supported", _O),
-    143: ("protocol identifier not supported", _O),
-    144: ("alphabet not supported", _O),
-    159: ("data coding scheme not supported", _O),
-    175: ("command not supported", _O),
-    176: ("TPDU not supported", _O),
-    192: ("service centre busy", _T),
-    193: ("no service centre subscription", _A),
-    194: ("service centre system failure", _N),
-    195: ("invalid address of the recipient", _R),
-    196: ("recipient barred", _R),
-    197: ("the service centre has this text already", _U),
-    198: ("validity period format not supported", _O),
-    199: ("validity period not supported", _O),
-    208: ("the SIM's message storage is full", _T),
-    211: ("the recipient's memory is full", _R),
-    255: ("unspecified error", _M),
-    256: ("temporarily not allowed", _T),
-    300: ("modem failure", _M),
-    301: ("the modem's message service is reserved", _M),
-    302: ("operation not allowed", _M),
-    303: ("operation not supported", _M),
-    304: ("invalid PDU parameter", _O),
-    305: ("invalid text parameter", _O),
-    310: ("no SIM", _S),
-    311: ("SIM PIN needed", _S),
-    312: ("phone-to-SIM PIN needed", _S),
-    313: ("SIM failure", _S),
-    314: ("SIM busy", _T),
-    315: ("wrong SIM", _S),
-    316: ("SIM PUK needed", _S),
-    317: ("SIM PIN2 needed", _S),
-    318: ("SIM PUK2 needed", _S),
-    320: ("memory failure", _M),
-    322: ("memory full", _M),
-    330: ("service centre address unknown", _A),
-    331: ("no network service", _N),
-    332: ("network time-out", _U),
-    340: ("no acknowledgement expected", _M),
-    500: ("unknown error", _M),
-    512: ("the message could not be set up", _M),
-    513: ("no acknowledgement from the network", _U),
-    514: ("temporary failure", _T),
-    515: ("initialisation in progress", _T),
-    517: ("not accepted by the modem", _O),
-    522: ("temporarily not allowed", _T),
-}  # fmt: skip
-CME_ERRORS: Mapping[int, tuple[str, RefusalClass]] = {
-    3: ("operation not allowed", _M),
-    4: ("operation not supported", _M),
-    10: ("no SIM", _S),
-    11: ("SIM PIN needed", _S),
-    12: ("SIM PUK needed", _S),
-    13: ("SIM failure", _S),
-    14: ("SIM busy", _T),
-    15: ("wrong SIM", _S),
-    16: ("incorrect password", _S),
-    30: ("no network service", _N),
-    31: ("network time-out", _U),
-    32: ("emergency calls only", _N),
-    100: ("unknown error", _M),
-    103: ("illegal SIM", _A),
-    106: ("illegal modem", _A),
-    107: ("services not allowed", _A),
-    111: ("this network is not allowed", _A),
-    112: ("this area is not allowed", _A),
-    113: ("roaming is not allowed here", _A),
-    262: ("the SIM is blocked", _A),
-    515: ("initialisation in progress", _T),
-}
+
+def _read_codes(table: str) -> Mapping[int, tuple[str, RefusalClass]]:
+    """Read a table of "CLASS: 38 words, 41 other words ..." into code -> words and class."""
+    codes = {}
+    for name, listed in re.findall(r"([A-Z]+):\n((?: .*\n)+)", table):
+        for entry in " ".join(listed.split()).split(", "):
+            code, words = entry.split(" ", 1)
+            codes[int(code)] = words, RefusalClass[name]
+    return codes
+
+
+CMS_ERRORS = _read_codes(_CMS_CODES)
+CME_ERRORS = _read_codes(_CME_CODES)
 _PLAIN_ERRORS = ("ERROR", "ABORTED", "NO CARRIER", "COMMAND NOT SUPPORT", "TOO MANY PARAMETERS")
 
 # Lines that come by themselves, also between a command and its answer.
@@ -6802,7 +6737,6 @@ class Link:
         self._settings = settings
         self._around = around
         self._database = database
-        self._state = Desk(database)
         self._port: Port | None = None
         self._attached = False
         self._tries = 0  # failures since it was last ready
@@ -6907,7 +6841,7 @@ class Link:
         """Take the only port, or the one behind which the modem of before answers."""
         if len(names) == 1 and self._settings.port in ("auto", names[0]):
             return names[0]
-        remembered = self._state.get_state("modem_imei")
+        remembered = self._database.state.get("modem_imei")
         for name in names if remembered else ():
             with suppress(ModemError):
                 if self._ask_imei(name) == remembered:
@@ -6939,13 +6873,13 @@ class Link:
     # --- attaching
 
     def _attach(self, modem: Modem) -> None:
-        attach_guarded(modem, self._settings, self._state)
+        attach_guarded(modem, self._settings, self._database)
         self.attachments += 1
         self.sweep_at = 0.0
         self._compare_power_mark(modem)
         who = modem.identity
-        if who.imei and who.imei != self._state.get_state("modem_imei"):
-            self._state.set_state("modem_imei", who.imei)
+        if who.imei and who.imei != self._database.state.get("modem_imei"):
+            self._database.state.set_key("modem_imei", who.imei)
         self._notice_another_sim(who.iccid)
         self._attached = True  # not before all of this is written down
         logging.info(
@@ -6959,20 +6893,20 @@ class Link:
     def _compare_power_mark(self, modem: Modem) -> None:
         """Find out whether the modem may have lost its power since it was last attached."""
         mark = read_power_mark(self._port.name) if self._port else ""
-        known = self._state.get_state("power_mark")
+        known = self._database.state.get("power_mark")
         self.lost_power |= mark != known or modem.has_restarted()
         if mark != known:
-            self._state.set_state("power_mark", mark)
+            self._database.state.set_key("power_mark", mark)
 
     def _notice_another_sim(self, iccid: str) -> None:
         """With messages waiting another SIM is another sender: the box pauses and asks."""
-        known = self._state.get_state("iccid")
+        known = self._database.state.get("iccid")
         if not iccid or iccid == known:
             return
         self.changed_sim = bool(known)
         with self._database.transaction():
-            self._state.set_state("iccid", iccid)
-            if known and self._state.last_scheduled():
+            self._database.state.set_key("iccid", iccid)
+            if known and self._database.queue.last_scheduled():
                 because = f"another SIM is in (...{iccid[-4:]}, it was ...{known[-4:]})"
                 pause_box(self._database, f"{because}: resume if this is meant", self._around.clock)
 
@@ -7043,43 +6977,39 @@ class Link:
         self.fault, self.words = fault, words
 
 
-def attach_guarded(modem: Modem, settings: ModemSettings, state: Desk) -> None:
+def attach_guarded(modem: Modem, settings: ModemSettings, database: Database) -> None:
     """Attach; a PIN is given to a SIM once, and never again after a refusal.
 
     That it is given is written down before: a crash in between must not cost a second try unseen.
     """
     modem.greet()
     pin = _digest(settings.sim_pin, modem.identity.iccid)
-    known = (state.get_state("refused_pin"), state.get_state("tried_pin"))
+    known = (database.state.get("refused_pin"), database.state.get("tried_pin"))
     try:
-        modem.unlock(pin not in known, lambda: state.set_state("tried_pin", pin))
+        modem.unlock(pin not in known, lambda: database.state.set_key("tried_pin", pin))
     finally:
         if modem.pin_was_refused:
-            state.set_state("refused_pin", pin)
-    if state.get_state("tried_pin"):
-        state.set_state("tried_pin", "")
+            database.state.set_key("refused_pin", pin)
+    if database.state.get("tried_pin"):
+        database.state.set_key("tried_pin", "")
     modem.set_up()
 
 
 def pause_box(database: Database, because: str, clock: Clock, *, account: bool = False) -> None:
     """Let the box pause itself and say why; inside the caller's transaction."""
-    state = Desk(database)
-    state.set_states({"paused_because": because, "paused_until": ""})
+    database.state.pause("", because, PausedBy.BOX, clock.now())
     if account:
-        state.set_state("account_refused", "1")
-    Store(database).add_event("paused", because, clock.now(), "daemon")
+        database.state.set(account_refused="1")
+    database.state.add_event("paused", because, clock.now(), "daemon")
     logging.error("paused: %s; see to it, then smsbox resume", because)
 
 
 def resume(database: Database, campaign: str, now: datetime, actor: str) -> None:
     """End the pause of a campaign, or of the box: ""; inside the caller's transaction."""
-    state = Desk(database)
-    if campaign:
-        state.pause_campaign(campaign, None, now)
-    else:
-        for key in ("paused_because", "paused_now", "paused_until", "account_refused", "tried_pin"):
-            state.set_state(key, "")
-    Store(database).add_event("resumed", campaign, now, actor)
+    database.state.resume(campaign, now)
+    if not campaign:
+        database.state.set(paused_now="", account_refused="", tried_pin="")
+    database.state.add_event("resumed", campaign, now, actor)
 
 
 def pause_unwanted_campaign(database: Database, campaign: str, now: datetime) -> bool:
@@ -7087,14 +7017,13 @@ def pause_unwanted_campaign(database: Database, campaign: str, now: datetime) ->
 
     Inside the caller's transaction. Rows of no campaign are no campaign.
     """
-    desk, store = Desk(database), Store(database)
-    recipients, stopped = store.count_stopped(campaign)
+    recipients, stopped = database.opt_outs.count_in(campaign)
     many = stopped >= _STOPS_TO_PAUSE and stopped * 20 > recipients
-    if not campaign or not many or campaign in desk.paused_campaigns():
+    if not campaign or not many or campaign in database.state.paused_campaigns():
         return False
     because = f"{stopped} of its last {recipients} recipients said stop"
-    desk.pause_campaign(campaign, because, now)
-    store.add_event("paused", f"{campaign}: {because}", now, "daemon")
+    database.state.pause(campaign, because, PausedBy.BOX, now)
+    database.state.add_event("paused", f"{campaign}: {because}", now, "daemon")
     logging.warning(
         "paused campaign %s: %s; see to it, then smsbox resume --campaign",
         printable(campaign), because,
@@ -7120,19 +7049,20 @@ def repace(
     No burst: the first goes an interval after the last that was sent, or at the next opening.
     last: when that was, if the database's word on it is from before the clock was set.
     """
-    desk, store = Desk(database), Store(database)
     with database.transaction():
-        queue = desk.queue_times(exclude_anyway=True)
+        queue = database.queue.waiting(exclude_anyway=True)
         earliest = now
-        if last := last or store.last_sent_at():
+        if last := last or database.queue.last_sent_at():
             gap = draw_gap(rng, config.pacing)
             earliest = max(now, min(last, now) + timedelta(seconds=gap.gap_s))
         while True:
             times = replan_queue(queue, earliest, rng, config, find_budgets(database, now, config))
-            moved = [(row, at) for row, at in zip(queue, times, strict=True) if at != row.at]
+            moved = [
+                (row, at) for row, at in zip(queue, times, strict=True) if at != row.scheduled_for
+            ]
             late = [(row, at) for row, at in moved if row.until and at > row.until]
             # Too late, they are cancelled, and take no place before the others.
-            store.reschedule_many([(row.id, at) for row, at in late or moved], now, actor)
+            database.queue.reschedule_many([(row.id, at) for row, at in late or moved], now, actor)
             if not late:
                 return len(moved), max(times, default=None)
             gone = {row.id for row, _ in late}
@@ -7140,7 +7070,7 @@ def repace(
 
 
 def replan_queue(
-    queue: Sequence[Queued], earliest: datetime, rng: random.Random, config: Config,
+    queue: Sequence[StoredRow], earliest: datetime, rng: random.Random, config: Config,
     budgets: Budgets | None = None,
 ) -> list[datetime]:  # fmt: skip
     """Give new times to waiting rows; one whose zone is none is held when it is due."""
@@ -7154,7 +7084,7 @@ def replan_queue(
     if budgets and budgets.is_limited:
         shares = [count_share(row.phone_number, row.message_content) for row in queue]
     return replan(
-        [row.at for row in queue], earliest, rng, config.pacing, config.business_hours,
+        [row.scheduled_for for row in queue], earliest, rng, config.pacing, config.business_hours,
         config.recipient_hours, zones, budgets, shares,
     )  # fmt: skip
 
@@ -7173,7 +7103,7 @@ def list_spent(database: Database, now: datetime) -> Iterator[tuple[datetime, Sh
     A message that went on on another day counts as one, on its first.
     """
     known: set[MessageId | None] = {None}
-    for row_id, at, number, segments in Desk(database).spent(now - timedelta(days=32)):
+    for row_id, at, number, segments in database.sending.spent(now - timedelta(days=32)):
         yield at, Share(number, segments, 0 if row_id in known else 1)
         known.add(row_id)
 
@@ -7224,11 +7154,13 @@ def describe_hours(config: Config) -> str:
 def move_into_hours(database: Database, now: datetime, rng: random.Random, config: Config) -> int:
     """Move the free rows that lie outside the hours, and those behind them as far as needed."""
     with database.transaction():
-        queue = Desk(database).queue_times(exclude_anyway=True)
+        queue = database.queue.waiting(exclude_anyway=True)
         budgets = find_budgets(database, now, config)
-        times = replan_queue(queue, queue[0].at if queue else now, rng, config, budgets)
-        moves = [(row.id, new) for row, new in zip(queue, times, strict=True) if new != row.at]
-        Store(database).reschedule_many(moves, now, "daemon")
+        times = replan_queue(queue, queue[0].scheduled_for if queue else now, rng, config, budgets)
+        moves = [
+            (row.id, new) for row, new in zip(queue, times, strict=True) if new != row.scheduled_for
+        ]
+        database.queue.reschedule_many(moves, now, "daemon")
     return len(moves)
 
 
@@ -7237,21 +7169,25 @@ def postpone(
     config: Config,
 ) -> None:  # fmt: skip
     """Try a row again after its wait, in the hours and the pace; what is too near behind moves."""
-    desk, store = Desk(database), Store(database)
     later = now + timedelta(minutes=config.service.retry_minutes[row.attempts])
     later = find_opening(row.phone_number, row.timezone, row.anyway, later, config)
     least = timedelta(minutes=config.pacing.interval_minutes[0])
     with database.transaction():
-        queue = [each for each in desk.queue_times(exclude_anyway=True) if each.id != row.id]
-        near = [each.at for each in queue if later - least < each.at <= later]
+        queue = [each for each in database.queue.waiting(exclude_anyway=True) if each.id != row.id]
+        times = [each.scheduled_for for each in queue]
+        near = [each for each in times if later - least < each <= later]
         if near and not row.anyway:
             later = near[-1] + least
             later = find_opening(row.phone_number, row.timezone, False, later, config)
-        behind = [each for each in queue if each.at >= later]
+        behind = [each for each in queue if each.scheduled_for >= later]
         times = replan_queue(behind, later + least, rng, config)
-        moves = [(each.id, new) for each, new in zip(behind, times, strict=True) if new != each.at]
-        store.reschedule_many(moves, now, "daemon")
-        store.postpone(row, later, words, now)
+        moves = [
+            (each.id, new)
+            for each, new in zip(behind, times, strict=True)
+            if new != each.scheduled_for
+        ]
+        database.queue.reschedule_many(moves, now, "daemon")
+        database.queue.postpone(row, later, words, now)
 
 
 def find_opening(number: str, said: str, anyway: bool, at: datetime, config: Config) -> datetime:
@@ -7297,8 +7233,6 @@ class Intake:
         self._operator = config.alerts.operator
         self._zone = config.business_hours.timezone
         self._database = database
-        self._inbox = Inbox(database)
-        self._store = Store(database)
         self._clock = clock
         self._link = link
         self._direct: deque[str] = deque()  # what came by itself and is not in the database yet
@@ -7342,7 +7276,7 @@ class Intake:
             with suppress(Refused):
                 self._empty(modem, [memory])
         self._join_parts(self._clock.now())
-        self._inbox.match_reports(self._clock.now())
+        self._database.inbox.match_reports(self._clock.now())
 
     def _empty(self, modem: Modem, memories: Sequence[str]) -> None:
         for stored in modem.read_stored(memories):
@@ -7389,9 +7323,9 @@ class Intake:
     def _keep_unread(self, pdu: str, sender: str, why: str) -> None:
         now = self._clock.now()
         with self._database.transaction():
-            new = self._inbox.add(pdu, sender, None, None, Request.NOTHING, now)
+            new = self._database.inbox.add(pdu, sender, None, None, Request.NOTHING, now)
             if new:  # it may mean stop
-                self._inbox.hold_rows_of(sender, PERHAPS_HELD, now)
+                self._hold_rows_of(sender, HeldCode.DOUBTFUL_REPLY, now)
         if new:
             words = "a text came in that can't be read (%s): it is kept as it is, smsbox inbox"
             logging.warning(words, why)
@@ -7418,8 +7352,8 @@ class Intake:
             number, told.reference or 0, delivery, words, told.sent_at or now,
             told.discharged_at or now,
         )  # fmt: skip
-        if self._inbox.add_report(pdu, report, now):
-            known = self._inbox.match_reports(now) > 0
+        if self._database.inbox.add_report(pdu, report, now):
+            known = self._database.inbox.match_reports(now) > 0
             logging.info("%s to=%s known=%s %s", delivery.value, mask(number), known, words)
 
     def _take_in_part(self, part: Tpdu, pdu: str, now: datetime) -> None:
@@ -7429,7 +7363,9 @@ class Intake:
             number = parse_stored_number(number)
         assert part.concatenation is not None
         with self._database.transaction():
-            new = self._inbox.add_part(pdu, number, part.sent_at or now, part.concatenation, now)
+            new = self._database.inbox.add_part(
+                pdu, number, part.sent_at or now, part.concatenation, now
+            )
             if new and is_keyword_stop(text, self._words.stop_words):
                 self._act_on(Request.STOP, number, text, self._is_fresh(part, now), now)
         if new:
@@ -7437,14 +7373,14 @@ class Intake:
 
     def _join_parts(self, now: datetime) -> None:
         """Read the long texts that are whole, and as far as they came those that stay cut."""
-        for found in self._inbox.find_long_texts(now - _PARTS_WAIT):
+        for found in self._database.inbox.find_long_texts(now - _PARTS_WAIT):
             decoded = [(part, place, decode_tpdu(pdu, "in")) for part, place, pdu in found]
             latest = {place: read for _, place, read in decoded}
             pdus = "\n".join({place: pdu for _, place, pdu in found}.values())
             whole = join_parts(list(latest.values()))
             if self._guard(pdus, partial(self._take_in_text, whole, pdus, now)):
                 # What is left over began another long text, of which nothing more came.
-                self._inbox.mark_joined(
+                self._database.inbox.mark_joined(
                     part for part, place, read in decoded if read.text == latest[place].text
                 )
 
@@ -7456,7 +7392,7 @@ class Intake:
             number = parse_stored_number(number)
         with self._database.transaction():
             readable = None if text.text is None else body
-            if not self._inbox.add(pdu, number, readable, text.sent_at, asked, now):
+            if not self._database.inbox.add(pdu, number, readable, text.sent_at, asked, now):
                 return
             touched = self._act_on(asked, number, body, self._is_fresh(text, now), now)
         level = logging.WARNING if asked is Request.PERHAPS_STOP else logging.INFO
@@ -7473,41 +7409,52 @@ class Intake:
 
         What lay in the service centre while the box was off is not answered at some odd hour.
         """
-        stopped = self._store.opted_out_at(number)
+        stopped = self._database.opt_outs.at(number)
         touched = 0
         if number == self._operator and body.strip().upper() in ("STATUS", "PAUSE"):
             self._obey(body.strip().upper(), is_fresh, now)
         elif asked is Request.STOP:
             is_keyword = is_keyword_stop(body, self._words.stop_words)
             tier = "keyword" if is_keyword else "words"
-            touched = self._inbox.opt_out(number, body, now, "daemon", tier=tier)
+            touched = self._database.opt_outs.add(number, body, now, "daemon", tier=tier)
             if not stopped and is_fresh:
                 self._answer(asked, number, body, now)
-            for *_, campaign in self._inbox.opt_outs(number):
+            for *_, campaign in self._database.opt_outs.list(number):
                 pause_unwanted_campaign(self._database, campaign, now)
         elif asked is Request.START:
-            touched = int(self._inbox.opt_in(number, now, "daemon", "START", only_keyword=True))
+            touched = int(
+                self._database.opt_outs.remove(number, now, "daemon", "START", only_keyword=True)
+            )
         elif asked is Request.HELP:
             if not stopped and is_fresh:
                 self._answer(asked, number, body, now)
         elif asked is Request.PERHAPS_STOP:
-            touched = self._inbox.hold_rows_of(number, PERHAPS_HELD, now)
+            touched = self._hold_rows_of(number, HeldCode.DOUBTFUL_REPLY, now)
         elif self._words.hold_on_reply:
-            touched = self._inbox.hold_rows_of(number, "they have replied", now)
+            touched = self._hold_rows_of(number, HeldCode.REPLIED, now)
         return touched
+
+    def _hold_rows_of(self, number: str, code: HeldCode, now: datetime) -> int:
+        doubtful = code is HeldCode.DOUBTFUL_REPLY
+        words = "their reply may mean stop" if doubtful else "they have replied"
+        return self._database.queue.hold_number(number, code, words, now)
 
     def _obey(self, order: str, is_fresh: bool, now: datetime) -> None:
         """Answer the operator's phone; two machines must not talk to each other for ever."""
-        desk, day = Desk(self._database), now - timedelta(days=1)
+        database, day = self._database, now - timedelta(days=1)
         if order == "PAUSE":
-            because = desk.get_state("paused_because") or "paused by a text of the operator"
-            desk.set_states({"paused_because": because, "paused_until": ""})
-            self._store.add_event("paused", "by a text of the operator", now, "daemon")
-        if is_fresh and self._inbox.count_answers("answer", day) < _ANSWERS_A_DAY["answer"]:
+            if not database.state.get("paused_because"):
+                because = "paused by a text of the operator"
+                database.state.pause("", because, PausedBy.OPERATOR, now)
+            self._database.state.add_event("paused", "by a text of the operator", now, "daemon")
+        if (
+            is_fresh
+            and self._database.sending.count_answers("answer", day) < _ANSWERS_A_DAY["answer"]
+        ):
             modem = self._link.modem
             signal = modem.signal_dbm if modem else None
-            told = describe_box(desk, now.astimezone(self._zone), signal)
-            self._inbox.add_answer("answer", self._operator, told, now)
+            told = describe_box(database, now.astimezone(self._zone), signal)
+            self._database.sending.add_answer("answer", self._operator, told, now)
 
     def _answer(self, asked: Request, number: str, body: str, now: datetime) -> None:
         """Queue the box's own text, in the words' language; short codes and names get none.
@@ -7515,7 +7462,7 @@ class Intake:
         A machine at the other end that answers each text gets a few a day.
         """
         kind = "help" if asked is Request.HELP else "confirmation"
-        already = self._inbox.count_answers(kind, now - timedelta(days=1), number)
+        already = self._database.sending.count_answers(kind, now - timedelta(days=1), number)
         if not re.fullmatch(r"\+[1-9]\d{7,14}", number) or already >= _ANSWERS_A_DAY[kind]:
             return
         name, contact = self._words.sender_name, self._words.help_contact
@@ -7523,17 +7470,17 @@ class Intake:
             text = write_answer(asked, language_of(body), *told)
             if len(segment_text(text).units) == 1:
                 break
-        self._inbox.add_answer(kind, number, text, now)
+        self._database.sending.add_answer(kind, number, text, now)
 
 
-def describe_box(desk: Desk, now: datetime, signal_dbm: int | None) -> str:
+def describe_box(database: Database, now: datetime, signal_dbm: int | None) -> str:
     """Say in one segment how the box is; times in the zone of now."""
-    waiting = desk.count_by_status()["scheduled"]
-    row = Store(desk.database).next_row()
-    paused = desk.get_state("paused_because")
+    waiting = database.reports.count_by_status()["scheduled"]
+    row = database.queue.next_row()
+    paused = database.state.get("paused_because")
     said = [
         f"paused: {shorten(paused, 60)}" if paused else "running",
-        f"{desk.count_sent_since(now - timedelta(days=1))} sent in 24 h",
+        f"{database.reports.count_sent_since(now - timedelta(days=1))} sent in 24 h",
         f"{waiting} wait",
         f"next {row.scheduled_for.astimezone(now.tzinfo):%a %H:%M}" if row and not paused else "",
         f"signal {signal_dbm} dBm" if signal_dbm is not None else "",
@@ -7553,14 +7500,13 @@ class Alerts:
     def __init__(self, operator: str, hours: BusinessHours, database: Database) -> None:
         self._operator = operator
         self._hours = hours
-        self._desk = Desk(database)
-        self._inbox = Inbox(database)
+        self._database = database
 
     def tend(self, now: datetime, clock_waits_s: float, has_error: bool = False) -> None:
         """Queue what is new; more than a few a day wait for the next one."""
-        if not self._operator or Store(self._desk.database).opted_out_at(self._operator):
+        if not self._operator or self._database.opt_outs.at(self._operator):
             return
-        told = set(json.loads(self._desk.get_state("alerted") or "[]"))
+        told = set(json.loads(self._database.state.get("alerted") or "[]"))
         causes = dict(self._find_causes(now))
         if clock_waits_s:  # what else there is can't be told by it
             causes = dict.fromkeys(told, "")
@@ -7569,31 +7515,35 @@ class Alerts:
                 causes["clock"] = f"{words}. See smsbox status"
         if has_error:
             causes["error"] = "an error of smsbox itself stops the sending. See smsbox status"
-        sent = self._inbox.count_answers("alert", now - timedelta(days=1))
+        sent = self._database.sending.count_answers("alert", now - timedelta(days=1))
         left = _ANSWERS_A_DAY["alert"] - sent
         new = [key for key in causes if key not in told and causes[key]][: max(left, 0)]
         if new or told - set(causes):
-            with self._desk.database.transaction():
+            with self._database.transaction():
                 for key in new:
-                    self._inbox.add_answer("alert", self._operator, f"smsbox: {causes[key]}", now)
-                self._desk.set_state("alerted", json.dumps(sorted(told & set(causes) | set(new))))
+                    self._database.sending.add_answer(
+                        "alert", self._operator, f"smsbox: {causes[key]}", now
+                    )
+                self._database.state.set_key(
+                    "alerted", json.dumps(sorted(told & set(causes) | set(new)))
+                )
 
     def _find_causes(self, now: datetime) -> Iterator[tuple[str, str]]:
         """Give each cause that holds with its words; "" while it waits for the day."""
-        paused = self._desk.get_state("paused_because")
-        if paused and not paused.startswith("paused by "):
-            yield "paused", f"it paused itself: {shorten(paused, 90)}. See smsbox status"
-        row = None if paused else Store(self._desk.database).next_row()
+        paused = self._database.state.get("paused_because")
+        if because := self._database.state.paused_by_box():
+            yield "paused", f"it paused itself: {shorten(because, 90)}. See smsbox status"
+        row = None if paused else self._database.queue.next_row()
         if row and now - row.scheduled_for > timedelta(hours=1) and is_open(now, self._hours):
             yield "late", "nothing was sent for an hour, though messages were due. It goes on now"
         by_day = 8 <= now.astimezone(self._hours.timezone).hour < 21
-        if self._inbox.has_doubtful():
+        if self._database.reports.has_doubtful():
             words = "a reply may mean stop; its messages are held. See smsbox inbox"
             yield "held", words if by_day else ""
-        for name in self._inbox.finished_since(now - timedelta(days=1)):
+        for name in self._database.reports.finished_since(now - timedelta(days=1)):
             words = ""
             if by_day:
-                rows = self._desk.count_by_status_of(name)
+                rows = self._database.reports.count_by_status_of(name)
                 words = f"{shorten(name, 60)} is done: {rows.get('sent', 0)} sent"
                 words += f", {rows.get('failed', 0)} failed"
             yield f"done {name}", words
@@ -7635,8 +7585,7 @@ class Timekeeper:
         self._zone = config.business_hours.timezone
         self._around = around
         self._clock = around.clock
-        self._state = Desk(database)
-        self._store = Store(database)
+        self._database = database
         self._boot = read_boot_id()
         self._vouched_by = ""
         self._began = False
@@ -7697,17 +7646,19 @@ class Timekeeper:
             self._leave_network_time()
             self._vouched_by = found
             if not self._is_word_of_boot("trusted_boot"):
-                self._state.set_state("trusted_boot", self._boot)
+                self._database.state.set_key("trusted_boot", self._boot)
 
     def _is_word_of_boot(self, key: str) -> bool:
-        return bool(self._boot) and self._state.get_state(key) == self._boot
+        return bool(self._boot) and self._database.state.get(key) == self._boot
 
     def _hear_operator(self) -> None:
         """The operator's word for this boot overrules what speaks against the clock."""
         if self._is_word_of_boot("clock_word"):
             self._veto = ""
-        elif not self._began and self._state.get_state("clock_veto").startswith(f"{self._boot} "):
-            self._veto = self._state.get_state("clock_veto").partition(" ")[2]
+        elif not self._began and self._database.state.get("clock_veto").startswith(
+            f"{self._boot} "
+        ):
+            self._veto = self._database.state.get("clock_veto").partition(" ")[2]
 
     # --- what speaks against it
 
@@ -7731,10 +7682,10 @@ class Timekeeper:
         self._suspected, self._ask_at = False, 0.0
         if not self._vouched_by:
             for key in ("trusted_boot", "clock_word"):
-                self._state.set_state(key, "")
+                self._database.state.set_key(key, "")
 
     def _find_future(self) -> None:
-        now, last = self._clock.now(), self._store.last_sent_at()
+        now, last = self._clock.now(), self._database.queue.last_sent_at()
         is_past = last is None or last - now <= _CLOCK_TOLERANCE
         self._future = ""
         if last is not None and not is_past and not self._is_word_of_boot("clock_word"):
@@ -7754,14 +7705,14 @@ class Timekeeper:
         if self._suspected and not self._veto and not self._is_word_of_boot("clock_word"):
             network, ours = to_database_time(readings[0]), to_database_time(now)
             self._veto = f"it says {ours} UTC, the network {network}"
-            self._state.set_state("clock_veto", f"{self._boot} {self._veto}")
+            self._database.state.set_key("clock_veto", f"{self._boot} {self._veto}")
         self._suspected = True
         return 60.0 if self._veto else 30.0
 
     def _lift_veto(self) -> None:
         if self._veto:
             self._veto = ""
-            self._state.set_state("clock_veto", "")
+            self._database.state.set_key("clock_veto", "")
 
     # --- the network's time as our own
 
@@ -7838,8 +7789,7 @@ class Face:
         self, around: Surroundings, database: Database, link: Link, time: Timekeeper
     ) -> None:
         self._around = around
-        self._store = Store(database)
-        self._desk = Desk(database)
+        self._database = database
         self._link = link
         self._time = time
         self._told = ""
@@ -7848,14 +7798,14 @@ class Face:
 
     def show(self, is_open_now: bool, in_hand: bool) -> None:
         """Show the state after a tick."""
-        row = self._store.next_row()
+        row = self._database.queue.next_row()
         ready, fault = find_lamps(
             link_fault=self._link.fault,
             link_ready=self._link.is_ready(),
-            account_refused=bool(self._desk.get_state("account_refused")),
+            account_refused=bool(self._database.state.get("account_refused")),
             trusted=bool(self._time.trusted_by),
-            awaits_person=self._store.awaits_person() or self._paused_itself(),
-            resting=bool(self._desk.get_state("paused_because")) or not is_open_now,
+            awaits_person=self._database.reports.awaits_person() or self._paused_itself(),
+            resting=bool(self._database.state.get("paused_because")) or not is_open_now,
             under_way=in_hand or row is not None,
         )
         self._light(LampState(ready, fault))
@@ -7884,8 +7834,7 @@ class Face:
             self._around.notifier.notify(f"STATUS={printable(words)}")
 
     def _paused_itself(self) -> bool:
-        because = self._desk.get_state("paused_because")
-        return bool(because) and not because.startswith("paused by ")
+        return bool(self._database.state.paused_by_box())
 
     def show_sending(self, sending: bool) -> None:
         """Light the sending lamp while a segment is with the modem."""
@@ -7907,8 +7856,7 @@ class Diary:
 
     def __init__(self, hours: BusinessHours, database: Database) -> None:
         self._hours = hours
-        self._desk = Desk(database)
-        self._store = Store(database)
+        self._database = database
         self._day: tuple[datetime, datetime] | None = None
 
     def tend(self, now: datetime) -> None:
@@ -7917,8 +7865,11 @@ class Diary:
             self._day = window_at_or_after(now, self._hours)
         if now < self._day[1]:
             return
-        day, counts = self._desk.count_day(*self._day), self._desk.count_by_status()
-        row = self._store.next_row()
+        day, counts = (
+            self._database.reports.count_day(*self._day),
+            self._database.reports.count_by_status(),
+        )
+        row = self._database.queue.next_row()
         after = (
             f"{row.scheduled_for.astimezone(self._hours.timezone):%a %b %d %H:%M}" if row else "-"
         )
@@ -8003,9 +7954,8 @@ class Outcomes:
         link: Link,
         record: Callable[[Callable[[], None]], None],
     ) -> None:
-        self.pending: list[Unsettled] = []
-        self._store = Store(database)
-        self._desk = Desk(database)
+        self.pending: list[Segment] = []
+        self._database = database
         self._clock = clock
         self._link = link
         self._record = record
@@ -8026,21 +7976,17 @@ class Outcomes:
         """Look once, after the first answered segment, whether the SIM's file tells the same."""
         self._last_reference = reference
         key = self._key(modem)
-        if modem.identity.iccid and not self._desk.get_state(key):
+        if modem.identity.iccid and not self._database.state.get(key):
             told = modem.read_last_reference()
-            self._desk.set_state(key, "follows" if told == reference else "does not follow")
+            self._database.state.set_key(key, "follows" if told == reference else "does not follow")
 
-    def miss(
-        self, modem: Modem, bubble: Bubble, sequence: int, total: int, words: str
-    ) -> Unsettled | None:
+    def miss(self, modem: Modem, segment: Segment, words: str) -> Segment | None:
         """The answer to a segment was not seen. What ends as unconfirmed at once is given back."""
-        before, self._last_reference = self._last_reference, None
-        self.pending.append(Unsettled(bubble, sequence, total, before, words))
+        self._last_reference = None
+        self.pending.append(segment._replace(words=words))
         return None if self._follows(modem) else self._give_up()
 
-    def doubt(
-        self, modem: Modem, bubble: Bubble, sequence: int, total: int, words: str
-    ) -> Unsettled | None:
+    def doubt(self, modem: Modem, segment: Segment, words: str) -> Segment | None:
         """Ask the SIM whether a modem that blames itself has handed the segment over after all.
 
         A refused segment that the SIM has counted ends as unconfirmed and is given back.
@@ -8051,31 +7997,32 @@ class Outcomes:
         if before is None or told is None or told == before:
             return None
         self._last_reference = None
-        self.pending.append(Unsettled(bubble, sequence, total, before, words))
+        self.pending.append(segment._replace(words=words))
         return self._give_up()
 
-    def settle(self, modem: Modem) -> Unsettled | None:
+    def settle(self, modem: Modem) -> Segment | None:
         """Settle the oldest that is pending; one that ends as unconfirmed is given back."""
         if not self.pending:
             return None
-        bubble, sequence, total, before, words = self.pending[0]
-        now, told = self._clock.now(), None
-        late = modem.take_late_reference()
+        segment = self.pending[0]
+        before, now, told = segment.reference_before, self._clock.now(), None
+        sending, late = self._database.sending, modem.take_late_reference()
         if late is not None:
-            self._end("its answer came late", lambda: (
-                self._store.mark_segment_sent(bubble, sequence, total, late, now)))  # fmt: skip
+            end = partial(sending.end_segment, segment, BubbleStatus.SENT, now, reference=late)
+            self._end("its answer came late", end)
             return None
         if before is not None and self._follows(modem) and not self._link.changed_sim:
             told = modem.read_last_reference()
         if told is not None and before is not None and told == (before + 1) % 256:
-            said = f"segment {sequence} of {total}: {words}; the SIM says it was handed over"
-            self._end("the SIM says it was handed over", lambda: (
-                self._store.mark_handed_over(bubble, sequence, total, said, now)))  # fmt: skip
+            found = "the SIM says it was handed over"
+            words = f"{_say_place(segment)}: {segment.words}; {found}"
+            unconfirmed = partial(sending.end_segment, segment, BubbleStatus.UNCONFIRMED, now)
+            self._end(found, partial(unconfirmed, words=words, reference=told, goes_on=True))
         elif told is None or told != before or self._link.lost_power or modem.has_restarted():
             return self._give_up()
         elif self._stays_unchanged():
-            self._end("the SIM says nothing was submitted", lambda: (
-                self._store.withdraw_segment(bubble, sequence)))  # fmt: skip
+            withdraw = partial(sending.withdraw_segment, segment)
+            self._end("the SIM says nothing was submitted", withdraw)
         return None
 
     def _key(self, modem: Modem) -> str:
@@ -8083,7 +8030,7 @@ class Outcomes:
 
     def _follows(self, modem: Modem) -> bool:
         """Tell whether this SIM's file was seen to follow this modem's +CMGS."""
-        return self._desk.get_state(self._key(modem)) == "follows"
+        return self._database.state.get(self._key(modem)) == "follows"
 
     def _stays_unchanged(self) -> bool:
         """Tell whether the SIM says so for long enough; a modem may still be at work."""
@@ -8096,25 +8043,30 @@ class Outcomes:
         self._record(write)
         logging.info("settled %s: %s; %s", _place(unsettled), unsettled.words, found)
 
-    def _give_up(self) -> Unsettled:
-        unsettled = self._take()
-        bubble, sequence, total, _, words = unsettled
-        said, now = f"segment {sequence} of {total}: {words}", self._clock.now()
-        self._record(lambda: self._store.mark_unconfirmed(bubble, sequence, said, now))
-        logging.warning("unconfirmed %s: %s", _place(unsettled), words)
-        return unsettled
+    def _give_up(self) -> Segment:
+        segment = self._take()
+        end = partial(self._database.sending.end_segment, segment, BubbleStatus.UNCONFIRMED)
+        said = f"{_say_place(segment)}: {segment.words}"
+        self._record(partial(end, self._clock.now(), words=said))
+        logging.warning("unconfirmed %s: %s", _place(segment), segment.words)
+        return segment
 
-    def _take(self) -> Unsettled:
+    def _take(self) -> Segment:
         self._unchanged_since = None
         return self.pending.pop(0)
 
 
-def _place(unsettled: Unsettled) -> str:
-    bubble, sequence, total, _, _ = unsettled
-    whose = f"message={bubble.row_id} bubble={bubble.number}"
+def _say_place(segment: Segment) -> str:
+    return f"segment {segment.sequence} of {segment.total}"
+
+
+def _place(segment: Segment, bubbles: int = 0) -> str:
+    """Name a segment for the journal; bubbles: how many its message has, 0: not told."""
+    bubble = segment.bubble
+    whose = f"message={bubble.row_id} bubble={bubble.number}" + (f"/{bubbles}" if bubbles else "")
     if bubble.row_id is None:
         whose = f"answer={bubble.id} to={mask(bubble.phone_number)}"
-    return f"{whose} segment={sequence}/{total}"
+    return f"{whose} segment={segment.sequence}/{segment.total}"
 
 
 class Service:
@@ -8125,8 +8077,6 @@ class Service:
     ) -> None:
         self._config = config
         self._database = database
-        self._store = Store(database)
-        self._desk = Desk(database)
         self._around = around
         self._clock = around.clock
         self._rng = rng
@@ -8201,7 +8151,7 @@ class Service:
 
     def _is_busy(self) -> bool:
         """Tell whether a message goes out soon: then the modem is watched closely."""
-        row = self._store.next_row()
+        row = self._database.queue.next_row()
         return row is not None and row.scheduled_for - self._clock.now() < timedelta(hours=1)
 
     def _guarded_tick(self) -> float:
@@ -8241,24 +8191,30 @@ class Service:
 
     def _is_drained(self) -> bool:
         with suppress(StoreError):
-            answers = bool(self._time.trusted_by) and self._store.owes_answers()
-            return not (answers or self._owed) and self._is_recovered and self._store.is_drained()
+            answers = bool(self._time.trusted_by) and self._database.sending.has_answer()
+            return (
+                not (answers or self._owed)
+                and self._is_recovered
+                and self._database.queue.is_drained()
+            )
         return False
 
     def _hold_row_in_hand(self) -> None:
         row_id, self._in_hand = self._in_hand, None
         with suppress(StoreError):
             if row_id is not None:
-                self._store.hold(row_id, "an error of smsbox: see the journal", self._clock.now())
+                self._database.queue.hold(
+                    row_id, HeldCode.ERROR, "an error of smsbox: see the journal", self._clock.now()
+                )
 
     def _recover(self) -> None:
         self._database.verify()
-        counts = self._desk.count_by_status()
+        counts = self._database.reports.count_by_status()
         logging.info(
             "smsbox %s starts database=%s scheduled=%d held=%d",
             VERSION, self._database.path, counts["scheduled"], counts["held"],
         )  # fmt: skip
-        self._outcomes.pending = self._store.recover()
+        self._outcomes.pending = self._database.sending.recover()
         self._is_recovered = True
 
     def _pay_what_is_owed(self) -> None:
@@ -8301,10 +8257,10 @@ class Service:
     def _answer_next(self, now: datetime, only_alerts: bool = False) -> bool:
         """Send a text of the box itself, whatever the pace, the hours, or the number's opt-out."""
         only_alerts |= not self._time.trusted_by
-        answer = self._store.next_answer(now, _ANSWER_WITHIN, only_alerts)
-        shut = bool(self._desk.get_state("retired"))
+        answer = self._database.sending.next_answer(now, _ANSWER_WITHIN, only_alerts)
+        shut = False
         if answer is not None and answer.phone_number != self._config.alerts.operator:
-            shut |= bool(self._desk.get_state("account_refused"))  # one try to say just that
+            shut |= bool(self._database.state.get("account_refused"))  # one try to say just that
         if (
             answer is None
             or shut
@@ -8317,11 +8273,11 @@ class Service:
         ((pdu, octets),) = encode_submit(
             answer.body, answer.phone_number, status_report=modem.delivery_reports
         )
-        before = self._outcomes.know_last_reference(modem)
-        if self._store.begin_segment(answer, 1, 1, before, now):
+        segment = Segment(answer, 1, 1, self._outcomes.know_last_reference(modem))
+        if self._database.sending.begin_segment(segment, now):
             self._face.show_sending(True)
             try:
-                self._submit(None, answer, 1, 1, modem, pdu, octets)
+                self._submit(None, segment, modem, pdu, octets)
             finally:
                 self._face.show_sending(False)
         return True
@@ -8329,7 +8285,7 @@ class Service:
     def _find_row(self, now: datetime) -> StoredRow | None:
         """The row in hand goes before all others, while it is still to be sent now."""
         if self._in_hand is not None:
-            row = self._store.row(self._in_hand)
+            row = self._database.queue.row(self._in_hand)
             if (
                 row
                 and row.status is RowStatus.SCHEDULED
@@ -8338,12 +8294,12 @@ class Service:
             ):
                 return row
             self._in_hand = None
-        return self._store.next_row()
+        return self._database.queue.next_row()
 
     def _is_shut(self, row: StoredRow) -> bool:
         """Tell whether the box as a whole may not send; the row waits where it is."""
-        paused = self._desk.get_state("paused_because")
-        finishing = row.id == self._in_hand and not self._desk.get_state("paused_now")
+        paused = self._database.state.get("paused_because")
+        finishing = row.id == self._in_hand and not self._database.state.get("paused_now")
         if paused and not finishing:
             return True
         if not self._link.is_swept():  # their STOP may wait in the storage
@@ -8355,10 +8311,10 @@ class Service:
         second = now.replace(microsecond=0)
         if row.until and second > row.until and row.id != self._in_hand:
             with self._database.transaction():  # moved past its end, it is cancelled
-                self._store.reschedule_many([(row.id, second)], now, "daemon")
+                self._database.queue.reschedule_many([(row.id, second)], now, "daemon")
             logging.warning("cancelled message=%d: too late", row.id)
             return True
-        begun = self._store.is_begun(row.id)
+        begun = self._database.sending.is_begun(row.id)
         limit = None
         try:
             self._opening(row, now)
@@ -8366,7 +8322,7 @@ class Service:
                 share = count_share(row.phone_number, row.message_content)
                 limit = find_limit(self._database, share, now, self._config)
         except ValueError as error:
-            self._hold(row, str(error), now)
+            self._hold(row, HeldCode.UNSENDABLE, str(error), now)
             return True
         late = now - row.scheduled_for
         if row.id == self._in_hand:  # whatever the clock was set to meanwhile
@@ -8375,11 +8331,12 @@ class Service:
         shut = find_shut_gate(row, now, self._config) or explain_limit(limit, self._config)
         is_late = late > timedelta(minutes=settings.late_after_minutes)
         if late > timedelta(days=settings.expire_after_days):
-            self._hold(row, f"more than {settings.expire_after_days:g} days late", now)
+            words = f"more than {settings.expire_after_days:g} days late"
+            self._hold(row, HeldCode.LATE, words, now)
         elif begun and late > _CUT_AFTER:
-            self._hold(row, "cut in half: a part was sent, the rest is late", now)
+            self._hold(row, HeldCode.CUT, "cut in half: a part was sent, the rest is late", now)
         elif row.anyway and is_late and not is_open(now, self._config.business_hours):
-            self._hold(row, "late, and outside the business hours", now)
+            self._hold(row, HeldCode.LATE, "late, and outside the business hours", now)
         elif shut and (begun or row.anyway):
             self._move_alone(row, begun, limit[1] if limit else now, now)
             logging.info("message=%d goes on later: %s", row.id, shut)
@@ -8402,13 +8359,13 @@ class Service:
         opens = self._opening(row, at)
         least = timedelta(minutes=self._config.pacing.interval_minutes[0])
         with self._database.transaction():
-            for each in [] if begun else self._desk.queue_times():
-                if each.id != row.id and opens - least < each.at <= opens:
-                    opens = self._opening(row, each.at + least)
-            self._store.reschedule_many([(row.id, opens)], now, "daemon")
+            for each in [] if begun else self._database.queue.waiting():
+                if each.id != row.id and opens - least < each.scheduled_for <= opens:
+                    opens = self._opening(row, each.scheduled_for + least)
+            self._database.queue.reschedule_many([(row.id, opens)], now, "daemon")
 
-    def _hold(self, row: StoredRow, because: str, now: datetime) -> None:
-        self._store.hold(row.id, because, now)
+    def _hold(self, row: StoredRow, code: HeldCode, because: str, now: datetime) -> None:
+        self._database.queue.hold(row.id, code, because, now)
         logging.warning("held message=%d: %s", row.id, because)
 
     def _send_row(self, row: StoredRow, now: datetime) -> None:
@@ -8420,7 +8377,7 @@ class Service:
                 return
             self._claimed_at_s = self._clock.monotonic()
         self._in_hand = row.id
-        bubble = self._store.next_bubble(row.id)
+        bubble = self._database.sending.next_bubble(row.id)
         if bubble is None:
             self._in_hand = None
             return
@@ -8442,10 +8399,11 @@ class Service:
             for bubble in bubbles:
                 encode_submit(bubble, number)
         except ValueError as error:
-            self._store.fail(row.id, str(error), now)
+            with self._database.transaction():
+                self._database.queue.end(row.id, RowStatus.FAILED, str(error), now)
             logging.warning("failed message=%d: %s", row.id, error)
             return False
-        claimed = self._store.claim(row, number, bubbles, now)
+        claimed = self._database.sending.claim(row, number, bubbles, now)
         if not claimed:
             logging.info("message=%d is not sent: see smsbox why %d", row.id, row.id)
         return claimed
@@ -8464,59 +8422,56 @@ class Service:
             # The same after a crash, another one for the next bubble.
             reference=bubble.id & 0xFF,
         )
-        done = self._store.sent_sequences(bubble.id)
+        done = self._database.sending.sent_sequences(bubble.id)
         for sequence, (pdu, octets) in enumerate(pdus, 1):
             if sequence in done:
                 continue
             self._clock.until(self._clock.monotonic())  # a stop is heard between segments
-            if self._desk.get_state("paused_now"):
+            if self._database.state.get("paused_now"):
                 return
             before = self._outcomes.know_last_reference(modem)
-            now = self._clock.now()
-            if not self._store.begin_segment(bubble, sequence, len(pdus), before, now):
+            segment = Segment(bubble, sequence, len(pdus), before)
+            if not self._database.sending.begin_segment(segment, self._clock.now()):
                 return
             self._face.show_sending(True)
-            if not self._submit(row, bubble, sequence, len(pdus), modem, pdu, octets):
+            if not self._submit(row, segment, modem, pdu, octets):
                 self._in_hand = None
                 return
-        if self._store.next_bubble(cast(MessageId, bubble.row_id)) is None:
+        if self._database.sending.next_bubble(cast(MessageId, bubble.row_id)) is None:
             self._in_hand = None
 
     def _submit(
-        self, row: StoredRow | None, bubble: Bubble, sequence: int, total: int, modem: Modem,
-        pdu: str, octets: int,
-    ) -> bool:  # fmt: skip
+        self, row: StoredRow | None, segment: Segment, modem: Modem, pdu: str, octets: int
+    ) -> bool:
         """Hand one segment over and write down what came of it; True if it was sent."""
-        begun = self._clock.monotonic()
-        place = _place(Unsettled(bubble, sequence, total, None, ""))
+        begun, sending = self._clock.monotonic(), self._database.sending
+        place = _place(segment, len(sending.bubbles(row.id)) if row else 0)
         if row is not None:
             self._sent_at_s = begun
-            bubbles = len(self._desk.bubbles(row.id))
-            place = f"message={row.id} bubble={bubble.number}/{bubbles} segment={sequence}/{total}"
         try:
             reference = modem.submit(pdu, octets)
         except OutcomeUnknown as unknown:
-            if unconfirmed := self._outcomes.miss(modem, bubble, sequence, total, str(unknown)):
+            if unconfirmed := self._outcomes.miss(modem, segment, str(unknown)):
                 self._count_unconfirmed(unconfirmed)
             return False
         except Refused as refused:
             logging.info("refused %s: %s", place, refused)
             doubted = None
             if refused.refusal is RefusalClass.MODEM:
-                said = f"{refused}, yet the SIM has counted it"
-                doubted = self._outcomes.doubt(modem, bubble, sequence, total, said)
+                words = f"{refused}, yet the SIM has counted it"
+                doubted = self._outcomes.doubt(modem, segment, words)
             if doubted:
                 self._count_unconfirmed(doubted)
             else:
-                self._answer_refusal(row, bubble, sequence, refused)
+                self._answer_refusal(row, segment, refused)
             return False
         except ModemError:
-            self._record(lambda: self._store.withdraw_segment(bubble, sequence))
-            if row is not None and not self._store.is_begun(row.id):
+            self._record(partial(sending.withdraw_segment, segment))
+            if row is not None and not sending.is_begun(row.id):
                 self._in_hand = None  # nothing of it is out: a pause holds it too
             raise
-        now = self._clock.now()
-        self._record(lambda: self._store.mark_segment_sent(bubble, sequence, total, reference, now))
+        end = partial(sending.end_segment, segment, BubbleStatus.SENT, self._clock.now())
+        self._record(partial(end, reference=reference))
         self._outcomes.learn(modem, reference)
         logging.info("sent %s mr=%d in=%.1fs", place, reference, self._clock.monotonic() - begun)
         if row is None:
@@ -8527,22 +8482,22 @@ class Service:
 
     # --- what a refusal means
 
-    def _answer_refusal(
-        self, row: StoredRow | None, bubble: Bubble, sequence: int, refused: Refused
-    ) -> None:
+    def _answer_refusal(self, row: StoredRow | None, segment: Segment, refused: Refused) -> None:
         now, words, kind = self._clock.now(), str(refused), refused.refusal
+        sending, number = self._database.sending, segment.bubble.phone_number
+        withdraw = partial(sending.withdraw_segment, segment)
+        fail = partial(sending.end_segment, segment, BubbleStatus.FAILED, now, words=words)
         if kind in (RefusalClass.NETWORK, RefusalClass.SIM):
-            self._record(lambda: self._store.withdraw_segment(bubble, sequence))
+            self._record(withdraw)
             self._link.wait_for(Fault.SIM if kind is RefusalClass.SIM else Fault.NO_NETWORK, words)
-        elif kind is RefusalClass.ACCOUNT or self._streak.is_third(bubble.phone_number, kind):
-            if row is None and bubble.phone_number == self._config.alerts.operator:
-                # Nothing holds back what goes there: the one try to say it was in vain.
-                self._record(lambda: self._store.fail_bubble(bubble, sequence, words, now))
-            else:  # a row stays scheduled: resume tries it first, and alone
-                self._record(lambda: self._store.withdraw_segment(bubble, sequence))
+        elif kind is RefusalClass.ACCOUNT or self._streak.is_third(number, kind):
+            # A row stays scheduled: resume tries it first, and alone. Nothing holds back what goes
+            # to the operator: the one try to say it was in vain.
+            in_vain = row is None and number == self._config.alerts.operator
+            self._record(fail if in_vain else withdraw)
             self._pause(self._explain_refusal(kind, words))
         elif kind in (RefusalClass.TRANSIENT, RefusalClass.MODEM) and self._may_retry(row):
-            self._record(lambda: self._store.withdraw_segment(bubble, sequence))
+            self._record(withdraw)
             if row is not None:
                 postpone(self._database, row, words, now, self._rng, self._config)
             else:
@@ -8551,10 +8506,10 @@ class Service:
             if kind is RefusalClass.MODEM:
                 self._link.blame(words)
         else:
-            self._record(lambda: self._store.fail_bubble(bubble, sequence, words, now))
+            self._record(fail)
             if row is None:
                 self._answer_tries = 0
-            logging.warning("failed message=%s: %s", bubble.row_id or "of the box itself", words)
+            logging.warning("failed message=%s: %s", row.id if row else "of the box itself", words)
 
     def _may_retry(self, row: StoredRow | None) -> bool:
         if row is None:
@@ -8571,7 +8526,7 @@ class Service:
             )
         return f"refused: {words}"
 
-    def _count_unconfirmed(self, unsettled: Unsettled) -> None:
+    def _count_unconfirmed(self, unsettled: Segment) -> None:
         if self._streak.is_third(unsettled.bubble.phone_number, RefusalClass.UNKNOWN):
             self._pause(self._explain_refusal(RefusalClass.UNKNOWN, unsettled.words))
 
@@ -8594,7 +8549,7 @@ class Service:
 
     def _end_pauses(self, now: datetime) -> None:
         """A pause may have been given an end."""
-        ended = self._desk.find_ended_pauses(now)
+        ended = self._database.state.find_ended_pauses(now)
         for name in ended:
             with self._database.transaction():
                 resume(self._database, name, now, "daemon")
@@ -8605,10 +8560,10 @@ class Service:
     def _follow_clock(self) -> None:
         """After a step the pace is kept by the clock that never jumps."""
         now = self._clock.now()
-        row = self._store.row(self._in_hand) if self._in_hand is not None else None
+        row = self._database.queue.row(self._in_hand) if self._in_hand is not None else None
         if row is not None and row.scheduled_for > now:  # set back: it goes on all the same
             with self._database.transaction():
-                self._store.reschedule_many([(row.id, now)], now, "daemon")
+                self._database.queue.reschedule_many([(row.id, now)], now, "daemon")
         last = None
         if self._sent_at_s is not None:
             last = now - timedelta(seconds=self._clock.monotonic() - self._sent_at_s)
@@ -8617,22 +8572,17 @@ class Service:
     def _follow_hours(self) -> None:
         """The stored rows were planned for the hours and the zone of then."""
         hours = describe_hours(self._config)
-        known = self._desk.get_state("hours")
+        known = self._database.state.get("hours")
         if hours == known:
             return
         if known:
             moved = move_into_hours(self._database, self._clock.now(), self._rng, self._config)
             logging.info("the hours have changed: %s moved", plural(moved, "message"))
-        self._desk.set_state("hours", hours)
+        self._database.state.set_key("hours", hours)
 
     def _hold_restored(self, now: datetime) -> None:
         """A copy was restored while nobody vouched for the clock: now it is known what was due."""
-        words = self._desk.get_state("restored_copy")
-        if words:
-            last_id, day, clock, copied_at = words.split(" ", 3)
-            since = from_database_time(f"{day} {clock}")
-            held = self._store.hold_restored(copied_at, int(last_id), now, since, now, "daemon")
-            self._desk.set_state("restored_copy", "")
+        if held := hold_restored_late(self._database, now):
             logging.warning("held %s of the restored copy", plural(held, "message"))
 
 
@@ -9088,7 +9038,7 @@ class Draft(NamedTuple):
     limits: Mapping[str, list[date]]  # budgets that are met -> the days
     until: datetime | None = None
     repeats: int = 0  # with --again
-    behind: Sequence[tuple[Queued, datetime]] = ()  # with --first: the queue, its new times
+    behind: Sequence[tuple[StoredRow, datetime]] = ()  # with --first: the queue, its new times
 
 
 def cmd_schedule(desk: Desktop) -> int:
@@ -9103,8 +9053,6 @@ def cmd_schedule(desk: Desktop) -> int:
 
         seed = random.SystemRandom().randrange(1_000_000)
     reading = _read_file(desk)
-    if desk.has_database():
-        _refuse_retired(Desk(desk.read()))
     if args.try_number:
         return _try_row(desk, reading)
     _report_problems(args, reading)
@@ -9279,7 +9227,7 @@ class QueueView(NamedTuple):
     written_to: frozenset[str] = frozenset()
     spent: tuple[tuple[datetime, Share], ...] = ()  # of the budgets, by what is sent and planned
     running: frozenset[str] = frozenset()
-    waiting: tuple[Queued, ...] = ()  # what --first goes before
+    waiting: tuple[StoredRow, ...] = ()  # what --first goes before
     last_sent: datetime | None = None
 
 
@@ -9292,20 +9240,21 @@ def _look_at_queue(desk: Desktop, reading: Reading) -> QueueView:
 
 
 def _view_queue(desk: Desktop, database: Database, reading: Reading) -> QueueView:
-    asked, first = Desk(database), desk.args.first
+    first = desk.args.first
     spent: list[tuple[datetime, Share]] = []
     if Budgets(desk.config.pacing, desk.config.business_hours.timezone).is_limited:
         spent += list_spent(database, desk.now)
         spent += [
             (row.scheduled_for, count_share(row.phone_number, row.message_content))
-            for row in ([] if first else asked.rows(RowFilter(status="scheduled")))
+            for row in ([] if first else database.queue.rows(RowFilter(status="scheduled")))
         ]
     campaigns = {message.campaign_name for message in reading.messages}
+    queue = database.queue
     return QueueView(
-        asked.last_scheduled(), asked.known_texts(sorted(campaigns), desk.now - KNOWN_FOR),
-        asked.opted_out(), asked.is_busy_between, asked.written_to(), tuple(spent),
-        asked.running(), tuple(asked.queue_times(exclude_anyway=True) if first else ()),
-        Store(database).last_sent_at(),
+        queue.last_scheduled(), queue.known_texts(sorted(campaigns), desk.now - KNOWN_FOR),
+        database.opt_outs.numbers(), queue.is_busy_between, queue.written_to(), tuple(spent),
+        queue.running(), tuple(queue.waiting(exclude_anyway=True) if first else ()),
+        queue.last_sent_at(),
     )  # fmt: skip
 
 
@@ -9405,7 +9354,7 @@ def _refuse_late_end(
 def _pace_behind(
     desk: Desktop, planned: Sequence[ScheduledMessage], queue: QueueView, seed: int,
     budgets: Budgets,
-) -> list[tuple[Queued, datetime]]:  # fmt: skip
+) -> list[tuple[StoredRow, datetime]]:  # fmt: skip
     """Pace what waits anew behind a plan that goes first."""
     import random
 
@@ -9459,10 +9408,10 @@ def _store_draft(
             return None
         if start is not None and start < fresh.now:
             raise UsageError("--start has passed meanwhile: name a later time")
-        store, actor = Store(database), find_actor()
-        store.add_campaign(again.planned, seed, fresh.now, actor, again.until)
-        moves = [(row.id, at) for row, at in again.behind if at != row.at]
-        store.reschedule_many(moves, fresh.now, actor)
+        actor = find_actor()
+        database.queue.add_campaign(again.planned, seed, fresh.now, actor, again.until)
+        moves = [(row.id, at) for row, at in again.behind if at != row.scheduled_for]
+        database.queue.reschedule_many(moves, fresh.now, actor)
     return again.planned
 
 
@@ -9652,11 +9601,11 @@ def _count_segments(planned: Sequence[ScheduledMessage], simple: bool) -> int:
 def _list_finishes(draft: Draft) -> list[tuple[str, datetime, datetime, int]]:
     """Give each campaign behind a plan that goes first: its last time, the new one, how many are
     too late."""
-    rows: dict[str, list[tuple[Queued, datetime]]] = {}
+    rows: dict[str, list[tuple[StoredRow, datetime]]] = {}
     for row, at in draft.behind:
         rows.setdefault(row.campaign_name, []).append((row, at))
     return [
-        (name, max(row.at for row, _ in each), max(at for _, at in each),
+        (name, max(row.scheduled_for for row, _ in each), max(at for _, at in each),
          sum(row.until is not None and at > row.until for row, at in each))
         for name, each in rows.items()
     ]  # fmt: skip
@@ -9812,7 +9761,6 @@ def _replace_texts(desk: Desktop, reading: Reading) -> int:
     """Give rows that are scheduled and not begun the texts of a file; their times stay."""
     args = desk.args
     database = desk.read() if args.dry_run else desk.change()
-    asked = Desk(database)
     exchange = _exchange_texts(database, reading)
     changes = exchange.changes
     if args.json:
@@ -9828,7 +9776,7 @@ def _replace_texts(desk: Desktop, reading: Reading) -> int:
         return 1
     with database.transaction():
         texts = [(row.id, message.message_content) for row, message in changes]
-        done = frozenset(asked.set_texts(texts, desk.now, find_actor()))
+        done = frozenset(database.queue.set_texts(texts, desk.now, find_actor()))
     tell(f"Replaced {plural(len(done), 'text')}.")
     late = [row.id for row, _ in changes if row.id not in done]
     for row_id in late:
@@ -9838,9 +9786,8 @@ def _replace_texts(desk: Desktop, reading: Reading) -> int:
 
 def _exchange_texts(database: Database, reading: Reading) -> Exchange:
     """Pair the rows of a file with those of its campaigns, by number and in their order."""
-    asked, store = Desk(database), Store(database)
     names = list(dict.fromkeys(message.campaign_name for message in reading.messages))
-    if not (running := asked.running()).intersection(names):
+    if not (running := database.queue.running()).intersection(names):
         now = ", ".join(sorted(map(printable, running))) or "none"
         raise CampaignError(
             f'nothing of campaign "{printable(", ".join(names))}" is still scheduled: say whose'
@@ -9850,7 +9797,7 @@ def _exchange_texts(database: Database, reading: Reading) -> Exchange:
     left = list(reading.skipped)
     stored: dict[tuple[str, str], list[StoredRow]] = {}
     for name in names:
-        for row in asked.rows(RowFilter(campaign=name)):
+        for row in database.queue.rows(RowFilter(campaign=name)):
             if row.status is not RowStatus.CANCELLED:
                 stored.setdefault((name, row.phone_number), []).append(row)
     changed = []
@@ -9866,7 +9813,7 @@ def _exchange_texts(database: Database, reading: Reading) -> Exchange:
         reason = "not in the campaign: schedule it in a file and --campaign of its own"
         if rows:
             row = rows.pop(0)
-            if row.status is RowStatus.SCHEDULED and not store.is_begun(row.id):
+            if row.status is RowStatus.SCHEDULED and not database.sending.is_begun(row.id):
                 changes.append((row, message))
                 continue
             state = "begun" if row.status is RowStatus.SCHEDULED else row.status.value
@@ -9935,8 +9882,7 @@ def cmd_edit(desk: Desktop) -> int:
     """Give one message that is not begun another text."""
     text = _check_text(desk.args.text)
     database = desk.change()
-    asked = Desk(database)
-    found = _find_named(asked, desk.args.id)
+    found = _find_named(database, desk.args.id)
     rows = [row for row in found if row.status is RowStatus.SCHEDULED] or found
     if len(rows) > 1:
         for row in rows:
@@ -9946,7 +9892,7 @@ def cmd_edit(desk: Desktop) -> int:
     share = count_share(row.phone_number, text)
     _check_length(database, share, desk)
     with database.transaction():
-        done = asked.set_texts([(row.id, text)], desk.now, find_actor())
+        done = database.queue.set_texts([(row.id, text)], desk.now, find_actor())
     if not done:
         state = "being sent" if row.status is RowStatus.SCHEDULED else row.status.value
         raise StoreError(f"message {row.id} is {state}: its text can't be changed any more")
@@ -9990,7 +9936,7 @@ def _check_length(database: Database, share: Share, desk: Desktop) -> str:
 # --- which rows a command means
 
 
-def _find_rows(desk: Desktop, asked: Desk, state: str) -> tuple[list[StoredRow], list[str]]:
+def _find_rows(desk: Desktop, database: Database, state: str) -> tuple[list[StoredRow], list[str]]:
     """Give the rows in a state that were named by ID, number, --campaign or --all.
 
     And a sentence for each name of which no row is in that state.
@@ -9999,10 +9945,10 @@ def _find_rows(desk: Desktop, asked: Desk, state: str) -> tuple[list[StoredRow],
     if getattr(args, "all", False) or args.campaign:
         if args.ids:
             raise UsageError("give IDs or --campaign, not both")
-        _check_campaign(asked, args.campaign)
-        named = [asked.rows(RowFilter(campaign=args.campaign))]
+        _check_campaign(database, args.campaign)
+        named = [database.queue.rows(RowFilter(campaign=args.campaign))]
     elif args.ids:
-        named = [_find_named(asked, name) for name in args.ids]
+        named = [_find_named(database, name) for name in args.ids]
     else:
         raise UsageError("say which: an ID, a phone number, or --campaign NAME")
     rows: dict[MessageId, StoredRow] = {}
@@ -10020,9 +9966,9 @@ def _find_rows(desk: Desktop, asked: Desk, state: str) -> tuple[list[StoredRow],
     return list(rows.values()), refused
 
 
-def _find_named(asked: Desk, name: str) -> list[StoredRow]:
+def _find_named(database: Database, name: str) -> list[StoredRow]:
     wanted = _parse_name(name)
-    found = asked.rows(wanted)
+    found = database.queue.rows(wanted)
     if not found:
         which = f"to {wanted.number}" if wanted.number else name
         raise UsageError(f"there is no message {which}: smsbox list shows them")
@@ -10044,8 +9990,8 @@ def _state_of(row: StoredRow) -> str:
     return {"failed": "undelivered"}.get(row.delivery, row.delivery) or row.status.value
 
 
-def _check_campaign(asked: Desk, name: str | None) -> None:
-    names = asked.campaign_names()
+def _check_campaign(database: Database, name: str | None) -> None:
+    names = database.reports.campaign_names()
     if name and name not in names:
         known = ", ".join(names) or "none yet"
         raise UsageError(f'there is no campaign "{name}": the campaigns are {known}')
@@ -10086,11 +10032,10 @@ def _row_line(desk: Desktop, row: StoredRow) -> str:
 def cmd_cancel(desk: Desktop) -> int:
     """Cancel rows that are not sent yet; the records stay."""
     database = desk.change()
-    asked = Desk(database)
-    rows, refused = _find_rows(desk, asked, "scheduled")
+    rows, refused = _find_rows(desk, database, "scheduled")
     if rows and not _confirm_many(desk, rows, "Cancel"):
         return 1
-    done = asked.cancel([row.id for row in rows], desk.now, find_actor())
+    done = database.queue.cancel([row.id for row in rows], desk.now, find_actor())
     refused += [
         f"Message {row.id} is being sent right now and can't be cancelled: try again in a moment"
         for row in rows
@@ -10109,8 +10054,7 @@ def _report_done(done: str, refused: Sequence[str]) -> int:
 def cmd_reschedule(desk: Desktop) -> int:
     """Move rows by a span, or so that the first of them goes at a time."""
     database = desk.change()
-    asked = Desk(database)
-    rows, refused = _find_rows(desk, asked, "scheduled")
+    rows, refused = _find_rows(desk, database, "scheduled")
     if not rows:
         return _report_done("Nothing was moved.", refused)
     first = min(row.scheduled_for for row in rows)
@@ -10126,9 +10070,11 @@ def cmd_reschedule(desk: Desktop) -> int:
     if not _confirm_many(desk, rows, "Move"):
         return 1
     with database.transaction():
-        live = [row for row in rows if asked.rows(RowFilter(ids=(row.id,), status="scheduled"))]
+        live = [
+            row for row in rows if database.queue.rows(RowFilter(ids=(row.id,), status="scheduled"))
+        ]
         moves = [(row.id, row.scheduled_for + shift) for row in live]
-        Store(database).reschedule_many(moves, desk.now, find_actor())
+        database.queue.reschedule_many(moves, desk.now, find_actor())
     refused += [f"Message {row.id} is not scheduled any more" for row in rows if row not in live]
     at = desk.local(first + shift)
     year = "" if at.year - desk.now.year in (0, 1) else f" {at.year}"
@@ -10169,12 +10115,14 @@ def _parse_shift(desk: Desktop, first: datetime) -> timedelta:
 def cmd_retry(desk: Desktop) -> int:
     """Set failed rows to scheduled; unconfirmed ones only on the operator's word."""
     database = desk.change()
-    asked, args = Desk(database), desk.args
-    rows, refused = _find_rows(desk, asked, "failed")
+    args = desk.args
+    rows, refused = _find_rows(desk, database, "failed")
     rows = _refuse_late(rows, lambda row: desk.now, refused)
     if rows and not _confirm_many(desk, rows, "Retry"):
         return 1
-    done = asked.retry([row.id for row in rows], args.even_if_it_may_repeat, desk.now, find_actor())
+    done = database.queue.retry(
+        [row.id for row in rows], args.even_if_it_may_repeat, desk.now, find_actor()
+    )
     refused += [
         f"Message {row.id} may have been sent: add {RETRY_ANYWAY} to send it all the same"
         for row in rows
@@ -10188,14 +10136,13 @@ def cmd_retry(desk: Desktop) -> int:
 def cmd_release(desk: Desktop) -> int:
     """Let held rows go, paced anew where their time has passed."""
     database = desk.change()
-    asked = Desk(database)
-    rows, refused = _find_rows(desk, asked, "held")
+    rows, refused = _find_rows(desk, database, "held")
     rows = _refuse_late(rows, lambda row: max(row.scheduled_for, desk.now), refused)
     if rows and not _confirm_many(desk, rows, "Release"):
         return 1
     with database.transaction():
         moves = [(row.id, max(row.scheduled_for, desk.now)) for row in rows]
-        done = asked.release(moves, desk.now, find_actor())
+        done = database.queue.release(moves, desk.now, find_actor())
     if done > 1:
         _repace(desk, database)
     return _report_done(f"Released {plural(done, 'message')}.", refused)
@@ -10210,30 +10157,26 @@ def _repace(desk: Desktop, database: Database) -> tuple[int, datetime | None]:
 def cmd_pause(desk: Desktop) -> int:
     """Pause the box or one campaign; it lasts over reboots, and until --until if that is given."""
     database = desk.write()
-    asked, args, actor = Desk(database), desk.args, find_actor()
+    args, actor = desk.args, find_actor()
     until = _parse_pause_end(desk)
     shown = f" until {show_time(desk.local(until))}" if until else ""
     because = f"paused by {actor}{shown}"
     with database.transaction():
-        _check_campaign(asked, args.campaign)
-        held_by = asked.get_state("paused_because")
-        if args.campaign:
-            held_by = asked.paused_campaigns().get(args.campaign, "")
-        if held_by and not held_by.startswith("paused by "):
+        _check_campaign(database, args.campaign)
+        by = PausedBy.OPERATOR
+        if own_reason := database.state.paused_by_box(args.campaign or ""):
             if until:
-                raise StoreError(f"it is paused for a reason of its own ({held_by}): see to that")
-            because = held_by
-        if args.campaign:
-            asked.pause_campaign(args.campaign, because, desk.now, until)
-        else:
-            asked.set_states({
-                "paused_because": because, "paused_now": "1" if args.now else "",
-                "paused_until": to_database_time(until) if until else "",
-            })  # fmt: skip
-        Store(database).add_event("paused", f"{args.campaign or ''}{shown}", desk.now, actor)
-    waiting = len(asked.rows(RowFilter(status="scheduled", campaign=args.campaign)))
+                raise StoreError(
+                    f"it is paused for a reason of its own ({own_reason}): see to that"
+                )
+            because, by = own_reason, PausedBy.BOX
+        database.state.pause(args.campaign or "", because, by, desk.now, until)
+        if not args.campaign:
+            database.state.set(paused_now="1" if args.now else "")
+        database.state.add_event("paused", f"{args.campaign or ''}{shown}", desk.now, actor)
+    waiting = len(database.queue.rows(RowFilter(status="scheduled", campaign=args.campaign)))
     goes_on = "it goes on by itself" if until else "smsbox resume goes on"
-    say_wrapped(f"Paused{shown}. {_tell_last_sent(desk, asked)}; {waiting:,} wait: {goes_on}.")
+    say_wrapped(f"Paused{shown}. {_tell_last_sent(desk, database)}; {waiting:,} wait: {goes_on}.")
     return 0
 
 
@@ -10251,8 +10194,8 @@ def _parse_pause_end(desk: Desktop) -> datetime | None:
     return until
 
 
-def _tell_last_sent(desk: Desktop, asked: Desk) -> str:
-    last = asked.last_bubble()
+def _tell_last_sent(desk: Desktop, database: Database) -> str:
+    last = database.reports.last_bubble()
     if last is None:
         return "Nothing was sent yet"
     name, at, place, total = last
@@ -10262,25 +10205,24 @@ def _tell_last_sent(desk: Desktop, asked: Desk) -> str:
 def cmd_resume(desk: Desktop) -> int:
     """Go on after a pause, paced anew from now."""
     database = desk.change()
-    asked, args, actor = Desk(database), desk.args, find_actor()
-    _refuse_retired(asked)
+    args, actor = desk.args, find_actor()
     with database.transaction():
-        _check_campaign(asked, args.campaign)
+        _check_campaign(database, args.campaign)
         resume(database, args.campaign or "", desk.now, actor)
         if args.clock_is_right:
             for key in ("trusted_boot", "clock_word"):
-                asked.set_state(key, read_boot_id())
-            Store(database).add_event("clock is right", "", desk.now, actor)
+                database.state.set_key(key, read_boot_id())
+            database.state.add_event("clock is right", "", desk.now, actor)
     moved, finish = _repace(desk, database)
     sent, left = (
-        len(asked.rows(RowFilter(status=status, campaign=args.campaign)))
+        len(database.queue.rows(RowFilter(status=status, campaign=args.campaign)))
         for status in ("sent", "scheduled")
     )
     say(f"Resumed: {plural(sent, 'message')} sent so far, {left:,} will be.")
     if moved and finish:
         last = show_time(desk.local(finish))
         say(f"{plural(moved, 'message')} paced anew; the last now goes {last}.")
-    if others := asked.paused_campaigns():
+    if others := database.state.paused_campaigns():
         say(f"Still paused: {', '.join(others)}.")
     return 0
 
@@ -10300,12 +10242,11 @@ def _send_now(desk: Desktop, said: str, text: str, campaign: str = "") -> int:
         helps = not anyway and not explain_shut(number, "", True, desk.now, desk.config)
         raise StoreError(f"it is {shut}: wait{', or add --anyway' if helps else ''}")
     database = desk.write()
-    _refuse_retired(Desk(database))
     if met := _check_length(database, count_share(number, text), desk):
         raise StoreError(f"{met}: send it then, or raise that setting")
-    if stopped_at := Store(database).opted_out_at(number):
+    if stopped_at := database.opt_outs.at(number):
         raise StoreError(f"{number} said stop on {stopped_at[:10]}: nothing is sent")
-    row_id = Store(database).add_row(number, text, anyway, desk.now, find_actor(), campaign)
+    row_id = database.queue.add_row(number, text, anyway, desk.now, find_actor(), campaign)
     if not desk.is_served():
         say(f"Message {row_id} waits: smsbox is not running. sudo systemctl start smsbox")
         return 0
@@ -10318,7 +10259,7 @@ def _await_result(desk: Desktop, database: Database, row_id: MessageId) -> int:
     clock.catch_signals()
     end = clock.monotonic() + 120
     while clock.monotonic() < end:
-        row = Store(database).row(row_id)
+        row = database.queue.row(row_id)
         if row is None or row.status is not RowStatus.SCHEDULED:
             break
         clock.until(clock.monotonic() + 0.5)
@@ -10339,12 +10280,14 @@ def cmd_list(desk: Desktop) -> int:
     if not desk.has_database():
         say("[]" if args.json else "Nothing is scheduled yet: smsbox schedule FILE.csv")
         return 0
-    asked = Desk(desk.read())
+    database = desk.read()
     if args.campaigns:
-        return _list_campaigns(desk, asked)
+        return _list_campaigns(desk, database)
     wanted = RowFilter(status=args.status, campaign=args.campaign, held=args.held, find=args.find,
                        free=args.next is not None)  # fmt: skip
-    rows = asked.rows(wanted, -1 if args.next is None else args.next, args.next is not None)
+    rows = database.queue.rows(
+        wanted, -1 if args.next is None else args.next, args.next is not None
+    )
     if args.json:
         say(json.dumps([_row_values(row) for row in rows], indent=1))
     elif args.csv:
@@ -10391,13 +10334,13 @@ def _csv_cell(cell: object) -> str:
 def cmd_show(desk: Desktop) -> int:
     """Show all that is known of a message, or of each message to a number."""
     database = desk.read()
-    asked, wanted = Desk(database), _parse_name(desk.args.id)
-    rows = asked.rows(wanted)
+    wanted = _parse_name(desk.args.id)
+    rows = database.queue.rows(wanted)
     number = wanted.number or (_e164_of(rows[0]) if rows else "")
     person = _show_person(database, number)
     if not any(person.values()):
-        rows = _find_named(asked, desk.args.id)  # it says so if there is none
-    shown = [{**_show_values(asked, row), **person} for row in rows]
+        rows = _find_named(database, desk.args.id)  # it says so if there is none
+    shown = [{**_show_values(database, row), **person} for row in rows]
     if desk.args.json:
         alone = shown[0] if len(shown) == 1 else shown or {"phone_number": number, **person}
         say(json.dumps(alone, indent=1))
@@ -10422,13 +10365,12 @@ def _e164_of(row: StoredRow) -> str:
     return row.phone_number
 
 
-def _name_values(names: Sequence[str], records: Iterable[Sequence[Any]]) -> list[dict[str, Any]]:
-    return [dict(zip(names, record, strict=True)) for record in records]
+def _name_values(records: Iterable[Any]) -> list[dict[str, Any]]:
+    return [dict(record) for record in records]
 
 
 def _show_person(database: Database, number: str) -> dict[str, Any]:
-    inbox = Inbox(database)
-    stopped = _name_values(_OPT_OUT_KEYS, inbox.opt_outs(number))
+    stopped = _name_values(database.opt_outs.list(number))
     return {
         "own_texts": [
             {
@@ -10436,11 +10378,11 @@ def _show_person(database: Database, number: str) -> dict[str, Any]:
                 "created_at": at,
                 "body": bubble.body,
                 "status": bubble.status.value,
-                "segments": _name_values(_SEGMENT_KEYS, Desk(database).segments(bubble.id)),
+                "segments": _name_values(database.sending.segments(bubble.id)),
             }
-            for kind, at, bubble in Desk(database).own_bubbles(number)
+            for kind, at, bubble in database.sending.own_bubbles(number)
         ],
-        "replies": _name_values(_REPLY_KEYS, inbox.texts(unread=False, sender=number)),
+        "replies": _name_values(database.inbox.texts(unread=False, sender=number)),
         "opt_out": stopped[0] if stopped else None,
     }
 
@@ -10457,23 +10399,19 @@ def _print_reply(desk: Desktop, text: Mapping[str, Any]) -> None:
     say(f"{at}  {text['sender']}{asks}: {body}")
 
 
-_SEGMENT_KEYS = (
-    "sequence", "total", "status", "message_reference", "submitted_at", "answered_at",
-    "delivered_at", "delivery", "error_message",
-)  # fmt: skip
-_EVENT_KEYS = ("at", "actor", "event", "detail")
-_REPLY_KEYS = ("id", "received_at", "sender", "body", "request", "read_at", "answers", "tpdu")
 _OPT_OUT_KEYS = ("phone_number", "at", "words", "reason", "tier", "campaign")
 
 
-def _show_values(asked: Desk, row: StoredRow) -> dict[str, Any]:
+def _show_values(database: Database, row: StoredRow) -> dict[str, Any]:
     bubbles = []
-    for bubble in asked.bubbles(row.id):
-        segments = _name_values(_SEGMENT_KEYS, asked.segments(bubble.id))
+    for bubble in database.sending.bubbles(row.id):
+        segments = _name_values(database.sending.segments(bubble.id))
         bubbles.append({"bubble": bubble.number, "body": bubble.body,
                         "status": bubble.status.value, "segments": segments})  # fmt: skip
-    events = _name_values(_EVENT_KEYS, asked.events(row.id))
-    consent = dict(zip(("consent_at", "consent_source"), asked.consent(row.id), strict=True))
+    events = _name_values(database.reports.events(row.id))
+    consent = dict(
+        zip(("consent_at", "consent_source"), database.queue.consent(row.id), strict=True)
+    )
     return {**_row_values(row), **consent, "bubbles": bubbles, "events": events}
 
 
@@ -10509,8 +10447,7 @@ def _describe_segment(segment: Mapping[str, Any]) -> str:
 def cmd_why(desk: Desktop) -> int:
     """Name each gate that a message must pass, open or shut."""
     database = desk.read()
-    asked = Desk(database)
-    for row in _find_named(asked, desk.args.id):
+    for row in _find_named(database, desk.args.id):
         say(f"Message {row.id} to {row.phone_number}, {row.status.value}:")
         for name, shut in _find_gates(desk, database, row):
             words = f"  {'shut' if shut else 'open'}  {name:<10} {shut}".rstrip()
@@ -10520,7 +10457,6 @@ def cmd_why(desk: Desktop) -> int:
 
 def _find_gates(desk: Desktop, database: Database, row: StoredRow) -> Iterator[tuple[str, str]]:
     """Give each gate with why it is shut; "" for an open one."""
-    asked = Desk(database)
     running = read_status_file(status_path(desk.database_path)) if desk.is_served() else {}
     done = row.status is not RowStatus.SCHEDULED
     yield (
@@ -10528,10 +10464,10 @@ def _find_gates(desk: Desktop, database: Database, row: StoredRow) -> Iterator[t
         f"it is {row.status.value} {row.error_message}".strip() if done else "",
     )
     yield "held", row.held_because
-    stopped = Store(database).opted_out_at(_e164_of(row))
+    stopped = database.opt_outs.at(_e164_of(row))
     yield "opt-out", f"the recipient said stop on {stopped[:10]}" if stopped else ""
-    yield "campaign", asked.paused_campaigns().get(row.campaign_name, "")
-    yield "pause", asked.get_state("paused_because")
+    yield "campaign", database.state.paused_campaigns().get(row.campaign_name, "")
+    yield "pause", database.state.get("paused_because")
     wait_s = (row.scheduled_for - desk.now).total_seconds()
     due = f"due {show_time(desk.local(row.scheduled_for))}, in {show_wait(wait_s)}"
     yield "time", due if wait_s > 0 else ""
@@ -10570,19 +10506,17 @@ def _show_status(desk: Desktop) -> int:
         say(json.dumps({"running": False, "database": None}) if desk.args.json else words)
         return 2
     database = desk.read()
-    asked = Desk(database)
-    counts = asked.count_by_status()
+    counts = database.reports.count_by_status()
     midnight = desk.local(desk.now).replace(hour=0, minute=0, second=0, microsecond=0)
     status = {
         "running": served,
         **(read_status_file(status_path(desk.database_path)) if served else {}),
         "database": str(desk.database_path),
-        "paused": asked.get_state("paused_because") or None,
-        "moved": bool(asked.get_state("retired")),
-        "paused_campaigns": asked.paused_campaigns(),
+        "paused": database.state.get("paused_because") or None,
+        "paused_campaigns": database.state.paused_campaigns(),
         "counts": counts,
-        "held_by_reason": asked.count_held(),
-        "sent_today": asked.count_sent_since(midnight),
+        "held_by_reason": database.reports.count_held(),
+        "sent_today": database.reports.count_sent_since(midnight),
         "open": is_open(desk.now, desk.config.business_hours),
     }
     copies = CopyFolders(desk.database_path, desk.config.service.backup_dir)
@@ -10592,7 +10526,7 @@ def _show_status(desk: Desktop) -> int:
     changed_at = read_change_time(Path(status.get("config", "")))
     known = "config" in status and changed_at > 0
     status["config_is_newer"] = known and changed_at != status["config_changed_at"]
-    row = Store(database).next_row()
+    row = database.queue.next_row()
     status["next"] = _row_values(row) if row else None
     status["budget"] = _explain_budget(desk, database, row)
     database.close()
@@ -10646,8 +10580,7 @@ def _print_status(desk: Desktop, status: Mapping[str, Any], row: StoredRow | Non
     opens = desk.local(next_open(desk.now, hours))
     say(f"hours    {'open' if status['open'] else f'closed until {show_time(opens)}'}")
     if status["paused"]:
-        mend = "" if status["moved"] else ": smsbox resume goes on"
-        say(f"paused   {status['paused']}{mend}", "warning")
+        say(f"paused   {status['paused']}: smsbox resume goes on", "warning")
     for name, because in status["paused_campaigns"].items():
         say(f"paused   campaign {name}: {because}", "warning")
     if status["budget"]:
@@ -10962,10 +10895,10 @@ _CAMPAIGN_KEYS = (
 )  # fmt: skip
 
 
-def _list_campaigns(desk: Desktop, asked: Desk) -> int:
+def _list_campaigns(desk: Desktop, database: Database) -> int:
     """List the campaigns: how many of what, and their times."""
-    found = asked.campaigns()
-    values = _name_values(_CAMPAIGN_KEYS, found)
+    found = database.reports.campaigns()
+    values = _name_values(found)
     if desk.args.json:
         say(json.dumps(values, indent=1))
     elif desk.args.csv:
@@ -10995,10 +10928,10 @@ def cmd_report(desk: Desktop) -> int:
     """Report a campaign: the totals, or each message for a spreadsheet, or a page."""
     args = desk.args
     _check_page_file(args.html)
-    asked = Desk(desk.read())
-    _check_campaign(asked, args.campaign)
-    course = asked.course(args.campaign)
-    (values,) = _name_values(_CAMPAIGN_KEYS, asked.campaigns(args.campaign))
+    database = desk.read()
+    _check_campaign(database, args.campaign)
+    course = database.reports.course(args.campaign)
+    (values,) = _name_values(database.reports.campaigns(args.campaign))
     values |= _count_course(desk, course)
     if args.json:
         say(json.dumps(values, indent=1))
@@ -11123,7 +11056,7 @@ def _watch(desk: Desktop, show: Callable[[Desktop], object], every_s: float = 3)
 
 
 def cmd_backup(desk: Desktop) -> int:
-    """Make an online copy of the database, whole and verified; --move retires this box."""
+    """Make an online copy of the database, whole and verified."""
     import shutil
 
     args, to_stdout = desk.args, desk.args.file == "-"
@@ -11134,26 +11067,22 @@ def cmd_backup(desk: Desktop) -> int:
     sink = sys.stdout.buffer if to_stdout else _create_file(args.file)
     with _no_half_file(sink, None if to_stdout else args.file):
         database = desk.change()
-        with _retired(desk, database, args.move) as state:
-            copy = _name_near_copy(desk.database_path)
-            try:
-                words = {"copied_at": to_database_time(desk.now), **state}
-                database.copy_to(copy, words, lambda: _draw_progress("copying ..."))
-                _draw_progress("")
-                with copy.open("rb") as data:
-                    shutil.copyfileobj(data, sink)
-                sink.flush()
-                if not to_stdout:
-                    os.fsync(sink.fileno())
-                size = copy.stat().st_size
-            finally:
-                copy.unlink(missing_ok=True)
-    counts = Desk(database).count_by_status()
+        copy = _name_near_copy(desk.database_path)
+        try:
+            copy_database(database, copy, desk.now, lambda: _draw_progress("copying ..."))
+            _draw_progress("")
+            with copy.open("rb") as data:
+                shutil.copyfileobj(data, sink)
+            sink.flush()
+            if not to_stdout:
+                os.fsync(sink.fileno())
+            size = copy.stat().st_size
+        finally:
+            copy.unlink(missing_ok=True)
+    counts = database.reports.count_by_status()
     rows = sum(counts[status.value] for status in RowStatus)
     tell = complain if to_stdout else say
     tell(f"Copied {plural(rows, 'message')}, {size:,} bytes, to {args.file}.")
-    if args.move:
-        tell("This box sends nothing any more. On the other one: smsbox restore FILE")
     return 0
 
 
@@ -11200,45 +11129,9 @@ def _no_half_file(sink: BinaryIO, name: str | None) -> Iterator[None]:
         raise
 
 
-@contextmanager
-def _retired(desk: Desktop, database: Database, move: bool) -> Iterator[Mapping[str, str]]:
-    """For a move let this box never send again, unless the copy fails; what the copy is to know."""
-    if not move:
-        yield {}
-        return
-    asked = Desk(database)
-    if asked.get_state("moved_away"):
-        _refuse_retired(asked)
-    if _take_box(desk) is None:
-        raise StoreError("smsbox is running: sudo systemctl stop smsbox, then move it")
-    # A move that was killed is made anew; should that fail, the first copy may yet be in use.
-    before = asked.get_state("retired")
-    token = before or os.urandom(8).hex()
-    was = asked.get_state("paused_before" if before else "paused_because")
-    words = f"moved to another box on {desk.local(desk.now):%Y-%m-%d}"
-    with database.transaction():
-        asked.set_states({"retired": token, "paused_because": words, "paused_before": was})
-        Store(database).add_event("moved", "", desk.now, find_actor())
-    try:
-        yield {"moved": token, "retired": "", "paused_because": was, "paused_before": ""}
-    except BaseException:
-        if not before:
-            asked.set_states({"retired": "", "paused_because": was, "paused_before": ""})
-        raise
-    asked.set_state("moved_away", "1")
-
-
 def _take_box(desk: Desktop) -> int | None:
     """Keep the daemon from starting while this command lasts; None if it runs."""
     return take_lock(lock_path(desk.database_path))
-
-
-def _refuse_retired(asked: Desk) -> None:
-    if asked.get_state("retired"):
-        raise StoreError(
-            f"this box was {asked.get_state('paused_because')} and sends nothing any more:"
-            " use that one, or smsbox restore a copy here"
-        )
 
 
 def cmd_restore(desk: Desktop) -> int:
@@ -11280,17 +11173,19 @@ def _bring_near(source: BufferedReader, to: Path, name: str) -> None:
         shutil.copyfileobj(source, near)
     to.chmod(0o660)
     try:
-        opened = Database.open_to_read(str(to))
+        opened = Database.open_to_read(str(to), of_any_version=True)
         try:
             opened.verify()
             opened.require_schema()
         finally:
             opened.close()
-    except StoreError as error:
-        words = str(error).removeprefix(str(to)).lstrip(": ")
-        words = "it is damaged: try an older copy" if "damaged" in words else words
-        words = words.replace("another with --database", "a file that smsbox backup made")
+    except Damaged as error:
+        raise StoreError(f"{name}: it is damaged: try an older copy") from error
+    except NotADatabase as error:
+        words = "it is no smsbox database: name a file that smsbox backup made"
         raise StoreError(f"{name}: {words}") from error
+    except StoreError as error:
+        raise StoreError(f"{name}: {str(error).removeprefix(str(to)).lstrip(': ')}") from error
 
 
 def _restore(desk: Desktop, temporary: Path) -> int:
@@ -11333,7 +11228,7 @@ def _open_present(desk: Desktop) -> tuple[Database | None, bool]:
     if not desk.has_database():
         return None, True
     try:
-        present = desk.read()
+        present = Database.open_to_read(str(desk.database_path), of_any_version=True)
         present.require_schema()
         present.verify()
     except StoreError:
@@ -11342,7 +11237,7 @@ def _open_present(desk: Desktop) -> tuple[Database | None, bool]:
 
 
 def _explain_restore(copy: Database, restoring: Restoring, made_at: str) -> None:
-    counts = Desk(copy).count_by_status()
+    counts = copy.reports.count_by_status()
     say(f"The copy was made at {made_at or 'an unknown time'} UTC: {counts['scheduled']:,}"
         f" scheduled, {counts['sent']:,} sent, {counts['failed']:,} failed,"
         f" {counts['cancelled']:,} cancelled.")  # fmt: skip
@@ -11351,6 +11246,8 @@ def _explain_restore(copy: Database, restoring: Restoring, made_at: str) -> None
             " smsbox list --held, then release or cancel.")  # fmt: skip
     if restoring.opted_out:
         say(f"{plural(restoring.opted_out, 'opt-out')} of the present database stay.")
+    say_wrapped("If another box still has this queue, it would write to the same people: there,"
+                " sudo systemctl disable --now smsbox.")  # fmt: skip
 
 
 # --- check
@@ -11432,7 +11329,7 @@ def _check_box(desk: Desktop, served: bool) -> Iterator[Fact]:
         writable = os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
         yield _judge(writable or os.geteuid() == 0, "database", str(path),
                      "you may not write it: use sudo, or join the group smsbox")  # fmt: skip
-        paused = Desk(desk.read()).get_state("paused_because")
+        paused = desk.read().state.get("paused_because")
         if paused:
             yield Fact("warning", "pause", f"{paused}: smsbox resume goes on")
     else:
@@ -11523,7 +11420,7 @@ def _check_modem(desk: Desktop) -> Iterator[Fact]:
         state = None
         if desk.has_database():
             with suppress(StoreError):  # on a card that turned read-only the PIN is not tried
-                state = Desk(desk.write())
+                state = desk.write()
         if state:
             attach_guarded(modem, settings, state)
         else:
@@ -11557,8 +11454,8 @@ def _name_holders(device: str) -> Iterator[Fact]:
 def cmd_inbox(desk: Desktop) -> int:
     """Show what came in, and mark it as read; with --follow, also what comes from now on."""
     args = desk.args
-    inbox = Inbox(desk.change())
-    texts = _read_inbox(desk, inbox, 0)
+    database = desk.change()
+    texts = _read_inbox(desk, database, 0)
     notices = [text for text in texts if text["notice"]]
     if args.json and not args.follow:
         say(json.dumps(texts, indent=1))
@@ -11571,15 +11468,15 @@ def cmd_inbox(desk: Desktop) -> int:
             say("Notices, of short codes and names:")
         for text in [] if args.json else notices:
             _print_incoming(desk, text)
-    inbox.mark_read([text["id"] for text in texts], desk.now)
+    database.inbox.mark_read([text["id"] for text in texts], desk.now)
     if args.follow:
-        _follow_inbox(desk, inbox, max((text["id"] for text in texts), default=0))
+        _follow_inbox(desk, database, max((text["id"] for text in texts), default=0))
     return 0
 
 
-def _read_inbox(desk: Desktop, inbox: Inbox, after: int) -> list[dict[str, Any]]:
+def _read_inbox(desk: Desktop, database: Database, after: int) -> list[dict[str, Any]]:
     """A notice: its sender is no number to which one could write."""
-    texts = _name_values(_REPLY_KEYS, inbox.texts(desk.args.unread, after=after))
+    texts = _name_values(database.inbox.texts(desk.args.unread, after=after))
     return [
         {**text, "notice": text["sender"] != "unknown" and not text["sender"].startswith("+")}
         for text in texts
@@ -11593,17 +11490,17 @@ def _print_incoming(desk: Desktop, text: Mapping[str, Any]) -> None:
         _print_reply(desk, text)
 
 
-def _follow_inbox(desk: Desktop, inbox: Inbox, last: int) -> NoReturn:
+def _follow_inbox(desk: Desktop, database: Database, last: int) -> NoReturn:
     """Print what comes in, as it comes, until a signal."""
     clock = Waiting()
     clock.catch_signals()
     while True:
         sys.stdout.flush()
         clock.until(clock.monotonic() + 1)
-        for text in _read_inbox(desk, inbox, last):
+        for text in _read_inbox(desk, database, last):
             _print_incoming(desk, text)
             last = text["id"]
-            inbox.mark_read([last], tell_time(desk.database_path))
+            database.inbox.mark_read([last], tell_time(desk.database_path))
 
 
 def cmd_forget(desk: Desktop) -> int:
@@ -11614,16 +11511,15 @@ def cmd_forget(desk: Desktop) -> int:
     except ValueError as error:
         raise UsageError(f'"{args.number}": {error}') from error
     database = desk.change()
-    asked = Desk(database)
-    count = len(asked.rows(RowFilter(number=number)))
+    count = len(database.queue.rows(RowFilter(number=number)))
     if not count and not any(_show_person(database, number).values()):
         raise UsageError(f"nothing is known of {number}: smsbox list shows who is known")
     if not ask_yes(f"{number}, {plural(count, 'message')}: this can't be undone.", args.yes):
         return 1
     with database.transaction():
-        if asked.is_under_way(number):
+        if database.sending.is_under_way(number):
             raise StoreError(f"a message to {number} is under way: try again when it is done")
-        asked.forget(number, desk.now, find_actor())
+        forget(database, number, desk.now, find_actor())
     database.truncate_log()
     say(f"{number} is forgotten; copies made before keep it until they are replaced.")
     return 0
@@ -11634,19 +11530,19 @@ def cmd_export(desk: Desktop) -> int:
     args = desk.args
     if args.to == "-" and not args.json:
         raise UsageError("stdout takes --json alone: name a new folder for the CSV files")
-    asked = Desk(desk.read())
-    _check_campaign(asked, args.campaign)
-    with asked.one_look() as tables:
+    database = desk.read()
+    _check_campaign(database, args.campaign)
+    with database.one_look():
         if args.json:
-            count = _export_json(asked, tables, args.to, args.campaign)
+            count = _export_json(database, args.to, args.campaign)
         else:
-            count = _export_folder(asked, tables, Path(args.to), args.campaign)
+            count = _export_folder(database, Path(args.to), args.campaign)
     if args.to != "-":
         say(f"Wrote {plural(count, 'row')} to {args.to}.")
     return 0
 
 
-def _export_folder(asked: Desk, tables: Sequence[str], folder: Path, campaign: str | None) -> int:
+def _export_folder(database: Database, folder: Path, campaign: str | None) -> int:
     """Write a CSV a table, as a spreadsheet likes it; the folder is made here or empty."""
     import csv
 
@@ -11657,13 +11553,13 @@ def _export_folder(asked: Desk, tables: Sequence[str], folder: Path, campaign: s
     except OSError as error:
         raise StoreError(f"{folder} can't be a folder: {error.strerror}") from error
     count = 0
-    for table in tables:
+    for table in EXPORTED_TABLES:
         name = str(folder / f"{table}.csv")
         sink = _create_file(name)
         with _no_half_file(sink, name):
             out = TextIOWrapper(sink, encoding="utf-8-sig", newline="")
             writer = csv.writer(out)
-            rows = _show_progress(asked.export(table, campaign), table)
+            rows = _show_progress(database.reports.export(table, campaign), table)
             writer.writerow(f"{each} (UTC)" if _is_time(each) else each for each in next(rows))
             for row in rows:
                 writer.writerow("" if cell is None else _csv_cell(str(cell)) for cell in row)
@@ -11672,15 +11568,15 @@ def _export_folder(asked: Desk, tables: Sequence[str], folder: Path, campaign: s
     return count
 
 
-def _export_json(asked: Desk, tables: Sequence[str], name: str, campaign: str | None) -> int:
+def _export_json(database: Database, name: str, campaign: str | None) -> int:
     """Write one object, a list of rows a table, times in UTC."""
     sink = None if name == "-" else _create_file(name)
     count = 0
     with _no_half_file(sink or sys.stdout.buffer, name if sink else None):
         out = TextIOWrapper(sink, encoding="utf-8") if sink else sys.stdout
-        for place, table in enumerate(tables):
+        for place, table in enumerate(EXPORTED_TABLES):
             out.write(f'{"," if place else "{"}\n"{table}": [')
-            rows = _show_progress(asked.export(table, campaign), table)
+            rows = _show_progress(database.reports.export(table, campaign), table)
             keys, comma = next(rows), ""
             for row in rows:
                 out.write(f"{comma}\n {json.dumps(dict(zip(keys, row, strict=True)))}")
@@ -11719,8 +11615,7 @@ def cmd_purge(desk: Desktop) -> int:
     args = desk.args
     than = desk.now - args.older_than
     database = desk.read() if args.dry_run else desk.change()
-    asked = Desk(database)
-    counts = asked.count_older(than)
+    counts = count_older(database, than)
     what = (
         f"{plural(counts['scheduled_messages'], 'message')},"
         f" {plural(counts['inbound'], 'incoming text')} of before"
@@ -11732,7 +11627,7 @@ def cmd_purge(desk: Desktop) -> int:
     if not ask_yes(f"{what}: their names and texts go, and this can't be undone.", args.yes):
         return 1
     with database.transaction():
-        asked.purge(than, desk.now, find_actor())
+        purge(database, than, desk.now, find_actor())
     database.truncate_log()
     say("Blanked; numbers, counts and opt-outs stay. Copies made before keep the texts until they"
         " are replaced.")  # fmt: skip
@@ -11756,29 +11651,30 @@ def cmd_optout(desk: Desktop) -> int:
     except ValueError as error:
         raise UsageError(f'"{args.number}": {error}') from error
     database, actor = desk.write(), find_actor()
-    inbox = Inbox(database)
     with database.transaction():
         if args.action == "add":
-            cancelled = inbox.opt_out(number, "", desk.now, actor, args.reason or "by the operator")
+            cancelled = database.opt_outs.add(
+                number, "", desk.now, actor, args.reason or "by the operator"
+            )
             say(f"{number} gets nothing any more; {plural(cancelled, 'message')} cancelled.")
             return 0
         if not args.reason:
             raise UsageError("optout remove needs --reason: why may they be written to again?")
-        for stopped in _name_values(_OPT_OUT_KEYS, inbox.opt_outs(number)):
+        for stopped in _name_values(database.opt_outs.list(number)):
             if stopped["tier"] in ("keyword", "words") and not args.they_asked:
                 raise UsageError(
                     f"{number} said stop: only if they themselves have asked to be written to"
                     " again add --they-asked"
                 )
-        if not inbox.opt_in(number, desk.now, actor, args.reason):
+        if not database.opt_outs.remove(number, desk.now, actor, args.reason):
             raise UsageError(f"{number} is not on the list: smsbox optout list shows it")
     say(f"{number} may be written to again; what was cancelled stays cancelled.")
     return 0
 
 
 def _list_opt_outs(desk: Desktop) -> int:
-    found = Inbox(desk.read()).opt_outs() if desk.has_database() else []
-    values = _name_values(_OPT_OUT_KEYS, found)
+    found = desk.read().opt_outs.list() if desk.has_database() else []
+    values = _name_values(found)
     if desk.args.json:
         say(json.dumps(values, indent=1))
     for each in [] if desk.args.json else values:
@@ -11802,12 +11698,12 @@ def _import_opt_outs(desk: Desktop) -> int:
     if not numbers:
         raise CampaignError(f"there is no number in {args.number}")
     database, actor = desk.write(), find_actor()
-    inbox, known = Inbox(database), Desk(database).opted_out()
+    known = database.opt_outs.numbers()
     new = set(numbers) - known
     reason = args.reason or f"from {Path(args.number).name}"
     with database.transaction():
         cancelled = sum(
-            inbox.opt_out(number, "", desk.now, actor, reason, "import")
+            database.opt_outs.add(number, "", desk.now, actor, reason, "import")
             for number in _show_progress(dict.fromkeys(numbers), "opt-outs")
         )
     say(
@@ -11825,7 +11721,7 @@ def _export_opt_outs(desk: Desktop) -> int:
     sink = None if name == "-" else _create_file(name)
     out = TextIOWrapper(sink, encoding="utf-8", newline="") if sink else sys.stdout
     with _no_half_file(sink or sys.stdout.buffer, name if sink else None):
-        found = Inbox(desk.read()).opt_outs()
+        found = desk.read().opt_outs.list()
         writer = csv.writer(out)
         writer.writerow(_OPT_OUT_KEYS)
         writer.writerows(map(_csv_cell, map(str, each)) for each in found)
@@ -11975,7 +11871,7 @@ def cmd_demo(desk: Desktop) -> int:
         print_plan(play, reading, draft, desk.args.seed)
         database = Database.create_or_open(str(path))
         with database.transaction():
-            Store(database).add_campaign(draft.planned, desk.args.seed, clock.now(), "demo")
+            database.queue.add_campaign(draft.planned, desk.args.seed, clock.now(), "demo")
         say("\nIt is Friday evening, 18 minutes before closing. On the other side:")
 
         def arrive(tpdu: Tpdu) -> None:
@@ -11991,7 +11887,7 @@ def cmd_demo(desk: Desktop) -> int:
         )  # fmt: skip
         logging.disable(logging.INFO)
         Service(config, database, around, rng).run(drain=True)
-        counts = Desk(database).count_by_status()
+        counts = database.reports.count_by_status()
         database.close()
     say(f"\nSent: {counts['sent']} of {len(draft.planned)} messages. Your own, without a modem:")
     say("  smsbox schedule FILE.csv --dry-run")
@@ -12031,9 +11927,9 @@ def cmd_completion(desk: Desktop) -> int:
     if desk.args.what == "bash":
         say(_write_completion().rstrip())
     elif desk.has_database():
-        asked = Desk(desk.read())
-        ids = (str(row.id) for row in asked.rows(RowFilter(status="scheduled"), limit=500))
-        say("\n".join(asked.campaign_names() if desk.args.what == "campaigns" else ids))
+        database = desk.read()
+        ids = (str(row.id) for row in database.queue.rows(RowFilter(status="scheduled"), limit=500))
+        say("\n".join(database.reports.campaign_names() if desk.args.what == "campaigns" else ids))
     return 0
 
 
@@ -12127,7 +12023,6 @@ def build_parser() -> _Parser:
 def _add_keeping(add: Callable[..., argparse.ArgumentParser]) -> None:
     backup = add("backup", cmd_backup, "copy the database, also while smsbox runs")
     backup.add_argument("file", metavar="FILE", help="-: to stdout, e.g. through ssh")
-    backup.add_argument("--move", action="store_true", help="retire this box for good")
     restore = add("restore", cmd_restore, "put a copy back; what may have been sent is held")
     restore.add_argument("file", metavar="FILE")
     restore.add_argument("--yes", action="store_true", help="do not ask for YES")

@@ -39,7 +39,7 @@ class FastBox:
         )  # fmt: skip
         database = smsbox.Database.create_or_open(str(self.path))
         with database.transaction():
-            smsbox.Store(database).add_campaign(planned, seed, self.clock.now(), "test")
+            database.queue.add_campaign(planned, seed, self.clock.now(), "test")
         database.close()
         return planned
 

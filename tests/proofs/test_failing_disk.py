@@ -29,12 +29,14 @@ class Disk:
         def wrap(name: str) -> None:
             real = getattr(smsbox.Database, name)
 
-            def wrapped(database: smsbox.Database, sql: str, *given: object) -> object:
+            def wrapped(
+                database: smsbox.Database, sql: str, *given: object, **named: object
+            ) -> object:
                 if self.fails and sql.startswith(beginnings):
                     self.failures += 1
                     with smsbox._sqlite_words(database.path):
                         raise sqlite3.OperationalError(words)
-                return real(database, sql, *given)
+                return real(database, sql, *given, **named)
 
             monkeypatch.setattr(smsbox.Database, name, wrapped)
 
@@ -113,7 +115,7 @@ def test_sim_that_was_changed_while_the_disk_failed_still_pauses_the_box(
     fails(box, disk, 5, 100)
     box.serve(600)
     assert box.texts() == ["before"]
-    assert "another SIM" in (box.desk.get_state("paused_because") or "")
+    assert "another SIM" in (box.database.state.get("paused_because") or "")
 
 
 @pytest.mark.parametrize("statements", ["BEGIN", "SELECT"])

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
@@ -79,10 +78,10 @@ class Month:
             self.far.answers[CRSM] = REFUSAL
         change = smsbox.Database.change
 
-        def changing(database: smsbox.Database, sql: str, given: Sequence[object] = ()) -> int:
+        def changing(database: smsbox.Database, sql: str, *given: object, **named: object) -> int:
             if sql == "COMMIT":
                 self.far.reach("before COMMIT")
-            done = change(database, sql, given)
+            done = change(database, sql, *given, **named)
             if sql == "COMMIT":
                 self.far.reach("after COMMIT")
             return done
@@ -165,7 +164,7 @@ def plan_rows(box: PlayedBox, many: int) -> None:
     )
     assert len(planned) == many
     with box.database.transaction():
-        smsbox.Store(box.database).add_campaign(planned, 5, box.play.now(), "test")
+        box.database.queue.add_campaign(planned, 5, box.play.now(), "test")
 
 
 def is_first(number: str, text: str) -> bool:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import random
 import shutil
-from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
@@ -83,8 +82,8 @@ def record_moments(
         made.insert(number_of(place), write_text(place), in_s=300 * place)
     change = smsbox.Database.change
 
-    def watched(database: smsbox.Database, sql: str, given: Sequence[object] = ()) -> int:
-        done = change(database, sql, given)
+    def watched(database: smsbox.Database, sql: str, *given: object, **named: object) -> int:
+        done = change(database, sql, *given, **named)
         if not database._connection.in_transaction:
             far.note_commit()
         return done

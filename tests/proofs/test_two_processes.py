@@ -853,8 +853,8 @@ def test_watchdog_is_petted_in_idle_hours_and_while_the_modem_takes_long(
 @pytest.mark.parametrize(
     ("step", "profile", "ends_as"),
     [
-        ("before mark_segment_sent", "EC25", "sent"),
-        pytest.param("before mark_segment_sent", "plain", "failed", marks=LONG),
+        ("before sent", "EC25", "sent"),
+        pytest.param("before sent", "plain", "failed", marks=LONG),
         pytest.param("after text", "plain", "failed", marks=LONG),
         pytest.param("after text", "EC25", "sent", marks=LONG),
     ],

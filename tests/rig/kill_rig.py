@@ -27,20 +27,20 @@ SENDING = (
     "before begin_segment", "before COMMIT of begin_segment", "after begin_segment",
     "before CMGS", "half of CMGS", "after CMGS", "after prompt",
     "before text", "half of text", "all but Ctrl-Z of text", "after text", "after answer",
-    "before mark_segment_sent", "before COMMIT of mark_segment_sent", "after mark_segment_sent",
+    "before sent", "before COMMIT of sent", "after sent",
 )  # fmt: skip
 # While it is found out what became of a segment: of one that was handed over, of one that was not,
 # and where it can not be found out.
 HANDED_OVER = (
     "before recover", "after recover", "before CRSM", "half of CRSM", "after CRSM",
-    "before mark_handed_over", "before COMMIT of mark_handed_over", "after mark_handed_over",
+    "before handed over", "before COMMIT of handed over", "after handed over",
 )  # fmt: skip
 NOT_SUBMITTED = (
     "before withdraw_segment", "before COMMIT of withdraw_segment", "after withdraw_segment",
 )  # fmt: skip
 GIVEN_UP = (
     "before recover", "after recover",
-    "before mark_unconfirmed", "before COMMIT of mark_unconfirmed", "after mark_unconfirmed",
+    "before unconfirmed", "before COMMIT of unconfirmed", "after unconfirmed",
 )  # fmt: skip
 
 
@@ -68,13 +68,16 @@ class _Reaper:
         real = getattr(owner, name)
 
         def method(*given: Any, **named: Any) -> Any:
-            self.reach(f"before {name}")
-            outer, self._within = self._within, name
+            step = name
+            if name == "end_segment":  # by what came of it
+                step = "handed over" if named.get("goes_on") else given[2].value
+            self.reach(f"before {step}")
+            outer, self._within = self._within, step
             try:
                 done = real(*given, **named)
             finally:
                 self._within = outer
-            self.reach(f"after {name}")
+            self.reach(f"after {step}")
             return done
 
         _put(owner, name, method)
@@ -82,10 +85,10 @@ class _Reaper:
     def wrap_commit(self) -> None:
         real = smsbox.Database.change
 
-        def change(database: smsbox.Database, sql: str, given: Any = ()) -> int:
+        def change(database: smsbox.Database, sql: str, *given: Any, **named: Any) -> int:
             if sql == "COMMIT":
                 self.reach(f"before COMMIT of {self._within}")
-            return real(database, sql, given)
+            return real(database, sql, *given, **named)
 
         _put(smsbox.Database, "change", change)
 
@@ -122,10 +125,9 @@ def _put(owner: type, name: str, wrapped: Callable[..., Any]) -> None:
 def _run_and_die(step: str, occurrence: int, words: list[str]) -> int:
     reaper = _Reaper(step, occurrence)
     for name in (
-        "claim", "begin_segment", "mark_segment_sent", "mark_handed_over", "withdraw_segment",
-        "mark_unconfirmed", "recover",
+        "claim", "begin_segment", "end_segment", "withdraw_segment", "recover",
     ):  # fmt: skip
-        reaper.wrap_method(smsbox.Store, name)
+        reaper.wrap_method(smsbox.Sending, name)
     reaper.wrap_commit()
     reaper.wrap_port()
     return smsbox.main(words)

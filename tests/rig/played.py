@@ -184,7 +184,6 @@ class PlayedBox:
         self.find_evidence: Callable[[], str] = lambda: self.evidence
         self.tables: dict[str, dict[str, Any]] = {}
         self.database = smsbox.Database.create_or_open(self.path)
-        self.desk = smsbox.Desk(self.database)
         self.hand = sqlite3.connect(self.path, isolation_level=None)
 
     def sql(self, statement: str, *values: object) -> list[Any]:

@@ -288,7 +288,7 @@ def test_campaign_over_four_zones_is_planned_and_sent_inside_everyone_s_hours(
     numbers = [f"{FOUR_ZONES[i % 4][:-4]}{3000 + i}" for i in range(120)]
     planned = plan(numbers, start)
     with box.database.transaction():
-        smsbox.Store(box.database).add_campaign(planned, 1, start, "test")
+        box.database.queue.add_campaign(planned, 1, start, "test")
     box.serve(3 * 86_400)
     sent = arrivals(box)
     assert [number for _, number in sent] == [each.message.phone_number for each in planned]
@@ -328,7 +328,7 @@ def test_anyway_passes_the_sender_s_hours_and_never_the_recipient_s(evening: Pla
     evening.insert(LOS_ANGELES, "awake", anyway=1)
     evening.serve(120)
     assert evening.texts() == ["awake"]
-    row = smsbox.Store(evening.database).row(smsbox.MessageId(asleep[0]))
+    row = evening.database.queue.row(smsbox.MessageId(asleep[0]))
     assert row
     assert "which anyway does not pass" in smsbox.find_shut_gate(row, evening.play.now(), CONFIG)
     dues = sorted(evening.row(each, "scheduled_for")[0] for each in asleep)

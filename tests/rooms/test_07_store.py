@@ -72,32 +72,43 @@ class Way:
     """A message's way through the store, as the daemon goes it."""
 
     def __init__(self, database: Database, now: datetime) -> None:
-        self.store = smsbox.Store(database)
-        self.desk = smsbox.Desk(database)
+        self.database = database
+        self.queue, self.sending = database.queue, database.sending
         self.now = now
 
     def read(self, row_id: int) -> smsbox.StoredRow:
-        row = self.store.row(MessageId(row_id))
+        row = self.queue.row(MessageId(row_id))
         assert row is not None
         return row
 
     def claim(self, row_id: int) -> bool:
         row = self.read(row_id)
-        return self.store.claim(row, ANA, smsbox.split_bubbles(row.message_content), self.now)
+        return self.sending.claim(row, ANA, smsbox.split_bubbles(row.message_content), self.now)
 
     def bubble(self, row_id: int) -> smsbox.Bubble:
-        bubble = self.store.next_bubble(MessageId(row_id))
+        bubble = self.sending.next_bubble(MessageId(row_id))
         assert bubble is not None
         return bubble
 
-    def begin(self, row_id: int, sequence: int = 1, total: int = 1) -> smsbox.Bubble:
-        bubble = self.bubble(row_id)
-        assert self.store.begin_segment(bubble, sequence, total, None, self.now)
-        return bubble
+    def begin(self, row_id: int, sequence: int = 1, total: int = 1) -> smsbox.Segment:
+        segment = smsbox.Segment(self.bubble(row_id), sequence, total)
+        assert self.sending.begin_segment(segment, self.now)
+        return segment
 
     def send(self, row_id: int, sequence: int = 1, total: int = 1) -> None:
-        bubble = self.begin(row_id, sequence, total)
-        self.store.mark_segment_sent(bubble, sequence, total, 7, self.now)
+        self.end(self.begin(row_id, sequence, total))
+
+    def end(
+        self, segment: smsbox.Segment, status: str = "sent", words: str = "", reference: int = 7
+    ) -> None:
+        """End a segment as sent, failed or unconfirmed."""
+        kind = smsbox.BubbleStatus(status)
+        given = reference if status == "sent" else None
+        self.sending.end_segment(segment, kind, self.now, reference=given, words=words)
+
+    def fail(self, row_id: MessageId, words: str) -> None:
+        with self.database.transaction():
+            self.queue.end(row_id, RowStatus.FAILED, words, self.now)
 
 
 @pytest.fixture
@@ -123,7 +134,7 @@ def test_new_database_is_durable_small_paged_and_shared_with_its_group(tmp_path:
         os.umask(kept)
     asked = ("journal_mode", "synchronous", "page_size", "foreign_keys")
     assert [database.one(f"PRAGMA {name}")[0] for name in asked] == ["wal", 2, 1024, 1]
-    smsbox.Desk(database).set_state("paused_because", "a word")
+    database.state.set_key("paused_because", "a word")
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "new").iterdir()}
     assert modes.pop("box.db") == modes.pop("box.db-wal") == 0o660
     database.close()
@@ -160,9 +171,9 @@ def test_reading_writes_not_a_byte(tmp_path: Path) -> None:
     Database.create_or_open(path).close()
     before = {each.name: each.read_bytes() for each in tmp_path.iterdir()}
     reading = Database.open_to_read(path)
-    assert smsbox.Store(reading).next_row() is None
+    assert reading.queue.next_row() is None
     with pytest.raises(StoreError):
-        smsbox.Desk(reading).set_state("paused_because", "a word")
+        reading.state.set_key("paused_because", "a word")
     reading.close()
     assert {each.name: each.read_bytes() for each in tmp_path.iterdir()} == before
 
@@ -171,20 +182,19 @@ def test_database_that_another_writes_is_busy_in_words(database: Database, hand:
     database.all("PRAGMA busy_timeout = 0")
     hand.sql("BEGIN IMMEDIATE")
     with pytest.raises(StoreError, match="busy: try again") as told:
-        smsbox.Desk(database).set_state("paused_because", "a word")
+        database.state.set_key("paused_because", "a word")
     assert told.value.exit_status == 75
     hand.sql("COMMIT")
 
 
 def test_transaction_that_breaks_leaves_nothing(database: Database) -> None:
-    desk = smsbox.Desk(database)
     with pytest.raises(ZeroDivisionError), database.transaction():
-        desk.set_state("paused_because", "half a thought")
+        database.state.set(paused_because="half a thought")
         _ = 1 // 0
-    assert desk.get_state("paused_because") == ""
+    assert database.state.get("paused_because") == ""
     with database.transaction():  # the lock is free again
-        desk.set_state("paused_because", "a word")
-    assert desk.get_state("paused_because") == "a word"
+        database.state.set_key("paused_because", "a word")
+    assert database.state.get("paused_because") == "a word"
 
 
 # --- what the schema refuses and mends
@@ -274,7 +284,7 @@ def test_sent_at_of_a_hand_is_normalised_too(way: Way, hand: Hand, written: Any,
 
 def test_row_with_hand_made_columns_only_is_the_next_and_goes_its_way(way: Way, hand: Hand) -> None:
     row_id = hand.insert("A test [BUBBLE] in two")
-    row = way.store.next_row()
+    row = way.queue.next_row()
     assert row is not None
     assert (row.id, row.held_because, row.anyway, row.attempts) == (row_id, "", False, 0)
     assert way.claim(row_id)
@@ -292,9 +302,9 @@ def test_cancelling_all_by_sql_touches_only_what_is_scheduled(way: Way, hand: Ha
     way.send(sent)
     hand.sql("UPDATE scheduled_messages SET status = 'cancelled' WHERE status = 'scheduled'")
     assert [hand.row(each)[0] for each in (sent, waits, other)] == ["sent", *["cancelled"] * 2]
-    assert way.store.next_row() is None
+    assert way.queue.next_row() is None
     assert hand.events(waits) == [("sql", "added"), ("sql", "cancelled")]
-    assert way.store.is_drained()
+    assert way.queue.is_drained()
 
 
 def test_pushing_back_by_sql_moves_every_row_and_says_so(way: Way, hand: Hand) -> None:
@@ -338,12 +348,12 @@ def test_deleting_and_releasing_by_sql_are_audited(hand: Hand) -> None:
 
 def test_audit_names_who_did_it(way: Way, hand: Hand) -> None:
     login = pwd.getpwuid(os.getuid()).pw_name
-    row_id = way.store.add_row(ANA, "Hi", False, way.now, login)
-    way.desk.cancel([row_id], way.now, login)
+    row_id = way.queue.add_row(ANA, "Hi", False, way.now, login)
+    way.database.queue.cancel([row_id], way.now, login)
     hand.update(row_id, "status = 'scheduled'")
-    way.store.hold(row_id, "an odd reply", way.now)
+    way.queue.hold(row_id, smsbox.HeldCode.REPLIED, "an odd reply", way.now)
     hand.update(row_id, "held_because = NULL")
-    way.store.fail(row_id, "no such number", way.now)
+    way.fail(row_id, "no such number")
     assert hand.events(row_id) == [
         (login, "added"), (login, "cancelled"), ("sql", "scheduled"), ("daemon", "held"),
         ("sql", "released"), ("daemon", "failed"),
@@ -374,7 +384,7 @@ def test_claim_of_a_row_that_changed_since_it_was_read_is_lost(
     row_id = hand.insert()
     row = way.read(row_id)
     hand.sql(meanwhile)
-    assert not way.store.claim(row, ANA, ["Hi"], way.now)
+    assert not way.sending.claim(row, ANA, ["Hi"], way.now)
     assert hand.bubbles(row_id) == []
 
 
@@ -396,9 +406,9 @@ def test_row_cancelled_after_two_of_five_bubbles_says_so(way: Way, hand: Hand) -
     hand.update(row_id, "status = 'cancelled'")
     assert hand.row(row_id) == ("cancelled", "2 of 5 bubbles were sent")
     assert hand.bubbles(row_id) == ["sent"] * 2 + ["cancelled"] * 3
-    assert not way.store.begin_segment(third, 1, 1, None, way.now)
+    assert not way.sending.begin_segment(smsbox.Segment(third, 1, 1), way.now)
     assert hand.bubbles(row_id) == ["sent"] * 2 + ["cancelled"] * 3
-    assert way.store.next_bubble(MessageId(row_id)) is None
+    assert way.sending.next_bubble(MessageId(row_id)) is None
 
 
 def test_row_cancelled_between_two_segments_of_a_bubble_sends_no_more(way: Way, hand: Hand) -> None:
@@ -407,7 +417,7 @@ def test_row_cancelled_between_two_segments_of_a_bubble_sends_no_more(way: Way, 
     way.send(row_id, 1, 2)
     bubble = way.bubble(row_id)
     hand.update(row_id, "status = 'cancelled'")
-    assert not way.store.begin_segment(bubble, 2, 2, None, way.now)
+    assert not way.sending.begin_segment(smsbox.Segment(bubble, 2, 2), way.now)
     assert hand.sql("SELECT sequence, status FROM segments") == [(1, "sent")]
 
 
@@ -418,7 +428,7 @@ def test_row_cancelled_by_sql_while_the_modem_has_its_segment_stays_cancelled(
     way.claim(row_id)
     bubble = way.begin(row_id)
     hand.update(row_id, "status = 'cancelled'")
-    way.store.mark_segment_sent(bubble, 1, 1, 7, way.now)
+    way.end(bubble)
     assert hand.row(row_id) == ("cancelled", "1 of 2 bubbles were sent")
     assert hand.bubbles(row_id) == ["sent", "cancelled"]
 
@@ -427,10 +437,10 @@ def test_command_does_not_cancel_what_is_with_the_modem(way: Way, hand: Hand) ->
     row_id, free = MessageId(hand.insert("One [BUBBLE] two")), MessageId(hand.insert())
     way.claim(row_id)
     bubble = way.begin(row_id)
-    assert way.desk.cancel([row_id, free], way.now, "ana") == [free]
+    assert way.database.queue.cancel([row_id, free], way.now, "ana") == [free]
     assert hand.row(row_id) == ("scheduled", None)
-    way.store.mark_segment_sent(bubble, 1, 1, 7, way.now)
-    assert way.desk.cancel([row_id, free], way.now, "ana") == [row_id]
+    way.end(bubble)
+    assert way.database.queue.cancel([row_id, free], way.now, "ana") == [row_id]
 
 
 @pytest.mark.parametrize("status", ["sent", "cancelled", "failed"])
@@ -440,12 +450,12 @@ def test_row_that_is_done_is_not_moved_held_cancelled_or_failed(
     row_id = MessageId(hand.insert(status=status))
     row = way.read(row_id)
     later = way.now + timedelta(days=1)
-    way.store.reschedule_many([(row_id, later)], way.now, "ana")
-    way.store.postpone(row, later, "busy", way.now)
-    way.store.hold(row_id, "x", way.now)
-    way.store.fail(row_id, "x", way.now)
-    assert way.desk.cancel([row_id], way.now, "ana") == []
-    assert way.desk.release([(row_id, later)], way.now, "ana") == 0
+    way.queue.reschedule_many([(row_id, later)], way.now, "ana")
+    way.queue.postpone(row, later, "busy", way.now)
+    way.queue.hold(row_id, smsbox.HeldCode.LATE, "x", way.now)
+    way.fail(row_id, "x")
+    assert way.database.queue.cancel([row_id], way.now, "ana") == []
+    assert way.database.queue.release([(row_id, later)], way.now, "ana") == 0
     assert way.read(row_id) == row
     assert hand.events(row_id) == [("sql", "added")]
 
@@ -454,7 +464,7 @@ def test_unconfirmed_row_set_back_by_sql_fails_again_with_an_event(way: Way, han
     row_id = hand.insert(FIVE)
     way.claim(row_id)
     way.send(row_id)
-    way.store.mark_unconfirmed(way.begin(row_id), 1, "the modem gave no result", way.now)
+    way.end(way.begin(row_id), "unconfirmed", "the modem gave no result")
     states = ["sent", "unconfirmed", *["cancelled"] * 3]
     assert hand.bubbles(row_id) == states
     assert "may have been sent: bubble 2 of 5" in hand.row(row_id)[1]
@@ -473,10 +483,10 @@ def test_unconfirmed_row_is_retried_on_the_operator_s_word_alone(way: Way, hand:
     row_id = MessageId(hand.insert("One [BUBBLE] two"))
     way.claim(row_id)
     way.send(row_id)
-    way.store.mark_unconfirmed(way.begin(row_id), 1, "silence", way.now)
-    assert way.desk.retry([row_id], False, way.now, "ana") == []
+    way.end(way.begin(row_id), "unconfirmed", "silence")
+    assert way.database.queue.retry([row_id], False, way.now, "ana") == []
     assert hand.row(row_id)[0] == "failed"
-    assert way.desk.retry([row_id], True, way.now, "ana") == [row_id]
+    assert way.database.queue.retry([row_id], True, way.now, "ana") == [row_id]
     assert way.claim(row_id)
     assert way.bubble(row_id).body == "two"
     way.send(row_id)
@@ -489,19 +499,19 @@ def test_retry_goes_on_after_the_last_sent_segment(way: Way, hand: Hand, by: str
     way.claim(row_id)
     way.send(row_id)
     way.send(row_id, 1, 3)
-    way.store.postpone(way.read(row_id), way.now, "CMS 42 congestion", way.now)
+    way.queue.postpone(way.read(row_id), way.now, "CMS 42 congestion", way.now)
     assert hand.row(row_id, "attempts, error_message") == (1, "CMS 42 congestion")
-    way.store.fail_bubble(way.begin(row_id, 2, 3), 2, "CMS 21 rejected", way.now)
+    way.end(way.begin(row_id, 2, 3), "failed", "CMS 21 rejected")
     assert hand.bubbles(row_id) == ["sent", "failed", *["cancelled"] * 3]
     assert hand.row(row_id) == ("failed", "CMS 21 rejected")
     if by == "sql":
         hand.update(row_id, "status = 'scheduled', scheduled_for = datetime('now')")
     else:
-        assert way.desk.retry([row_id], False, way.now, "ana") == [row_id]
+        assert way.database.queue.retry([row_id], False, way.now, "ana") == [row_id]
     assert hand.row(row_id, "attempts") == (0,)
     assert way.claim(row_id)
     bubble = way.bubble(row_id)
-    assert (bubble.number, set(way.store.sent_sequences(bubble.id))) == (2, {1})
+    assert (bubble.number, set(way.sending.sent_sequences(bubble.id))) == (2, {1})
     way.send(row_id, 2, 3)
     assert hand.bubbles(row_id) == ["sent", "sending", *["queued"] * 3]
     way.send(row_id, 3, 3)
@@ -537,10 +547,10 @@ def test_text_edited_after_the_split_counts_only_while_nothing_was_sent(
 def test_segment_that_was_not_handed_over_leaves_no_trace(way: Way, hand: Hand) -> None:
     row_id = MessageId(hand.insert())
     way.claim(row_id)
-    way.store.withdraw_segment(way.begin(row_id), 1)
+    way.sending.withdraw_segment(way.begin(row_id))
     assert hand.sql("SELECT * FROM segments") == []
     assert hand.bubbles(row_id) == ["queued"]
-    assert not way.store.is_begun(row_id)
+    assert not way.sending.is_begun(row_id)
 
 
 def test_segment_with_the_modem_at_the_crash_is_found_and_never_begun_anew(
@@ -551,16 +561,16 @@ def test_segment_with_the_modem_at_the_crash_is_found_and_never_begun_anew(
     way.begin(crashed)
     way.claim(whole)
     way.send(whole, 1, 2)
-    (found,) = way.store.recover()
+    (found,) = way.sending.recover()
     assert (found.bubble.row_id, found.sequence, found.total) == (crashed, 1, 1)
     assert hand.bubbles(crashed) == ["sending", "queued"]
-    way.store.mark_unconfirmed(found.bubble, found.sequence, "segment 1 of 1: a crash", way.now)
+    way.end(found, "unconfirmed", "segment 1 of 1: a crash")
     assert hand.bubbles(crashed) == ["unconfirmed", "cancelled"]
     assert hand.row(crashed)[0] == "failed"
     assert "may have been sent" in hand.row(crashed)[1]
     assert hand.bubbles(whole) == ["queued", "queued"]
     assert hand.row(whole)[0] == "scheduled"
-    assert way.store.recover() == []
+    assert way.sending.recover() == []
 
 
 # --- the questions
@@ -583,7 +593,10 @@ def test_next_row_is_the_first_that_is_free(
 ) -> None:
     hand.sql("DELETE FROM scheduled_messages")
     for name in "abc":
-        way.desk.pause_campaign(name, "a while" if name in paused else None, way.now)
+        if name in paused:
+            way.database.state.pause(name, "a while", smsbox.PausedBy.OPERATOR, way.now)
+        else:
+            way.database.state.resume(name, way.now)
     free: list[tuple[str, int]] = []
     unheld = []
     for status, held, campaign, minute in rows:
@@ -594,16 +607,16 @@ def test_next_row_is_the_first_that_is_free(
         if status is RowStatus.SCHEDULED and not held:
             unheld.append(row_id)
             free += [(due, row_id)] if campaign not in paused else []
-    row = way.store.next_row()
+    row = way.queue.next_row()
     assert (row.id if row else None) == (min(free)[1] if free else None)
-    assert [each.id for each in way.desk.queue_times()] == [each for _, each in sorted(free)]
-    assert way.store.is_drained() is not bool(unheld)
+    assert [each.id for each in way.database.queue.waiting()] == [each for _, each in sorted(free)]
+    assert way.queue.is_drained() is not bool(unheld)
 
 
 def test_text_counts_as_delivered_once_all_its_segments_are(
     database: Database, way: Way, hand: Hand
 ) -> None:
-    inbox = smsbox.Inbox(database)
+    inbox = database.inbox
 
     def report(number: str, reference: int) -> int:
         told = smsbox.Report(number, reference, smsbox.Delivery.DELIVERED, "", way.now, way.now)
@@ -613,8 +626,7 @@ def test_text_counts_as_delivered_once_all_its_segments_are(
     row_id = hand.insert("long")
     way.claim(row_id)
     for sequence in (1, 2):
-        bubble = way.begin(row_id, sequence, 2)
-        way.store.mark_segment_sent(bubble, sequence, 2, 40 + sequence, way.now)
+        way.end(way.begin(row_id, sequence, 2), reference=40 + sequence)
     assert report(BEN, 41) == report(ANA, 43) == 0
     assert report(ANA, 41) == 1
     assert hand.bubbles(row_id, "delivered_at") == [None]
@@ -631,7 +643,7 @@ def test_stop_cancels_every_row_of_a_number_however_it_is_written(
     way.claim(row_id)
     way.send(row_id)
     with database.transaction():
-        assert smsbox.Inbox(database).opt_out(ANA, "Stop", way.now, "daemon") == 1
+        assert database.opt_outs.add(ANA, "Stop", way.now, "daemon") == 1
     assert hand.row(row_id)[0] == "cancelled"
     assert hand.bubbles(row_id) == ["sent", "cancelled"]
     assert hand.row(other)[0] == "scheduled"
@@ -641,7 +653,7 @@ def test_stop_cancels_every_row_of_a_number_however_it_is_written(
 def test_filters_admit_what_they_name_and_nothing_else(way: Way, hand: Hand) -> None:
     held = hand.insert("Hi Ana", held_because="x")
     failed = hand.insert("Hi Ben", phone_number=BEN, status="failed", campaign_name="spring")
-    assert all(each.value in dict(way.desk.count_by_status()) for each in RowStatus)
+    assert all(each.value in dict(way.database.reports.count_by_status()) for each in RowStatus)
     asked = {
         RowFilter(): [held, failed], RowFilter(held=True): [held],
         RowFilter(status="failed"): [failed], RowFilter(campaign="fall"): [held],
@@ -649,4 +661,6 @@ def test_filters_admit_what_they_name_and_nothing_else(way: Way, hand: Hand) -> 
         RowFilter(find="%"): [], RowFilter(ids=(failed, 99)): [failed],
         RowFilter(ids=()): [], RowFilter(unconfirmed=True): [],
     }  # fmt: skip
-    assert {wanted: [row.id for row in way.desk.rows(wanted)] for wanted in asked} == asked
+    assert {
+        wanted: [row.id for row in way.database.queue.rows(wanted)] for wanted in asked
+    } == asked

@@ -484,17 +484,14 @@ TARGETS: dict[str, Callable[[Place], Path]] = {
 }
 
 
-@pytest.mark.parametrize(
-    ("move", "where"),
-    [*(("", each) for each in TARGETS), ("--move", "a file that is there")],
-)
+@pytest.mark.parametrize("where", TARGETS)
 def test_backup_is_refused_where_it_can_not_be_or_would_replace_something(
-    place: Place, move: str, where: str
+    place: Place, where: str
 ) -> None:
     place.put(ANA, HOUR)
     target = TARGETS[where](place)
     before = snapshot(place.folder.parent)
-    said = place.refusal("backup", *move.split(), str(target))
+    said = place.refusal("backup", str(target))
     assert str(target) in said
     assert snapshot(place.folder.parent) == before
     assert find_state(place.database, "paused_because") == ""
@@ -506,10 +503,9 @@ def test_backup_onto_a_full_disk_leaves_no_half_file(
 ) -> None:
     place.fill(500, "x" * 500)
     folder = mount("size=64k")
-    for move in ([], ["--move"]):
-        place.refusal("backup", *move, str(folder / "copy.db"))
-        assert list(folder.iterdir()) == []
-        assert find_state(place.database, "paused_because") == ""
+    place.refusal("backup", str(folder / "copy.db"))
+    assert list(folder.iterdir()) == []
+    assert find_state(place.database, "paused_because") == ""
 
 
 def test_backup_to_stdout_is_the_copy_and_nothing_else(place: Place) -> None:
@@ -680,146 +676,6 @@ def test_restore_as_root_leaves_files_of_the_folder_s_owner(owned: Place) -> Non
 
 
 # --- a move to another box
-
-
-def test_move_is_refused_while_a_daemon_serves(served: Place) -> None:
-    served.put(ANA, HOUR)
-    before = snapshot(served.folder)
-    said = served.refusal("backup", "--move", str(served.away / "copy.db"))
-    assert "sudo systemctl stop smsbox" in said
-    assert snapshot(served.folder) == before
-    assert list(served.away.iterdir()) == []
-
-
-def test_box_that_was_moved_sends_nothing_and_says_why(live: Place) -> None:
-    row_id = live.insert(ANA, "Not from here")
-    live.call("backup", "--move", str(live.away / "copy.db"))
-    assert find_state(live.database, "paused_because").startswith(MOVED)
-    assert not find_state(live.away / "copy.db", "paused_because")
-    daemon = live.start()
-    live.await_idle()
-    live.stays([])
-    assert live.status()["paused"].startswith(MOVED)
-    shown = live.run("status").stdout
-    assert MOVED in shown
-    assert "resume goes on" not in shown
-    assert MOVED in live.call("why", str(row_id)).stdout
-    assert daemon.stop() == 0
-    assert live.row(row_id) == ("scheduled", "")
-
-
-def test_box_that_was_moved_takes_no_orders(place: Place) -> None:
-    place.put(ANA, HOUR)
-    place.call("backup", "--move", str(place.away / "copy.db"))
-    for words in (("resume",), ("send", BEN, "Hi"), ("send", BEN, "Hi", "--anyway")):
-        assert MOVED in place.refusal(*words)
-    place.run("pause")
-    assert MOVED in place.refusal("resume")
-    assert find_state(place.database, "paused_because").startswith(MOVED)
-    assert place.statuses() == ["scheduled"]
-
-
-def test_box_that_was_moved_takes_no_campaign_and_does_not_plan_one(place: Place) -> None:
-    place.call("backup", "--move", str(place.away / "copy.db"))
-    write_csv(place.folder / "new.csv", CAMPAIGN[:2])
-    assert MOVED in place.refusal("schedule", str(place.folder / "new.csv"), "--yes")
-    assert place.statuses() == []
-
-
-def test_move_that_can_not_be_written_leaves_the_box_as_it_was(place: Place) -> None:
-    row = place.insert(ANA, "From here")
-    place.call("pause")
-    state = "SELECT * FROM state ORDER BY 1"
-    before = place.sql(state)
-    place.refusal("backup", "--move", str(place.away / "nowhere" / "copy.db"))
-    assert place.sql(state) == before
-    place.call("resume")
-    assert place.sql("SELECT held_because FROM scheduled_messages WHERE id = ?", row) == [(None,)]
-
-
-def test_move_that_is_killed_leaves_a_box_that_sends_or_can_be_moved(
-    place: Place, tmp_path: Path
-) -> None:
-    place.put(ANA, DAY)
-    shutil.copyfile(place.database, tmp_path / "before.db")
-    path, again = place.away / "copy.db", place.away / "again.db"
-    steps, problems = 0, []
-    for steps in kill_at_each_step(place, "backup", "--move", str(path)):
-        if find_state(place.database, "paused_because") and not is_whole_copy(path):
-            done = place.run("backup", "--move", str(again))
-            if done.returncode:
-                problems.append((steps, done.stderr))
-        path.unlink(missing_ok=True)
-        again.unlink(missing_ok=True)
-        for suffix in ("-wal", "-shm"):
-            Path(f"{place.database}{suffix}").unlink(missing_ok=True)
-        shutil.copyfile(tmp_path / "before.db", place.database)
-    assert steps > 2
-    assert not problems
-
-
-def test_move_that_fails_after_one_that_was_killed_does_not_wake_the_box(
-    place: Place, mount: Callable[[str], Path]
-) -> None:
-    """The first was killed when its file was whole: another box may be sending from it."""
-    place.fill(500, "x" * 500)
-    path, full = place.away / "copy.db", mount("size=64k")
-    for _ in kill_at_each_step(place, "backup", "--move", str(path)):
-        if is_whole_copy(path):
-            break
-        path.unlink(missing_ok=True)
-    assert is_whole_copy(path)
-    assert find_state(place.database, "paused_because").startswith(MOVED)
-    place.refusal("backup", "--move", str(full / "again.db"))
-    assert find_state(place.database, "paused_because").startswith(MOVED)
-    assert MOVED in place.refusal("resume")
-
-
-def test_moved_queue_is_sent_by_the_other_box_and_by_no_other(place: Place, other: Place) -> None:
-    due = place.put(ANA, -10 * SECOND)
-    later = place.put(BEN, DAY)
-    moved = place.away / "moved.db"
-    place.call("backup", "--move", str(moved))
-    put_back(moved, from_now(-HOUR))
-    other.call("restore", str(moved), "--yes")
-    assert other.held() == []
-    daemon = other.start()
-    wait_until(lambda: other.row(due)[0] == "sent")
-    assert daemon.stop() == 0
-    assert other.texts() == [(ANA, "Hi")]
-    assert other.row(later) == ("scheduled", "")
-
-
-@pytest.mark.parametrize("damage", ["", "garbage in the middle", "garbage in the header"])
-def test_moved_copy_that_is_restored_a_second_time_holds_as_any_old_one(
-    place: Place, other: Place, damage: str
-) -> None:
-    place.fill(300)
-    due = place.put(ANA, -10 * SECOND)
-    moved = place.away / "moved.db"
-    place.call("backup", "--move", str(moved))
-    put_back(moved, from_now(-HOUR))
-    other.call("restore", str(moved), "--yes")
-    if damage:
-        DAMAGES[damage](other.database)
-    else:
-        other.sql("UPDATE scheduled_messages SET status = 'sent' WHERE id = ?", due)
-    other.call("restore", str(moved), "--yes")
-    assert other.held() == [due]
-
-
-def test_copy_that_the_new_box_made_after_a_move_is_an_old_copy_to_a_third(
-    place: Place, other: Place, tmp_path: Path
-) -> None:
-    due = place.put(ANA, -HOUR / 2)
-    moved, later = place.away / "moved.db", other.away / "later.db"
-    place.call("backup", "--move", str(moved))
-    other.call("restore", str(moved), "--yes")
-    other.call("backup", str(later))
-    put_back(later, from_now(-HOUR))
-    third = Place(tmp_path / "third", fresh=True)
-    third.call("restore", str(later), "--yes")
-    assert third.held() == [due]
 
 
 # --- restore: what is refused

@@ -171,11 +171,11 @@ def test_hand_made_row_that_can_not_be_sent_fails_in_words_and_alone(
 
 def test_pause_lets_the_message_in_hand_finish_and_nothing_else_begin(box: PlayedBox) -> None:
     first, second = box.insert(ANA, "one [BUBBLE] two"), box.insert(BEN, "three", in_s=30)
-    box.after(1, lambda: box.desk.set_state("paused_because", "paused by ana"))
+    box.after(1, lambda: box.database.state.set_key("paused_because", "paused by ana"))
     box.serve(100)
     assert box.texts() == ["one", "two"]
     assert (box.row(first)[0], box.row(second)[0]) == ("sent", "scheduled")
-    box.desk.set_state("paused_because", "")
+    box.database.state.set_key("paused_because", "")
     box.serve(drain=True)
     assert box.texts() == ["one", "two", "three"]
 
@@ -185,21 +185,21 @@ def test_pause_now_stops_before_the_next_segment(box: PlayedBox) -> None:
 
     def pause_now() -> None:
         for key in ("paused_because", "paused_now"):
-            box.desk.set_state(key, "1")
+            box.database.state.set_key(key, "1")
 
     box.far.script.append(pause_now)
     box.serve()
     assert len(box.far.modem.accepted) == 1
     assert box.row(row_id)[0] == "scheduled"
     for key in ("paused_because", "paused_now"):
-        box.desk.set_state(key, "")
+        box.database.state.set_key(key, "")
     box.serve(drain=True)
     assert len(box.far.modem.accepted) == 3
     assert "".join(box.texts()) == LONG.strip()
 
 
 def test_paused_campaign_waits_while_another_goes(box: PlayedBox) -> None:
-    box.desk.pause_campaign("fall", "paused by ana", at(10))
+    box.database.state.pause("fall", "paused by ana", smsbox.PausedBy.OPERATOR, at(10))
     box.insert(ANA, "fall")
     box.insert(BEN, "spring", campaign_name="spring")
     box.serve(100)
@@ -207,8 +207,10 @@ def test_paused_campaign_waits_while_another_goes(box: PlayedBox) -> None:
 
 
 PAUSES: dict[str, Callable[[PlayedBox], object]] = {
-    "box": lambda box: box.desk.set_state("paused_because", "paused by ana"),
-    "campaign": lambda box: box.desk.pause_campaign("fall", "paused by ana", at(10)),
+    "box": lambda box: box.database.state.set_key("paused_because", "paused by ana"),
+    "campaign": lambda box: box.database.state.pause(
+        "fall", "paused by ana", smsbox.PausedBy.OPERATOR, at(10)
+    ),
 }
 
 
@@ -294,7 +296,7 @@ def test_refusal_of_the_account_pauses_the_box_and_burns_no_row(box: PlayedBox) 
     box.serve(200)
     assert box.texts() == []
     assert [box.row(each) for each in (first, second)] == [("scheduled", None)] * 2
-    assert "call barred" in box.desk.get_state("paused_because")
+    assert "call barred" in box.database.state.get("paused_because")
     assert box.wall.shown[-1] == LampState(Ready.RESTING, Fault.ACCOUNT)
     assert ("daemon", "paused") in box.sql("SELECT actor, event FROM events")
 
@@ -306,7 +308,7 @@ def test_refused_recipient_fails_that_message_only(box: PlayedBox) -> None:
     assert box.row(refused) == ("failed", "CMS 1 unassigned number")
     assert box.bubbles(refused) == ["failed", "cancelled"]
     assert box.row(good)[0] == "sent"
-    assert box.desk.get_state("paused_because") == ""
+    assert box.database.state.get("paused_because") == ""
 
 
 @pytest.mark.parametrize(("between", "paused"), [(False, True), (True, False)])
@@ -320,7 +322,7 @@ def test_three_recipients_refused_in_a_row_pause_the_box_and_three_apart_do_not(
             box.insert(BEN, "good", in_s=n)
             box.far.script.append(None)
     box.serve(100)
-    assert bool(box.desk.get_state("paused_because")) is paused
+    assert bool(box.database.state.get("paused_because")) is paused
 
 
 def test_unwell_modem_is_attached_again_before_the_next_try(box: PlayedBox) -> None:

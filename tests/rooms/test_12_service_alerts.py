@@ -29,23 +29,23 @@ def own(box: PlayedBox) -> list[tuple[str, str, str]]:
 def test_box_that_paused_itself_tells_the_operator_once_until_the_cause_has_gone(
     box: PlayedBox,
 ) -> None:
-    box.desk.set_state("paused_because", "ten refusals in a row")
+    box.database.state.set(paused_because="ten refusals in a row", paused_by="box")
     box.serve()
     box.serve()
     assert own(box) == [("alert", OPERATOR, "sent")]
     assert box.texts() == ["smsbox: it paused itself: ten refusals in a row. See smsbox status"]
-    box.desk.set_state("paused_because", "")
+    box.database.state.set_key("paused_because", "")
     box.serve()
-    box.desk.set_state("paused_because", "it broke again")
+    box.database.state.set(paused_because="it broke again", paused_by="box")
     box.serve()
     assert len(own(box)) == 2
 
 
 def test_no_more_than_five_alerts_a_day(box: PlayedBox) -> None:
     for number in range(7):
-        box.desk.set_state("paused_because", f"cause {number}")
+        box.database.state.set(paused_because=f"cause {number}", paused_by="box")
         box.serve(30)
-        box.desk.set_state("paused_because", "")
+        box.database.state.set_key("paused_because", "")
         box.serve(30)
     assert len(own(box)) == 5
 
@@ -53,11 +53,11 @@ def test_no_more_than_five_alerts_a_day(box: PlayedBox) -> None:
 def test_pause_that_a_person_asked_for_or_a_stop_of_the_operator_brings_no_alert(
     box: PlayedBox,
 ) -> None:
-    box.desk.set_state("paused_because", "paused by ana")
+    box.database.state.set_key("paused_because", "paused by ana")
     box.serve()
     assert own(box) == []
-    smsbox.Inbox(box.database).opt_out(OPERATOR, "Stop", box.play.now(), "daemon")
-    box.desk.set_state("paused_because", "ten refusals in a row")
+    box.database.opt_outs.add(OPERATOR, "Stop", box.play.now(), "daemon")
+    box.database.state.set(paused_because="ten refusals in a row", paused_by="box")
     box.serve()
     assert own(box) == []
 
@@ -77,7 +77,7 @@ def test_status_from_any_other_number_is_a_reply_like_any_other(box: PlayedBox) 
     comes(box, "PAUSE", BEN)
     box.serve()
     assert own(box) == []
-    assert box.desk.get_state("paused_because") == ""
+    assert box.database.state.get("paused_because") == ""
 
 
 def test_two_machines_do_not_talk_for_ever(box: PlayedBox) -> None:
@@ -114,7 +114,7 @@ def test_finished_campaign_is_told_with_its_counts(box: PlayedBox) -> None:
 
 def test_held_doubtful_reply_is_told_once(box: PlayedBox) -> None:
     box.insert(ANA, "Hi", in_s=3000)
-    box.sql("UPDATE scheduled_messages SET held_because = ?", smsbox.PERHAPS_HELD)
+    box.sql("UPDATE scheduled_messages SET held_because = 'x', held_code = 'doubtful reply'")
     box.serve()
     box.serve()
     assert box.texts() == ["smsbox: a reply may mean stop; its messages are held. See smsbox inbox"]
@@ -137,7 +137,7 @@ def test_clock_that_nobody_vouches_for_is_told_after_an_hour_and_nothing_else_is
 ) -> None:
     box.evidence = ""
     row = box.insert(ANA, "no")
-    smsbox.Inbox(box.database).add_answer("confirmation", BEN, "no", box.play.now())
+    box.database.sending.add_answer("confirmation", BEN, "no", box.play.now())
     box.serve(3500)
     assert box.texts() == []
     box.serve(3700)  # another life: it waits an hour anew
@@ -163,7 +163,7 @@ def test_end_of_a_campaign_is_not_told_at_night(box: PlayedBox) -> None:
 
 def test_alert_waits_for_the_network_and_is_sent_once(box: PlayedBox) -> None:
     box.serve(30)
-    box.desk.set_state("paused_because", "ten refusals in a row")
+    box.database.state.set(paused_because="ten refusals in a row", paused_by="box")
     box.after(1, lambda: box.far.script.append(b"\r\n+CMS ERROR: 42\r\n"))
     box.after(20, lambda: setattr(box.far, "gone", True))
     box.after(3600, lambda: setattr(box.far, "gone", False))
@@ -179,21 +179,21 @@ def test_account_that_refuses_is_tried_with_one_alert_and_not_hammered(box: Play
     assert len(box.far.script) == 48  # the campaign's text, and one alert that says so
     assert own(box) == [("alert", OPERATOR, "failed")]
     assert box.row(row)[0] == "scheduled"
-    box.desk.set_states(dict.fromkeys(("paused_because", "account_refused"), ""))
+    box.database.state.set(**dict.fromkeys(("paused_because", "account_refused"), ""))
     box.serve(3600)
     assert len(box.far.script) == 46
 
 
 @pytest.mark.parametrize("code", [42, 500])
 def test_alert_that_is_refused_again_and_again_is_given_up(box: PlayedBox, code: int) -> None:
-    box.desk.set_state("paused_because", "ten refusals in a row")
+    box.database.state.set(paused_because="ten refusals in a row", paused_by="box")
     box.far.script.extend([b"\r\n+CMS ERROR: %d\r\n" % code] * 50)
     box.serve(7200)
     assert len(box.far.script) == 45
     assert own(box) == [("alert", OPERATOR, "failed")]
     box.far.script.clear()
-    box.desk.set_state("paused_because", "")
+    box.database.state.set_key("paused_because", "")
     box.serve(60)
-    box.desk.set_state("paused_because", "it broke again")
+    box.database.state.set(paused_because="it broke again", paused_by="box")
     box.serve(60)
     assert len(box.texts()) == 1

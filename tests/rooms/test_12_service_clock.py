@@ -358,7 +358,7 @@ def test_trust_lasts_for_the_boot_over_a_restart_of_the_daemon(
     box: PlayedBox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     box.serve(30)
-    assert box.desk.get_state("trusted_boot") == smsbox.read_boot_id()
+    assert box.database.state.get("trusted_boot") == smsbox.read_boot_id()
     box.evidence = ""
     box.insert(ANA, "one", in_s=60)
     box.serve(120)

@@ -70,7 +70,7 @@ def test_text_is_delivered_once_each_segment_is_also_over_a_restart(box: PlayedB
     assert segments(box, row, "g.delivery, g.error_message") == [("delivered", None)] * 3
     assert box.sql("SELECT delivered_at IS NOT NULL FROM messages") == [(1,)]
     assert box.row(row, "status, delivery, error_message") == ("sent", "delivered", None)
-    assert box.desk.count_by_status()["delivered"] == 1
+    assert box.database.reports.count_by_status()["delivered"] == 1
 
 
 def test_text_of_which_a_segment_is_not_delivered_stays_sent_with_the_network_s_words(
@@ -85,7 +85,7 @@ def test_text_of_which_a_segment_is_not_delivered_stays_sent_with_the_network_s_
         "sent", "failed", f"bubble 2, segment 2: {NOT_DELIVERED}",
     )  # fmt: skip
     assert box.events(row)[-1] == "daemon not delivered"
-    assert box.desk.count_by_status()["undelivered"] == 1
+    assert box.database.reports.count_by_status()["undelivered"] == 1
 
 
 def test_report_that_comes_before_the_last_bubble_counts_when_the_row_is_sent(

@@ -22,7 +22,7 @@ def heard(box: PlayedBox, command: bytes) -> int:
 
 
 def paused(box: PlayedBox) -> str:
-    return box.desk.get_state("paused_because")
+    return box.database.state.get("paused_because")
 
 
 # --- another SIM, another modem
@@ -40,7 +40,7 @@ def test_another_sim_with_rows_waiting_pauses_and_shows_the_last_digits_of_both(
     assert box.texts() == ["one"]
     assert "...4242" in paused(box)
     assert "...0017" in paused(box)
-    box.desk.set_state("paused_because", "")
+    box.database.state.set_key("paused_because", "")
     box.serve(1200)
     assert box.texts() == ["one", "two"]
 
@@ -50,7 +50,7 @@ def test_another_sim_in_an_empty_box_is_taken_as_it_is(box: PlayedBox) -> None:
     box.far.answers[b"AT+CCID\r"] = b"\r\n+CCID: 8901260000000004242\r\n\r\nOK\r\n"
     box.serve(30)
     assert paused(box) == ""
-    assert box.desk.get_state("iccid") == "8901260000000004242"
+    assert box.database.state.get("iccid") == "8901260000000004242"
 
 
 def test_pin_is_given_once_over_restarts_after_a_refusal(box: PlayedBox) -> None:
@@ -83,7 +83,7 @@ def test_refusal_of_the_account_pauses_at_once_and_resume_tries_its_row_first(
     assert f"CMS {code} " in paused(box)
     assert box.wall.shown[-1].fault is smsbox.Fault.ACCOUNT
     for key in ("paused_because", "account_refused"):
-        box.desk.set_state(key, "")
+        box.database.state.set_key(key, "")
     box.serve(1200)
     assert box.texts() == ["one", "two"]
 
@@ -344,7 +344,7 @@ def test_usb_modem_gets_no_other_baud_rate_and_no_key(box: PlayedBox, tmp_path: 
 def test_modem_is_known_again_by_its_imei_under_another_name(
     box: PlayedBox, tmp_path: Path
 ) -> None:
-    box.desk.set_state("modem_imei", "867584030000017")
+    box.database.state.set_key("modem_imei", "867584030000017")
     uart = Uart(box, baud=115200, presses=0)
     settings = smsbox.parse_config({"modem": {"port": str(tmp_path / "gone")}}).modem
     around = smsbox.Surroundings(
@@ -352,7 +352,7 @@ def test_modem_is_known_again_by_its_imei_under_another_name(
     )
     link = smsbox.Link(settings, around, box.database)
     assert link._choose(["/dev/ttyUSB7"]) == "/dev/ttyUSB7"
-    box.desk.set_state("modem_imei", "111111111111111")
+    box.database.state.set_key("modem_imei", "111111111111111")
     with pytest.raises(smsbox.PortLost, match="is not there"):
         link._choose(["/dev/ttyUSB7"])
 

@@ -13,11 +13,14 @@ from rig.people import ANA, BEN
 from rig.played import PlayedBox
 
 HOUR = 3600
+PAUSED_ITSELF = (
+    "INSERT INTO state VALUES ('paused_because', 'refused: no credit'), ('paused_by', 'box')"
+)
 
 
 def pause(box: PlayedBox, for_s: float, because: str = "paused by ana until then") -> None:
     until = box.play.now() + timedelta(seconds=for_s)
-    box.desk.set_states({"paused_because": because, "paused_until": f"{until:%Y-%m-%d %H:%M:%S}"})
+    box.database.state.set(paused_because=because, paused_until=f"{until:%Y-%m-%d %H:%M:%S}")
 
 
 def test_box_goes_on_by_itself_when_its_pause_ends_and_paces_anew(box: PlayedBox) -> None:
@@ -42,30 +45,32 @@ def test_campaign_goes_on_by_itself_and_no_other_with_it(box: PlayedBox) -> None
     box.insert(BEN, "spring", campaign_name="spring")
     for name, until in (("fall", timedelta(hours=1)), ("spring", None)):
         end = box.play.now() + until if until else None
-        box.desk.pause_campaign(name, "paused by ana", box.play.now(), end)
+        by = smsbox.PausedBy.OPERATOR
+        box.database.state.pause(name, "paused by ana", by, box.play.now(), end)
     box.serve(HOUR / 2)
     assert box.texts() == []
     box.serve(2 * HOUR)
     assert box.texts() == ["fall"]
-    assert box.desk.paused_campaigns() == {"spring": "paused by ana"}
+    assert box.database.state.paused_campaigns() == {"spring": "paused by ana"}
 
 
-@pytest.mark.parametrize("because", ["refused: no credit", "moved to another box"])
+@pytest.mark.parametrize("because", ["refused: no credit", "paused by a refusal"])
 def test_box_that_stopped_for_a_reason_of_its_own_waits_for_a_person(
     box: PlayedBox, because: str
 ) -> None:
     box.insert(ANA, "no")
     pause(box, 60, because)
+    box.database.state.set(paused_by="box")
     box.serve(HOUR)
     assert box.texts() == []
-    assert box.desk.get_state("paused_because") == because
+    assert box.database.state.get("paused_because") == because
 
 
 def test_reason_of_the_box_itself_takes_the_end_from_a_pause(box: PlayedBox) -> None:
     pause(box, 60)
     with box.database.transaction():
         smsbox.pause_box(box.database, "another SIM is in", box.play)
-    assert box.desk.get_state("paused_until") == ""
+    assert box.database.state.get("paused_until") == ""
 
 
 def test_pause_does_not_end_while_the_clock_is_not_trusted(box: PlayedBox) -> None:
@@ -73,7 +78,7 @@ def test_pause_does_not_end_while_the_clock_is_not_trusted(box: PlayedBox) -> No
     pause(box, 60)
     box.evidence = ""
     box.serve(HOUR)
-    assert box.desk.get_state("paused_because") != ""
+    assert box.database.state.get("paused_because") != ""
     assert box.texts() == []
 
 
@@ -103,16 +108,16 @@ def test_pause_with_an_end_is_told_everywhere_and_lifted_by_resume(operator: Ope
     assert operator.sql("SELECT key FROM state WHERE key LIKE 'paused%'") == []
     operator.insert()
     operator.run("pause", "--until", f"{until:%Y-%m-%d %H:%M}", "--campaign", "fall")
-    ((stored,),) = operator.sql("SELECT value FROM state WHERE key = 'paused_until fall'")
+    ((stored,),) = operator.sql("SELECT paused_until FROM campaigns WHERE name = 'fall'")
     assert smsbox.from_database_time(stored) > datetime.now(smsbox.UTC) + timedelta(days=2)
     operator.run("pause", "--campaign", "fall")  # without an end it has none any more
-    assert operator.sql("SELECT value FROM state WHERE key LIKE 'paused_until%'") == []
+    assert operator.sql("SELECT paused_until FROM campaigns") == [(None,)]
 
 
 def test_pause_refuses_an_end_that_makes_no_sense(operator: Operator) -> None:
     assert "has passed" in operator.sentence("pause", "--until", "2024-12-24", status=2)
     assert "YYYY-MM-DD" in operator.sentence("pause", "--until", "Friday", status=2)
-    operator.sql("INSERT INTO state VALUES ('paused_because', 'refused: no credit')")
+    operator.sql(PAUSED_ITSELF)
     later = f"{datetime.now() + timedelta(days=3):%Y-%m-%d}"
     refused = operator.sentence("pause", "--until", later, status=75)
     assert "refused: no credit" in refused
@@ -124,12 +129,12 @@ def test_pause_refuses_an_end_that_makes_no_sense(operator: Operator) -> None:
 
 def test_campaign_is_paused_by_hand_though_the_box_has_paused_itself(operator: Operator) -> None:
     operator.insert()
-    operator.sql("INSERT INTO state VALUES ('paused_because', 'refused: no credit')")
+    operator.sql(PAUSED_ITSELF)
     later = f"{datetime.now() + timedelta(days=3):%Y-%m-%d}"
     assert operator.run("pause", "--campaign", "fall", "--until", later).status == 0
     ((because,),) = operator.sql("SELECT paused_because FROM campaigns")
     assert because.startswith("paused by ")
-    operator.sql("UPDATE campaigns SET paused_because = 'many said stop'")
+    operator.sql("UPDATE campaigns SET paused_because = 'many said stop', paused_by = 'box'")
     refused = operator.sentence("pause", "--campaign", "fall", "--until", later, status=75)
     assert "many said stop" in refused
 

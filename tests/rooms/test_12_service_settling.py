@@ -187,7 +187,7 @@ def test_another_sim_proves_nothing(box: PlayedBox) -> None:
         lose_answer(box)
         box.far.gone = True
         box.far.answers[b"AT+CCID\r"] = b"\r\n+CCID: 8901260000000004242\r\n\r\nOK\r\n"
-        box.desk.set_state("reference 867584030000017 8901260000000004242", "follows")
+        box.database.state.set_key("reference 867584030000017 8901260000000004242", "follows")
         box.after(30, lambda: setattr(box.far, "gone", False))
 
     row = box.insert(ANA, "one [BUBBLE] two")

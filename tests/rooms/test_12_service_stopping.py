@@ -136,11 +136,11 @@ def test_every_way_into_the_queue_meets_the_opt_out_again_at_the_claim(
     box.sql("INSERT INTO opt_outs (phone_number) VALUES (?)", ANA)
     now, ids = box.play.now(), [smsbox.MessageId(stopped)]
     if way == "retry":
-        assert box.desk.retry(ids, False, now, "ana")
+        assert box.database.queue.retry(ids, False, now, "ana")
     elif way == "release":
-        assert box.desk.release([(ids[0], now)], now, "ana")
+        assert box.database.queue.release([(ids[0], now)], now, "ana")
     elif way == "send":
-        smsbox.Store(box.database).add_row(ANA, "no", True, now, "ana")
+        box.database.queue.add_row(ANA, "no", True, now, "ana")
     box.serve(300)
     assert box.texts() == []
     assert box.sql("SELECT DISTINCT status, error_message FROM scheduled_messages") == [
@@ -210,7 +210,7 @@ def test_confirmation_goes_at_once_at_night_while_paused_and_amid_a_campaign(
     box: PlayedBox,
 ) -> None:
     box.play.start = at(3)
-    box.desk.set_state("paused_because", "paused by ana")
+    box.database.state.set_key("paused_because", "paused by ana")
     row = box.insert(BEN, "in the morning")
     reply(box, "STOP", in_s=60)
     box.serve(120)
@@ -285,17 +285,10 @@ def test_confirmation_is_not_sent_while_the_account_is_refused(box: PlayedBox) -
     box.insert(BEN, "Hi")
     reply(box, "STOP", in_s=20)
     box.serve(100)
-    assert box.desk.get_state("account_refused")
+    assert box.database.state.get("account_refused")
     assert (box.texts(), answers(box)) == ([], [("confirmation", "queued")])
     box.serve(400)
     assert (box.texts(), answers(box)) == ([], [("confirmation", "cancelled")])
-
-
-def test_box_that_was_moved_away_confirms_nothing(box: PlayedBox) -> None:
-    box.desk.set_states({"retired": "token", "paused_because": "moved to another box"})
-    reply(box, "STOP")
-    box.serve(60)
-    assert (box.texts(), len(opt_outs(box))) == ([], 1)
 
 
 def test_restored_copy_does_not_confirm_what_may_have_been_confirmed_since(box: PlayedBox) -> None:
@@ -484,7 +477,7 @@ def lay_down_sent(box: PlayedBox, count: int, campaign: str = "fall") -> None:
 
 
 def why_paused(box: PlayedBox) -> dict[str, str]:
-    return box.desk.paused_campaigns()
+    return box.database.state.paused_campaigns()
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,11 @@ def served(box: Operator) -> Iterator[dict[str, object]]:
 # --- no database, no daemon, nothing in it
 
 
+PAUSE_FALL = (
+    "INSERT INTO campaigns (name, created_at, paused_because) VALUES ('fall', '', 'paused by ana')"
+)
+
+
 @pytest.mark.parametrize("empty", [False, True])
 @pytest.mark.parametrize("words", READING + CHANGING)
 def test_missing_or_empty_database_is_met_with_a_friendly_sentence(
@@ -200,7 +205,11 @@ def test_escapes_of_any_text_never_reach_the_terminal(
     box.sql(
         "INSERT INTO opt_outs (phone_number, words, reason) VALUES (?, ?, ?)", ANA, ESCAPE, ESCAPE
     )
-    box.sql("INSERT INTO campaigns VALUES (?, '', 1, ?)", f"fall{ESCAPE}", f"x{ESCAPE}")
+    box.sql(
+        "INSERT INTO campaigns (name, created_at, paused_because) VALUES (?, '', ?)",
+        f"fall{ESCAPE}",
+        f"x{ESCAPE}",
+    )
     done = box.run(*words.split())
     assert done.out + done.err
     assert not set("\x1b\x07\u202e") & set(done.out + done.err)
@@ -226,7 +235,7 @@ def test_reply_of_several_lines_can_not_forge_another_reply(box: Operator) -> No
          " VALUES ('', '', 'unconfirmed', '')", 1),
         ("INSERT INTO inbound (received_at, sender, tpdu, request) VALUES ('', '', '', '')", 1),
         ("INSERT INTO state VALUES ('paused_because', 'paused by ana')", 1),
-        ("INSERT INTO campaigns VALUES ('fall', '', 1, 'paused by ana')", 1),
+        (PAUSE_FALL, 1),
     ],
 )  # fmt: skip
 def test_status_tells_a_script_whether_a_person_is_needed(
@@ -348,7 +357,7 @@ def shut_gates(out: str) -> dict[str, str]:
         ("UPDATE scheduled_messages SET status = 'cancelled'", "status", "it is cancelled"),
         ("UPDATE scheduled_messages SET held_because = 'odd reply'", "held", "odd reply"),
         (f"INSERT INTO opt_outs (phone_number) VALUES ('{ANA}')", "opt-out", "said stop"),
-        ("INSERT INTO campaigns VALUES ('fall', '', 1, 'paused by ana')", "campaign", "ana"),
+        (PAUSE_FALL, "campaign", "ana"),
         ("INSERT INTO state VALUES ('paused_because', 'paused by ana')", "pause", "ana"),
         ("UPDATE scheduled_messages SET scheduled_for = '2098-01-01'", "time", "due"),
     ],

@@ -184,15 +184,14 @@ def test_text_edited_between_claim_and_first_segment_is_the_one_that_is_sent(
 ) -> None:
     row_id = smsbox.MessageId(box.insert(ANA, "Old [BUBBLE] text"))
     now = box.play.now()
-    store = smsbox.Store(box.database)
-    row = store.row(row_id)
+    row = box.database.queue.row(row_id)
     assert row
-    assert store.claim(row, smsbox.PhoneNumber(ANA), ("Old", "text"), now)
-    bubble = store.next_bubble(row_id)
+    assert box.database.sending.claim(row, smsbox.PhoneNumber(ANA), ("Old", "text"), now)
+    bubble = box.database.sending.next_bubble(row_id)
     assert bubble
     with box.database.transaction():
-        assert box.desk.set_texts([(row_id, "New")], now, "ana") == [row_id]
-    assert not store.begin_segment(bubble, 1, 1, None, now)
+        assert box.database.queue.set_texts([(row_id, "New")], now, "ana") == [row_id]
+    assert not box.database.sending.begin_segment(smsbox.Segment(bubble, 1, 1), now)
     box.serve(drain=True)
     assert box.texts() == ["New"]
 

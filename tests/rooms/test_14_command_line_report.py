@@ -47,7 +47,9 @@ class CampaignFolder:
         self.csv.write_text("phone_number,customer_name,message_content\n" + "".join(rows))
         smsbox.Database.create_or_open(str(self.database)).close()
         base = sqlite3.connect(self.database)
-        base.execute("INSERT INTO campaigns VALUES ('fall', '2025-11-03 17:59:00', 1, NULL)")
+        base.execute(
+            "INSERT INTO campaigns (name, created_at) VALUES ('fall', '2025-11-03 17:59:00')"
+        )
         for i in range(count):
             due = START + timedelta(days=i // 86, minutes=i % 86 * 7)
             base.execute(

@@ -113,7 +113,7 @@ def test_free_space_is_given_back_bit_by_bit_until_little_is_left(tmp_path: Path
     database = Database.create_or_open(str(path))
     with database.transaction():
         for number in range(500):
-            database.insert("INSERT INTO state VALUES (?, ?)", (str(number), "x" * 3000))
+            database.insert("INSERT INTO state VALUES (?, ?)", str(number), "x" * 3000)
     assert not database.give_space_back()
     database.change("DELETE FROM state")
     database.truncate_log()

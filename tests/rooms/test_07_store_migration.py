@@ -1,0 +1,257 @@
+"""The migration: a database of version 1 becomes today's in one transaction, with nothing lost."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import smsbox
+from rig.paths import ROOT
+from rig.played import PlayedBox
+from smsbox import Database, StoreError
+
+WRITTEN = ROOT / "tests" / "databases"
+HELD, UNCONFIRMED = "v1-held-reply", "v1-unconfirmed"
+BOTH = pytest.mark.parametrize("name", [HELD, UNCONFIRMED])
+
+
+@pytest.fixture
+def lay(tmp_path: Path) -> Callable[[str], Path]:
+    """Lay down a database as version 1 wrote it; .sql files are its dumps."""
+
+    def lay_down(name: str) -> Path:
+        path = tmp_path / f"{name}.db"
+        shell = sqlite3.connect(path, isolation_level=None)
+        shell.execute("PRAGMA page_size = 1024")
+        shell.execute("PRAGMA journal_mode = WAL")
+        shell.executescript((WRITTEN / f"{name}.sql").read_text())
+        shell.close()
+        return path
+
+    return lay_down
+
+
+def ask(path: Path, sql: str) -> list[Any]:
+    shell = sqlite3.connect(path)
+    try:
+        return shell.execute(sql).fetchall()
+    finally:
+        shell.close()
+
+
+def shape(path: Path) -> dict[str, object]:
+    """The columns of each table, in any order, and the text of each index and trigger."""
+    found: dict[str, object] = {}
+    for kind, name, sql in ask(path, "SELECT type, name, sql FROM sqlite_schema"):
+        if name.startswith("sqlite_"):
+            continue
+        found[name] = re.sub(r"\s+", " ", sql)
+        if kind == "table":
+            columns = ask(path, f"SELECT * FROM pragma_table_info('{name}')")
+            found[name] = {column[1:] for column in columns}
+    return found
+
+
+def content(path: Path, columns_of: Path) -> dict[str, list[Any]]:
+    """All rows of all tables, in the columns that another database has too."""
+    told = {}
+    for (name,) in ask(columns_of, "SELECT name FROM sqlite_schema WHERE type = 'table'"):
+        if name not in ("state", "sqlite_sequence"):
+            columns = [each[1] for each in ask(columns_of, f"PRAGMA table_info({name})")]
+            told[name] = ask(path, f"SELECT {', '.join(columns)} FROM {name} ORDER BY 1")
+    return told
+
+
+def migrate(path: Path) -> None:
+    Database.create_or_open(str(path)).close()
+
+
+@BOTH
+def test_migrated_database_has_the_shape_of_a_new_one(
+    lay: Callable[[str], Path], tmp_path: Path, name: str
+) -> None:
+    path, new = lay(name), tmp_path / "new.db"
+    migrate(path)
+    migrate(new)
+    assert shape(path) == shape(new)
+    assert ask(path, "PRAGMA user_version") == [(smsbox.SCHEMA_VERSION,)]
+    assert ask(path, "PRAGMA foreign_key_check") == []
+    assert ask(path, "PRAGMA integrity_check") == [("ok",)]
+
+
+@BOTH
+def test_migration_loses_no_row_and_changes_no_column_of_before(
+    lay: Callable[[str], Path], tmp_path: Path, name: str
+) -> None:
+    path = lay(name)
+    before = tmp_path / "before.db"
+    before.write_bytes(path.read_bytes())
+    migrate(path)
+    assert content(path, before) == content(before, before)
+    migrate(path)  # a second time there is nothing to do
+    assert content(path, before) == content(before, before)
+
+
+def test_migration_knows_why_rows_are_held_and_who_paused(lay: Callable[[str], Path]) -> None:
+    path = lay(HELD)
+    migrate(path)
+    held = "SELECT id, held_code FROM scheduled_messages WHERE held_because IS NOT NULL"
+    assert ask(path, held) == [(8, "doubtful reply"), (16, "")]
+    paused = "SELECT name, paused_by, paused_until FROM campaigns ORDER BY name"
+    assert ask(path, paused) == [
+        ("fall", "operator", "2025-11-11 18:00:00"),
+        ("spring", None, None),
+    ]
+    assert ask(path, "SELECT * FROM state WHERE key LIKE 'paused_until %'") == []
+    other = lay(UNCONFIRMED)
+    migrate(other)
+    assert ask(other, held) == [(3, "late"), (4, "restored")]
+    assert ask(other, "SELECT value FROM state WHERE key = 'paused_by'") == [("box",)]
+
+
+@BOTH
+def test_migration_takes_first_plans_and_beginnings_from_what_happened(
+    lay: Callable[[str], Path], name: str
+) -> None:
+    path = lay(name)
+    migrate(path)
+    planned = "SELECT count(*) FROM scheduled_messages s WHERE planned_for IS NOT substr((SELECT"
+    planned += " detail FROM events WHERE scheduled_message_id = s.id AND event = 'added'), -19)"
+    assert ask(path, planned) == [(0,)]
+    begun = "SELECT count(*) FROM scheduled_messages s WHERE begun_at IS NOT (SELECT"
+    begun += " min(submitted_at) FROM segments g JOIN messages m ON m.id = g.message_id"
+    begun += " WHERE m.scheduled_message_id = s.id)"
+    assert ask(path, begun) == [(0,)]
+    assert ask(path, "SELECT count(begun_at) > 1 FROM scheduled_messages") == [(1,)]
+
+
+# Migrates copies of a database, and dies before the first statement, before the second, and so on;
+# what each death leaves stands in a folder of its own. Prints how many died.
+_KILLER = """
+import itertools, os, pathlib, shutil, signal, sys
+sys.path.insert(0, {root!r})
+import smsbox
+before, folder = map(pathlib.Path, sys.argv[1:])
+change = smsbox.Database.change
+for occurrence in itertools.count(1):
+    left, place = occurrence, folder / str(occurrence)
+    place.mkdir()
+    shutil.copy(before, place / "box.db")
+    child = os.fork()
+    if not child:
+        def dying(database, sql, *given, **named):
+            global left
+            left -= 1
+            if left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return change(database, sql, *given, **named)
+        smsbox.Database.change = dying
+        smsbox.Database.create_or_open(str(place / "box.db")).close()
+        os._exit(0)
+    if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) != -signal.SIGKILL:
+        print(occurrence - 1)
+        break
+"""
+
+
+@BOTH
+def test_migration_that_is_killed_at_any_statement_is_all_or_nothing(
+    lay: Callable[[str], Path], tmp_path: Path, name: str
+) -> None:
+    before, new, deaths = lay(name), tmp_path / "new.db", tmp_path / "deaths"
+    migrate(new)
+    deaths.mkdir()
+    words = [sys.executable, "-c", _KILLER.format(root=str(ROOT)), str(before), str(deaths)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=True)
+    killed = int(done.stdout)
+    assert killed > 60
+    old_shape, old_content = shape(before), content(before, before)
+    for occurrence in range(1, killed + 1):
+        path = deaths / str(occurrence) / "box.db"
+        # The version is the last statement, and is not there without all the others.
+        assert ask(path, "PRAGMA user_version") == [(1,)]
+        assert shape(path) == old_shape
+        assert content(path, before) == old_content
+        if occurrence % 5 == 0:  # and the next start carries it through
+            migrate(path)
+            assert shape(path) == shape(new)
+            assert content(path, before) == old_content
+
+
+def test_two_processes_that_migrate_at_once_do_it_once(lay: Callable[[str], Path]) -> None:
+    path = lay(HELD)
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            migrate(path)
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=run) for _ in range(6)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    assert errors == []
+    assert ask(path, "PRAGMA user_version") == [(smsbox.SCHEMA_VERSION,)]
+
+
+def test_disk_that_is_full_amid_a_migration_leaves_version_1(
+    lay: Callable[[str], Path], tmp_path: Path
+) -> None:
+    path = lay(HELD)
+    before = tmp_path / "before.db"
+    before.write_bytes(path.read_bytes())
+    full = (
+        "import resource, signal, sys; sys.path.insert(0, sys.argv[1]); import smsbox;"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (16384, 16384));"  # the log outgrows it
+        "smsbox.Database.create_or_open(sys.argv[2])"
+    )
+    words = [sys.executable, "-c", full, str(ROOT), str(path)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=30)
+    assert re.search(r"StoreError: .*(disk is full|disk I/O error)", done.stderr), done.stderr
+    assert content(path, before) == content(before, before)
+    assert shape(path) == shape(before)
+    migrate(path)
+    assert content(path, before) == content(before, before)
+
+
+def test_commands_that_only_read_say_what_brings_the_database_up_to_date(
+    lay: Callable[[str], Path],
+) -> None:
+    path = lay(HELD)
+    with pytest.raises(StoreError, match="sudo systemctl restart smsbox brings it up to date"):
+        Database.open_to_read(str(path))
+    assert ask(path, "PRAGMA user_version") == [(1,)]
+
+
+def test_queue_of_version_1_is_sent_and_what_was_held_or_unsure_is_not(
+    lay: Callable[[str], Path], box: PlayedBox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = lay(UNCONFIRMED)
+    box.hand.close()
+    box.database.close()
+    box.database = Database.create_or_open(str(path))
+    box.hand = sqlite3.connect(path, isolation_level=None)
+    with box.database.transaction():
+        smsbox.resume(box.database, "", box.play.now(), "ana")
+    box.far.answers[b"AT+CRSM=176,28483,0,0,2\r"] = b"\r\n+CME ERROR: 4\r\n"
+    box.insert("+12135552399", "new", in_s=3600)
+    box.serve(7200)
+    assert box.texts() == ["new"]
+    states = box.sql("SELECT id, status, held_code FROM scheduled_messages ORDER BY id")
+    assert states == [
+        (1, "failed", ""), (2, "failed", ""), (3, "scheduled", "late"),
+        (4, "scheduled", "restored"), (5, "failed", ""), (6, "sent", ""),
+    ]  # fmt: skip
+    assert "may have been sent" in box.row(5)[1]
