@@ -238,7 +238,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Why a row can't be taken: the spreadsheet row, column, value, and reason with its mend."""
+    """Why a row can't be taken: the spreadsheet row, column, value, and reason with its fix."""
 
     row: int
     column: str
@@ -397,7 +397,7 @@ class RowRefused(StoreError):
 
 
 class ConfigError(SmsboxError):
-    """The configuration can't be used; the sentence names the key and the mend."""
+    """The configuration can't be used; the sentence names the key and the fix."""
 
     exit_status = 78
 
@@ -411,7 +411,7 @@ class PortLost(ModemError):
 
 
 class NoAnswer(ModemError):
-    """Nothing, or nothing final, came in time: resynchronise. Nothing was handed over."""
+    """Nothing, or nothing final, came in time: resynchronize. Nothing was handed over."""
 
 
 class NotReady(ModemError):
@@ -447,7 +447,7 @@ class Port(Protocol):
     name: str
 
     def fileno(self) -> int:
-        """Give the descriptor that the wait point selects on."""
+        """Return the descriptor that the wait point selects on."""
 
     def read(self) -> bytes:
         """Take what has arrived; b"" when there is nothing. Never blocks."""
@@ -463,10 +463,10 @@ class Clock(Protocol):
     """The time, and the one place where the program waits."""
 
     def now(self) -> datetime:
-        """Give the aware UTC time."""
+        """Return the aware UTC time."""
 
     def monotonic(self) -> float:
-        """Give seconds that never jump."""
+        """Return seconds that never jump."""
 
     def adopt(self, at: datetime | None) -> None:
         """Take a time that goes on by the monotonic clock; None: the system's clock again."""
@@ -873,7 +873,7 @@ SECTIONS: Mapping[str, Any] = get_type_hints(Config)  # name -> class, in the fi
 
 
 def parse_config(tables: Mapping[str, object]) -> Config:
-    """Check a parsed TOML file against the settings; ConfigError names key and mend."""
+    """Check a parsed TOML file against the settings; ConfigError names key and fix."""
     _refuse_unknown_keys(tables)
     sections = {}
     for name, section in SECTIONS.items():
@@ -988,7 +988,7 @@ def simplify_text(text: str) -> str:
 
 
 def find_ucs2_characters(text: str) -> list[str]:
-    """Give the characters, once each, that force a text into UCS-2.
+    """Return the characters, once each, that force a text into UCS-2.
 
     >>> find_ucs2_characters("It\\u2019s 5 €")
     ['’']
@@ -1116,7 +1116,7 @@ def _encode_validity(minutes: float) -> int:
 
 
 def validity_within(minutes: float) -> int:
-    """Give the longest validity period that ends within so many minutes; 5 is the shortest.
+    """Return the longest validity period that ends within so many minutes; 5 is the shortest.
 
     >>> validity_within(59), validity_within(1500), validity_within(-3)
     (55, 1440, 5)
@@ -1357,7 +1357,7 @@ def _decode_user_data(
 
 
 def _find_alphabet(coding: int) -> str:
-    """Name the alphabet of a data coding scheme, TS 23.038 section 4: gsm7, ucs2, 8bit."""
+    """Return the alphabet of a data coding scheme, TS 23.038 section 4: gsm7, ucs2, 8bit."""
     group = coding >> 4
     if group <= 0x7:
         if coding & 0x20:
@@ -1417,7 +1417,7 @@ def encode_deliver(text: str, sender: str, sent_at: datetime) -> str:
 # === 4 Campaign ==================================================================================
 # From the cells of a CSV to Messages: encodings, delimiters, headers, phone numbers, templates,
 # bubbles, duplicates. Every row that can't be taken becomes a Problem that names the spreadsheet
-# row, the column, the value and the mend; nothing is guessed and nothing is dropped in silence.
+# row, the column, the value and the fix; nothing is guessed and nothing is dropped in silence.
 # It does not know files, the time, hours or SQL.
 
 FIELD_NAMES: Mapping[str, tuple[str, ...]] = {  # field -> other names, as _plain() writes them
@@ -1475,7 +1475,7 @@ class Reading:
 
 
 def detect_encoding(data: bytes) -> str:
-    """Name the encoding of a spreadsheet's CSV; CampaignError for a file that is no CSV.
+    """Return the encoding of a spreadsheet's CSV; CampaignError for a file that is no CSV.
 
     'cp1252' is the answer for what is neither UTF-8 nor UTF-16: the caller says so loudly.
     """
@@ -1637,7 +1637,7 @@ _INVISIBLE = "[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]
 
 
 def parse_phone_number(text: str) -> PhoneNumber:
-    """Read a phone number as people write it; ValueError gives the reason and the mend.
+    """Read a phone number as people write it; ValueError gives the reason and the fix.
 
     Ten digits, or 1 and ten, are North American (NANP); all others must begin with +.
 
@@ -1661,7 +1661,7 @@ def parse_phone_number(text: str) -> PhoneNumber:
     if number.startswith("+") and not digits.startswith("1"):
         return _parse_foreign(number, digits)
     if number.startswith(("00", "011")):
-        raise ValueError("begins with a dialling prefix: write + and the country code instead")
+        raise ValueError("begins with a dialing prefix: write + and the country code instead")
     match = re.fullmatch(_NANP, digits) if len(digits) in (10, 11) else None
     if not match or (number.startswith("+") and len(digits) != 11):
         raise ValueError(_explain_length(digits))
@@ -1681,7 +1681,7 @@ def _refuse_odd_forms(number: str) -> None:
     if re.search(r"\d\D*\+", number):
         raise ValueError("two numbers in one cell, or a + inside: keep one number, + first")
     if re.search(r"\(0\)", number):
-        raise ValueError("(0) is dialled only inside the country: leave it out")
+        raise ValueError("(0) is dialed only inside the country: leave it out")
     if re.search(r"[^\W\d_]", number):
         raise ValueError("letters are no part of a phone number: write its digits")
     if not re.fullmatch(r"\+?[0-9()\-. /\u00a0]+", number):
@@ -1697,7 +1697,7 @@ def _parse_foreign(number: str, digits: str) -> PhoneNumber:
     if not 8 <= len(digits) <= 15 or digits.startswith("0"):
         raise ValueError("after + come a country code and a number, 8 to 15 digits in all")
     if zero := re.match(_TRUNK_0, digits):
-        raise ValueError(f"the 0 after +{zero[1]} is dialled only inside the country: leave it out")
+        raise ValueError(f"the 0 after +{zero[1]} is dialed only inside the country: leave it out")
     return PhoneNumber("+" + digits)
 
 
@@ -1767,7 +1767,7 @@ def unify_line_breaks(text: str) -> str:
 
 
 def check_letters(text: str) -> str:
-    """Give a text or a name back; ValueError says what was lost in it, with the mend."""
+    """Return a text or a name as it is; ValueError says what was lost in it, and the fix."""
     lost = re.search(_LOST, text) if "?" in text or not text.isascii() else None
     if lost and (lost := re.search(_LOST, re.sub(_WEB_ADDRESS, "", text))):
         around = lost.string[max(0, lost.start() - 8) : lost.end() + 8].strip()
@@ -1780,7 +1780,7 @@ def check_letters(text: str) -> str:
 
 
 def check_text(text: str) -> str:
-    """Give a message's text back; ValueError says what is wrong with it, with the mend."""
+    """Return a message's text as it is; ValueError says what is wrong with it, and the fix."""
     check_letters(text)
     rest = text.replace(BUBBLE_MARK, "")
     if not rest.strip():
@@ -1898,7 +1898,7 @@ class _RowReader:
             raise CampaignError(str(error)) from error
 
     def unused(self) -> list[str]:
-        """Name the columns that neither a field nor the template reads."""
+        """Return the names of the columns that neither a field nor the template reads."""
         used = {*self._places.values(), *self._columns.values()}
         if self._order.template is not None and "message_content" in self._columns:
             used -= {self._columns["message_content"]} - {*self._places.values()}
@@ -2081,7 +2081,7 @@ def read_numbers(
 
 
 def explain_too_long(segments: int, limit: int) -> str:
-    """Say why a message that alone is more than a day's segments is never sent."""
+    """Return why a message that alone is more than a day's segments is never sent."""
     return f"it needs {segments} segments and max_segments_per_day is {limit}: shorten it"
 
 
@@ -2108,7 +2108,7 @@ def leave_out_known(
 def find_changed(
     messages: Sequence[Message], in_file: Iterable[Message], known: Iterable[tuple[str, str, str]]
 ) -> list[Message]:
-    """Give the messages for whose number their campaign has a text that is not in the file."""
+    """Return the messages for whose number their campaign has a text that is not in the file."""
     texts = {(m.campaign_name, m.phone_number, m.message_content) for m in in_file}
     changed = {(each[0], each[1]) for each in known if each[2] and each not in texts}
     return [m for m in messages if (m.campaign_name, m.phone_number) in changed]
@@ -2117,7 +2117,7 @@ def find_changed(
 def find_overlap(
     messages: Sequence[Message], known: Iterable[tuple[str, str, str]], running: frozenset[str]
 ) -> tuple[str, int, int]:
-    """Give the other running campaign with more than half of the recipients: name, of them, all.
+    """Return the other running campaign with more than half of the recipients: name, of them, all.
 
     The name is "" where there is none; a handful of people may be in two at a time.
     """
@@ -2225,7 +2225,7 @@ _CONTIGUOUS = "New_York Chicago Denver Phoenix Los_Angeles"  # of an area code t
 
 
 def recipient_zones(number: str, said: str = "") -> Zones:
-    """Give the zones in which a recipient may be, all of which must be open; () if unknown.
+    """Return the zones in which a recipient may be, all of which must be open; () if unknown.
 
     said is the row's own zone (ValueError where it is none); without it the area code tells.
 
@@ -2237,7 +2237,7 @@ def recipient_zones(number: str, said: str = "") -> Zones:
 
 @lru_cache(maxsize=1000)
 def name_zones(zones: Zones) -> str:
-    """Name zones, with spaces between."""
+    """Write the names of zones, with spaces between."""
     return " ".join(zone.key for zone in zones)
 
 
@@ -2265,7 +2265,7 @@ class Gap(NamedTuple):
 
 @lru_cache(maxsize=4096)
 def opening_window(day: date, hours: BusinessHours) -> tuple[datetime, datetime] | None:
-    """Give the open span [opens, closes) of a local date in UTC; None on a closed day.
+    """Return the open span [opens, closes) of a local date in UTC; None on a closed day.
 
     In an hour that the clock repeats the later opening and the earlier closing count.
     """
@@ -2287,7 +2287,7 @@ def _local_instant(day: date, minutes: int, zone: ZoneInfo, fold: int) -> dateti
 
 
 def window_at_or_after(at: datetime, hours: BusinessHours) -> tuple[datetime, datetime]:
-    """Give the open span that holds the instant, else the next one; ConfigError if none comes."""
+    """Return the open span that holds the instant, else the next one; ConfigError if none comes."""
     day = at.astimezone(hours.timezone).date()
     for ahead in range(3700):
         window = opening_window(day + timedelta(days=ahead), hours)
@@ -2297,12 +2297,12 @@ def window_at_or_after(at: datetime, hours: BusinessHours) -> tuple[datetime, da
 
 
 def is_open(at: datetime, hours: BusinessHours) -> bool:
-    """Tell whether a message may begin at this instant."""
+    """True if a message may begin at this instant."""
     return window_at_or_after(at, hours)[0] <= at
 
 
 def next_open(at: datetime, hours: BusinessHours) -> datetime:
-    """Give the first instant from at on when a message may begin."""
+    """Return the first instant from at on when a message may begin."""
     return max(at, window_at_or_after(at, hours)[0])
 
 
@@ -2325,7 +2325,7 @@ def _draw_seconds(rng: random.Random, minutes: tuple[float, float]) -> float:
 def hours_of(
     zones: Zones, hours: BusinessHours, theirs: RecipientHours | None, anyway: bool = False
 ) -> tuple[BusinessHours, ...]:
-    """Give all hours that must be open for a recipient; with anyway the sender's are left out."""
+    """Return all hours that must be open for a recipient; with anyway the sender's are left out."""
     ours = () if anyway else (hours,)
     if theirs is None or not theirs.enabled:
         return ours
@@ -2340,7 +2340,7 @@ def hours_of(
 def common_window(
     at: datetime, all_hours: Sequence[BusinessHours]
 ) -> tuple[datetime, datetime] | None:
-    """Give the open span common to all hours that holds the instant, else the next one.
+    """Return the open span common to all hours that holds the instant, else the next one.
 
     None where in a year there is no such instant.
     """
@@ -2390,7 +2390,7 @@ class Budgets:
         self._recipients.setdefault(self._month(day), set()).add(share.phone_number)
 
     def find_limit(self, at: datetime, share: Share) -> tuple[str, datetime] | None:
-        """Give the setting that leaves a message no room at a time, and when there may be some.
+        """Return the setting that leaves a message no room at a time, and when there may be some.
 
         What alone is more than a day's segments is taken for a day's: it is refused elsewhere.
         """
@@ -2412,7 +2412,7 @@ class Budgets:
         return name, self._midnight(day + timedelta(days=1))
 
     def find_room(self, at: datetime, share: Share) -> datetime:
-        """Give the first time from one on that has room for a message; note what was met."""
+        """Return the first time from one on that has room for a message; note what was met."""
         while limit := self.find_limit(at, share):
             days = self.met.setdefault(limit[0], [])
             if (day := self._day(at)) not in days:
@@ -2441,7 +2441,7 @@ class _Lane:
         self._find_window(at)
 
     def next_open(self, at: datetime) -> datetime:
-        """Give the first instant from at on at which these may be written to."""
+        """Return the first instant from at on at which these may be written to."""
         if not self._since <= at < self._window[1]:
             self._find_window(at)
         return max(at, self._window[0])
@@ -2466,7 +2466,7 @@ def find_slots(
     begin: datetime, first: Gap, draw: Callable[[], Gap],
     hours: BusinessHours, theirs: RecipientHours | None, budgets: Budgets,
 ) -> Iterator[Slot]:  # fmt: skip
-    """Give the slots of messages in the order in which they go.
+    """Return the slots of messages in the order in which they go.
 
     A slot goes to the first who may be written to then, or moves to the first instant that suits
     somebody and has room in the budgets. Whose wanted time is free keeps it; none goes before it.
@@ -2859,7 +2859,7 @@ def is_keyword_stop(text: str, stop_words: Iterable[str] = ()) -> bool:
 
 
 def language_of(text: str) -> str:
-    """Name the language of a request's words: "en", "es" or "fr"; English when nothing tells.
+    """Return the language of a request's words: "en", "es" or "fr"; English when nothing tells.
 
     >>> language_of("STOP"), language_of("no me escriban más"), language_of("Stop merci")
     ('en', 'es', 'fr')
@@ -2920,7 +2920,7 @@ def simplify_reply(text: str) -> str:
 
 
 def names_way_to_stop(text: str) -> bool:
-    """Tell whether a text of our own says how to stop.
+    """True if a text of our own says how to stop.
 
     >>> names_way_to_stop("Reply STOP to end"), names_way_to_stop("See you at the shop")
     (True, False)
@@ -3885,7 +3885,7 @@ class Queue:
         return frozenset((name, number, text) for name, number, text in known)
 
     def running(self) -> frozenset[str]:
-        """Name the campaigns that have rows still scheduled."""
+        """Return the names of the campaigns that have rows still scheduled."""
         sql = """SELECT DISTINCT campaign_name FROM scheduled_messages
             WHERE status = 'scheduled' AND campaign_name NOT IN ('', ?)"""
         return frozenset(self._db.column(sql, TEST_CAMPAIGN))
@@ -3985,7 +3985,7 @@ class Queue:
     def set_texts(
         self, texts: Iterable[tuple[MessageId, str]], now: datetime, actor: str
     ) -> list[MessageId]:
-        """Give rows that are not begun another text, and return those that got it.
+        """Put another text into rows that are not begun, and return those that got it.
 
         Inside the caller's transaction. What they were split into goes: the claim splits them anew.
         """
@@ -4571,8 +4571,9 @@ class State:
         return dict(self._db.all(sql))
 
     def find_ended_pauses(self, now: datetime) -> list[str]:
-        """Name the campaigns whose pause has an end that has come; "" is the box itself."""
-        sql = """SELECT name FROM campaigns WHERE paused_until <= :now AND paused_by <> 'box'
+        """Return the campaigns whose pause has an end that has come; "" is the box itself."""
+        sql = """SELECT name FROM campaigns WHERE paused_until <= :now
+            AND paused_by IS NOT 'box'
             UNION ALL SELECT '' FROM state WHERE key = 'paused_until' AND value <= :now
             AND NOT EXISTS (SELECT 1 FROM state WHERE key = 'paused_by' AND value = 'box')"""
         return self._db.column(sql, now=now)
@@ -5135,7 +5136,7 @@ class LineParser:
                 yield line
 
     def take_prompt(self) -> bool:
-        """Tell whether the modem asks for the TPDU ('> ', with or without the space)."""
+        """True if the modem asks for the TPDU ('> ', with or without the space)."""
         if bytes(self._rest).strip(b"\0 ") != b">":
             return False
         self._rest.clear()
@@ -5244,22 +5245,22 @@ _GLUED = r"(?<=\S)(?=(?:\+CMTI|\+CDSI|\+CREG|\^RSSI|\^HCSQ|\^MODE): )"
 
 
 def is_unsolicited(line: str) -> bool:
-    """Tell whether a line is one that modems say unasked."""
+    """True if a line is one that modems say unasked."""
     return bool(re.match(_UNSOLICITED, line))
 
 
 def is_reboot(line: str) -> bool:
-    """Tell whether a line says that the modem has just started or goes off."""
+    """True if a line says that the modem has just started or goes off."""
     return bool(re.match(_REBOOT, line))
 
 
 def is_sim_gone(line: str) -> bool:
-    """Tell whether a line says that the SIM was taken out or is out of order."""
+    """True if a line says that the SIM was taken out or is out of order."""
     return bool(re.match(_SIM_GONE, line))
 
 
 def is_weak_power(line: str) -> bool:
-    """Tell whether a line complains of the supply voltage."""
+    """True if a line complains of the supply voltage."""
     return bool(re.match(_WEAK_POWER, line))
 
 
@@ -5293,7 +5294,7 @@ def _parse_error(kind: str, told: str) -> Final:
 
 
 def parse_fields(line: str) -> list[str]:
-    """Give the fields of an information response, without quotes.
+    """Return the fields of an information response, without quotes.
 
     >>> parse_fields('+CPMS: "SM",3,20')
     ['SM', '3', '20']
@@ -5399,7 +5400,7 @@ QUIRKS = (
 
 
 def find_quirk(model: str) -> Quirk:
-    """Give the quirk of a model; a plain one where there is none.
+    """Return the quirk of a model; a plain one where there is none.
 
     >>> find_quirk("SIMCOM INCORPORATED SIMCOM_SIM7600G-H").restart
     'AT+CRESET'
@@ -5419,7 +5420,7 @@ class Identity:
 
 
 def find_ports(wanted: str, sys_tty: Path = Path("/sys/class/tty")) -> list[str]:
-    """Give the devices that may be the modem, best first; PortLost where there is none.
+    """Return the devices that may be the modem, best first; PortLost where there is none.
 
     What is wanted by name is taken at its word while it is there. "auto", or a name that is gone,
     gives the AT ports of known USB modems, then the UARTs of the Pi: an unknown device is never
@@ -5456,12 +5457,12 @@ def _is_at_interface(folder: Path) -> bool:
 
 
 def is_uart(name: str) -> bool:
-    """Tell whether a port is a UART, whose baud rate matters; USB modems take any."""
+    """True if a port is a UART, whose baud rate matters; USB modems take any."""
     return bool(re.match(r"/dev/tty(S|AMA)\d", os.path.realpath(name)))
 
 
 def name_lastingly(port: str, links: Path = Path("/dev/serial/by-path")) -> str:
-    """Give the name of a device that stays when it is plugged in again; else its own."""
+    """Return the name of a device that stays when it is plugged in again; else its own."""
     with suppress(OSError):
         for link in sorted(links.iterdir()):
             if os.path.realpath(link) == os.path.realpath(port):
@@ -5510,7 +5511,7 @@ class Conversation:
         Refused, NoAnswer and PortLost.
         """
         if self._out_of_step:
-            self.resynchronise()
+            self.resynchronize()
         self.listen()
         self._write(text)
         answer: list[str] = []
@@ -5581,7 +5582,7 @@ class Conversation:
                 logging.debug("AT%s %s", way, _mask_secrets(line))
 
     def _read_lines(self, timeout_s: float) -> Iterator[str]:
-        """Give lines until the deadline, which incoming bytes do not extend."""
+        """Return lines until the deadline, which incoming bytes do not extend."""
         deadline = self._clock.monotonic() + timeout_s
         while True:
             while self._lines:
@@ -5599,7 +5600,7 @@ class Conversation:
             self.listen()
         self.listen()
 
-    def resynchronise(self) -> None:
+    def resynchronize(self) -> None:
         """Come into step again: leave a prompt, let late answers pass, see a fresh OK.
 
         A modem that stays silent is given up as PortLost: opening the port again may help.
@@ -5615,11 +5616,11 @@ class Conversation:
         raise PortLost("the modem is silent: is it powered, and is this its AT port?")
 
     def has_restarted(self) -> bool:
-        """Tell whether the modem has said, since its notices were last taken, that it started."""
+        """True if the modem has said, since its notices were last taken, that it started."""
         return any(map(is_reboot, self._notices))
 
     def take_late_reference(self) -> int | None:
-        """Give the message reference that came after its time, once."""
+        """Return the message reference that came after its time, once."""
         for line in list(self._notices):
             if match := re.match(r"\+CMGS:\s*(\d+)", line):
                 self._notices.remove(line)
@@ -5645,7 +5646,7 @@ class Conversation:
         NoAnswer, Refused and PortLost: it was surely not sent. OutcomeUnknown: it may have been.
         """
         if self._out_of_step:
-            self.resynchronise()
+            self.resynchronize()
         self.listen()
         self._write(f"AT+CMGS={octets}")
         self._await_prompt()
@@ -5756,7 +5757,7 @@ class Modem:
 
     def greet(self) -> None:
         """Come into step and learn who it is; a locked SIM tells its ICCID on most modems."""
-        self._talk.resynchronise()
+        self._talk.resynchronize()
         for text in ("ATE0", "ATV1", "AT+CMEE=1", "ATS0=0", "AT+CLIP=0", "AT+CMMS=0"):
             self.ask(text)
         told = (re.sub(r"^\+CGM[IM]:", "", self.ask(f"AT+CGM{part}")) for part in "IM")
@@ -5824,7 +5825,7 @@ class Modem:
         self.storage_full = len(used) == 2 and used[0] == used[1] != "0"
 
     def read_network_time(self) -> tuple[datetime, ...]:
-        """Give what the time may be in UTC by the modem's clock, which the network sets."""
+        """Return what the time may be in UTC by the modem's clock, which the network sets."""
         if not self._keeps_time:
             self._keeps_time = True
             # Local time into the clock, where a modem has the choice (Quectel); SIM800: AT+CLTS.
@@ -5930,7 +5931,7 @@ class Modem:
     # --- texts
 
     def list_memories(self) -> list[str]:
-        """Name the memories in which something may be stored: first that of new texts."""
+        """Return the memories in which something may be stored: first that of new texts."""
         used = parse_fields(self.ask("AT+CPMS?", "+CPMS:"))
         first = used[6] if len(used) > 6 else ""
         known = re.findall(r'"(\w\w)"', self.ask("AT+CPMS=?", "+CPMS:").partition(")")[0])
@@ -5962,7 +5963,7 @@ class Modem:
 
 
 def _may_answer(command: str, line: str) -> bool:
-    """Tell whether a line may answer a command whose answer has no fixed beginning."""
+    """True if a line may answer a command whose answer has no fixed beginning."""
     if line[0] in "+^*":
         return line.startswith(command[2:].rstrip("?") + ":")
     return not is_unsolicited(line)
@@ -6035,7 +6036,7 @@ class Waiting:
         self._stopped = True
 
     def now(self) -> datetime:
-        """Give the aware UTC time."""
+        """Return the aware UTC time."""
         if self._adopted_at is not None:
             return self._adopted_at + timedelta(seconds=self.monotonic())
         return datetime.now(UTC)
@@ -6045,7 +6046,7 @@ class Waiting:
         self._adopted_at = at and at - timedelta(seconds=self.monotonic())
 
     def monotonic(self) -> float:
-        """Give seconds that never jump."""
+        """Return seconds that never jump."""
         from time import monotonic
 
         return monotonic()
@@ -6101,11 +6102,11 @@ class FastClock:
         self._shorten = shorten
 
     def now(self) -> datetime:
-        """Give the time of the play."""
+        """Return the time of the play."""
         return self._start + timedelta(seconds=self.monotonic())
 
     def monotonic(self) -> float:
-        """Give the seconds of the play."""
+        """Return the seconds of the play."""
         return self._waiting.monotonic() + self._skipped_s
 
     def adopt(self, at: datetime | None) -> None:
@@ -6147,7 +6148,7 @@ class SerialPort:
         self._keep_others_out()
 
     def fileno(self) -> int:
-        """Give the descriptor to select on."""
+        """Return the descriptor to select on."""
         try:
             return int(self._serial.fileno())
         except self._losses as error:
@@ -6216,7 +6217,7 @@ class SocketPort:
         end.setblocking(False)
 
     def fileno(self) -> int:
-        """Give the descriptor to select on."""
+        """Return the descriptor to select on."""
         return int(self._end.fileno())
 
     def read(self) -> bytes:
@@ -6252,7 +6253,7 @@ _MARK_IS_FRESH = (-60.0, 45 * 60.0)  # s; timesyncd asks at least every 34 minut
 
 
 def find_time_evidence(sources: Sequence[str]) -> str:
-    """Say who vouches for the system clock now; "" if nobody does.
+    """Return who vouches for the system clock now; "" if nobody does.
 
     A Pi has no clock battery: after a power cut its clock is plausible and wrong by the outage.
     """
@@ -6266,7 +6267,7 @@ def find_time_evidence(sources: Sequence[str]) -> str:
 
 
 def _is_fresh(mark: Path) -> bool:
-    """Tell whether the mark was touched lately by the very clock that it vouches for: one that
+    """True if the mark was touched lately by the very clock that it vouches for: one that
     somebody set by hand since then is not vouched for any more."""
     with suppress(OSError):
         age_s = datetime.now(UTC).timestamp() - mark.stat().st_mtime
@@ -6289,7 +6290,7 @@ def _read_max_error_us() -> int:
 
 
 def read_power_mark(port: str) -> str:
-    """Name this life of a device: another boot of the Pi or another plugging gives another mark.
+    """Return a mark of this life of a device: another boot or another plugging has another.
 
     A UART does not tell when its modem loses power, so each process sees another one there.
     """
@@ -6302,7 +6303,7 @@ def read_power_mark(port: str) -> str:
 
 
 def read_boot_id(source: Path = Path("/proc/sys/kernel/random/boot_id")) -> str:
-    """Name this boot of the Pi; "" where the system does not tell."""
+    """Return a name for this boot of the Pi; "" where the system does not tell."""
     return source.read_text().strip() if source.exists() else ""
 
 
@@ -6368,7 +6369,7 @@ _FAULT_PATTERNS: Mapping[Fault, tuple[tuple[tuple[float, float], ...], float]] =
 def lamp_level(
     spans: Sequence[tuple[float, float]], period: float, monotonic: float
 ) -> tuple[bool, float]:
-    """Tell whether a pattern is lit at a time, and when that changes next.
+    """True if a pattern is lit at a time, and when that changes next.
 
     >>> lamp_level(((0, 0.5),), 1.0, 10.2)
     (True, 10.5)
@@ -6461,8 +6462,8 @@ def _pin_library(setting: str) -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        mend = "run install.sh again, which brings it"
-        raise StoreError(f"{setting}: {error.name} is not installed: {mend}") from error
+        remedy = "run install.sh again, which brings it"
+        raise StoreError(f"{setting}: {error.name} is not installed: {remedy}") from error
     except Exception as error:
         raise StoreError(
             f"{setting}: the pin can't be used ({printable(str(error))}): is it a BCM number, free,"
@@ -6545,7 +6546,7 @@ class Holder(NamedTuple):
 
 
 def find_holders(device: str, proc: Path = Path("/proc")) -> list[Holder]:
-    """Name the other processes that have a device open; as root all are seen."""
+    """Return the other processes that have a device open; as root all are seen."""
     wanted = os.path.realpath(device)
     found = []
     for folder in proc.glob("[0-9]*"):
@@ -6557,7 +6558,7 @@ def find_holders(device: str, proc: Path = Path("/proc")) -> list[Holder]:
 
 
 def find_daemon_at(port: str, proc: Path = Path("/proc")) -> int | None:
-    """Give the process of the smsbox that has locked a port, whoever's it is; None: there is none.
+    """Return the process of the smsbox that has locked a port; None if there is none.
 
     The list of locks may be read by all, unlike the open files of another user's process.
     """
@@ -6575,7 +6576,7 @@ def find_daemon_at(port: str, proc: Path = Path("/proc")) -> int | None:
 
 
 def find_running(names: frozenset[str], proc: Path = Path("/proc")) -> frozenset[str]:
-    """Give those of some programs' names that run."""
+    """Return those of some programs' names that run."""
     running = set()
     for comm in proc.glob("[0-9]*/comm"):
         with suppress(OSError):
@@ -6586,7 +6587,7 @@ def find_running(names: frozenset[str], proc: Path = Path("/proc")) -> frozenset
 def read_undervoltage(
     mark: Path = Path("/sys/devices/platform/soc/soc:firmware/get_throttled"),
 ) -> bool | None:
-    """Tell whether the Pi has seen too low a voltage since it started; None where it is no Pi."""
+    """True if the Pi has seen too low a voltage since it started; None where it is no Pi."""
     try:
         return bool(int(mark.read_text().strip(), 16) & 0x10001)  # bit 0: now, bit 16: since start
     except (OSError, ValueError):
@@ -6644,14 +6645,14 @@ def take_lock(path: Path) -> int | None:
 
 
 def read_lock_holder(path: Path) -> str:
-    """Name the process that has a lock file; "" where it can't be read."""
+    """Return the process that has a lock file; "" where it can't be read."""
     with suppress(OSError):
         return printable(path.read_text().strip()[:20])
     return ""
 
 
 def is_locked(path: Path) -> bool:
-    """Tell whether a process holds a lock file, without changing anything."""
+    """True if a process holds a lock file, without changing anything."""
     import fcntl
 
     try:
@@ -6753,11 +6754,11 @@ class Link:
         return self._port
 
     def is_ready(self) -> bool:
-        """Tell whether a segment may be handed over."""
+        """True if a segment may be handed over."""
         return self._attached and self.words == "ready"
 
     def is_swept(self) -> bool:
-        """Tell whether what was stored has been read since the modem was attached."""
+        """True if what was stored has been read since the modem was attached."""
         return self.sweep_at > 0
 
     def tend(self, busy: bool) -> None:
@@ -6787,7 +6788,7 @@ class Link:
             self.modem.listen()
 
     def lose(self, words: str) -> None:
-        """Give the port up, and come back with back-off."""
+        """Let the port go, and come back with back-off."""
         self.close()
         wait = _BACK_OFF_S[min(self._tries, len(_BACK_OFF_S) - 1)]
         self._tries += 1
@@ -7044,7 +7045,7 @@ def repace(
     database: Database, now: datetime, rng: random.Random, config: Config, actor: str,
     last: datetime | None = None,
 ) -> tuple[int, datetime | None]:  # fmt: skip
-    """Pace the free rows anew from now; give how many moved and the new finish.
+    """Pace the free rows anew from now; return how many moved and the new finish.
 
     No burst: the first goes an interval after the last that was sent, or at the next opening.
     last: when that was, if the database's word on it is from before the clock was set.
@@ -7073,7 +7074,7 @@ def replan_queue(
     queue: Sequence[StoredRow], earliest: datetime, rng: random.Random, config: Config,
     budgets: Budgets | None = None,
 ) -> list[datetime]:  # fmt: skip
-    """Give new times to waiting rows; one whose zone is none is held when it is due."""
+    """Return new times for waiting rows; one whose zone is none is held when it is due."""
     zones = []
     for row in queue:
         try:
@@ -7090,7 +7091,7 @@ def replan_queue(
 
 
 def count_share(number: str, text: str) -> Share:
-    """Give what a stored row takes of the budgets."""
+    """Return what a stored row takes of the budgets."""
     with suppress(ValueError):
         number = parse_stored_number(number)
     bubbles = split_bubbles(unify_line_breaks(text))
@@ -7098,7 +7099,7 @@ def count_share(number: str, text: str) -> Share:
 
 
 def list_spent(database: Database, now: datetime) -> Iterator[tuple[datetime, Share]]:
-    """Give what was sent of the SIM's plan in the last plan month, oldest first.
+    """Return what was sent of the SIM's plan in the last plan month, oldest first.
 
     A message that went on on another day counts as one, on its first.
     """
@@ -7109,7 +7110,7 @@ def list_spent(database: Database, now: datetime) -> Iterator[tuple[datetime, Sh
 
 
 def find_budgets(database: Database, now: datetime, config: Config) -> Budgets:
-    """Give the budgets with what was sent; what is only scheduled is not spent."""
+    """Return the budgets with what was sent; what is only scheduled is not spent."""
     budgets = Budgets(config.pacing, config.business_hours.timezone)
     if budgets.is_limited:
         for at, share in list_spent(database, now):
@@ -7120,7 +7121,7 @@ def find_budgets(database: Database, now: datetime, config: Config) -> Budgets:
 def find_limit(
     database: Database, share: Share, now: datetime, config: Config
 ) -> tuple[str, datetime] | None:
-    """Give the budget that leaves a message no room now; ValueError where it never has room."""
+    """Return the budget that leaves a message no room now; ValueError where it never has room."""
     most = config.pacing.max_segments_per_day
     if 0 < most < share.segments:
         raise ValueError(explain_too_long(share.segments, most))
@@ -7128,7 +7129,7 @@ def find_limit(
 
 
 def explain_limit(limit: tuple[str, datetime] | None, config: Config) -> str:
-    """Say which budget is met, and until when; "" for none."""
+    """Return which budget is met, and until when; "" for none."""
     if limit is None:
         return ""
     name, until = limit
@@ -7137,7 +7138,7 @@ def explain_limit(limit: tuple[str, datetime] | None, config: Config) -> str:
 
 
 def zones_of(number: str, said: str) -> Zones:
-    """Give the zones of a stored row's recipient; ValueError where the row's own is none."""
+    """Return the zones of a stored row's recipient; ValueError where the row's own is none."""
     with suppress(ValueError):
         number = parse_stored_number(number)
     return recipient_zones(number, said)
@@ -7191,7 +7192,7 @@ def postpone(
 
 
 def find_opening(number: str, said: str, anyway: bool, at: datetime, config: Config) -> datetime:
-    """Give the first instant from a time on at which somebody may be written to.
+    """Return the first instant from a time on at which somebody may be written to.
 
     anyway passes the sender's hours, never the recipient's. ValueError where no such instant
     comes, or where the zone that the row names is none.
@@ -7205,7 +7206,7 @@ def find_opening(number: str, said: str, anyway: bool, at: datetime, config: Con
 
 
 def explain_shut(number: str, said: str, anyway: bool, now: datetime, config: Config) -> str:
-    """Say why nobody may be written to at this time of day; "" if they may."""
+    """Return why nobody may be written to at this time of day; "" if they may."""
     try:
         opens = find_opening(number, said, anyway, now, config)
         zones = zones_of(number, said) if config.recipient_hours.enabled else ()
@@ -7221,7 +7222,7 @@ def explain_shut(number: str, said: str, anyway: bool, now: datetime, config: Co
 
 
 def find_shut_gate(row: StoredRow, now: datetime, config: Config) -> str:
-    """Say why a due row may not begin at this time of day; "" if it may."""
+    """Return why a due row may not begin at this time of day; "" if it may."""
     return explain_shut(row.phone_number, row.timezone, row.anyway, now, config)
 
 
@@ -7405,7 +7406,7 @@ class Intake:
         return text.sent_at is None or now - text.sent_at <= _ANSWER_WITHIN
 
     def _act_on(self, asked: Request, number: str, body: str, is_fresh: bool, now: datetime) -> int:
-        """Do what a text asks for, inside a transaction; give how many rows it touched.
+        """Do what a text asks for, inside a transaction; return how many rows it touched.
 
         What lay in the service centre while the box was off is not answered at some odd hour.
         """
@@ -7474,7 +7475,7 @@ class Intake:
 
 
 def describe_box(database: Database, now: datetime, signal_dbm: int | None) -> str:
-    """Say in one segment how the box is; times in the zone of now."""
+    """Return in one segment how the box is; times in the zone of now."""
     waiting = database.reports.count_by_status()["scheduled"]
     row = database.queue.next_row()
     paused = database.state.get("paused_because")
@@ -7529,7 +7530,7 @@ class Alerts:
                 )
 
     def _find_causes(self, now: datetime) -> Iterator[tuple[str, str]]:
-        """Give each cause that holds with its words; "" while it waits for the day."""
+        """Return each cause that holds with its words; "" while it waits for the day."""
         paused = self._database.state.get("paused_because")
         if because := self._database.state.paused_by_box():
             yield "paused", f"it paused itself: {shorten(because, 90)}. See smsbox status"
@@ -7550,7 +7551,7 @@ class Alerts:
 
 
 def describe_modem(modem: Modem | None, port: Port | None) -> dict[str, object]:
-    """Give what is known of the modem, for the status file and the check; numbers masked."""
+    """Return what is known of the modem, for the status file and the check; numbers masked."""
     if modem is None or port is None:
         return {}
     who = modem.identity
@@ -7663,7 +7664,7 @@ class Timekeeper:
     # --- what speaks against it
 
     def _is_stepped(self) -> bool:
-        """Tell whether the clock was set since the last look."""
+        """True if the clock was set since the last look."""
         began_s = self._clock.monotonic()
         offset_s = self._clock.now().timestamp() - began_s
         if self._clock.monotonic() - began_s > _STEP_S / 4:  # the processor was busy elsewhere
@@ -7767,7 +7768,7 @@ class Timekeeper:
             self._tell_of_wait("any more" if before else "yet")
 
     def waits_s(self) -> float:
-        """Give how long the time has not been trusted; 0 while it is."""
+        """Return how long the time has not been trusted; 0 while it is."""
         return 0.0 if self._waits_since is None else self._clock.monotonic() - self._waits_since
 
     def _tell_of_wait(self, since: str) -> None:
@@ -7964,7 +7965,7 @@ class Outcomes:
         self._reference_of = 0  # the attachment for which it is
 
     def know_last_reference(self, modem: Modem) -> int | None:
-        """Give the SIM's last reference before a segment; what happens from here on is new."""
+        """Return the SIM's last reference before a segment; what happens from here on is new."""
         if self._reference_of != self._link.attachments:
             self._reference_of, self._last_reference = self._link.attachments, None
         if self._last_reference is None and self._follows(modem):
@@ -8029,11 +8030,11 @@ class Outcomes:
         return f"reference {modem.identity.imei} {modem.identity.iccid}"
 
     def _follows(self, modem: Modem) -> bool:
-        """Tell whether this SIM's file was seen to follow this modem's +CMGS."""
+        """True if this SIM's file was seen to follow this modem's +CMGS."""
         return self._database.state.get(self._key(modem)) == "follows"
 
     def _stays_unchanged(self) -> bool:
-        """Tell whether the SIM says so for long enough; a modem may still be at work."""
+        """True if the SIM says so for long enough; a modem may still be at work."""
         monotonic = self._clock.monotonic()
         self._unchanged_since = self._unchanged_since or monotonic
         return monotonic - self._unchanged_since >= _UNCHANGED_FOR_S
@@ -8061,7 +8062,7 @@ def _say_place(segment: Segment) -> str:
 
 
 def _place(segment: Segment, bubbles: int = 0) -> str:
-    """Name a segment for the journal; bubbles: how many its message has, 0: not told."""
+    """Write a segment's name for the journal; bubbles: how many its message has, 0: not told."""
     bubble = segment.bubble
     whose = f"message={bubble.row_id} bubble={bubble.number}" + (f"/{bubbles}" if bubbles else "")
     if bubble.row_id is None:
@@ -8150,7 +8151,7 @@ class Service:
         return min(wake_at, self._link.wake_at)
 
     def _is_busy(self) -> bool:
-        """Tell whether a message goes out soon: then the modem is watched closely."""
+        """True if a message goes out soon: then the modem is watched closely."""
         row = self._database.queue.next_row()
         return row is not None and row.scheduled_for - self._clock.now() < timedelta(hours=1)
 
@@ -8297,7 +8298,7 @@ class Service:
         return self._database.queue.next_row()
 
     def _is_shut(self, row: StoredRow) -> bool:
-        """Tell whether the box as a whole may not send; the row waits where it is."""
+        """True if the box as a whole may not send; the row waits where it is."""
         paused = self._database.state.get("paused_because")
         finishing = row.id == self._in_hand and not self._database.state.get("paused_now")
         if paused and not finishing:
@@ -8757,7 +8758,7 @@ class Desktop:
     now: datetime
 
     def has_database(self) -> bool:
-        """Tell whether there is a database; an empty file is none."""
+        """True if there is a database; an empty file is none."""
         try:
             return self.database_path.exists() and self.database_path.stat().st_size > 0
         except OSError as error:
@@ -8788,24 +8789,24 @@ class Desktop:
         return at.astimezone(self.config.business_hours.timezone)
 
     def is_served(self) -> bool:
-        """Tell whether a daemon works on this database."""
+        """True if a daemon works on this database."""
         return is_locked(lock_path(self.database_path))
 
 
 def lock_path(database: Path) -> Path:
-    """Name the file whose lock the daemon holds."""
+    """Return the file whose lock the daemon holds."""
     return database.with_name(database.name + ".lock")
 
 
 def status_path(database: Path) -> Path:
-    """Name the file in which the daemon says what it does; on the box it lies in memory."""
+    """Return the file in which the daemon says what it does; on the box it lies in memory."""
     if database.parent == STATE_FOLDER:
         return Path("/run/smsbox/status.json")
     return database.with_name(database.name + ".status.json")
 
 
 def tell_time(database: Path) -> datetime:
-    """Give the time: where the daemon goes by the network's, that one."""
+    """Return the time: where the daemon goes by the network's, that one."""
     clock = Waiting()
     adopted = read_status_file(status_path(database)).get("network_time")
     with suppress(TypeError, ValueError):
@@ -8832,7 +8833,7 @@ def become_owner(folder: Path) -> None:
 
 
 def find_actor() -> str:
-    """Name the person who types: the one behind sudo, else the login name."""
+    """Return the person who types: the one behind sudo, else the login name."""
     import pwd
 
     if os.environ.get("SUDO_USER"):
@@ -8844,12 +8845,12 @@ def find_actor() -> str:
 
 
 def find_config(said: str | None) -> Path:
-    """Name the config: --config, $SMSBOX_CONFIG, else the appliance's."""
+    """Return the config's path: --config, $SMSBOX_CONFIG, else the appliance's."""
     return Path(said or os.environ.get("SMSBOX_CONFIG") or DEFAULT_CONFIG)
 
 
 def read_change_time(path: Path) -> float:
-    """Give when a file was last changed, in seconds since 1970; 0 if there is none to see."""
+    """Return when a file was last changed, in seconds since 1970; 0 if there is none to see."""
     try:
         return path.stat().st_mtime
     except OSError:
@@ -8867,8 +8868,10 @@ def load_config(said: str | None) -> Config:
             raise ConfigError(f"there is no config at {path}: correct the path") from error
         return parse_config(_read_credentials())
     except OSError as error:
-        mend = "use sudo, or join the group smsbox"
-        raise ConfigError(f"the config {path} can't be read ({error.strerror}): {mend}") from error
+        remedy = "use sudo, or join the group smsbox"
+        raise ConfigError(
+            f"the config {path} can't be read ({error.strerror}): {remedy}"
+        ) from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"the config {path} is not UTF-8: save it as UTF-8") from error
     tables, credentials = parse_toml(text, path), _read_credentials()
@@ -8903,7 +8906,7 @@ def parse_toml(text: str, path: Path) -> dict[str, Any]:
 
 
 def find_database(said: str | None, config: Config) -> Path:
-    """Name the database: --database, the config's, the appliance's, else the person's own."""
+    """Return the database: --database, the config's, the appliance's, else the person's own."""
     if said or config.service.database:
         return Path(said or config.service.database).absolute()
     try:
@@ -8919,22 +8922,22 @@ def find_database(said: str | None, config: Config) -> Path:
 # --- small rendering
 
 
-_COLOURS = {"good": "32", "warning": "33", "fault": "31"}  # ECMA-48, SGR
+_COLORS = {"good": "32", "warning": "33", "fault": "31"}  # ECMA-48, SGR
 
 
 def say(text: str = "", mood: str = "") -> None:
     """Answer the operator; what came from outside can't steer the terminal.
 
-    mood: good, warning or fault colours the line on a terminal, unless NO_COLOR is set.
+    mood: good, warning or fault colors the line on a terminal, unless NO_COLOR is set.
     """
     shown = "\n".join(map(printable, text.split("\n")))
     if mood and sys.stdout.isatty() and not os.environ.get("NO_COLOR"):
-        shown = f"\x1b[{_COLOURS[mood]}m{shown}\x1b[0m"
+        shown = f"\x1b[{_COLORS[mood]}m{shown}\x1b[0m"
     print(shown)
 
 
 def find_width() -> int:
-    """Give how many columns a line may have: the terminal's, 79 where there is none."""
+    """Return how many columns a line may have: the terminal's, 79 where there is none."""
     columns = 0  # a serial console knows no size
     with suppress(OSError, ValueError):
         columns = os.get_terminal_size(sys.stdout.fileno()).columns
@@ -9062,10 +9065,10 @@ def cmd_schedule(desk: Desktop) -> int:
             print_plan_json(desk, reading, nothing, seed)
         raise CampaignError(
             f"{plural(len(reading.rejected), 'row')} of {args.file} can't be taken and nothing was"
-            " scheduled: mend them, or leave them out with --skip-invalid"
+            " scheduled: fix them, or leave them out with --skip-invalid"
         )
     if not reading.messages and not reading.skipped:
-        raise CampaignError(f"every row of {args.file} was rejected: mend them")
+        raise CampaignError(f"every row of {args.file} was rejected: fix them")
     if args.replace:
         return _replace_texts(desk, reading)
     return _settle_plan(desk, reading, start, seed)
@@ -9147,7 +9150,7 @@ def _read_bytes(name: str) -> bytes:
 
 
 def _open_text(data: bytes, name: str) -> TextIO:
-    """Give a file's lines, its line ends untouched; CampaignError where it is no text."""
+    """Return a file's lines, its line ends untouched; CampaignError where it is no text."""
     try:
         encoding = detect_encoding(data)
     except CampaignError as error:
@@ -9293,7 +9296,7 @@ def make_draft(
 def _choose_new(
     desk: Desktop, reading: Reading, queue: QueueView
 ) -> tuple[list[Message], list[Skipped], int]:
-    """Give the messages to plan, those that are left out, and how many repeat a text."""
+    """Return the messages to plan, those that are left out, and how many repeat a text."""
     kept, skipped = leave_out_known(reading.messages, queue.known)
     repeats = len(skipped) if desk.args.again else 0
     if desk.args.again:
@@ -9316,7 +9319,7 @@ def _refuse_changed_texts(
         first = changed[0]
         name = printable(first.campaign_name)
         named = f" --campaign {shlex.quote(args.campaign)}" if args.campaign else ""
-        mend = (
+        remedy = (
             f"smsbox schedule {file} --replace{named} puts the new texts in place of those still"
             " scheduled"
             if first.campaign_name in queue.running
@@ -9324,7 +9327,7 @@ def _refuse_changed_texts(
         )
         raise CampaignError(
             f'campaign "{name}" has another text for {plural(len(changed), "number")} of'
-            f" {args.file}, the first in row {first.row}, {first.phone_number}: {mend};"
+            f" {args.file}, the first in row {first.row}, {first.phone_number}: {remedy};"
             " for a campaign of its own give --campaign another name"
         )
     name, count, total = find_overlap(kept, queue.known, queue.running)
@@ -9599,7 +9602,7 @@ def _count_segments(planned: Sequence[ScheduledMessage], simple: bool) -> int:
 
 
 def _list_finishes(draft: Draft) -> list[tuple[str, datetime, datetime, int]]:
-    """Give each campaign behind a plan that goes first: its last time, the new one, how many are
+    """Return each campaign behind a plan that goes first: its last time, the new one, how many are
     too late."""
     rows: dict[str, list[tuple[StoredRow, datetime]]] = {}
     for row, at in draft.behind:
@@ -9617,7 +9620,7 @@ def _count_left_out(draft: Draft) -> str:
 
 
 def _print_moved(draft: Draft) -> None:
-    """Say who was passed over for the recipient's hours, and for whom no zone is known."""
+    """Print who was passed over for the recipient's hours, and for whom no zone is known."""
     latest, moved, nowhere = 0, [], 0
     for each in draft.planned:
         message = each.message
@@ -9683,7 +9686,7 @@ def _find_bare_first_texts(desk: Desktop, draft: Draft) -> dict[str, list[int]]:
 
 
 def _print_ucs2(messages: Sequence[Message]) -> None:
-    """Name each text that needs UCS-2 with the characters that force it, rows alike together."""
+    """Print each text that needs UCS-2 with the characters that force it, rows alike together."""
     rows: dict[str, list[int]] = {}
     for message in messages:
         if message.encoding is Encoding.UCS2:
@@ -9701,9 +9704,9 @@ def _print_ucs2(messages: Sequence[Message]) -> None:
 
 def _name_character(char: str) -> str:
     simple = GSM_REPLACEMENTS.get(char)
-    mend = f" (write {'a space' if simple == ' ' else simple} instead)" if simple else ""
+    remedy = f" (write {'a space' if simple == ' ' else simple} instead)" if simple else ""
     shown = char if char.isprintable() and not char.isspace() else "?"
-    return f"{shown} U+{ord(char):04X}{mend}"
+    return f"{shown} U+{ord(char):04X}{remedy}"
 
 
 def _print_storing_command(desk: Desktop, seed: int, start: datetime) -> None:
@@ -9740,7 +9743,7 @@ def _try_row(desk: Desktop, reading: Reading) -> int:
     if not found:
         _tell_problems(each for each in reading.problems if args.row in (None, each.row))
         which = f"row {args.row}" if args.row else "any row"
-        raise CampaignError(f"{args.file}: can't send {which}: mend it, or name another --row")
+        raise CampaignError(f"{args.file}: can't send {which}: fix it, or name another --row")
     _print_texts(found[:1])
     _print_ucs2(found[:1])
     if args.dry_run:
@@ -9758,7 +9761,7 @@ class Exchange(NamedTuple):
 
 
 def _replace_texts(desk: Desktop, reading: Reading) -> int:
-    """Give rows that are scheduled and not begun the texts of a file; their times stay."""
+    """Put into rows that are scheduled and not begun the texts of a file; their times stay."""
     args = desk.args
     database = desk.read() if args.dry_run else desk.change()
     exchange = _exchange_texts(database, reading)
@@ -9879,7 +9882,7 @@ def _print_exchange_json(reading: Reading, exchange: Exchange) -> None:
 
 
 def cmd_edit(desk: Desktop) -> int:
-    """Give one message that is not begun another text."""
+    """Put another text into one message that is not begun."""
     text = _check_text(desk.args.text)
     database = desk.change()
     found = _find_named(database, desk.args.id)
@@ -9910,7 +9913,7 @@ def cmd_edit(desk: Desktop) -> int:
 
 
 def _check_text(said: str) -> str:
-    """Give a text that the operator typed as it is stored; UsageError where it can't be sent."""
+    """Return a text that the operator typed as it is stored; UsageError where it can't be sent."""
     text = unify_line_breaks(said).strip()
     try:
         check_text(text)
@@ -9926,7 +9929,7 @@ def _check_text(said: str) -> str:
 
 
 def _check_length(database: Database, share: Share, desk: Desktop) -> str:
-    """Say which budget leaves a text no room now; UsageError where it never has room."""
+    """Return which budget leaves a text no room now; UsageError where it never has room."""
     try:
         return explain_limit(find_limit(database, share, desk.now, desk.config), desk.config)
     except ValueError as error:
@@ -9937,7 +9940,7 @@ def _check_length(database: Database, share: Share, desk: Desktop) -> str:
 
 
 def _find_rows(desk: Desktop, database: Database, state: str) -> tuple[list[StoredRow], list[str]]:
-    """Give the rows in a state that were named by ID, number, --campaign or --all.
+    """Return the rows in a state that were named by ID, number, --campaign or --all.
 
     And a sentence for each name of which no row is in that state.
     """
@@ -10087,7 +10090,7 @@ def cmd_reschedule(desk: Desktop) -> int:
 def _refuse_late(
     rows: Iterable[StoredRow], moved_to: Callable[[StoredRow], datetime], refused: list[str]
 ) -> list[StoredRow]:
-    """Give the rows that may still go at their new times; say of the others that they may not."""
+    """Return the rows that may still go at their new times; say of the others that they may not."""
     kept = []
     for row in rows:
         if row.until is None or moved_to(row) <= row.until:
@@ -10303,7 +10306,7 @@ def cmd_list(desk: Desktop) -> int:
 
 
 def _row_values(row: StoredRow) -> dict[str, Any]:
-    """Give a row with the database's names and forms."""
+    """Return a row with the database's names and forms."""
     values = {each.name: getattr(row, each.name) for each in fields(row)}
     values["scheduled_for"] = to_database_time(row.scheduled_for)
     for name in ("sent_at", "until"):
@@ -10359,7 +10362,7 @@ def cmd_show(desk: Desktop) -> int:
 
 
 def _e164_of(row: StoredRow) -> str:
-    """Give a row's number; a hand-made one may be in another spelling."""
+    """Return a row's number; a hand-made one may be in another spelling."""
     with suppress(ValueError):
         return parse_stored_number(row.phone_number)
     return row.phone_number
@@ -10445,7 +10448,7 @@ def _describe_segment(segment: Mapping[str, Any]) -> str:
 
 
 def cmd_why(desk: Desktop) -> int:
-    """Name each gate that a message must pass, open or shut."""
+    """Print each gate that a message must pass, open or shut."""
     database = desk.read()
     for row in _find_named(database, desk.args.id):
         say(f"Message {row.id} to {row.phone_number}, {row.status.value}:")
@@ -10456,7 +10459,7 @@ def cmd_why(desk: Desktop) -> int:
 
 
 def _find_gates(desk: Desktop, database: Database, row: StoredRow) -> Iterator[tuple[str, str]]:
-    """Give each gate with why it is shut; "" for an open one."""
+    """Return each gate with why it is shut; "" for an open one."""
     running = read_status_file(status_path(desk.database_path)) if desk.is_served() else {}
     done = row.status is not RowStatus.SCHEDULED
     yield (
@@ -10494,12 +10497,12 @@ def _explain_budget(desk: Desktop, database: Database, row: StoredRow | None) ->
 
 
 def cmd_status(desk: Desktop) -> int:
-    """Say how it is now, once or again and again."""
+    """Print how it is now, once or again and again."""
     return _watch(desk, _show_status) if desk.args.watch else _show_status(desk)
 
 
 def _show_status(desk: Desktop) -> int:
-    """Say how it is now; 0 well, 1 needs attention, 2 not working."""
+    """Print how it is now; 0 well, 1 needs attention, 2 not working."""
     served = desk.is_served()
     if not desk.has_database():
         words = "smsbox: there is no database yet: schedule a campaign, or start the service"
@@ -10605,14 +10608,14 @@ def _print_status(desk: Desktop, status: Mapping[str, Any], row: StoredRow | Non
 
 
 def _print_what_awaits(counts: Mapping[str, int], held: Mapping[str, int]) -> None:
-    for key, mend in (
+    for key, remedy in (
         ("held", "smsbox list --held"),
         ("failed", "smsbox list --status failed"),
         ("unconfirmed", "may have been sent: smsbox list --status failed"),
         ("unread", "replies: smsbox inbox"),
     ):
         if counts[key]:
-            say(f"{key:<12} {counts[key]:,}: {mend}", "warning")
+            say(f"{key:<12} {counts[key]:,}: {remedy}", "warning")
             for because, count in held.items() if key == "held" else ():
                 say_wrapped(f"{count:>14,} {because}")
 
@@ -10727,7 +10730,7 @@ class Timeline:
         )
 
     def _across(self, minute: float) -> float:
-        """Give the place of a minute of the day, within the hours that are shown."""
+        """Return the place of a minute of the day, within the hours that are shown."""
         share = (minute / 60 - self._low) / (self._high - self._low)
         return round(self._left + min(max(share, 0), 1) * (self._right - self._left), 1)
 
@@ -10772,12 +10775,12 @@ class Timeline:
             drawn[kind].append(f"M{x} {self._tops[at.date()] + lane}{shape}")
         for kind, paths in drawn.items():
             if paths:
-                form, colour = _MARKS[kind][2], f"--c:var(--{kind})"
-                yield f'<path class="{form}" style="{colour}" d="{"".join(paths)}"/>'
+                form, color = _MARKS[kind][2], f"--c:var(--{kind})"
+                yield f'<path class="{form}" style="{color}" d="{"".join(paths)}"/>'
 
 
 def _minute_of(at: datetime, day: date, hours: BusinessHours) -> float:
-    """Give the minute of a local day that an instant is."""
+    """Return the minute of a local day that an instant is."""
     local = at.astimezone(hours.timezone)
     return (local - datetime.combine(day, time(), local.tzinfo)) / timedelta(minutes=1)
 
@@ -10965,7 +10968,7 @@ def _count_course(desk: Desktop, course: Sequence[Course]) -> dict[str, Any]:
 
 
 def _list_facts(desk: Desktop, values: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Give the numbers of a report or a plan, those that there are, as (name, value)."""
+    """Return the numbers of a report or a plan, those that there are, as (name, value)."""
     counts = (
         "planned", "sent", "delivered", "undelivered", "failed", "unconfirmed", "cancelled",
         "still to go", "held", "replied", "opted out", "days", "segments",
@@ -11087,7 +11090,7 @@ def cmd_backup(desk: Desktop) -> int:
 
 
 def _name_near_copy(database: Path) -> Path:
-    """Name a copy beside the database; what copies that were killed have left is taken away."""
+    """Return a name for a copy beside the database; what killed copies have left goes."""
     name = f"{database.name}.copy-"
     for old in database.parent.glob(f"{name}[0-9]*"):
         pid = re.match(r"\d+", old.name.removeprefix(name))
@@ -11254,15 +11257,15 @@ def _explain_restore(copy: Database, restoring: Restoring, made_at: str) -> None
 
 
 class Fact(NamedTuple):
-    """One line of the check; a warning or fault says its mend."""
+    """One line of the check; a warning or fault says its fix."""
 
     level: str  # 'ok', 'warning' or 'fault'
     name: str
     words: str
 
 
-def _judge(holds: bool, name: str, words: str, mend: str, level: str = "fault") -> Fact:
-    return Fact("ok", name, words) if holds else Fact(level, name, f"{words}: {mend}")
+def _judge(holds: bool, name: str, words: str, remedy: str, level: str = "fault") -> Fact:
+    return Fact("ok", name, words) if holds else Fact(level, name, f"{words}: {remedy}")
 
 
 def cmd_check(desk: Desktop) -> int:
@@ -11360,12 +11363,12 @@ def _check_system(desk: Desktop, told: Mapping[str, Any]) -> Iterator[Fact]:
     if low is not None:
         yield _judge(not low, "power", "too low a voltage was seen" if low else "good",
                      "use the official power supply and a short cable", "warning")  # fmt: skip
-    mends = {
+    remedies = {
         "ModemManager": "it takes modems: run install.sh, whose udev rule keeps it off ours",
         "brltty": "it takes USB serial adapters: sudo apt remove brltty",
     }
-    for name in sorted(find_running(frozenset(mends))):
-        yield Fact("warning", "others", f"{name} is running; {mends[name]}")
+    for name in sorted(find_running(frozenset(remedies))):
+        yield Fact("warning", "others", f"{name} is running; {remedies[name]}")
     lamps = desk.config.lamps
     pins = [pin for name in LAMP_NAMES if (pin := getattr(lamps, name)) is not None]
     yield Fact("ok", "lamps", f"on pins {', '.join(map(str, pins))}" if pins else "none configured")
@@ -11441,14 +11444,16 @@ def _check_modem(desk: Desktop) -> Iterator[Fact]:
 
 
 def _name_holders(device: str) -> Iterator[Fact]:
-    mends = {
+    remedies = {
         "ModemManager": "run install.sh, whose udev rule keeps it off our modem",
         "agetty": "the console is on the UART: sudo raspi-config nonint do_serial_cons 1",
         "brltty": "sudo apt remove brltty",
     }
     for holder in find_holders(device):
-        mend = mends.get(holder.name, "stop it")
-        yield Fact("fault", "port", f"{device} is held by {holder.name} (pid {holder.pid}): {mend}")
+        remedy = remedies.get(holder.name, "stop it")
+        yield Fact(
+            "fault", "port", f"{device} is held by {holder.name} (pid {holder.pid}): {remedy}"
+        )
 
 
 def cmd_inbox(desk: Desktop) -> int:
@@ -11693,7 +11698,7 @@ def _import_opt_outs(desk: Desktop) -> int:
     if problems and not args.skip_invalid:
         raise CampaignError(
             f"{plural(len(problems), 'row')} of {args.number} can't be taken and nobody was added:"
-            " mend them, or leave them out with --skip-invalid"
+            " fix them, or leave them out with --skip-invalid"
         )
     if not numbers:
         raise CampaignError(f"there is no number in {args.number}")
