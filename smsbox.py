@@ -1399,21 +1399,6 @@ def _decode_septets(septets: bytes) -> str:
     return "".join(text)
 
 
-def encode_deliver(text: str, sender: str, sent_at: datetime) -> str:
-    """Build an SMS-DELIVER of one segment, for the simulated modem: hex with an empty centre."""
-    quarters = int((sent_at.utcoffset() or timedelta()).total_seconds()) // 900
-    values = [sent_at.year % 100, sent_at.month, sent_at.day]
-    values += [sent_at.hour, sent_at.minute, sent_at.second, abs(quarters)]
-    stamp = bytearray((value % 10) << 4 | value // 10 for value in values)
-    stamp[6] |= 0x08 if quarters < 0 else 0
-    ucs2 = segment_text(text).encoding is Encoding.UCS2
-    part = (_cut_ucs2 if ucs2 else _cut_septets)(text)[0]
-    data, length = _encode_user_data(part, b"", ucs2)
-    head = bytes([0x00, 0x04]) + _encode_address(sender)
-    head += bytes([0x00, _DCS_UCS2 if ucs2 else 0x00]) + bytes(stamp)
-    return (head + bytes([length]) + data).hex().upper()
-
-
 # === 4 Campaign ==================================================================================
 # From the cells of a CSV to Messages: encodings, delimiters, headers, phone numbers, templates,
 # bubbles, duplicates. Every row that can't be taken becomes a Problem that names the spreadsheet
@@ -4976,15 +4961,13 @@ class CopyFolders:
 class Restoring:
     """A copy that takes the database's place: what may have been sent since it was made is held.
 
-    present: the database that it replaces, if there is one that can be read; is_sound: whether all
-    of that can be, or there is none.
+    present: the database that it replaces, if there is one that can be opened.
     """
 
-    def __init__(self, copy: Database, present: Database | None, is_sound: bool) -> None:
+    def __init__(self, copy: Database, present: Database | None) -> None:
         self.held = self.opted_out = 0
         self._copy = copy
         self._present = present
-        self._is_sound = is_sound
 
     def copied_at(self) -> str:
         """Return when the copy was made; of one that does not say it, the last that it knows."""
@@ -11196,7 +11179,7 @@ def _restore(desk: Desktop, temporary: Path) -> int:
     copy = Database.create_or_open(str(temporary))
     present, is_sound = _open_present(desk)
     try:
-        restoring = Restoring(copy, present, is_sound)
+        restoring = Restoring(copy, present)
         made_at = restoring.copied_at()
         if made_at and from_database_time(made_at) > desk.now:
             raise StoreError(

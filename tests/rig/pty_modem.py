@@ -35,9 +35,10 @@ from types import TracebackType
 from typing import Any, NamedTuple
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+    sys.path[:0] = [str(Path(__file__).resolve().parents[place]) for place in (2, 1)]
 
 import smsbox
+from rig.tpdus import encode_deliver
 
 TEXT = "TEXT"  # the moment at which a modem has a whole text: Ctrl-Z was heard
 PDU = "PDU"  # the moment of the first byte behind the prompt
@@ -301,7 +302,7 @@ class PtyModem:
     ) -> None:
         """Let a text arrive that the service centre has had for so long."""
         at = datetime.now(timezone.utc).replace(microsecond=0) - timedelta(seconds=ago_s)
-        self.store(smsbox.encode_deliver(text, sender, at), notice)
+        self.store(encode_deliver(text, sender, at), notice)
 
     def store(self, pdu: str, notice: str = "+CMTI") -> None:
         """Let a TPDU arrive: stored in its memory once there is room, and told; "": not told."""
@@ -671,7 +672,7 @@ class _Modem:
         elif does == "fill":
             at = datetime.now(timezone.utc).replace(microsecond=0)
             for place in range(_PLACES):
-                pdu = smsbox.encode_deliver(f"Thanks {place}", f"+121355524{place:02}", at)
+                pdu = encode_deliver(f"Thanks {place}", f"+121355524{place:02}", at)
                 told = self._core.receive(pdu)
             self._port.answer(told + b'\r\n^SMMEMFULL: "SM"\r\n', 0.0, self._slow_s)
 

@@ -19,6 +19,7 @@ import smsbox
 from rig.desk import DAY, HEADER, Desk, Operator, many
 from rig.pace import LOS_ANGELES, la, make_pace
 from rig.played import PlayedBox
+from rig.tpdus import encode_deliver
 
 UTC = timezone.utc
 HOURS = smsbox.parse_config({}).business_hours
@@ -197,7 +198,7 @@ def test_daemon_sends_a_day_s_messages_and_the_rest_at_the_next_opening(
 def test_stop_is_confirmed_though_the_day_is_spent_and_its_segment_counts(box: PlayedBox) -> None:
     box.tables["pacing"] = {"max_segments_per_day": 2}
     box.insert(ANA, "one")
-    pdu = smsbox.encode_deliver("Stop", ANA, box.play.now() + timedelta(seconds=60))
+    pdu = encode_deliver("Stop", ANA, box.play.now() + timedelta(seconds=60))
 
     def receive() -> None:
         box.far.said += box.far.modem.receive(pdu)

@@ -13,6 +13,7 @@ import pytest
 import smsbox
 from rig.people import ANA, BEN, LONG
 from rig.played import SILENCE, PlayedBox, at
+from rig.tpdus import encode_deliver
 from smsbox import Fault, LampState, Ready, find_lamps
 
 UTC = timezone.utc
@@ -138,7 +139,7 @@ def test_opted_out_number_gets_nothing(box: PlayedBox, spelling: str) -> None:
 def test_stop_between_two_bubbles_stops_the_second(box: PlayedBox, spelling: str) -> None:
     box.tables = {"pacing": {"bubble_gap_seconds": [60, 60]}}
     row_id = box.insert(spelling, "one [BUBBLE] two")
-    pdu = smsbox.encode_deliver("Stop", ANA, at(10))
+    pdu = encode_deliver("Stop", ANA, at(10))
 
     def receive() -> None:
         box.far.said += box.far.modem.receive(pdu)
@@ -592,11 +593,11 @@ def test_start_lifts_only_a_stop_by_keyword(
     box: PlayedBox, words: str, may_come_back: bool
 ) -> None:
     if words:
-        box.far.modem.receive(smsbox.encode_deliver(words, ANA, box.play.now()))
+        box.far.modem.receive(encode_deliver(words, ANA, box.play.now()))
         box.serve(60)
     else:
         box.sql("INSERT INTO opt_outs (phone_number) VALUES (?)", ANA)
-    box.far.modem.receive(smsbox.encode_deliver("START", ANA, box.play.now()))
+    box.far.modem.receive(encode_deliver("START", ANA, box.play.now()))
     box.serve(60)
     assert bool(box.sql("SELECT * FROM opt_outs")) is not may_come_back
     assert box.sql("SELECT request FROM inbound")[-1:] == [("start",)]

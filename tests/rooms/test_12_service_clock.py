@@ -29,6 +29,7 @@ from rig.people import ANA, BEN, CHLOE
 from rig.played import PlayedBox, at
 from rig.process import LiveBox, write_csv
 from rig.pty_modem import PtyModem, wait_until
+from rig.tpdus import encode_deliver
 from smsbox import Fault
 
 UTC = timezone.utc
@@ -349,7 +350,7 @@ def test_box_without_internet_shows_the_clock_lamp_and_tells_the_mend(box: Playe
 def test_replies_are_heard_while_the_time_is_not_trusted(box: PlayedBox) -> None:
     box.evidence = ""
     row_id = box.insert(ANA, "Hi", in_s=HOUR)
-    box.far.modem.receive(smsbox.encode_deliver("STOP", ANA, at(10)))
+    box.far.modem.receive(encode_deliver("STOP", ANA, at(10)))
     box.serve(120)
     assert box.row(row_id) == ("cancelled", "the recipient said stop")
 

@@ -6,9 +6,9 @@ import logging
 
 import pytest
 
-import smsbox
 from rig.people import ANA, BEN
 from rig.played import PlayedBox
+from rig.tpdus import encode_deliver
 
 REFUSED_FOR_NOW, REFUSED_FOR_GOOD = b"\r\n+CMS ERROR: 42\r\n", b"\r\n+CMS ERROR: 1\r\n"
 
@@ -29,7 +29,7 @@ def test_day_is_told_in_a_few_lines_and_needs_nobody(
     box.insert(ANA, "one [BUBBLE] two")
     box.insert(BEN, "three", 300)
     box.insert(BEN, "tomorrow", 86_400)
-    pdu = smsbox.encode_deliver("Thanks!", ANA, box.play.now())
+    pdu = encode_deliver("Thanks!", ANA, box.play.now())
 
     def reply() -> None:
         box.far.said += box.far.modem.receive(pdu)

@@ -15,6 +15,7 @@ import smsbox
 from rig.desk import LOGIN, Operator
 from rig.people import ANA, BEN, CHLOE
 from rig.played import SILENCE, PlayedBox, at, close
+from rig.tpdus import encode_deliver
 from smsbox import Request, read_reply, segment_text, write_answer
 
 GONE = write_answer(Request.STOP, "en", "", "")
@@ -27,7 +28,7 @@ def reply(box: PlayedBox, text: str, number: str = ANA, in_s: float = 0) -> None
 
     def arrive() -> None:
         named = number in NAMES  # the box writes to no name, so it can't encode one
-        pdu = smsbox.encode_deliver(text, "40404" if named else number, box.play.now())
+        pdu = encode_deliver(text, "40404" if named else number, box.play.now())
         pdu = pdu.replace(CODE_40404, NAMES[number]) if named else pdu
         box.far.said += box.far.modem.receive(pdu)
 
@@ -236,7 +237,7 @@ def test_text_that_the_box_could_not_hear_for_long_is_obeyed_and_not_answered(
 ) -> None:
     """The box was off; who wrote in the evening is not answered when it comes back at night."""
     sent_at = box.play.now() - timedelta(minutes=age_min)
-    box.far.said += box.far.modem.receive(smsbox.encode_deliver(words, ANA, sent_at))
+    box.far.said += box.far.modem.receive(encode_deliver(words, ANA, sent_at))
     box.serve(600)
     assert len(answers(box)) == len(box.texts()) == count
     assert len(opt_outs(box)) == (words == "Stop")
@@ -295,7 +296,7 @@ def test_restored_copy_does_not_confirm_what_may_have_been_confirmed_since(box: 
     box.evidence = ""
     reply(box, "STOP")
     box.serve(60)
-    smsbox.Restoring(box.database, None, True).prepare(box.play.now(), "ana", True)
+    smsbox.Restoring(box.database, None).prepare(box.play.now(), "ana", True)
     box.evidence = "the network"
     box.serve(60)
     assert (box.texts(), answers(box)) == ([], [("confirmation", "cancelled")])

@@ -10,13 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import smsbox
+from rig.tpdus import encode_deliver
 from smsbox import SimulatedModem
 
 TO = "+12135552313"
 OK = b"\r\nOK\r\n"
 REFUSED = b"\r\n+CMS ERROR: 304\r\n"
 ((PDU, OCTETS),) = smsbox.encode_submit("Hello", TO)
-DELIVER = smsbox.encode_deliver("Stop", TO, datetime(2025, 11, 9, 18, tzinfo=timezone.utc))
+DELIVER = encode_deliver("Stop", TO, datetime(2025, 11, 9, 18, tzinfo=timezone.utc))
 
 
 @pytest.fixture
