@@ -330,8 +330,6 @@ class Segment(NamedTuple):
     bubble: Bubble
     sequence: int  # 1..total
     total: int
-    reference_before: int | None = None  # the SIM's last TP-MR before it; None: not known
-    words: str = ""  # what happened, where its answer was lost
 
 
 class Report(NamedTuple):
@@ -3043,7 +3041,6 @@ CREATE TABLE segments (
     total INTEGER NOT NULL,
     status TEXT NOT NULL CHECK (status IN ('sending', 'sent', 'failed', 'unconfirmed')),
     message_reference INTEGER,               -- TP-MR as the modem gave it
-    reference_before INTEGER,                -- the SIM's last TP-MR before this one; NULL: unknown
     submitted_at TEXT NOT NULL,
     answered_at TEXT,
     delivered_at TEXT,
@@ -3311,7 +3308,8 @@ UPDATE campaigns SET paused_by = iif(paused_because IS NULL, NULL, {_PAUSED_BY})
 INSERT OR IGNORE INTO state SELECT 'paused_by', iif(value LIKE 'paused by %', 'operator', 'box')
     FROM state WHERE key = 'paused_because';
 DELETE FROM state WHERE key LIKE 'paused_until %' OR key LIKE 'resumed %'
-    OR key IN ('came', 'moved', 'moved_away', 'retired', 'paused_before', 'restored_copy');
+    OR key LIKE 'reference %' OR key IN ('came', 'moved', 'moved_away', 'retired',
+        'paused_before', 'restored_copy', 'power_mark');
 ALTER TABLE scheduled_messages ADD COLUMN planned_for TEXT;
 ALTER TABLE scheduled_messages ADD COLUMN gap_s REAL;
 ALTER TABLE scheduled_messages ADD COLUMN skip_s REAL;
@@ -3326,6 +3324,7 @@ UPDATE scheduled_messages AS s SET held_code = {_HELD_CODES},
         WHERE scheduled_message_id = s.id AND event = 'added' ORDER BY id LIMIT 1), scheduled_for),
     begun_at = (SELECT min(g.submitted_at) FROM messages m JOIN segments g ON g.message_id = m.id
         WHERE m.scheduled_message_id = s.id);
+ALTER TABLE segments DROP COLUMN reference_before;
 ALTER TABLE inbound ADD COLUMN settled_at TEXT;
 ALTER TABLE inbound ADD COLUMN settled_by TEXT;
 ALTER TABLE opt_outs RENAME TO opt_outs_before;
@@ -4057,18 +4056,16 @@ class Sending:
 
         False: the bubble was cancelled meanwhile.
         """
-        bubble, sequence, total, before, _ = segment
+        bubble, sequence, total = segment
         with self._db.transaction():
             sql = """UPDATE messages SET status = 'sending'
                 WHERE id = ? AND status IN ('queued', 'sending')"""
             if not self._db.change(sql, bubble.id):
                 return False
-            sql = """INSERT INTO segments (message_id, sequence, total, status, submitted_at,
-                    reference_before) VALUES (?, ?, ?, 'sending', ?, ?)
-                ON CONFLICT (message_id, sequence) DO UPDATE SET status = 'sending',
-                    submitted_at = excluded.submitted_at, error_message = NULL,
-                    reference_before = excluded.reference_before"""
-            self._db.change(sql, bubble.id, sequence, total, now, before)
+            sql = """INSERT INTO segments (message_id, sequence, total, status, submitted_at)
+                VALUES (?, ?, ?, 'sending', ?) ON CONFLICT (message_id, sequence) DO UPDATE
+                SET status = 'sending', submitted_at = excluded.submitted_at, error_message = NULL"""
+            self._db.change(sql, bubble.id, sequence, total, now)
         return True
 
     def end_segment(
@@ -4079,22 +4076,20 @@ class Sending:
         *,
         reference: int | None = None,
         words: str = "",
-        goes_on: bool = False,
     ) -> None:
         """Write down what came of a segment: SENT, FAILED or UNCONFIRMED.
 
         SENT: with the last segment of the last bubble the row is sent too. Otherwise its bubble and
-        its row end with the words, unless the message goes on behind it.
+        its row end with the words.
         """
-        bubble, sequence, total, *_ = segment
-        going = goes_on or status is BubbleStatus.SENT
+        bubble, sequence, total = segment
         sql = """UPDATE segments SET status = :status, message_reference = :reference,
                 answered_at = iif(:status = 'sent', :now, NULL), error_message = nullif(:words, '')
             WHERE message_id = :bubble AND sequence = :sequence AND status = 'sending'"""
         named = {"bubble": bubble.id, "sequence": sequence, "status": status.value}
         with self._db.transaction():
             self._db.change(sql, now=now, words=words, reference=reference, **named)
-            if not going:
+            if status is not BubbleStatus.SENT:
                 sql = "UPDATE messages SET status = ?, error_message = ? WHERE id = ?"
                 self._db.change(sql, status.value, words, bubble.id)
                 if bubble.row_id is not None:
@@ -4109,10 +4104,7 @@ class Sending:
         sql = "UPDATE messages SET status = 'sent', sent_at = ? WHERE id = ?"
         self._db.change(sql, now, bubble.id)
         if bubble.row_id is not None and self.next_bubble(bubble.row_id) is None:
-            change = """status = 'sent', sent_at = :now, error_message = (
-                    SELECT 'bubble ' || m.bubble || ', ' || g.error_message
-                    FROM messages m JOIN segments g ON g.message_id = m.id
-                    WHERE m.scheduled_message_id = s.id AND g.status = 'unconfirmed' LIMIT 1)"""
+            change = "status = 'sent', sent_at = :now, error_message = NULL"
             self._db.change_rows(change, "id = :id", now, id=bubble.row_id)
             self._db.change(_TELL_DELIVERY, now=now, id=bubble.row_id)
 
@@ -4134,13 +4126,42 @@ class Sending:
                 (SELECT 1 FROM segments WHERE message_id = messages.id AND status = 'sending')"""
         self._db.change(sql)
         sql = """SELECT m.id, m.scheduled_message_id, m.bubble, m.phone_number, m.body, m.status,
-                '', g.sequence, g.total, g.reference_before
+                '', g.sequence, g.total
             FROM segments g JOIN messages m ON m.id = g.message_id WHERE g.status = 'sending'"""
-        words = "smsbox stopped while the modem had it"
         return [
-            Segment(_to_bubble(cells), sequence, total, before, words)
-            for *cells, sequence, total, before in self._db.all(sql)
+            Segment(_to_bubble(cells), sequence, total)
+            for *cells, sequence, total in self._db.all(sql)
         ]
+
+    def settle_late(self, segment: Segment, reference: int, now: datetime) -> None:
+        """The answer to an unconfirmed segment came after all: it was sent."""
+        sql = """UPDATE segments SET status = 'sent', message_reference = :reference,
+                answered_at = :now, error_message = NULL
+            WHERE message_id = :bubble AND sequence = :sequence AND status = 'unconfirmed'"""
+        named = {"bubble": segment.bubble.id, "sequence": segment.sequence}
+        with self._db.transaction():
+            if self._db.change(sql, reference=reference, now=now, **named):
+                self.settle(segment.bubble.id, now)
+
+    def settle(self, bubble: BubbleId, at: datetime | str) -> None:
+        """An unconfirmed segment of a bubble was sent: so is its bubble, and its row, if nothing is
+        missing; else the row stays failed, and retry goes on behind it. In a transaction."""
+        sql = """UPDATE messages SET sent_at = ?, status = CASE WHEN (SELECT count(*) FROM segments
+                WHERE message_id = messages.id AND status = 'sent') = (SELECT max(total)
+                FROM segments WHERE message_id = messages.id) THEN 'sent' ELSE 'failed' END
+            WHERE id = ? AND status = 'unconfirmed'"""
+        if not self._db.change(sql, at, bubble):
+            return
+        sql = """UPDATE scheduled_messages AS s SET updated_at = :at, actor = 'daemon',
+                (status, sent_at, error_message) = (SELECT
+                    iif(sum(status = 'sent') = count(*), 'sent', s.status),
+                    iif(sum(status = 'sent') = count(*), :at, s.sent_at),
+                    iif(sum(status = 'sent') = count(*), NULL, sum(status = 'sent') || ' of '
+                        || count(*) || ' bubbles were sent: retry goes on behind them')
+                FROM messages WHERE scheduled_message_id = s.id)
+            WHERE status = 'failed' AND id = (SELECT scheduled_message_id FROM messages
+                WHERE id = :bubble)"""
+        self._db.change(sql, at=at, bubble=bubble)
 
     def withdraw_unconfirmed(self, row_id: MessageId) -> None:
         """Let what may have been sent be sent again: the operator said so. In a transaction."""
@@ -4346,7 +4367,9 @@ class Inbox:
     def _match(self, stored: Sequence[Any], now: datetime) -> bool:
         """Find the segment with that recipient and reference, handed over at about that time.
 
-        References come again after 256 segments; some modems give all the same one.
+        References come again after 256 segments; some modems give all the same one. Of a segment
+        whose answer was lost nobody knows the reference: the recipient and a quarter of an hour say
+        which it is.
         """
         report, number, reference, delivery, words, sent_at, discharged_at = stored
         sql = """SELECT g.id, g.message_id, m.scheduled_message_id,
@@ -4354,8 +4377,8 @@ class Inbox:
             FROM segments g JOIN messages m ON m.id = g.message_id
             WHERE m.phone_number = :number AND apart < 2
                 AND (g.status = 'sent' AND g.message_reference = :reference
-                OR g.status = 'unconfirmed' AND (g.reference_before + 1) % 256 = :reference)
-            ORDER BY round(apart * 144), g.delivered_at IS NOT NULL, apart, g.id DESC"""
+                OR g.status = 'unconfirmed' AND apart < 0.01)
+            ORDER BY g.status, round(apart * 144), g.delivered_at IS NOT NULL, apart, g.id DESC"""
         found = self._db.one(sql, at=sent_at, number=number, reference=reference)
         if found is None:
             return False
@@ -4373,7 +4396,7 @@ class Inbox:
         sql = """UPDATE segments SET delivered_at = ?, delivery = 'delivered', error_message = NULL,
                 status = 'sent', message_reference = ? WHERE id = ? AND delivered_at IS NULL"""
         self._db.change(sql, at, reference, segment)
-        self._settle(bubble, at)
+        self._db.sending.settle(BubbleId(bubble), at)
         sql = """UPDATE messages SET delivered_at = ?
             WHERE id = ? AND status = 'sent' AND NOT EXISTS (SELECT 1 FROM segments
                 WHERE message_id = messages.id AND delivered_at IS NULL)"""
@@ -4392,22 +4415,6 @@ class Inbox:
                 SELECT ?, 'daemon', scheduled_message_id, 'not delivered', ? FROM messages
                 WHERE id = ?"""
             self._db.change(sql, now, words, bubble)
-
-    def _settle(self, bubble: int, at: str) -> None:
-        """A delivered segment was sent: so is its bubble, and its row, if nothing is missing."""
-        sql = """UPDATE messages SET sent_at = ?, status = CASE WHEN (SELECT count(*) FROM segments
-                WHERE message_id = messages.id AND status = 'sent') = (SELECT max(total)
-                FROM segments WHERE message_id = messages.id) THEN 'sent' ELSE 'failed' END
-            WHERE id = ? AND status = 'unconfirmed'"""
-        if not self._db.change(sql, at, bubble):
-            return
-        sql = """UPDATE scheduled_messages AS s SET sent_at = :at, updated_at = :at,
-                actor = 'daemon', (status, error_message) = (SELECT iif(count(*), s.status, 'sent'),
-                    iif(count(*), 'it was delivered after all, the rest was not sent', NULL)
-                FROM messages WHERE scheduled_message_id = s.id AND status <> 'sent')
-            WHERE status = 'failed' AND id = (SELECT scheduled_message_id FROM messages
-                WHERE id = :bubble)"""
-        self._db.change(sql, at=at, bubble=bubble)
 
 
 class OptOuts:
@@ -5598,10 +5605,6 @@ class Conversation:
                 return
         raise PortLost("the modem is silent: is it powered, and is this its AT port?")
 
-    def has_restarted(self) -> bool:
-        """True if the modem has said, since its notices were last taken, that it started."""
-        return any(map(is_reboot, self._notices))
-
     def take_late_reference(self) -> int | None:
         """Return the message reference that came after its time, once."""
         for line in list(self._notices):
@@ -5728,7 +5731,7 @@ class Modem:
         # The conversation's own words, so that a caller needs to know only one of the two.
         self.command, self.ask, self.submit = talk.command, talk.ask, talk.submit
         self.listen, self.take_notices = talk.listen, talk.take_notices
-        self.has_restarted, self.take_late_reference = talk.has_restarted, talk.take_late_reference
+        self.take_late_reference = talk.take_late_reference
 
     # --- attaching
 
@@ -5815,16 +5818,6 @@ class Modem:
             for text in ("AT+CTZU=1", "AT+CTZU=3", "AT+CLTS=1"):
                 self.ask(text)
         return parse_network_time(self.ask("AT+CCLK?", "+CCLK:"))
-
-    def read_last_reference(self) -> int | None:
-        """Read the last TP-MR that was used, from EF_SMSS of the SIM (TS 51.011, file 6F43).
-
-        None where the modem or the SIM does not tell.
-        """
-        told = parse_fields(self.ask("AT+CRSM=176,28483,0,0,2", "+CRSM:"))
-        if told[0] != "144" or len(told) < 3 or not re.fullmatch("[0-9A-Fa-f]{4,}", told[2]):
-            return None
-        return int(told[2][:2], 16)
 
     # --- healing
 
@@ -6272,19 +6265,6 @@ def _read_max_error_us() -> int:
     return int(timex[3]) if plausible else _SYNCED_BELOW_US
 
 
-def read_power_mark(port: str) -> str:
-    """Return a mark of this life of a device: another boot or another plugging has another.
-
-    A UART does not tell when its modem loses power, so each process sees another one there.
-    """
-    boot = read_boot_id()
-    path = os.path.realpath(port)
-    if not os.path.exists(path) or re.match(r"/dev/tty(S|AMA)\d", path):
-        return f"{boot} {os.getpid()}"
-    node = os.stat(path)
-    return f"{boot} {node.st_rdev} {node.st_ino} {node.st_ctime_ns}"
-
-
 def read_boot_id(source: Path = Path("/proc/sys/kernel/random/boot_id")) -> str:
     """Return a name for this boot of the Pi; "" where the system does not tell."""
     return source.read_text().strip() if source.exists() else ""
@@ -6662,7 +6642,6 @@ _PARTS_WAIT = timedelta(days=1)  # how long the rest of a long text is waited fo
 _SWEEP_S = 300.0  # how often stored texts are looked for: notifications get lost
 _CUT_AFTER = timedelta(hours=1)  # a message cut in half for longer waits for a person
 _BACK_OFF_S = (1.0, 2.0, 5.0)
-_UNCHANGED_FOR_S = 10.0
 _FAILURES_TO_PAUSE = 3
 _TROUBLES_TO_RESET = 3
 _HEAL_AFTER_S = 600.0  # without a network: the radio is reset, then the modem, ever more rarely
@@ -6714,9 +6693,6 @@ class Link:
         self.sweep_at = 0.0
         self.resets = 0  # how often the modem was healed by force
         self.attachments = 0
-        # Since the last segment was handed over; the service takes them back before the next.
-        self.lost_power = False
-        self.changed_sim = False
         self.warnings: frozenset[str] = frozenset()  # what the operator should know, told once
         self._settings = settings
         self._around = around
@@ -6860,7 +6836,6 @@ class Link:
         attach_guarded(modem, self._settings, self._database)
         self.attachments += 1
         self.sweep_at = 0.0
-        self._compare_power_mark(modem)
         who = modem.identity
         if who.imei and who.imei != self._database.state.get("modem_imei"):
             self._database.state.set_key("modem_imei", who.imei)
@@ -6874,20 +6849,11 @@ class Link:
         if note := find_quirk(who.model).note:
             logging.warning("modem: %s", note)
 
-    def _compare_power_mark(self, modem: Modem) -> None:
-        """Find out whether the modem may have lost its power since it was last attached."""
-        mark = read_power_mark(self._port.name) if self._port else ""
-        known = self._database.state.get("power_mark")
-        self.lost_power |= mark != known or modem.has_restarted()
-        if mark != known:
-            self._database.state.set_key("power_mark", mark)
-
     def _notice_another_sim(self, iccid: str) -> None:
         """With messages waiting another SIM is another sender: the box pauses and asks."""
         known = self._database.state.get("iccid")
         if not iccid or iccid == known:
             return
-        self.changed_sim = bool(known)
         with self._database.transaction():
             self._database.state.set_key("iccid", iccid)
             if known and self._database.queue.last_scheduled():
@@ -7229,7 +7195,6 @@ class Intake:
         if notices.weak_power:
             self._link.note_weak_power()
         self._direct.extend(notices.tpdus)
-        self._link.lost_power |= notices.restarted
         if notices.restarted or notices.sim_gone:
             self._link.attach_again("it started anew" if notices.restarted else "the SIM is out")
             return
@@ -7923,127 +7888,6 @@ class RefusalStreak:
         self._kinds.clear()
 
 
-class Outcomes:
-    """Finds out what became of segments whose answer was not seen, before anything else is sent.
-
-    The SIM keeps the last message reference. Advanced by one, the modem has handed the segment
-    over; unchanged, and still so ten seconds later, nothing was submitted, if the modem kept its
-    power all the while. Anything else proves nothing, and a person decides.
-    """
-
-    def __init__(
-        self,
-        database: Database,
-        clock: Clock,
-        link: Link,
-        record: Callable[[Callable[[], None]], None],
-    ) -> None:
-        self.pending: list[Segment] = []
-        self._database = database
-        self._clock = clock
-        self._link = link
-        self._record = record
-        self._unchanged_since: float | None = None  # when the SIM first said that nothing was sent
-        self._last_reference: int | None = None  # the SIM's last TP-MR, where it is known
-        self._reference_of = 0  # the attachment for which it is
-
-    def know_last_reference(self, modem: Modem) -> int | None:
-        """Return the SIM's last reference before a segment; what happens from here on is new."""
-        if self._reference_of != self._link.attachments:
-            self._reference_of, self._last_reference = self._link.attachments, None
-        if self._last_reference is None and self._follows(modem):
-            self._last_reference = modem.read_last_reference()
-        self._link.lost_power = self._link.changed_sim = False
-        return self._last_reference
-
-    def learn(self, modem: Modem, reference: int) -> None:
-        """Look once, after the first answered segment, whether the SIM's file tells the same."""
-        self._last_reference = reference
-        key = self._key(modem)
-        if modem.identity.iccid and not self._database.state.get(key):
-            told = modem.read_last_reference()
-            self._database.state.set_key(key, "follows" if told == reference else "does not follow")
-
-    def miss(self, modem: Modem, segment: Segment, words: str) -> Segment | None:
-        """The answer to a segment was not seen. What ends as unconfirmed at once is given back."""
-        self._last_reference = None
-        self.pending.append(segment._replace(words=words))
-        return None if self._follows(modem) else self._give_up()
-
-    def doubt(self, modem: Modem, segment: Segment, words: str) -> Segment | None:
-        """Ask the SIM whether a modem that blames itself has handed the segment over after all.
-
-        A refused segment that the SIM has counted ends as unconfirmed and is given back.
-        """
-        before, told = self._last_reference, None
-        with suppress(ModemError):
-            told = modem.read_last_reference() if before is not None else None
-        if before is None or told is None or told == before:
-            return None
-        self._last_reference = None
-        self.pending.append(segment._replace(words=words))
-        return self._give_up()
-
-    def settle(self, modem: Modem) -> Segment | None:
-        """Settle the oldest that is pending; one that ends as unconfirmed is given back."""
-        if not self.pending:
-            return None
-        segment = self.pending[0]
-        before, now, told = segment.reference_before, self._clock.now(), None
-        sending, late = self._database.sending, modem.take_late_reference()
-        if late is not None:
-            end = partial(sending.end_segment, segment, BubbleStatus.SENT, now, reference=late)
-            self._end("its answer came late", end)
-            return None
-        if before is not None and self._follows(modem) and not self._link.changed_sim:
-            told = modem.read_last_reference()
-        if told is not None and before is not None and told == (before + 1) % 256:
-            found = "the SIM says it was handed over"
-            words = f"{_say_place(segment)}: {segment.words}; {found}"
-            unconfirmed = partial(sending.end_segment, segment, BubbleStatus.UNCONFIRMED, now)
-            self._end(found, partial(unconfirmed, words=words, reference=told, goes_on=True))
-        elif told is None or told != before or self._link.lost_power or modem.has_restarted():
-            return self._give_up()
-        elif self._stays_unchanged():
-            withdraw = partial(sending.withdraw_segment, segment)
-            self._end("the SIM says nothing was submitted", withdraw)
-        return None
-
-    def _key(self, modem: Modem) -> str:
-        return f"reference {modem.identity.imei} {modem.identity.iccid}"
-
-    def _follows(self, modem: Modem) -> bool:
-        """True if this SIM's file was seen to follow this modem's +CMGS."""
-        return self._database.state.get(self._key(modem)) == "follows"
-
-    def _stays_unchanged(self) -> bool:
-        """True if the SIM says so for long enough; a modem may still be at work."""
-        monotonic = self._clock.monotonic()
-        self._unchanged_since = self._unchanged_since or monotonic
-        return monotonic - self._unchanged_since >= _UNCHANGED_FOR_S
-
-    def _end(self, found: str, write: Callable[[], None]) -> None:
-        unsettled = self._take()
-        self._record(write)
-        logging.info("settled %s: %s; %s", _place(unsettled), unsettled.words, found)
-
-    def _give_up(self) -> Segment:
-        segment = self._take()
-        end = partial(self._database.sending.end_segment, segment, BubbleStatus.UNCONFIRMED)
-        said = f"{_say_place(segment)}: {segment.words}"
-        self._record(partial(end, self._clock.now(), words=said))
-        logging.warning("unconfirmed %s: %s", _place(segment), segment.words)
-        return segment
-
-    def _take(self) -> Segment:
-        self._unchanged_since = None
-        return self.pending.pop(0)
-
-
-def _say_place(segment: Segment) -> str:
-    return f"segment {segment.sequence} of {segment.total}"
-
-
 def _place(segment: Segment, bubbles: int = 0) -> str:
     """Write a segment's name for the journal; bubbles: how many its message has, 0: not told."""
     bubble = segment.bubble
@@ -8082,7 +7926,7 @@ class Service:
         self._error_words = ""  # of an error of smsbox itself, while each tick ends with one
         self._errors = 0  # of them in a row
         self._is_recovered = False  # what a crash left is found before anything else is done
-        self._outcomes = Outcomes(database, around.clock, self._link, self._record)
+        self._lost: Segment | None = None  # the last one whose answer did not come
         self._streak = RefusalStreak()
         self._diary = Diary(config.business_hours, database)
 
@@ -8118,8 +7962,7 @@ class Service:
         self._link.tend(self._is_busy())
         if self._link.modem is not None and self._link.is_ready():
             self._time.ask_network(self._link.modem, self._link.attachments)
-            if unconfirmed := self._outcomes.settle(self._link.modem):
-                self._count_unconfirmed(unconfirmed)
+            self._hear_late_answer(self._link.modem)
             self._intake.take_in(self._link.modem)
         if self._time.trusted_by:
             self._keep_the_plan()
@@ -8169,7 +8012,7 @@ class Service:
 
     def _tell_of_error(self) -> None:
         """Alert the operator's phone before the step that fails is tried again."""
-        if self._link.is_ready() and not self._outcomes.pending:
+        if self._link.is_ready():
             self._alerts.tend(self._clock.now(), self._time.waits_s(), has_error=True)
             self._answer_next(self._clock.now(), only_alerts=True)
 
@@ -8198,7 +8041,8 @@ class Service:
             "smsbox %s starts database=%s scheduled=%d held=%d",
             VERSION, self._database.path, counts["scheduled"], counts["held"],
         )  # fmt: skip
-        self._outcomes.pending = self._database.sending.recover()
+        for segment in self._database.sending.recover():
+            self._give_up(segment, "smsbox stopped while the modem had it")
         self._is_recovered = True
 
     def _pay_what_is_owed(self) -> None:
@@ -8219,8 +8063,6 @@ class Service:
     def _send_what_is_due(self) -> float:
         now, monotonic = self._clock.now(), self._clock.monotonic()
         poll_at = monotonic + self._config.service.poll_seconds
-        if self._outcomes.pending:
-            return min(poll_at, monotonic + 1.0)
         if self._answer_next(now):
             return self._clock.monotonic()
         row = self._find_row(now)
@@ -8257,7 +8099,7 @@ class Service:
         ((pdu, octets),) = encode_submit(
             answer.body, answer.phone_number, status_report=modem.delivery_reports
         )
-        segment = Segment(answer, 1, 1, self._outcomes.know_last_reference(modem))
+        segment = Segment(answer, 1, 1)
         if self._database.sending.begin_segment(segment, now):
             self._face.show_sending(True)
             try:
@@ -8413,8 +8255,7 @@ class Service:
             self._clock.until(self._clock.monotonic())  # a stop is heard between segments
             if self._database.state.get("paused_now"):
                 return
-            before = self._outcomes.know_last_reference(modem)
-            segment = Segment(bubble, sequence, len(pdus), before)
+            segment = Segment(bubble, sequence, len(pdus))
             if not self._database.sending.begin_segment(segment, self._clock.now()):
                 return
             self._face.show_sending(True)
@@ -8435,19 +8276,12 @@ class Service:
         try:
             reference = modem.submit(pdu, octets)
         except OutcomeUnknown as unknown:
-            if unconfirmed := self._outcomes.miss(modem, segment, str(unknown)):
-                self._count_unconfirmed(unconfirmed)
+            self._give_up(segment, str(unknown))
+            self._lost = segment
             return False
         except Refused as refused:
             logging.info("refused %s: %s", place, refused)
-            doubted = None
-            if refused.refusal is RefusalClass.MODEM:
-                words = f"{refused}, yet the SIM has counted it"
-                doubted = self._outcomes.doubt(modem, segment, words)
-            if doubted:
-                self._count_unconfirmed(doubted)
-            else:
-                self._answer_refusal(row, segment, refused)
+            self._answer_refusal(row, segment, refused)
             return False
         except ModemError:
             self._record(partial(sending.withdraw_segment, segment))
@@ -8456,7 +8290,6 @@ class Service:
             raise
         end = partial(sending.end_segment, segment, BubbleStatus.SENT, self._clock.now())
         self._record(partial(end, reference=reference))
-        self._outcomes.learn(modem, reference)
         logging.info("sent %s mr=%d in=%.1fs", place, reference, self._clock.monotonic() - begun)
         if row is None:
             self._answer_tries = 0
@@ -8510,9 +8343,23 @@ class Service:
             )
         return f"refused: {words}"
 
-    def _count_unconfirmed(self, unsettled: Segment) -> None:
-        if self._streak.is_third(unsettled.bubble.phone_number, RefusalClass.UNKNOWN):
-            self._pause(self._explain_refusal(RefusalClass.UNKNOWN, unsettled.words))
+    def _give_up(self, segment: Segment, words: str) -> None:
+        """Nobody knows whether a segment was sent: it is never sent again by itself."""
+        end = partial(self._database.sending.end_segment, segment, BubbleStatus.UNCONFIRMED)
+        said = f"segment {segment.sequence} of {segment.total}: {words}"
+        self._record(partial(end, self._clock.now(), words=said))
+        logging.warning("unconfirmed %s: %s", _place(segment), words)
+        if self._streak.is_third(segment.bubble.phone_number, RefusalClass.UNKNOWN):
+            self._pause(self._explain_refusal(RefusalClass.UNKNOWN, words))
+
+    def _hear_late_answer(self, modem: Modem) -> None:
+        """A reference that comes after its time settles the segment that was given up last."""
+        reference = modem.take_late_reference()
+        if reference is not None and self._lost is not None:
+            segment, self._lost = self._lost, None
+            settle = self._database.sending.settle_late
+            self._record(partial(settle, segment, reference, self._clock.now()))
+            logging.info("settled %s: its answer came late mr=%d", _place(segment), reference)
 
     def _pause(self, because: str) -> None:
         with self._database.transaction():
@@ -8689,8 +8536,6 @@ class SimulatedModem:
             return f"{listed}\r\n\r\nOK\r\n".encode()
         elif re.fullmatch(r'AT\+CPMS="\w\w"', command):
             return f"\r\n+CPMS: {len(self.stored)},50,0,50,0,50\r\n\r\nOK\r\n".encode()
-        elif command == "AT+CRSM=176,28483,0,0,2":
-            return f'\r\n+CRSM: 144,0,"{self.reference:02X}FF"\r\n\r\nOK\r\n'.encode()
         elif command.startswith("AT+CUSD=1"):
             return b'\r\nOK\r\n\r\n+CUSD: 0,"Your balance is 12.50 USD",15\r\n'
         elif command in self._answers:
