@@ -57,7 +57,6 @@ from enum import Enum
 from functools import cache, lru_cache, partial
 from io import BufferedReader, BufferedWriter, BytesIO, TextIOWrapper
 from itertools import pairwise
-from math import ceil
 from operator import attrgetter
 from pathlib import Path
 from typing import (
@@ -309,6 +308,19 @@ class StoredRow:
     timezone: str = ""
     until: datetime | None = None  # not sent after it
     held_code: str = ""  # a HeldCode's word
+    gap_s: float | None = None  # drawn before it when it was planned; None: drawn from its id
+    skip_s: float | None = None
+    begun_at: datetime | None = None  # when its first segment was handed over last
+    retry_at: datetime | None = None  # not tried again before
+    at_once: bool = False  # of send and --try: it waits for no pace
+    # What other tables say of it.
+    said_stop_at: str = ""  # its number; "": it did not
+    last_segment_at: datetime | None = None  # when some of it went out, or may have, last
+
+    @property
+    def is_begun(self) -> bool:
+        """True if some segment of it may have reached its recipient."""
+        return self.last_segment_at is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,6 +334,7 @@ class Bubble:
     body: str
     status: BubbleStatus
     error_message: str = ""
+    total: int = 1  # bubbles of its message
 
 
 class Segment(NamedTuple):
@@ -2132,10 +2145,10 @@ def _read_cell(cells: Sequence[str], index: int) -> str:
 
 # === 5 Pacing ====================================================================================
 # When each message goes: business hours on local dates (so both nights of the clock change are
-# right), those of the recipient too, an interval drawn evenly, now and then a skip. plan() places
-# a new campaign, replan() moves what is late or asleep without a burst. It does not know the clock
-# or the database: times and the random source are arguments, and the same arguments give the same
-# plan to the second.
+# right), those of the recipient too, an interval drawn evenly, now and then a skip, quotas. On
+# find_slots() stand plan(), which places a new campaign, and project(), which tells when what waits
+# will really go. It does not know the clock or the database: times and the random source are
+# arguments, and the same arguments give the same plan to the second.
 
 
 # The zones in which a North American area code may lie; one that lies in several stands in each.
@@ -2338,6 +2351,15 @@ def common_window(
     return None
 
 
+def open_time(since: datetime, until: datetime, all_hours: Sequence[BusinessHours]) -> timedelta:
+    """Return how long all hours were open between two times."""
+    total, at = timedelta(), since
+    while at < until and (window := common_window(at, all_hours)):
+        total += max(min(until, window[1]) - max(at, window[0]), timedelta())
+        at = window[1]
+    return total
+
+
 class Share(NamedTuple):
     """What a message takes of the budgets."""
 
@@ -2362,6 +2384,13 @@ class Budgets:
         self._messages: Counter[date] = Counter()
         self._segments: Counter[date] = Counter()
         self._recipients: dict[date, set[str]] = {}
+
+    def kind_of(self, share: Share) -> tuple[object, ...]:
+        """Return what of a message its room depends on; () where there are no limits."""
+        pace = self._pace
+        segments = share.segments if pace.max_segments_per_day else 0
+        number = share.phone_number if pace.max_recipients_per_month else ""
+        return (segments, number) if self.is_limited else ()
 
     def spend(self, at: datetime, share: Share) -> None:
         """Take a message's share of its day and its month."""
@@ -2394,6 +2423,11 @@ class Budgets:
             return None
         return name, self._midnight(day + timedelta(days=1))
 
+    def reopened(self, at: datetime, share: Share) -> datetime | None:
+        """Return the beginning of a time's month if the one before had no room for a message."""
+        begin = self._midnight(self._month(self._day(at)))
+        return begin if self.find_limit(begin - timedelta(seconds=1), share) else None
+
     def find_room(self, at: datetime, share: Share) -> datetime:
         """Return the first time from one on that has room for a message; note what was met."""
         while limit := self.find_limit(at, share):
@@ -2415,11 +2449,26 @@ class Budgets:
         return _local_instant(day, 0, self._zone, fold=0)
 
 
+# --- the placement
+
+
+class Candidate(NamedTuple):
+    """A message that waits for its slot."""
+
+    hours: tuple[BusinessHours, ...]  # all of which must be open
+    share: Share
+    ready_at: datetime | None = None  # not before; None: from the beginning
+    due_at: datetime | None = None  # by the plan; it is late from then on
+    span_s: float = 0.0  # its own gap and skip
+    until: datetime | None = None  # not after
+    apart: str = ""  # of one mark stand one behind the other, and pass those of another
+
+
 class _Lane:
-    """The messages that wait for the same hours, in their order; asked about times that grow."""
+    """The places of messages that wait for the same hours and room, in their order."""
 
     def __init__(self, hours: tuple[BusinessHours, ...], at: datetime) -> None:
-        self.waiting: deque[int] = deque()
+        self.places: deque[int] = deque()
         self._hours = hours
         self._find_window(at)
 
@@ -2429,59 +2478,82 @@ class _Lane:
             self._find_window(at)
         return max(at, self._window[0])
 
+    def opens(self, at: datetime, head: Candidate) -> datetime:
+        """Return when the first of them may go, by its times and hours."""
+        return self.next_open(at if head.ready_at is None else max(at, head.ready_at))
+
+    def ready(self, at: datetime, head: Candidate, budgets: Budgets) -> datetime:
+        """Return when the first of them may go, by all but the pace."""
+        at = self.opens(at, head)
+        while limit := budgets.find_limit(at, head.share):
+            at = self.next_open(limit[1])
+        return at
+
     def _find_window(self, at: datetime) -> None:
         # Whom no hour suits waits for the sender's: such a message is refused or held elsewhere.
         self._since = at
         self._window = common_window(at, self._hours) or window_at_or_after(at, self._hours[0])
 
 
-class Slot(NamedTuple):
-    """The time of one message: what was drawn before it, and whether it goes later still."""
-
-    place: int
-    at: datetime
-    gap: Gap
-    is_moved: bool
-
-
 def find_slots(
-    wanted: Sequence[datetime | None], zones: Iterable[Zones], shares: Sequence[Share],
-    begin: datetime, first: Gap, draw: Callable[[], Gap],
-    hours: BusinessHours, theirs: RecipientHours | None, budgets: Budgets,
-) -> Iterator[Slot]:  # fmt: skip
-    """Return the slots of messages in the order in which they go.
+    waiting: Sequence[Candidate],
+    begin: datetime,
+    soonest: Callable[[datetime], datetime],
+    paced: Callable[[int, datetime, datetime], datetime],
+    budgets: Budgets,
+) -> Iterator[tuple[int, datetime]]:
+    """Yield the place of each message and its time, in the order in which they go.
 
-    A slot goes to the first who may be written to then, or moves to the first instant that suits
-    somebody and has room in the budgets. Whose wanted time is free keeps it; none goes before it.
+    The first in order whose hours are open and who has room goes next, and while the pace keeps it
+    nobody overtakes it but who was before it and wakes up meanwhile. soonest(last) is the first
+    time at which anybody may go behind the last one, or behind the beginning; paced(place, at,
+    last) the time at which this one may.
     """
-    by_zones: dict[Zones, _Lane] = {}
-    for place, there in enumerate(zones):
-        if there not in by_zones:
-            by_zones[there] = _Lane(hours_of(there, hours, theirs), begin)
-        by_zones[there].waiting.append(place)
-    lanes = list(by_zones.values())
-    last, gap, kept, floor = begin, first, False, begin
-
-    def ready(lane: _Lane) -> tuple[datetime, int]:
-        place = lane.waiting[0]
-        want = wanted[place]
-        return lane.next_open(free_from if want is None or want < free_from else want), place
-
+    lanes = _part_into_lanes(waiting, begin, budgets)
+    last = begin
     while lanes:
-        free_from = max(floor, last if kept else last + gap.span)
-        (at, place), lane = min((ready(each), each) for each in lanes)
-        keeps = at == wanted[place]
-        if kept and not keeps:
-            kept = False  # behind those who kept their times the pace counts again
-        elif (room_at := budgets.find_room(at, shares[place])) > at:
-            floor = room_at
-        else:
-            budgets.spend(at, shares[place])
-            yield Slot(place, at, gap, at > last + gap.span)
-            last, gap, kept = at, draw(), keeps
-            lane.waiting.popleft()
-            if not lane.waiting:
-                lanes.remove(lane)
+        at = soonest(last)
+        if budgets.is_limited:  # note which limits move whom
+            first, place = min(
+                (each.opens(at, waiting[each.places[0]]), each.places[0]) for each in lanes
+            )
+            budgets.find_room(first, waiting[place].share)
+        while True:
+            heads = [
+                (lane.ready(at, waiting[lane.places[0]], budgets), lane.places[0], lane)
+                for lane in lanes
+            ]
+            at = min(ready for ready, _, _ in heads)
+            place, lane = min(
+                ((place, lane) for ready, place, lane in heads if ready == at),
+                key=lambda each: each[0],
+            )
+            slot = paced(place, at, last)
+            if slot <= at:
+                break
+            wakes = (ready for ready, other, _ in heads if at < ready < slot and other < place)
+            at = min(wakes, default=slot)
+        until = waiting[place].until
+        if until is None or at <= until:
+            budgets.spend(at, waiting[place].share)
+            last = at
+            yield place, at
+        lane.places.popleft()
+        if not lane.places:
+            lanes.remove(lane)
+
+
+def _part_into_lanes(
+    waiting: Sequence[Candidate], begin: datetime, budgets: Budgets
+) -> list[_Lane]:
+    """Let those stand one behind the other for whom the same gates open at the same time."""
+    lanes: dict[object, _Lane] = {}
+    for place, each in enumerate(waiting):
+        key: object = (each.hours, each.apart, *budgets.kind_of(each.share))
+        if key not in lanes:
+            lanes[key] = _Lane(each.hours, begin)
+        lanes[key].places.append(place)
+    return list(lanes.values())
 
 
 def plan(
@@ -2496,51 +2568,62 @@ def plan(
 ) -> list[ScheduledMessage]:
     """Place messages first_after_seconds after the start, or an interval after `after`: the last
     message of the queue before them."""
-    slots = find_slots(
-        [None] * len(messages),
-        (recipient_zones(each.phone_number, each.timezone) for each in messages),
-        [Share(each.phone_number, each.segments) for each in messages],
-        start if after is None else after,
-        Gap(pace.first_after_seconds, 0) if after is None else draw_gap(rng, pace),
-        lambda: draw_gap(rng, pace),
-        hours, theirs, budgets or Budgets(pace, hours.timezone),
-    )  # fmt: skip
-    return [
-        ScheduledMessage(
-            messages[slot.place], slot.at.replace(microsecond=0), *slot.gap, slot.is_moved
+    gap, meant = Gap(pace.first_after_seconds, 0), start
+
+    def soonest(last: datetime) -> datetime:
+        nonlocal gap, meant
+        if planned or after is not None:
+            gap = draw_gap(rng, pace)
+        meant = last + gap.span
+        return meant
+
+    waiting = [
+        Candidate(
+            hours_of(recipient_zones(each.phone_number, each.timezone), hours, theirs),
+            Share(each.phone_number, each.segments),
         )
-        for slot in slots
+        for each in messages
     ]
+    planned: list[ScheduledMessage] = []
+    budgets = budgets or Budgets(pace, hours.timezone)
+    begin = start if after is None else after
+    for place, at in find_slots(waiting, begin, soonest, lambda place, at, last: at, budgets):
+        moved = at > meant
+        planned.append(
+            ScheduledMessage(messages[place], at.replace(microsecond=0), *gap, opens_day=moved)
+        )
+    return planned
 
 
-def replan(
-    times: Sequence[datetime],
-    earliest: datetime,
-    rng: random.Random,
+def project(
+    waiting: Sequence[Candidate],
+    now: datetime,
+    last_begun: datetime | None,
     pace: Pace,
-    hours: BusinessHours,
-    theirs: RecipientHours | None = None,
-    zones: Sequence[Zones] = (),
-    budgets: Budgets | None = None,
-    shares: Sequence[Share] = (),
-) -> list[datetime]:
-    """Pace a late queue anew: give each its new time, the first at `earliest` or when it opens.
+    late_after: timedelta,
+    budgets: Budgets,
+) -> list[datetime | None]:
+    """Return when each message that waits will go if nothing stands still from now on; by place.
 
-    times are the planned times in order, zones those of each recipient, shares what each takes of
-    the budgets. A row is pushed only as far as needed, and nothing is pulled forward.
+    They stand in the order of the queue. None: it will be too late for it by then.
     """
-    moved = list(times)
-    for slot in find_slots(
-        times, zones or [()] * len(times), shares or [Share("", 1)] * len(times),
-        _whole_second(earliest), Gap(0, 0), lambda: Gap(ceil(sum(draw_gap(rng, pace))), 0),
-        hours, theirs, budgets or Budgets(pace, hours.timezone),
-    ):  # fmt: skip
-        moved[slot.place] = slot.at
-    return moved
+    least = timedelta(minutes=pace.interval_minutes[0])
 
+    long_ago = now - timedelta(days=365)  # of a box that has sent nothing yet
 
-def _whole_second(at: datetime) -> datetime:
-    return at if not at.microsecond else at.replace(microsecond=0) + timedelta(seconds=1)
+    def soonest(last: datetime) -> datetime:
+        return max(now, last + least)
+
+    def paced(place: int, at: datetime, last: datetime) -> datetime:
+        each = waiting[place]
+        if each.due_at is None or at - each.due_at <= late_after:
+            return at
+        return max(at, last + max(least, timedelta(seconds=each.span_s)))
+
+    found: list[datetime | None] = [None] * len(waiting)
+    for place, at in find_slots(waiting, last_begun or long_ago, soonest, paced, budgets):
+        found[place] = at
+    return found
 
 
 def parse_local_time(text: str, zone: ZoneInfo) -> datetime:
@@ -3107,6 +3190,9 @@ CREATE INDEX rows_due ON scheduled_messages (scheduled_for, id, campaign_name)
     WHERE status = 'scheduled' AND held_because IS NULL;
 CREATE INDEX rows_by_status ON scheduled_messages (status, delivery);
 CREATE INDEX rows_sent ON scheduled_messages (sent_at) WHERE status = 'sent';
+CREATE INDEX rows_begun ON scheduled_messages (begun_at) WHERE begun_at IS NOT NULL;
+CREATE INDEX rows_at_once ON scheduled_messages (scheduled_for, id)
+    WHERE at_once = 1 AND status = 'scheduled' AND held_because IS NULL;
 CREATE INDEX rows_by_number ON scheduled_messages (phone_number);
 CREATE INDEX rows_by_campaign ON scheduled_messages (campaign_name, status);
 CREATE INDEX rows_held ON scheduled_messages (held_because)
@@ -3208,7 +3294,7 @@ WHEN NEW.status = 'scheduled' AND OLD.status <> 'scheduled'
 BEGIN
     UPDATE messages SET status = 'queued', error_message = NULL
     WHERE scheduled_message_id = NEW.id AND status IN ('failed', 'cancelled');
-    UPDATE scheduled_messages SET attempts = 0 WHERE id = NEW.id;
+    UPDATE scheduled_messages SET attempts = 0, retry_at = NULL WHERE id = NEW.id;
 END;
 -- What is not begun meets the opt-out when it is due.
 CREATE TRIGGER opt_out_amid_message AFTER INSERT ON opt_outs
@@ -3336,12 +3422,27 @@ DROP TABLE opt_outs_before;
 
 # --- words of SQL that several statements use
 
-_ROW_COLUMNS = ", ".join(f"s.{each.name}" for each in fields(StoredRow))
-_ROW_TIMES = ("scheduled_for", "sent_at", "until")
+_TOLD_BY_OTHERS = {  # tables, of a row
+    "said_stop_at": "(SELECT at FROM opt_outs WHERE phone_number = s.phone_number)",
+    "last_segment_at": """(SELECT max(coalesce(g.answered_at, g.submitted_at)) FROM messages m
+        JOIN segments g ON g.message_id = m.id
+        WHERE m.scheduled_message_id = s.id AND g.status <> 'failed')""",
+}
+ROW_KEYS = tuple(each.name for each in fields(StoredRow) if each.name not in _TOLD_BY_OTHERS)
+_ROW_COLUMNS = ", ".join(
+    [
+        *(f"s.{name}" for name in ROW_KEYS),
+        *(f"{query} AS {name}" for name, query in _TOLD_BY_OTHERS.items()),
+    ]
+)
+_ROW_TIMES = ("scheduled_for", "sent_at", "until", "begun_at", "retry_at", "last_segment_at")
 _BUBBLE_COLUMNS = """id, scheduled_message_id, bubble, phone_number, body, status,
-    coalesce(error_message, '')"""
+    coalesce(error_message, ''), (SELECT count(*) FROM messages o
+        WHERE o.scheduled_message_id = messages.scheduled_message_id)"""
 _FREE = """s.status = 'scheduled' AND s.held_because IS NULL
     AND s.campaign_name NOT IN (SELECT name FROM campaigns WHERE paused_because IS NOT NULL)"""
+_GOES = """s.status = 'scheduled' AND s.held_because IS NULL AND s.campaign_name NOT IN
+    (SELECT name FROM campaigns WHERE paused_because IS NOT NULL AND paused_until IS NULL)"""
 _HELD = """scheduled_messages INDEXED BY rows_held
     WHERE status = 'scheduled' AND held_because IS NOT NULL"""
 _UNCONFIRMED = "messages WHERE status = 'unconfirmed' AND kind IS NULL"  # an answer needs nobody
@@ -3386,15 +3487,17 @@ def _to_row(record: sqlite3.Row) -> StoredRow:
     for key, value in cells.items():
         if key in _ROW_TIMES:
             cells[key] = read_stored_time(value) if value else None
-        elif value is None:
+        elif value is None and key not in ("gap_s", "skip_s"):
             cells[key] = ""
     cells |= {"status": RowStatus(cells["status"]), "anyway": bool(cells["anyway"])}
+    cells["at_once"] = bool(cells["at_once"])
     return StoredRow(**cells)
 
 
 def _to_bubble(record: Sequence[Any]) -> Bubble:
-    bubble_id, row_id, number, phone_number, body, status, error = record
-    return Bubble(bubble_id, row_id, number, phone_number, body, BubbleStatus(status), error)
+    bubble_id, row_id, number, phone_number, body, status, error, total = record
+    status = BubbleStatus(status)
+    return Bubble(bubble_id, row_id, number, phone_number, body, status, error, total)
 
 
 class RowFilter(NamedTuple):
@@ -3785,10 +3888,10 @@ class Queue:
     def add_row(
         self, number: str, text: str, anyway: bool, now: datetime, actor: str, campaign: str = ""
     ) -> MessageId:
-        """Store one message that is due now."""
+        """Store one message that is due now and waits for no pace."""
         sql = """INSERT INTO scheduled_messages (phone_number, message_content, scheduled_for,
-                created_at, updated_at, anyway, campaign_name, actor)
-            VALUES (:number, :text, :now, :now, :now, :anyway, :campaign, :actor)"""
+                created_at, updated_at, anyway, campaign_name, actor, at_once)
+            VALUES (:number, :text, :now, :now, :now, :anyway, :campaign, :actor, 1)"""
         named = {"number": number, "text": text, "anyway": anyway, "campaign": campaign}
         return MessageId(self._db.insert(sql, now=now, actor=actor, **named))
 
@@ -3816,20 +3919,56 @@ class Queue:
             ORDER BY {order} LIMIT {limit}"""
         return [_to_row(record) for record in self._db.all(sql, *given)]
 
-    def waiting(self, exclude_anyway: bool = False) -> list[StoredRow]:
-        """Return the free rows in sending order, without those that are begun."""
-        sql = f"""SELECT {_ROW_COLUMNS} FROM scheduled_messages s
-            WHERE {_FREE} {"AND s.anyway = 0" if exclude_anyway else ""}
-                AND NOT (s.id IN (SELECT scheduled_message_id FROM messages
-                WHERE status IN ('queued', 'sending')) AND {_BEGUN})
-            ORDER BY s.scheduled_for, s.id"""
+    def waiting(self) -> list[StoredRow]:
+        """Return in their order the rows that go without a person, were they of a campaign that is
+        paused for a time."""
+        sql = f"""SELECT {_ROW_COLUMNS} FROM scheduled_messages s INDEXED BY rows_due
+            WHERE {_GOES} ORDER BY s.scheduled_for, s.id"""
         return [_to_row(record) for record in self._db.all(sql)]
 
+    def due(self, now: datetime, after: StoredRow | None = None) -> list[StoredRow]:
+        """Return the first free rows that are due, in their order, or those behind one of them."""
+        sql = f"""SELECT {_ROW_COLUMNS} FROM scheduled_messages s INDEXED BY rows_due
+            WHERE {_FREE} AND s.scheduled_for <= :now
+                AND (s.scheduled_for, s.id) > (:at, :id) ORDER BY s.scheduled_for, s.id LIMIT 50"""
+        at, row_id = (after.scheduled_for, after.id) if after else ("", 0)
+        return [_to_row(record) for record in self._db.all(sql, now=now, at=at, id=row_id)]
+
+    def due_at_once(self, now: datetime) -> list[StoredRow]:
+        """Return the free rows that wait for no pace."""
+        sql = f"""SELECT {_ROW_COLUMNS} FROM scheduled_messages s INDEXED BY rows_at_once
+            WHERE {_FREE} AND s.at_once = 1 AND s.scheduled_for <= ?
+            ORDER BY s.scheduled_for, s.id"""
+        return [_to_row(record) for record in self._db.all(sql, now)]
+
+    def cut_off(self) -> list[StoredRow]:
+        """Return the free rows of which a part is out, the rest not."""
+        sql = f"""SELECT {_ROW_COLUMNS} FROM scheduled_messages s WHERE {_FREE} AND s.id IN
+                (SELECT scheduled_message_id FROM messages WHERE status IN ('queued', 'sending'))
+            AND {_BEGUN} ORDER BY s.scheduled_for, s.id"""
+        return [_to_row(record) for record in self._db.all(sql)]
+
+    def last_begun(self) -> tuple[MessageId, datetime] | None:
+        """Return which campaign message was begun last, and when."""
+        sql = """SELECT id, begun_at FROM scheduled_messages INDEXED BY rows_begun
+            WHERE begun_at IS NOT NULL AND at_once = 0 ORDER BY begun_at DESC LIMIT 1"""
+        found = self._db.one(sql)
+        return (MessageId(found[0]), read_stored_time(found[1])) if found else None
+
+    def count_at_once(self, since: datetime) -> int:
+        """Count the rows that waited for no pace and were begun since a time."""
+        rows = "scheduled_messages INDEXED BY rows_begun WHERE begun_at > ? AND at_once = 1"
+        return self._db.count(rows, since)
+
+    def count_waiting(self) -> int:
+        """Count the rows that go without a person, were no campaign paused."""
+        rows = """scheduled_messages INDEXED BY rows_due
+            WHERE status = 'scheduled' AND held_because IS NULL"""
+        return self._db.count(rows)
+
     def is_drained(self) -> bool:
-        """True if no row that is not held is scheduled any more."""
-        return not self._db.has(
-            "scheduled_messages WHERE status = 'scheduled' AND held_because IS NULL"
-        )
+        """True if no row can go without a person: what is left is held, or its campaign paused."""
+        return not self._db.has(f"scheduled_messages s INDEXED BY rows_due WHERE {_GOES}")
 
     def last_scheduled(self) -> datetime | None:
         """Return the time of the last message in the queue, paused campaigns included."""
@@ -3837,12 +3976,6 @@ class Queue:
             WHERE status = 'scheduled' AND held_because IS NULL"""
         found = self._db.value(sql)
         return read_stored_time(found) if found else None
-
-    def is_busy_between(self, first: datetime, last: datetime) -> bool:
-        """True if the queue has a message in a span of time."""
-        rows = """scheduled_messages WHERE status = 'scheduled' AND held_because IS NULL
-            AND scheduled_for BETWEEN ? AND ?"""
-        return self._db.has(rows, first, last)
 
     def last_sent_at(self) -> datetime | None:
         """Return the time of the last message sent."""
@@ -3903,8 +4036,8 @@ class Queue:
             self._db.change_rows("scheduled_for = :to", "id = :id", now, actor, id=row_id, to=to)
 
     def postpone(self, row: StoredRow, until: datetime, words: str, now: datetime) -> None:
-        """Count a passing refusal and try the row again later."""
-        change = "scheduled_for = :until, attempts = attempts + 1, error_message = :words"
+        """Count a passing refusal and try the row again later; its place in the plan stays."""
+        change = "retry_at = :until, attempts = attempts + 1, error_message = :words"
         self._db.change_rows(change, "id = :id", now, id=row.id, until=until, words=words)
 
     def hold(self, row_id: MessageId, code: HeldCode, because: str, now: datetime) -> None:
@@ -3919,17 +4052,17 @@ class Queue:
         named = {"number": number, "because": because, "code": code.value}
         return self._db.change_rows(change, which, now, **named)
 
-    def release(
-        self, moves: Sequence[tuple[MessageId, datetime]], now: datetime, actor: str
-    ) -> int:
-        """Let held rows go, each at its new time; inside the caller's transaction."""
-        change = "held_because = NULL, scheduled_for = :to"
+    def release(self, ids: Sequence[MessageId], now: datetime, actor: str) -> int:
+        """Let held rows go, now where their time has passed; inside the caller's transaction."""
+        change = "held_because = NULL, scheduled_for = max(scheduled_for, :now)"
         which = "id = :id AND held_because IS NOT NULL"
-        changed = (
-            self._db.change_rows(change, which, now, actor, id=row_id, to=to)
-            for row_id, to in moves
-        )
+        changed = (self._db.change_rows(change, which, now, actor, id=row_id) for row_id in ids)
         return sum(changed)
+
+    def cancel_late(self, row_id: MessageId, now: datetime) -> None:
+        """Cancel a row whose end has passed."""
+        change = "status = 'cancelled', error_message = 'too late'"
+        self._db.change_rows(change, "id = :id", now, id=row_id)
 
     def cancel(self, ids: Sequence[MessageId], now: datetime, actor: str) -> list[MessageId]:
         """Cancel rows that are scheduled and not with the modem now; return those cancelled."""
@@ -4006,21 +4139,18 @@ class Sending:
         """Split a due row into queued bubbles, if it is still what was read.
 
         A row that goes on after a crash or a retry keeps its bubbles. False: it changed meanwhile,
-        its recipient said stop, or a segment of it may have been sent already.
+        by its recipient's stop perhaps, or a segment of it may have been sent already.
         """
         end = self._db.queue.end
         with self._db.transaction():
             if self._db.queue.row(row.id) != row:
-                return False
-            if self._db.opt_outs.at(number):
-                end(row.id, RowStatus.CANCELLED, "the recipient said stop", now)
                 return False
             states = self._bubble_states(row.id)
             if BubbleStatus.UNCONFIRMED.value in states:
                 words = f"{self._unconfirmed_words(row.id)}; only retry {RETRY_ANYWAY} repeats it"
                 end(row.id, RowStatus.FAILED, words, now)
                 return False
-            begun = bool(states) and self.is_begun(row.id)
+            begun = bool(states) and row.is_begun
             if begun and self.next_bubble(row.id) is None:  # somebody reset a row that was sent
                 end(row.id, RowStatus.SENT, row.error_message, now)
                 return False
@@ -4045,16 +4175,23 @@ class Sending:
         """True if some segment of a row may have reached its recipient."""
         return self._db.has(f"scheduled_messages s WHERE s.id = ? AND {_BEGUN}", row_id)
 
+    def open_bubbles(self, row_id: MessageId) -> list[Bubble]:
+        """Return the bubbles of a row that are still to be sent."""
+        sql = f"""SELECT {_BUBBLE_COLUMNS} FROM messages WHERE scheduled_message_id = ?
+            AND status IN ('queued', 'sending') ORDER BY bubble"""
+        return [_to_bubble(record) for record in self._db.all(sql, row_id)]
+
     def sent_sequences(self, bubble: BubbleId) -> frozenset[int]:
         """Return the segments of a bubble that the network has; of one it may not have told us."""
         sql = """SELECT sequence FROM segments WHERE message_id = ?
             AND status IN ('sent', 'unconfirmed')"""
         return frozenset(self._db.column(sql, bubble))
 
-    def begin_segment(self, segment: Segment, now: datetime) -> bool:
+    def begin_segment(self, segment: Segment, now: datetime, begins: bool = False) -> bool:
         """Write down, before the modem acts, that a segment is about to be handed over.
 
-        False: the bubble was cancelled meanwhile.
+        begins: its message begins with it, or goes on, and the pace counts from now. False: the
+        bubble was cancelled meanwhile.
         """
         bubble, sequence, total = segment
         with self._db.transaction():
@@ -4063,9 +4200,12 @@ class Sending:
             if not self._db.change(sql, bubble.id):
                 return False
             sql = """INSERT INTO segments (message_id, sequence, total, status, submitted_at)
-                VALUES (?, ?, ?, 'sending', ?) ON CONFLICT (message_id, sequence) DO UPDATE
-                SET status = 'sending', submitted_at = excluded.submitted_at, error_message = NULL"""
+                VALUES (?, ?, ?, 'sending', ?) ON CONFLICT (message_id, sequence) DO UPDATE SET
+                status = 'sending', submitted_at = excluded.submitted_at, error_message = NULL"""
             self._db.change(sql, bubble.id, sequence, total, now)
+            if begins:
+                sql = "UPDATE scheduled_messages SET begun_at = ? WHERE id = ?"
+                self._db.change(sql, now, bubble.row_id)
         return True
 
     def end_segment(
@@ -4094,8 +4234,8 @@ class Sending:
                 self._db.change(sql, status.value, words, bubble.id)
                 if bubble.row_id is not None:
                     if status is BubbleStatus.UNCONFIRMED:
-                        bubbles = len(self._bubble_states(bubble.row_id))
-                        words = f"may have been sent: bubble {bubble.number} of {bubbles}, {words}"
+                        place = f"bubble {bubble.number} of {bubble.total}"
+                        words = f"may have been sent: {place}, {words}"
                     self._db.queue.end(bubble.row_id, RowStatus.FAILED, words, now)
             elif sequence == total:
                 self._end_as_sent(bubble, now)
@@ -4125,13 +4265,13 @@ class Sending:
             WHERE status IN ('queued', 'sending') AND status = 'sending' AND NOT EXISTS
                 (SELECT 1 FROM segments WHERE message_id = messages.id AND status = 'sending')"""
         self._db.change(sql)
-        sql = """SELECT m.id, m.scheduled_message_id, m.bubble, m.phone_number, m.body, m.status,
-                '', g.sequence, g.total
-            FROM segments g JOIN messages m ON m.id = g.message_id WHERE g.status = 'sending'"""
-        return [
-            Segment(_to_bubble(cells), sequence, total)
-            for *cells, sequence, total in self._db.all(sql)
-        ]
+        sql = "SELECT message_id, sequence, total FROM segments WHERE status = 'sending'"
+        return [Segment(self.bubble(each), *place) for each, *place in self._db.all(sql)]
+
+    def bubble(self, bubble: BubbleId) -> Bubble:
+        """Return one bubble."""
+        sql = f"SELECT {_BUBBLE_COLUMNS} FROM messages WHERE id = ?"
+        return _to_bubble(self._db.one(sql, bubble))
 
     def settle_late(self, segment: Segment, reference: int, now: datetime) -> None:
         """The answer to an unconfirmed segment came after all: it was sent."""
@@ -4493,11 +4633,32 @@ class OptOuts:
 # --- what the box remembers: words of its own, pauses, the audit
 
 
+class Pause(NamedTuple):
+    """The pause of the box or of a campaign; without a reason how the last one ended."""
+
+    because: str = ""
+    by: str = ""  # a PausedBy's word
+    until: datetime | None = None
+    resumed_at: datetime | None = None
+
+    def has_ended(self, now: datetime) -> bool:
+        """True if an end that the operator gave it has come."""
+        given = self.because and self.until and self.by != PausedBy.BOX.value
+        return bool(given) and now >= cast(datetime, self.until)
+
+
+_NO_PAUSE = Pause()
+
+
 class State:
     """The tables state, campaigns (their pauses) and events (what concerns no single row)."""
 
     def __init__(self, database: Database) -> None:
         self._db = database
+
+    def all(self) -> dict[str, str]:
+        """Return all words at once."""
+        return dict(self._db.all("SELECT key, value FROM state"))
 
     def get(self, key: str) -> str:
         """Read a word that the box keeps over a reboot; "" if it has none."""
@@ -4562,13 +4723,23 @@ class State:
         sql = "SELECT name, paused_because FROM campaigns WHERE paused_because IS NOT NULL"
         return dict(self._db.all(sql))
 
-    def find_ended_pauses(self, now: datetime) -> list[str]:
-        """Return the campaigns whose pause has an end that has come; "" is the box itself."""
-        sql = """SELECT name FROM campaigns WHERE paused_until <= :now
-            AND paused_by IS NOT 'box'
-            UNION ALL SELECT '' FROM state WHERE key = 'paused_until' AND value <= :now
-            AND NOT EXISTS (SELECT 1 FROM state WHERE key = 'paused_by' AND value = 'box')"""
-        return self._db.column(sql, now=now)
+    def pauses(self) -> dict[str, Pause]:
+        """Return the pause of each campaign that has or had one; "" is the box itself."""
+        sql = """SELECT name, paused_because, paused_by, paused_until, resumed_at FROM campaigns
+            WHERE paused_because IS NOT NULL OR resumed_at IS NOT NULL UNION ALL
+            SELECT '', max(iif(key = 'paused_because', value, NULL)),
+                max(iif(key = 'paused_by', value, NULL)),
+                max(iif(key = 'paused_until', value, NULL)),
+                max(iif(key = 'resumed_at', value, NULL)) FROM state"""
+        return {
+            name: Pause(
+                because or "",
+                by or "",
+                read_stored_time(until) if until else None,
+                read_stored_time(resumed_at) if resumed_at else None,
+            )
+            for name, because, by, until, resumed_at in self._db.all(sql)
+        }
 
 
 # --- what is told: counts, courses, exports
@@ -6640,7 +6811,9 @@ def is_locked(path: Path) -> bool:
 _WATCH_S = {True: 60.0, False: 600.0}  # how often signal and registration are looked at: busy, idle
 _PARTS_WAIT = timedelta(days=1)  # how long the rest of a long text is waited for
 _SWEEP_S = 300.0  # how often stored texts are looked for: notifications get lost
-_CUT_AFTER = timedelta(hours=1)  # a message cut in half for longer waits for a person
+_CUT_AFTER = timedelta(hours=1)  # open hours; cut in half for longer it waits for a person
+_AT_ONCE_AN_HOUR = 5  # of send and --try, further ones keep the pace
+_AT_ONCE_WITHIN = timedelta(hours=1)  # after it such a message waits for a person
 _BACK_OFF_S = (1.0, 2.0, 5.0)
 _FAILURES_TO_PAUSE = 3
 _TROUBLES_TO_RESET = 3
@@ -6990,55 +7163,6 @@ def _digest(pin: str, iccid: str) -> str:
     return hashlib.sha256(f"{iccid} {pin}".encode()).hexdigest()
 
 
-def repace(
-    database: Database, now: datetime, rng: random.Random, config: Config, actor: str,
-    last: datetime | None = None,
-) -> tuple[int, datetime | None]:  # fmt: skip
-    """Pace the free rows anew from now; return how many moved and the new finish.
-
-    No burst: the first goes an interval after the last that was sent, or at the next opening.
-    last: when that was, if the database's word on it is from before the clock was set.
-    """
-    with database.transaction():
-        queue = database.queue.waiting(exclude_anyway=True)
-        earliest = now
-        if last := last or database.queue.last_sent_at():
-            gap = draw_gap(rng, config.pacing)
-            earliest = max(now, min(last, now) + timedelta(seconds=gap.gap_s))
-        while True:
-            times = replan_queue(queue, earliest, rng, config, find_budgets(database, now, config))
-            moved = [
-                (row, at) for row, at in zip(queue, times, strict=True) if at != row.scheduled_for
-            ]
-            late = [(row, at) for row, at in moved if row.until and at > row.until]
-            # Too late, they are cancelled, and take no place before the others.
-            database.queue.reschedule_many([(row.id, at) for row, at in late or moved], now, actor)
-            if not late:
-                return len(moved), max(times, default=None)
-            gone = {row.id for row, _ in late}
-            queue = [row for row in queue if row.id not in gone]
-
-
-def replan_queue(
-    queue: Sequence[StoredRow], earliest: datetime, rng: random.Random, config: Config,
-    budgets: Budgets | None = None,
-) -> list[datetime]:  # fmt: skip
-    """Return new times for waiting rows; one whose zone is none is held when it is due."""
-    zones = []
-    for row in queue:
-        try:
-            zones.append(zones_of(row.phone_number, row.timezone))
-        except ValueError:
-            zones.append(zones_of(row.phone_number, ""))
-    shares = []
-    if budgets and budgets.is_limited:
-        shares = [count_share(row.phone_number, row.message_content) for row in queue]
-    return replan(
-        [row.scheduled_for for row in queue], earliest, rng, config.pacing, config.business_hours,
-        config.recipient_hours, zones, budgets, shares,
-    )  # fmt: skip
-
-
 def count_share(number: str, text: str) -> Share:
     """Return what a stored row takes of the budgets."""
     with suppress(ValueError):
@@ -7048,12 +7172,12 @@ def count_share(number: str, text: str) -> Share:
 
 
 def list_spent(database: Database, now: datetime) -> Iterator[tuple[datetime, Share]]:
-    """Return what was sent of the SIM's plan in the last plan month, oldest first.
+    """Return what was sent of the SIM's plan in the last two plan months, oldest first.
 
     A message that went on on another day counts as one, on its first.
     """
     known: set[MessageId | None] = {None}
-    for row_id, at, number, segments in database.sending.spent(now - timedelta(days=32)):
+    for row_id, at, number, segments in database.sending.spent(now - timedelta(days=63)):
         yield at, Share(number, segments, 0 if row_id in known else 1)
         known.add(row_id)
 
@@ -7068,13 +7192,13 @@ def find_budgets(database: Database, now: datetime, config: Config) -> Budgets:
 
 
 def find_limit(
-    database: Database, share: Share, now: datetime, config: Config
+    budgets: Budgets, share: Share, now: datetime, config: Config
 ) -> tuple[str, datetime] | None:
     """Return the budget that leaves a message no room now; ValueError where it never has room."""
     most = config.pacing.max_segments_per_day
     if 0 < most < share.segments:
         raise ValueError(explain_too_long(share.segments, most))
-    return find_budgets(database, now, config).find_limit(now, share)
+    return budgets.find_limit(now, share)
 
 
 def explain_limit(limit: tuple[str, datetime] | None, config: Config) -> str:
@@ -7091,53 +7215,6 @@ def zones_of(number: str, said: str) -> Zones:
     with suppress(ValueError):
         number = parse_stored_number(number)
     return recipient_zones(number, said)
-
-
-def describe_hours(config: Config) -> str:
-    """Write the hours of the sender and of the recipients so that a change is seen."""
-    hours, theirs = config.business_hours, config.recipient_hours
-    days, holidays = sorted(hours.days), sorted(map(str, hours.closed_on))
-    own = f"{hours.timezone.key} {hours.opens}-{hours.closes} {days} {holidays}"
-    return f"{own} {theirs.opens}-{theirs.closes} {theirs.strict}" if theirs.enabled else own
-
-
-def move_into_hours(database: Database, now: datetime, rng: random.Random, config: Config) -> int:
-    """Move the free rows that lie outside the hours, and those behind them as far as needed."""
-    with database.transaction():
-        queue = database.queue.waiting(exclude_anyway=True)
-        budgets = find_budgets(database, now, config)
-        times = replan_queue(queue, queue[0].scheduled_for if queue else now, rng, config, budgets)
-        moves = [
-            (row.id, new) for row, new in zip(queue, times, strict=True) if new != row.scheduled_for
-        ]
-        database.queue.reschedule_many(moves, now, "daemon")
-    return len(moves)
-
-
-def postpone(
-    database: Database, row: StoredRow, words: str, now: datetime, rng: random.Random,
-    config: Config,
-) -> None:  # fmt: skip
-    """Try a row again after its wait, in the hours and the pace; what is too near behind moves."""
-    later = now + timedelta(minutes=config.service.retry_minutes[row.attempts])
-    later = find_opening(row.phone_number, row.timezone, row.anyway, later, config)
-    least = timedelta(minutes=config.pacing.interval_minutes[0])
-    with database.transaction():
-        queue = [each for each in database.queue.waiting(exclude_anyway=True) if each.id != row.id]
-        times = [each.scheduled_for for each in queue]
-        near = [each for each in times if later - least < each <= later]
-        if near and not row.anyway:
-            later = near[-1] + least
-            later = find_opening(row.phone_number, row.timezone, False, later, config)
-        behind = [each for each in queue if each.scheduled_for >= later]
-        times = replan_queue(behind, later + least, rng, config)
-        moves = [
-            (each.id, new)
-            for each, new in zip(behind, times, strict=True)
-            if new != each.scheduled_for
-        ]
-        database.queue.reschedule_many(moves, now, "daemon")
-        database.queue.postpone(row, later, words, now)
 
 
 def find_opening(number: str, said: str, anyway: bool, at: datetime, config: Config) -> datetime:
@@ -7170,9 +7247,211 @@ def explain_shut(number: str, said: str, anyway: bool, now: datetime, config: Co
     return f"outside the recipient's hours in {name_zones(zones)} {until}{passed}"
 
 
-def find_shut_gate(row: StoredRow, now: datetime, config: Config) -> str:
-    """Return why a due row may not begin at this time of day; "" if it may."""
-    return explain_shut(row.phone_number, row.timezone, row.anyway, now, config)
+class Turn(NamedTuple):
+    """What a turn reads, once: gates, lamps and alerts are functions of it."""
+
+    now: datetime
+    words: Mapping[str, str]  # what the box remembers: the table state
+    pauses: Mapping[str, Pause]  # of the campaigns; "" is the box itself
+    next_row: StoredRow | None  # the free row that comes first
+    last_begun: MessageId | None  # the campaign message that was begun last
+    waited: timedelta | None  # since then; None: none was begun yet
+    at_once_left: int  # how many of send and --try may still go without the pace
+    budgets: Callable[[], Budgets]  # what was sent; read when somebody asks
+    doubt: str  # why the clock is not trusted; "": it is
+    not_ready: str  # why the modem is not
+    not_read: str  # why what came in is not read
+    disk: str = ""  # why nothing can be written down
+
+
+class Gate(NamedTuple):
+    """What a message may have to wait for."""
+
+    name: str
+    shut: str = ""  # why; "": it is open
+    until: datetime | None = None  # when it opens by itself, if that is known
+
+
+class End(NamedTuple):
+    """What a message comes to without being sent: cancelled, or held for a person."""
+
+    words: str
+    code: HeldCode | None = None  # None: it is cancelled
+
+
+def find_gates(row: StoredRow, turn: Turn, config: Config) -> Iterator[Gate]:
+    """Yield each gate of a message, open or shut: its own, then those of the box."""
+    yield from find_row_gates(row, turn, config)
+    yield from find_box_gates(turn)
+    yield find_pace(row, turn, config)
+
+
+def find_row_gates(row: StoredRow, turn: Turn, config: Config) -> Iterator[Gate]:
+    """Yield the gates of the message itself: while one is shut others go past it."""
+    now, due, retry_at = turn.now, row.scheduled_for, row.retry_at
+    is_done = row.status is not RowStatus.SCHEDULED
+    yield Gate("status", f"it is {row.status.value} {row.error_message}".strip() * is_done)
+    yield Gate("held", row.held_because)
+    stopped = f"the recipient said stop on {row.said_stop_at[:10]}"
+    yield Gate("opt-out", stopped if row.said_stop_at else "")
+    pause = turn.pauses.get(row.campaign_name, _NO_PAUSE) if row.campaign_name else _NO_PAUSE
+    yield Gate("campaign", pause.because, pause.until)
+    yield Gate("time", "it is not due yet", due) if due > now else Gate("time")
+    waits = retry_at is not None and retry_at > now
+    yield Gate("retry", row.error_message or "refused", retry_at) if waits else Gate("retry")
+    if row.until:
+        is_late = now.replace(microsecond=0) > row.until
+        yield Gate("until", "too late: its end has passed" if is_late else "")
+    yield Gate("hours", explain_shut(row.phone_number, row.timezone, row.anyway, now, config))
+    yield Gate("quota", "" if is_done or row.is_begun else explain_quota(row, turn, config))
+
+
+def find_box_gates(turn: Turn) -> Iterator[Gate]:
+    """Yield the gates of the box but its pace: while one is shut nobody goes."""
+    pause = turn.pauses.get("", _NO_PAUSE)
+    yield Gate("pause", pause.because, pause.until)
+    yield Gate("clock", turn.doubt)
+    yield Gate("modem", turn.not_ready)
+    yield Gate("incoming", turn.not_read)
+    yield Gate("disk", turn.disk)
+
+
+def find_pace(row: StoredRow, turn: Turn, config: Config) -> Gate:
+    """Return the gate that keeps messages apart: by the least interval, a late one by its own gap.
+
+    What is begun goes on without it, and so do some an hour of those sent by hand.
+    """
+    is_first = turn.waited is None or turn.last_begun == row.id
+    if is_first or row.is_begun or (row.at_once and turn.at_once_left > 0):
+        return Gate("pace")
+    wait = timedelta(minutes=config.pacing.interval_minutes[0])
+    if turn.now - row.scheduled_for > timedelta(minutes=config.service.late_after_minutes):
+        wait = max(wait, gap_of(row, config.pacing).span)
+    left = wait - (turn.waited or wait)
+    if left <= timedelta():
+        return Gate("pace")
+    return Gate("pace", "another message has just gone", turn.now + left)
+
+
+def gap_of(row: StoredRow, pace: Pace) -> Gap:
+    """Return what was drawn before a row; of one made by hand it is drawn from its ID."""
+    import random
+
+    if row.gap_s is None:
+        return draw_gap(random.Random(row.id), pace)
+    return Gap(row.gap_s, row.skip_s or 0.0)
+
+
+def find_end(row: StoredRow, turn: Turn, config: Config) -> End | None:
+    """Return what a due message comes to instead of being sent; None: it may go, or wait."""
+    now, settings, limit = turn.now, config.service, None
+    late = now - row.scheduled_for
+    if row.said_stop_at:
+        return End("the recipient said stop")
+    if row.until and now.replace(microsecond=0) > row.until:
+        return End("too late")
+    try:
+        find_opening(row.phone_number, row.timezone, row.anyway, now, config)
+        if not row.is_begun:
+            share = count_share(row.phone_number, row.message_content)
+            limit = find_limit(turn.budgets(), share, now, config)
+    except ValueError as error:
+        return End(str(error), HeldCode.UNSENDABLE)
+    if row.last_segment_at is not None:
+        since = max(row.last_segment_at, row.scheduled_for)
+        if open_time(since, now, _hours_of_row(row, config)) > _CUT_AFTER:
+            return End("cut in half: a part was sent, the rest is late", HeldCode.CUT)
+    elif row.at_once and late > _AT_ONCE_WITHIN:
+        return End("it could not go within the hour", HeldCode.LATE)
+    elif (
+        row.anyway
+        and late > timedelta(minutes=settings.late_after_minutes)
+        and not is_open(now, config.business_hours)
+    ):
+        return End("late, and outside the business hours", HeldCode.LATE)
+    elif limit is None and now - _standing_since(row, turn) > timedelta(
+        days=settings.expire_after_days
+    ):
+        return End(f"more than {settings.expire_after_days:g} days late", HeldCode.LATE)
+    return None
+
+
+def _standing_since(row: StoredRow, turn: Turn) -> datetime:
+    """Return since when a late message waits for nothing but a box that stands still."""
+    moments = [row.scheduled_for]
+    for name in {"", row.campaign_name} & set(turn.pauses):
+        moments.append(turn.pauses[name].resumed_at or row.scheduled_for)
+    if turn.waited is not None:
+        moments.append(turn.now - turn.waited)
+    budgets = turn.budgets()
+    if budgets.is_limited:
+        share = count_share(row.phone_number, row.message_content)
+        moments.append(budgets.reopened(turn.now, share) or row.scheduled_for)
+    return max(moments)
+
+
+def explain_quota(row: StoredRow, turn: Turn, config: Config) -> str:
+    """Return which budget leaves a row no room; "" if none does."""
+    share = count_share(row.phone_number, row.message_content)
+    try:
+        return explain_limit(find_limit(turn.budgets(), share, turn.now, config), config)
+    except ValueError as error:
+        return str(error)
+
+
+def _hours_of_row(row: StoredRow, config: Config) -> tuple[BusinessHours, ...]:
+    """Return all hours that must be open for a row; ValueError where its zone is none."""
+    zones = zones_of(row.phone_number, row.timezone) if config.recipient_hours.enabled else ()
+    return hours_of(zones, config.business_hours, config.recipient_hours, row.anyway)
+
+
+def project_queue(
+    database: Database, now: datetime, config: Config
+) -> dict[MessageId, datetime | None]:
+    """Return when each waiting row will really go, were nothing to stand still from now on.
+
+    None: it will be too late by then. Rows that wait for a person are not in it; with the box
+    paused for good it is empty.
+    """
+    queue, pauses = database.queue, database.state.pauses()
+    begun = queue.last_begun()
+    last = min(begun[1], now) if begun else None
+    budgets = find_budgets(database, now, config)
+    box = pauses.get("", _NO_PAUSE)
+    if box.because:
+        if box.until is None:
+            return {}
+        now = max(now, box.until)
+    found: dict[MessageId, datetime | None] = {}
+    paced: list[StoredRow] = []
+    candidates: list[Candidate] = []
+    for row in queue.waiting():
+        with suppress(ValueError):  # one whose zone is none is held when it is due
+            each = _to_candidate(row, pauses.get(row.campaign_name, _NO_PAUSE), budgets, config)
+            if row.is_begun or row.at_once:
+                opens = common_window(max(now, each.ready_at or now), each.hours)
+                found[row.id] = max(now, opens[0]) if opens else None
+                last = now if row.is_begun and found[row.id] == now else last
+            else:
+                paced.append(row)
+                candidates.append(each)
+    late_after = timedelta(minutes=config.service.late_after_minutes)
+    times = project(candidates, now, last, config.pacing, late_after, budgets)
+    return found | {row.id: at for row, at in zip(paced, times, strict=True)}
+
+
+def _to_candidate(row: StoredRow, pause: Pause, budgets: Budgets, config: Config) -> Candidate:
+    share = Share(row.phone_number, 1)
+    if budgets.is_limited:
+        share = count_share(row.phone_number, row.message_content)
+    own, ready_at = "", row.scheduled_for
+    if row.campaign_name and pause.because and pause.until:
+        own, ready_at = row.campaign_name, max(ready_at, pause.until)
+    if row.retry_at and row.retry_at > ready_at:
+        own, ready_at = str(row.id), row.retry_at
+    span_s = gap_of(row, config.pacing).span.total_seconds()
+    hours = _hours_of_row(row, config)
+    return Candidate(hours, share, ready_at, row.scheduled_for, span_s, row.until, own)
 
 
 class Intake:
@@ -7451,12 +7730,13 @@ class Alerts:
         self._hours = hours
         self._database = database
 
-    def tend(self, now: datetime, clock_waits_s: float, has_error: bool = False) -> None:
+    def tend(self, turn: Turn, clock_waits_s: float, has_error: bool = False) -> None:
         """Queue what is new; more than a few a day wait for the next one."""
+        now = turn.now
         if not self._operator or self._database.opt_outs.at(self._operator):
             return
-        told = set(json.loads(self._database.state.get("alerted") or "[]"))
-        causes = dict(self._find_causes(now))
+        told = set(json.loads(turn.words.get("alerted") or "[]"))
+        causes = dict(self._find_causes(turn))
         if clock_waits_s:  # what else there is can't be told by it
             causes = dict.fromkeys(told, "")
             if clock_waits_s >= _CLOCK_ALERT_S:
@@ -7477,12 +7757,12 @@ class Alerts:
                     "alerted", json.dumps(sorted(told & set(causes) | set(new)))
                 )
 
-    def _find_causes(self, now: datetime) -> Iterator[tuple[str, str]]:
+    def _find_causes(self, turn: Turn) -> Iterator[tuple[str, str]]:
         """Return each cause that holds with its words; "" while it waits for the day."""
-        paused = self._database.state.get("paused_because")
-        if because := self._database.state.paused_by_box():
-            yield "paused", f"it paused itself: {shorten(because, 90)}. See smsbox status"
-        row = None if paused else self._database.queue.next_row()
+        now, pause = turn.now, turn.pauses.get("", _NO_PAUSE)
+        if pause.by == PausedBy.BOX.value:
+            yield "paused", f"it paused itself: {shorten(pause.because, 90)}. See smsbox status"
+        row = None if pause.because else turn.next_row
         if row and now - row.scheduled_for > timedelta(hours=1) and is_open(now, self._hours):
             yield "late", "nothing was sent for an hour, though messages were due. It goes on now"
         by_day = 8 <= now.astimezone(self._hours.timezone).hour < 21
@@ -7528,7 +7808,6 @@ class Timekeeper:
     def __init__(self, config: Config, around: Surroundings, database: Database) -> None:
         self.trusted_by = ""  # in words; "" while the time is not trusted
         self.doubt = ""  # then why
-        self.has_moved = False  # set by a step; the service takes it back once it has re-paced
         self.network_time: tuple[str, float, str] | None = None  # UTC, monotonic, boot: adopted
         self._settings = config.clock
         self._zone = config.business_hours.timezone
@@ -7621,7 +7900,6 @@ class Timekeeper:
         self._offset_s = offset_s
         if abs(stepped_s) <= _STEP_S:
             return False
-        self.has_moved = True
         logging.warning("the clock was set by %+.0f s", stepped_s)
         return True
 
@@ -7687,7 +7965,6 @@ class Timekeeper:
         self._vouched_by = "the network's time"
         self._lift_veto()
         self._offset_s = reading.timestamp() - monotonic
-        self.has_moved = True
         self._find_future()
 
     def _compare_adopted(self, reading: datetime) -> None:
@@ -7700,7 +7977,7 @@ class Timekeeper:
         if self.network_time:
             self.network_time = None
             self._clock.adopt(None)
-            self._offset_s, self.has_moved = None, True  # nobody has set it
+            self._offset_s = None  # nobody has set it
 
     def _conclude(self) -> None:
         before = self.trusted_by
@@ -7735,26 +8012,29 @@ class Face:
     """Tells lamps, service manager and status file how the box is; each only what is new."""
 
     def __init__(
-        self, around: Surroundings, database: Database, link: Link, time: Timekeeper
-    ) -> None:
+        self, around: Surroundings, database: Database, link: Link, time: Timekeeper,
+        hours: BusinessHours,
+    ) -> None:  # fmt: skip
         self._around = around
         self._database = database
         self._link = link
         self._time = time
+        self._hours = hours
         self._told = ""
         self._status: dict[str, object] = {}
         self._lamps = LampState()
 
-    def show(self, is_open_now: bool, in_hand: bool) -> None:
-        """Show the state after a tick."""
-        row = self._database.queue.next_row()
+    def show(self, turn: Turn, in_hand: bool) -> None:
+        """Show the state of a turn."""
+        row, pause = turn.next_row, turn.pauses.get("", _NO_PAUSE)
+        by_itself = pause.by == PausedBy.BOX.value
         ready, fault = find_lamps(
             link_fault=self._link.fault,
             link_ready=self._link.is_ready(),
-            account_refused=bool(self._database.state.get("account_refused")),
+            account_refused="account_refused" in turn.words,
             trusted=bool(self._time.trusted_by),
-            awaits_person=self._database.reports.awaits_person() or self._paused_itself(),
-            resting=bool(self._database.state.get("paused_because")) or not is_open_now,
+            awaits_person=self._database.reports.awaits_person() or by_itself,
+            resting=bool(pause.because) or not is_open(turn.now, self._hours),
             under_way=in_hand or row is not None,
         )
         self._light(LampState(ready, fault))
@@ -7781,9 +8061,6 @@ class Face:
         if words != self._told:
             self._told = words
             self._around.notifier.notify(f"STATUS={printable(words)}")
-
-    def _paused_itself(self) -> bool:
-        return bool(self._database.state.paused_by_box())
 
     def show_sending(self, sending: bool) -> None:
         """Light the sending lamp while a segment is with the modem."""
@@ -7865,33 +8142,10 @@ class Copies:
         self._clock.until(self._clock.monotonic() + 0.01)
 
 
-class RefusalStreak:
-    """Counts refusals of one kind: the same for three recipients in a row speaks of the box."""
-
-    def __init__(self) -> None:
-        self._kinds: dict[str, RefusalClass] = {}  # number -> why, since the last success
-
-    def is_third(self, number: str, kind: RefusalClass) -> bool:
-        """Count a refusal; True for the third recipient in a row, and the count begins anew."""
-        if kind is RefusalClass.TRANSIENT:
-            return False
-        if set(self._kinds.values()) - {kind}:
-            self._kinds.clear()
-        self._kinds[number] = kind
-        if len(self._kinds) < _FAILURES_TO_PAUSE:
-            return False
-        self._kinds.clear()
-        return True
-
-    def end(self) -> None:
-        """A segment went out."""
-        self._kinds.clear()
-
-
-def _place(segment: Segment, bubbles: int = 0) -> str:
-    """Write a segment's name for the journal; bubbles: how many its message has, 0: not told."""
+def _place(segment: Segment) -> str:
+    """Write a segment's name for the journal."""
     bubble = segment.bubble
-    whose = f"message={bubble.row_id} bubble={bubble.number}" + (f"/{bubbles}" if bubbles else "")
+    whose = f"message={bubble.row_id} bubble={bubble.number}/{bubble.total}"
     if bubble.row_id is None:
         whose = f"answer={bubble.id} to={mask(bubble.phone_number)}"
     return f"{whose} segment={segment.sequence}/{segment.total}"
@@ -7913,37 +8167,37 @@ class Service:
         self._time = Timekeeper(config, around, database)
         self._alerts = Alerts(config.alerts.operator, config.business_hours, database)
         self._copies = Copies(config.service.backup_dir, database, around.clock)
-        self._face = Face(around, database, self._link, self._time)
+        self._face = Face(around, database, self._link, self._time, config.business_hours)
+        self._diary = Diary(config.business_hours, database)
         self._in_hand: MessageId | None = None  # the row whose bubbles are going out
-        self._next_bubble_at = 0.0  # monotonic
+        self._next_row: StoredRow | None = None  # of the last turn
+        self._last_begun: tuple[MessageId | None, float] | None = None  # row; when, monotonic
+        self._budgets: tuple[date, Budgets] | None = None  # of this day, until something is sent
         self._answer_at = 0.0  # monotonic, after a passing refusal of an answer
         self._answer_tries = 0  # refusals of it so far
-        self._claimed_at_s = 0.0  # monotonic, of the row in hand
-        self._sent_at_s: float | None = None  # monotonic, of the last try of this life
-        self._knows_hours = False  # whether the stored rows were planned for the hours of now
         self._owed: list[Callable[[], None]] = []  # what was done but could not be written down
         self._disk_words = ""
         self._error_words = ""  # of an error of smsbox itself, while each tick ends with one
         self._errors = 0  # of them in a row
         self._is_recovered = False  # what a crash left is found before anything else is done
         self._lost: Segment | None = None  # the last one whose answer did not come
-        self._streak = RefusalStreak()
-        self._diary = Diary(config.business_hours, database)
+        self._refused: dict[str, RefusalClass] = {}  # number -> why, alike and in a row
 
     # --- the loop
 
-    def run(self, drain: bool) -> None:
-        """Serve until StopRequested, or until the queue is empty with drain."""
+    def run(self, drain: bool) -> str:
+        """Serve until StopRequested; with drain until no row can go without a person.
+
+        Return "", or with drain why the box itself can't send what waits.
+        """
         self._around.notifier.notify("READY=1")
         try:
             while True:
                 wake_at = self._guarded_tick()
-                if drain and self._is_drained():
-                    logging.info("the queue is empty")
-                    return
-                port = self._link.port
+                if drain and (why := self._find_drain_end()) is not None:
+                    return why
                 try:
-                    self._clock.until(wake_at, port)
+                    self._clock.until(wake_at, self._link.port)
                 except PortLost as lost:
                     self._link.lose(str(lost))
         finally:
@@ -7952,6 +8206,18 @@ class Service:
 
     def tick(self) -> float:
         """Do what is to be done now; give the monotonic time of the next tick."""
+        turn = self._look()
+        wake_at = self._send_next(turn)
+        is_open_now = is_open(self._clock.now(), self._config.business_hours)
+        if self._time.trusted_by:
+            self._diary.tend(self._clock.now())
+            self._copies.tend(is_open_now)
+        is_done = wake_at <= self._clock.monotonic()  # something was
+        self._face.show(self._read_turn() if is_done else turn, in_hand=False)
+        return min(wake_at, self._link.wake_at)
+
+    def _look(self) -> Turn:
+        """Tend everything but the sending, and read what it depends on."""
         self._link.listen()  # before anything that a failing disk may end
         if not self._is_recovered:
             self._recover()
@@ -7964,21 +8230,71 @@ class Service:
             self._time.ask_network(self._link.modem, self._link.attachments)
             self._hear_late_answer(self._link.modem)
             self._intake.take_in(self._link.modem)
-        if self._time.trusted_by:
-            self._keep_the_plan()
+        turn = self._read_turn()
+        if not turn.doubt and self._end_what_has_passed(turn):
+            turn = self._read_turn()
         if self._link.is_ready():
-            self._alerts.tend(self._clock.now(), self._time.waits_s())
-        wake_at = self._send_what_is_due()
-        is_open_now = is_open(self._clock.now(), self._config.business_hours)
-        if self._in_hand is None and self._time.trusted_by:
-            self._diary.tend(self._clock.now())
-            self._copies.tend(is_open_now)
-        self._face.show(is_open_now, self._in_hand is not None)
-        return min(wake_at, self._link.wake_at)
+            self._alerts.tend(turn, self._time.waits_s())
+        return turn
+
+    def _read_turn(self) -> Turn:
+        now, queue = self._clock.now(), self._database.queue
+        last, waited_s = self._find_last_begun(now)
+        self._next_row = queue.next_row()
+        swept = self._link.is_swept() or not self._link.is_ready()
+        return Turn(
+            now,
+            self._database.state.all(),
+            self._database.state.pauses(),
+            self._next_row,
+            last,
+            timedelta(seconds=waited_s) if last is not None else None,
+            _AT_ONCE_AN_HOUR - queue.count_at_once(now - timedelta(hours=1)),
+            partial(self._find_budgets, now),
+            "" if self._time.trusted_by else self._time.doubt,
+            "" if self._link.is_ready() else self._link.words,
+            "" if swept else _NOT_LISTED,  # their STOP may wait in the storage
+        )
+
+    def _find_last_begun(self, now: datetime) -> tuple[MessageId | None, float]:
+        """Return the campaign message begun last, and how long ago in seconds.
+
+        Within one life the pace is kept by the clock that never jumps.
+        """
+        monotonic = self._clock.monotonic()
+        if self._last_begun is None:
+            if not self._time.trusted_by:
+                return None, 0.0
+            found = self._database.queue.last_begun()
+            passed_s = max(0.0, (now - found[1]).total_seconds()) if found else 0.0
+            self._last_begun = found[0] if found else None, monotonic - passed_s
+        return self._last_begun[0], monotonic - self._last_begun[1]
+
+    def _find_budgets(self, now: datetime) -> Budgets:
+        day = now.astimezone(self._config.business_hours.timezone).date()
+        if self._budgets is None or self._budgets[0] != day:
+            self._budgets = day, find_budgets(self._database, now, self._config)
+        return self._budgets[1]
+
+    def _end_what_has_passed(self, turn: Turn) -> bool:
+        """End the pauses whose end has come, hold what a restored copy may have sent; True if any.
+
+        A copy may have been restored while nobody vouched for the clock: now it is known what was
+        due.
+        """
+        held = hold_restored_late(self._database, turn.now) if "restored_copy" in turn.words else 0
+        if held:
+            logging.warning("held %s of the restored copy", plural(held, "message"))
+        ended = [name for name, pause in turn.pauses.items() if pause.has_ended(turn.now)]
+        for name in ended:
+            with self._database.transaction():
+                resume(self._database, name, turn.now, "daemon")
+            logging.info("resumed: the end of the pause has come campaign=%s", name or "all")
+        return bool(held or ended)
 
     def _is_busy(self) -> bool:
         """True if a message goes out soon: then the modem is watched closely."""
-        row = self._database.queue.next_row()
+        row = self._next_row
         return row is not None and row.scheduled_for - self._clock.now() < timedelta(hours=1)
 
     def _guarded_tick(self) -> float:
@@ -7996,6 +8312,7 @@ class Service:
             again = self._link.wake_at
         except Exception as error:  # one row must not stop all the others
             self._note_own_error(f"{type(error).__name__}: {error}")
+        self._in_hand = None
         if self._disk_words:
             self._face.show_fault(Fault.DISK, self._disk_words)
         elif self._errors > 1:
@@ -8008,31 +8325,33 @@ class Service:
             logging.exception("an error of smsbox itself row=%s", self._in_hand)
         self._error_words = words
         self._errors += 1
-        self._hold_row_in_hand()
+        if self._in_hand is not None:
+            because, now = "an error of smsbox: see the journal", self._clock.now()
+            with suppress(StoreError):
+                self._database.queue.hold(self._in_hand, HeldCode.ERROR, because, now)
 
     def _tell_of_error(self) -> None:
         """Alert the operator's phone before the step that fails is tried again."""
         if self._link.is_ready():
-            self._alerts.tend(self._clock.now(), self._time.waits_s(), has_error=True)
-            self._answer_next(self._clock.now(), only_alerts=True)
+            turn = self._read_turn()
+            self._alerts.tend(turn, self._time.waits_s(), has_error=True)
+            self._answer_next(turn, only_alerts=True)
 
-    def _is_drained(self) -> bool:
+    def _find_drain_end(self) -> str | None:
+        """Return why draining ends: "" if nothing can go without a person; None: it goes on."""
+        if self._disk_words:
+            return self._disk_words
+        if _NOT_LISTED in self._link.warnings:
+            return f"the modem: {_NOT_LISTED}"
         with suppress(StoreError):
             answers = bool(self._time.trusted_by) and self._database.sending.has_answer()
-            return (
-                not (answers or self._owed)
-                and self._is_recovered
-                and self._database.queue.is_drained()
-            )
-        return False
-
-    def _hold_row_in_hand(self) -> None:
-        row_id, self._in_hand = self._in_hand, None
-        with suppress(StoreError):
-            if row_id is not None:
-                self._database.queue.hold(
-                    row_id, HeldCode.ERROR, "an error of smsbox: see the journal", self._clock.now()
-                )
+            if answers or self._owed or not self._is_recovered:
+                return None
+            box = self._database.state.pauses().get("", _NO_PAUSE)
+            if self._database.queue.is_drained() or (box.because and box.until is None):
+                logging.info("nothing is left that can go without a person")
+                return ""
+        return None
 
     def _recover(self) -> None:
         self._database.verify()
@@ -8043,6 +8362,7 @@ class Service:
         )  # fmt: skip
         for segment in self._database.sending.recover():
             self._give_up(segment, "smsbox stopped while the modem had it")
+        self._next_row = self._database.queue.next_row()
         self._is_recovered = True
 
     def _pay_what_is_owed(self) -> None:
@@ -8058,166 +8378,82 @@ class Service:
             self._owed.append(write)
             raise
 
-    # --- sending
+    # --- one message
 
-    def _send_what_is_due(self) -> float:
-        now, monotonic = self._clock.now(), self._clock.monotonic()
+    def _send_next(self, turn: Turn) -> float:
+        """Send the first message whose gates are all open; when to look again, monotonic."""
+        monotonic = self._clock.monotonic()
         poll_at = monotonic + self._config.service.poll_seconds
-        if self._answer_next(now):
+        if self._answer_next(turn):
             return self._clock.monotonic()
-        row = self._find_row(now)
-        if row is None:
+        if turn.next_row is None:
             return poll_at
-        wait_s = (row.scheduled_for - now).total_seconds()
+        wait_s = (turn.next_row.scheduled_for - turn.now).total_seconds()
         if wait_s > 0:
             return min(poll_at, monotonic + wait_s)
-        if self._is_shut(row):
+        if any(gate.shut for gate in find_box_gates(turn)):
             return poll_at
-        if self._put_in_its_place(row, now):
-            return monotonic
-        if row.id == self._in_hand and monotonic < self._next_bubble_at:
-            return min(poll_at, self._next_bubble_at)
-        self._send_row(row, now)
-        return self._clock.monotonic()
+        for row in self._list_due(turn):
+            if end := find_end(row, turn, self._config):
+                self._end(row, end, turn.now)
+                return monotonic
+            if any(gate.shut for gate in find_row_gates(row, turn, self._config)):
+                continue
+            pace = find_pace(row, turn, self._config)
+            if pace.until is not None:
+                return min(poll_at, monotonic + (pace.until - turn.now).total_seconds())
+            self._send(row, turn)
+            return self._clock.monotonic()
+        return poll_at
 
-    def _answer_next(self, now: datetime, only_alerts: bool = False) -> bool:
-        """Send a text of the box itself, whatever the pace, the hours, or the number's opt-out."""
-        only_alerts |= not self._time.trusted_by
-        answer = self._database.sending.next_answer(now, _ANSWER_WITHIN, only_alerts)
-        shut = False
-        if answer is not None and answer.phone_number != self._config.alerts.operator:
-            shut |= bool(self._database.state.get("account_refused"))  # one try to say just that
-        if (
-            answer is None
-            or shut
-            or not self._link.is_ready()
-            or self._clock.monotonic() < self._answer_at
-        ):
-            return False
-        modem = self._link.modem
-        assert modem is not None  # it is ready
-        ((pdu, octets),) = encode_submit(
-            answer.body, answer.phone_number, status_report=modem.delivery_reports
-        )
-        segment = Segment(answer, 1, 1)
-        if self._database.sending.begin_segment(segment, now):
-            self._face.show_sending(True)
-            try:
-                self._submit(None, segment, modem, pdu, octets)
-            finally:
-                self._face.show_sending(False)
-        return True
+    def _list_due(self, turn: Turn) -> Iterator[StoredRow]:
+        """Yield what is cut off, then what goes at once, then the others in their order."""
+        queue = self._database.queue
+        yield from queue.cut_off()
+        yield from queue.due_at_once(turn.now)[: max(turn.at_once_left, 0)]
+        page = queue.due(turn.now)
+        while page:
+            yield from page
+            page = queue.due(turn.now, page[-1])
 
-    def _find_row(self, now: datetime) -> StoredRow | None:
-        """The row in hand goes before all others, while it is still to be sent now."""
-        if self._in_hand is not None:
-            row = self._database.queue.row(self._in_hand)
-            if (
-                row
-                and row.status is RowStatus.SCHEDULED
-                and not row.held_because
-                and row.scheduled_for <= now
-            ):
-                return row
-            self._in_hand = None
-        return self._database.queue.next_row()
-
-    def _is_shut(self, row: StoredRow) -> bool:
-        """True if the box as a whole may not send; the row waits where it is."""
-        paused = self._database.state.get("paused_because")
-        finishing = row.id == self._in_hand and not self._database.state.get("paused_now")
-        if paused and not finishing:
-            return True
-        if not self._link.is_swept():  # their STOP may wait in the storage
-            return True
-        return not self._time.trusted_by or not self._link.is_ready()
-
-    def _put_in_its_place(self, row: StoredRow, now: datetime) -> bool:
-        """Move, hold or cancel a row that may not begin now; True if it was."""
-        second = now.replace(microsecond=0)
-        if row.until and second > row.until and row.id != self._in_hand:
-            with self._database.transaction():  # moved past its end, it is cancelled
-                self._database.queue.reschedule_many([(row.id, second)], now, "daemon")
-            logging.warning("cancelled message=%d: too late", row.id)
-            return True
-        begun = self._database.sending.is_begun(row.id)
-        limit = None
-        try:
-            self._opening(row, now)
-            if not begun:
-                share = count_share(row.phone_number, row.message_content)
-                limit = find_limit(self._database, share, now, self._config)
-        except ValueError as error:
-            self._hold(row, HeldCode.UNSENDABLE, str(error), now)
-            return True
-        late = now - row.scheduled_for
-        if row.id == self._in_hand:  # whatever the clock was set to meanwhile
-            late = timedelta(seconds=self._clock.monotonic() - self._claimed_at_s)
-        settings = self._config.service
-        shut = find_shut_gate(row, now, self._config) or explain_limit(limit, self._config)
-        is_late = late > timedelta(minutes=settings.late_after_minutes)
-        if late > timedelta(days=settings.expire_after_days):
-            words = f"more than {settings.expire_after_days:g} days late"
-            self._hold(row, HeldCode.LATE, words, now)
-        elif begun and late > _CUT_AFTER:
-            self._hold(row, HeldCode.CUT, "cut in half: a part was sent, the rest is late", now)
-        elif row.anyway and is_late and not is_open(now, self._config.business_hours):
-            self._hold(row, HeldCode.LATE, "late, and outside the business hours", now)
-        elif shut and (begun or row.anyway):
-            self._move_alone(row, begun, limit[1] if limit else now, now)
-            logging.info("message=%d goes on later: %s", row.id, shut)
-        elif shut or (is_late and not begun and not row.anyway):
-            moved, finish = repace(self._database, now, self._rng, self._config, "daemon")
-            logging.info(
-                "%s paced anew: %s; the queue now ends at %s UTC",
-                plural(moved, "message"), shut or f"message={row.id} was late",
-                to_database_time(finish) if finish else "once",
-            )  # fmt: skip
-        else:
-            return False
-        return True
-
-    def _opening(self, row: StoredRow, at: datetime) -> datetime:
-        return find_opening(row.phone_number, row.timezone, row.anyway, at, self._config)
-
-    def _move_alone(self, row: StoredRow, begun: bool, at: datetime, now: datetime) -> None:
-        """Move a row that the queue's pace leaves alone to its opening; no two go at once then."""
-        opens = self._opening(row, at)
-        least = timedelta(minutes=self._config.pacing.interval_minutes[0])
-        with self._database.transaction():
-            for each in [] if begun else self._database.queue.waiting():
-                if each.id != row.id and opens - least < each.scheduled_for <= opens:
-                    opens = self._opening(row, each.scheduled_for + least)
-            self._database.queue.reschedule_many([(row.id, opens)], now, "daemon")
-
-    def _hold(self, row: StoredRow, code: HeldCode, because: str, now: datetime) -> None:
-        self._database.queue.hold(row.id, code, because, now)
-        logging.warning("held message=%d: %s", row.id, because)
-
-    def _send_row(self, row: StoredRow, now: datetime) -> None:
-        if row.id != self._in_hand:
+    def _end(self, row: StoredRow, end: End, now: datetime) -> None:
+        if end.code is None:
             with self._database.transaction():
-                if pause_unwanted_campaign(self._database, row.campaign_name, now):
-                    return
-            if not self._claim(row, now):
-                return
-            self._claimed_at_s = self._clock.monotonic()
-        self._in_hand = row.id
-        bubble = self._database.sending.next_bubble(row.id)
-        if bubble is None:
-            self._in_hand = None
-            return
-        try:
-            self._send_bubble(row, bubble)
-        finally:
-            self._face.show_sending(False)
-        if self._in_hand is not None:
-            gap_s = self._rng.uniform(*self._config.pacing.bubble_gap_seconds)
-            self._next_bubble_at = self._clock.monotonic() + gap_s
+                self._database.queue.end(row.id, RowStatus.CANCELLED, end.words, now)
+        else:
+            self._database.queue.hold(row.id, end.code, end.words, now)
+        done = "held" if end.code else "cancelled"
+        logging.warning("%s message=%d: %s", done, row.id, end.words)
 
-    def _claim(self, row: StoredRow, now: datetime) -> bool:
-        """Split a row into bubbles; a hand-made row that can't be sent fails with the reason."""
-        bubbles = split_bubbles(unify_line_breaks(row.message_content))
+    def _send(self, row: StoredRow, turn: Turn) -> None:
+        """Send one message, bubble by bubble; what stops it half-way goes on in a later turn."""
+        bubbles = self._claim(row, turn)
+        self._in_hand, begins = row.id, not row.at_once
+        for place, bubble in enumerate(bubbles):
+            if place and not self._may_go_on(row.id):
+                return
+            pdus = self._encode(bubble, row.until)
+            done = self._database.sending.sent_sequences(bubble.id) if row.is_begun else ()
+            for sequence, (pdu, octets) in enumerate(pdus, 1):
+                if sequence in done:
+                    continue
+                self._clock.until(self._clock.monotonic())  # a stop is heard between segments
+                if self._database.state.get("paused_now"):
+                    return
+                segment = Segment(bubble, sequence, len(pdus))
+                if not self._hand_over(row, segment, pdu, octets, begins):
+                    return
+                begins = False
+
+    def _claim(self, row: StoredRow, turn: Turn) -> list[Bubble]:
+        """Split a row into bubbles, and return those still to be sent; none if it may not go.
+
+        A hand-made row that can't be sent fails with the reason.
+        """
+        now, bubbles = turn.now, split_bubbles(unify_line_breaks(row.message_content))
+        with self._database.transaction():
+            if pause_unwanted_campaign(self._database, row.campaign_name, now):
+                return []
         try:
             number = parse_stored_number(row.phone_number)
             if not bubbles:
@@ -8228,51 +8464,74 @@ class Service:
             with self._database.transaction():
                 self._database.queue.end(row.id, RowStatus.FAILED, str(error), now)
             logging.warning("failed message=%d: %s", row.id, error)
-            return False
-        claimed = self._database.sending.claim(row, number, bubbles, now)
-        if not claimed:
+            return []
+        if not self._database.sending.claim(row, number, bubbles, now):
             logging.info("message=%d is not sent: see smsbox why %d", row.id, row.id)
-        return claimed
+            return []
+        return self._database.sending.open_bubbles(row.id)
 
-    def _send_bubble(self, row: StoredRow, bubble: Bubble) -> None:
-        modem = self._link.modem
-        assert modem is not None  # is_ready() was asked on the way here
-        validity = None
-        if row.until:
-            validity = validity_within((row.until - self._clock.now()).total_seconds() / 60)
-        pdus = encode_submit(
+    def _may_go_on(self, row_id: MessageId) -> bool:
+        """Let everything else go on between two bubbles; True if the message's gates are open."""
+        gap_s = self._rng.uniform(*self._config.pacing.bubble_gap_seconds)
+        end, poll_s = self._clock.monotonic() + gap_s, self._config.service.poll_seconds
+        while True:
+            turn = self._look()
+            self._face.show(turn, in_hand=True)
+            if (monotonic := self._clock.monotonic()) >= end:
+                break
+            self._clock.until(min(end, monotonic + poll_s, self._link.wake_at), self._link.port)
+        row = self._database.queue.row(row_id)
+        if row is None or turn.doubt or turn.not_ready or turn.not_read:
+            return False
+        if ends := find_end(row, turn, self._config):
+            self._end(row, ends, turn.now)
+            return False
+        shut = [gate for gate in find_row_gates(row, turn, self._config) if gate.shut]
+        if shut and row.status is RowStatus.SCHEDULED:
+            logging.info("message=%d goes on later: %s", row.id, shut[0].shut)
+        return not shut
+
+    def _encode(self, bubble: Bubble, until: datetime | None) -> list[tuple[str, int]]:
+        modem, validity = self._link.modem, None
+        if until:
+            validity = validity_within((until - self._clock.now()).total_seconds() / 60)
+        return encode_submit(
             bubble.body,
             bubble.phone_number,
-            status_report=modem.delivery_reports,
+            status_report=modem is not None and modem.delivery_reports,
             validity_minutes=validity,
             # The same after a crash, another one for the next bubble.
             reference=bubble.id & 0xFF,
         )
-        done = self._database.sending.sent_sequences(bubble.id)
-        for sequence, (pdu, octets) in enumerate(pdus, 1):
-            if sequence in done:
-                continue
-            self._clock.until(self._clock.monotonic())  # a stop is heard between segments
-            if self._database.state.get("paused_now"):
-                return
-            segment = Segment(bubble, sequence, len(pdus))
-            if not self._database.sending.begin_segment(segment, self._clock.now()):
-                return
-            self._face.show_sending(True)
-            if not self._submit(row, segment, modem, pdu, octets):
-                self._in_hand = None
-                return
-        if self._database.sending.next_bubble(cast(MessageId, bubble.row_id)) is None:
-            self._in_hand = None
 
-    def _submit(
-        self, row: StoredRow | None, segment: Segment, modem: Modem, pdu: str, octets: int
+    def _answer_next(self, turn: Turn, only_alerts: bool = False) -> bool:
+        """Send a text of the box itself, whatever the pace, the hours, or the number's opt-out."""
+        if turn.not_ready or self._clock.monotonic() < self._answer_at:
+            return False
+        only_alerts |= bool(turn.doubt)
+        answer = self._database.sending.next_answer(turn.now, _ANSWER_WITHIN, only_alerts)
+        if answer is None:
+            return False
+        if answer.phone_number != self._config.alerts.operator and "account_refused" in turn.words:
+            return False  # one try to say just that
+        ((pdu, octets),) = self._encode(answer, None)
+        self._hand_over(None, Segment(answer, 1, 1), pdu, octets, begins=False)
+        return True
+
+    def _hand_over(
+        self, row: StoredRow | None, segment: Segment, pdu: str, octets: int, begins: bool
     ) -> bool:
-        """Hand one segment over and write down what came of it; True if it was sent."""
-        begun, sending = self._clock.monotonic(), self._database.sending
-        place = _place(segment, len(sending.bubbles(row.id)) if row else 0)
-        if row is not None:
-            self._sent_at_s = begun
+        """Hand one segment to the modem and write down what came of it; True if it was sent.
+
+        begins: a campaign message begins with it, or goes on, and the pace counts from now.
+        """
+        modem, sending, begun_s = self._link.modem, self._database.sending, self._clock.monotonic()
+        if modem is None or not sending.begin_segment(segment, self._clock.now(), begins):
+            return False
+        self._budgets = None
+        if row is not None and begins:
+            self._last_begun = row.id, begun_s
+        self._face.show_sending(True)
         try:
             reference = modem.submit(pdu, octets)
         except OutcomeUnknown as unknown:
@@ -8280,20 +8539,21 @@ class Service:
             self._lost = segment
             return False
         except Refused as refused:
-            logging.info("refused %s: %s", place, refused)
+            logging.info("refused %s: %s", _place(segment), refused)
             self._answer_refusal(row, segment, refused)
             return False
         except ModemError:
             self._record(partial(sending.withdraw_segment, segment))
-            if row is not None and not sending.is_begun(row.id):
-                self._in_hand = None  # nothing of it is out: a pause holds it too
             raise
+        finally:
+            self._face.show_sending(False)
         end = partial(sending.end_segment, segment, BubbleStatus.SENT, self._clock.now())
         self._record(partial(end, reference=reference))
-        logging.info("sent %s mr=%d in=%.1fs", place, reference, self._clock.monotonic() - begun)
+        lasted_s = self._clock.monotonic() - begun_s
+        logging.info("sent %s mr=%d in=%.1fs", _place(segment), reference, lasted_s)
         if row is None:
             self._answer_tries = 0
-        self._streak.end()
+        self._refused.clear()
         self._link.praise()
         return True
 
@@ -8307,7 +8567,7 @@ class Service:
         if kind in (RefusalClass.NETWORK, RefusalClass.SIM):
             self._record(withdraw)
             self._link.wait_for(Fault.SIM if kind is RefusalClass.SIM else Fault.NO_NETWORK, words)
-        elif kind is RefusalClass.ACCOUNT or self._streak.is_third(number, kind):
+        elif kind is RefusalClass.ACCOUNT or self._is_third(number, kind):
             # A row stays scheduled: resume tries it first, and alone. Nothing holds back what goes
             # to the operator: the one try to say it was in vain.
             in_vain = row is None and number == self._config.alerts.operator
@@ -8316,7 +8576,8 @@ class Service:
         elif kind in (RefusalClass.TRANSIENT, RefusalClass.MODEM) and self._may_retry(row):
             self._record(withdraw)
             if row is not None:
-                postpone(self._database, row, words, now, self._rng, self._config)
+                wait = timedelta(minutes=self._config.service.retry_minutes[row.attempts])
+                self._database.queue.postpone(row, now + wait, words, now)
             else:
                 self._answer_at = self._clock.monotonic() + 60.0
                 self._answer_tries += 1
@@ -8327,6 +8588,17 @@ class Service:
             if row is None:
                 self._answer_tries = 0
             logging.warning("failed message=%s: %s", row.id if row else "of the box itself", words)
+
+    def _is_third(self, number: str, kind: RefusalClass) -> bool:
+        """Count a refusal; the same for three recipients in a row speaks of the box."""
+        if kind is RefusalClass.TRANSIENT:
+            return False
+        alike = {each: why for each, why in self._refused.items() if why is kind}
+        self._refused = {**alike, number: kind}
+        if len(self._refused) < _FAILURES_TO_PAUSE:
+            return False
+        self._refused.clear()
+        return True
 
     def _may_retry(self, row: StoredRow | None) -> bool:
         if row is None:
@@ -8349,7 +8621,7 @@ class Service:
         said = f"segment {segment.sequence} of {segment.total}: {words}"
         self._record(partial(end, self._clock.now(), words=said))
         logging.warning("unconfirmed %s: %s", _place(segment), words)
-        if self._streak.is_third(segment.bubble.phone_number, RefusalClass.UNKNOWN):
+        if self._is_third(segment.bubble.phone_number, RefusalClass.UNKNOWN):
             self._pause(self._explain_refusal(RefusalClass.UNKNOWN, words))
 
     def _hear_late_answer(self, modem: Modem) -> None:
@@ -8364,57 +8636,6 @@ class Service:
     def _pause(self, because: str) -> None:
         with self._database.transaction():
             pause_box(self._database, because, self._clock, account=True)
-
-    # --- what changes a plan from outside
-
-    def _keep_the_plan(self) -> None:
-        """Pace anew what a step of the clock, other hours or a restored copy have overthrown."""
-        self._hold_restored(self._clock.now())
-        self._end_pauses(self._clock.now())
-        if self._time.has_moved:
-            self._follow_clock()
-            self._time.has_moved = False
-        if not self._knows_hours:
-            self._follow_hours()
-            self._knows_hours = True
-
-    def _end_pauses(self, now: datetime) -> None:
-        """A pause may have been given an end."""
-        ended = self._database.state.find_ended_pauses(now)
-        for name in ended:
-            with self._database.transaction():
-                resume(self._database, name, now, "daemon")
-            logging.info("resumed: the end of the pause has come campaign=%s", name or "all")
-        if ended:
-            repace(self._database, now, self._rng, self._config, "daemon")
-
-    def _follow_clock(self) -> None:
-        """After a step the pace is kept by the clock that never jumps."""
-        now = self._clock.now()
-        row = self._database.queue.row(self._in_hand) if self._in_hand is not None else None
-        if row is not None and row.scheduled_for > now:  # set back: it goes on all the same
-            with self._database.transaction():
-                self._database.queue.reschedule_many([(row.id, now)], now, "daemon")
-        last = None
-        if self._sent_at_s is not None:
-            last = now - timedelta(seconds=self._clock.monotonic() - self._sent_at_s)
-        repace(self._database, now, self._rng, self._config, "daemon", last)
-
-    def _follow_hours(self) -> None:
-        """The stored rows were planned for the hours and the zone of then."""
-        hours = describe_hours(self._config)
-        known = self._database.state.get("hours")
-        if hours == known:
-            return
-        if known:
-            moved = move_into_hours(self._database, self._clock.now(), self._rng, self._config)
-            logging.info("the hours have changed: %s moved", plural(moved, "message"))
-        self._database.state.set_key("hours", hours)
-
-    def _hold_restored(self, now: datetime) -> None:
-        """A copy was restored while nobody vouched for the clock: now it is known what was due."""
-        if held := hold_restored_late(self._database, now):
-            logging.warning("held %s of the restored copy", plural(held, "message"))
 
 
 def find_lamps(
@@ -8574,6 +8795,8 @@ DEFAULT_CONFIG = Path("/etc/smsbox/config.toml")
 STATE_FOLDER = Path("/var/lib/smsbox")
 LONGEST_PLAN = timedelta(days=60)
 KNOWN_FOR = timedelta(days=30)  # a text sent in any campaign is not sent again within it
+_SHOWN_FOR = timedelta(minutes=15)  # a plan that was shown counts from the YES so long
+_MOST_EXPECTED = 2000  # of more waiting rows it is not told when they go
 
 
 @dataclass(frozen=True, slots=True)
@@ -8864,12 +9087,11 @@ class Draft(NamedTuple):
     planned: list[ScheduledMessage]
     skipped: list[Skipped]
     start: datetime
-    queue: tuple[object, ...]  # what must not have changed when it is stored
+    waiting: frozenset[MessageId]  # the rows that it was planned behind
     written_to: frozenset[str]  # who knows the sender
     limits: Mapping[str, list[date]]  # budgets that are met -> the days
     until: datetime | None = None
     repeats: int = 0  # with --again
-    behind: Sequence[tuple[StoredRow, datetime]] = ()  # with --first: the queue, its new times
 
 
 def cmd_schedule(desk: Desktop) -> int:
@@ -8889,7 +9111,8 @@ def cmd_schedule(desk: Desktop) -> int:
     _report_problems(args, reading)
     if reading.problems and not args.skip_invalid:
         if args.json:
-            nothing = Draft([], reading.skipped, start or desk.now, (), frozenset(), {})
+            start = start or desk.now
+            nothing = Draft([], reading.skipped, start, frozenset(), frozenset(), {})
             print_plan_json(desk, reading, nothing, seed)
         raise CampaignError(
             f"{plural(len(reading.rejected), 'row')} of {args.file} can't be taken and nothing was"
@@ -8897,8 +9120,6 @@ def cmd_schedule(desk: Desktop) -> int:
         )
     if not reading.messages and not reading.skipped:
         raise CampaignError(f"every row of {args.file} was rejected: fix them")
-    if args.replace:
-        return _replace_texts(desk, reading)
     return _settle_plan(desk, reading, start, seed)
 
 
@@ -8927,11 +9148,9 @@ def _settle_plan(desk: Desktop, reading: Reading, start: datetime | None, seed: 
 
 
 def _refuse_odd_options(args: argparse.Namespace) -> None:
-    alone = "--replace" if args.replace else "--try" if args.try_number else ""
-    odd = ["until", "again", "limit", *(["json", "rejects"] if args.try_number else [])]
-    for name in odd if alone else []:
+    for name in ("until", "again", "limit", "json", "rejects") if args.try_number else ():
         if getattr(args, name):
-            raise UsageError(f"--{name} has no meaning with {alone}: leave one of them out")
+            raise UsageError(f"--{name} has no meaning with --try: leave one of them out")
     if (args.row or args.anyway) and not args.try_number:
         raise UsageError("--row and --anyway are of --try: add --try NUMBER")
 
@@ -9051,56 +9270,60 @@ def _write_rejects(path: Path, reading: Reading) -> None:
 class QueueView(NamedTuple):
     """What of the database a plan depends on."""
 
-    last_at: datetime | None
+    waiting: frozenset[MessageId]  # what can go without a person
+    times: Sequence[datetime]  # when it really will, in order
     known: frozenset[tuple[str, str, str]]
     opted_out: frozenset[str]
-    is_busy: Callable[[datetime, datetime], bool]
     written_to: frozenset[str] = frozenset()
-    spent: tuple[tuple[datetime, Share], ...] = ()  # of the budgets, by what is sent and planned
+    spent: tuple[tuple[datetime, Share], ...] = ()  # of the budgets, by what is sent and waits
     running: frozenset[str] = frozenset()
-    waiting: tuple[StoredRow, ...] = ()  # what --first goes before
-    last_sent: datetime | None = None
+
+    def is_busy(self, first: datetime, last: datetime) -> bool:
+        """True if a message goes within a span."""
+        place = bisect_left(self.times, first)
+        return place < len(self.times) and self.times[place] <= last
 
 
 def _look_at_queue(desk: Desktop, reading: Reading) -> QueueView:
     """Read the queue; where there is no database, none is made for the sake of looking."""
     if not desk.has_database():
-        return QueueView(None, frozenset(), frozenset(), lambda first, last: False)
+        return QueueView(frozenset(), (), frozenset(), frozenset())
     database = desk.read() if desk.args.dry_run else desk.write()
     return _view_queue(desk, database, reading)
 
 
 def _view_queue(desk: Desktop, database: Database, reading: Reading) -> QueueView:
-    first = desk.args.first
+    queue, campaigns = database.queue, {message.campaign_name for message in reading.messages}
+    expected = project_queue(database, desk.now, desk.config)
     spent: list[tuple[datetime, Share]] = []
     if Budgets(desk.config.pacing, desk.config.business_hours.timezone).is_limited:
         spent += list_spent(database, desk.now)
         spent += [
-            (row.scheduled_for, count_share(row.phone_number, row.message_content))
-            for row in ([] if first else database.queue.rows(RowFilter(status="scheduled")))
+            (at, count_share(row.phone_number, row.message_content))
+            for row in queue.waiting()
+            if (at := expected.get(row.id))
         ]
-    campaigns = {message.campaign_name for message in reading.messages}
-    queue = database.queue
     return QueueView(
-        queue.last_scheduled(), queue.known_texts(sorted(campaigns), desk.now - KNOWN_FOR),
-        database.opt_outs.numbers(), queue.is_busy_between, queue.written_to(), tuple(spent),
-        queue.running(), tuple(queue.waiting(exclude_anyway=True) if first else ()),
-        queue.last_sent_at(),
-    )  # fmt: skip
+        frozenset(expected),
+        sorted(at for at in expected.values() if at),
+        queue.known_texts(sorted(campaigns), desk.now - KNOWN_FOR),
+        database.opt_outs.numbers(),
+        queue.written_to(),
+        tuple(spent),
+        queue.running(),
+    )
 
 
 def make_draft(
     desk: Desktop, reading: Reading, start: datetime | None, seed: int, queue: QueueView
 ) -> Draft:
-    """Plan the messages that are new: behind the queue, before it, or from --start on."""
+    """Plan the messages that are new: behind the queue, or from --start on."""
     import random
 
     kept, skipped, repeats = _choose_new(desk, reading, queue)
     now = desk.now.replace(microsecond=0) + timedelta(seconds=1 if desk.now.microsecond else 0)
-    after = queue.last_at if start is None and queue.last_at and queue.last_at > now else None
-    least = timedelta(minutes=desk.config.pacing.interval_minutes[0])
-    if desk.args.first:
-        after, start = None, max(now, queue.last_sent + least) if queue.last_sent else now
+    after = queue.times[-1] if start is None and queue.times else None
+    after = after if after and after > now else None
     begin = start or after or now
     budgets = Budgets(desk.config.pacing, desk.config.business_hours.timezone)
     for at, share in queue.spent:
@@ -9110,15 +9333,12 @@ def make_draft(
         desk.config.recipient_hours, budgets,
     )  # fmt: skip
     skipped = sorted([*reading.skipped, *skipped])
-    seen = (queue.last_at, skipped)
-    if start is not None and planned and not desk.args.first:
+    if start is not None and planned:
         _refuse_busy_time(desk, planned, queue)
-        seen = (None, skipped)  # whether it is free is asked anew
     until = _parse_time(desk, "until")
     _refuse_late_end(desk, planned, until, seed)
     met = {name: [*days] for name, days in budgets.met.items()}
-    behind = _pace_behind(desk, planned, queue, seed, budgets)
-    return Draft(planned, skipped, begin, seen, queue.written_to, met, until, repeats, behind)
+    return Draft(planned, skipped, begin, queue.waiting, queue.written_to, met, until, repeats)
 
 
 def _choose_new(
@@ -9142,14 +9362,13 @@ def _refuse_changed_texts(
     """Refuse new texts for recipients of a campaign, and a file that looks like a running one."""
     import shlex
 
-    file, args = shlex.quote(desk.args.file), desk.args
+    args = desk.args
     if changed := find_changed(kept, reading.messages, queue.known):
         first = changed[0]
         name = printable(first.campaign_name)
-        named = f" --campaign {shlex.quote(args.campaign)}" if args.campaign else ""
         remedy = (
-            f"smsbox schedule {file} --replace{named} puts the new texts in place of those still"
-            " scheduled"
+            f"smsbox edit NUMBER --text TEXT puts another text into one of them, smsbox cancel"
+            f" --campaign {shlex.quote(first.campaign_name)} takes back those still scheduled"
             if first.campaign_name in queue.running
             else "nothing of it is scheduled any more"
         )
@@ -9162,9 +9381,8 @@ def _refuse_changed_texts(
     if name and not args.again:
         raise CampaignError(
             f"{count} of the {plural(total, 'recipient')} of {args.file} are those of campaign"
-            f' "{printable(name)}", which still runs: smsbox schedule {file} --campaign'
-            f" {shlex.quote(name)} --replace puts the new texts into it; to write to them in both,"
-            " add --again"
+            f' "{printable(name)}", which still runs: smsbox cancel --campaign {shlex.quote(name)}'
+            " takes back what is left of it; to write to them in both, add --again"
         )
 
 
@@ -9182,28 +9400,12 @@ def _refuse_late_end(
     )
 
 
-def _pace_behind(
-    desk: Desktop, planned: Sequence[ScheduledMessage], queue: QueueView, seed: int,
-    budgets: Budgets,
-) -> list[tuple[StoredRow, datetime]]:  # fmt: skip
-    """Pace what waits anew behind a plan that goes first."""
-    import random
-
-    if not (desk.args.first and planned):
-        return []
-    rng = random.Random(~seed)
-    gap = draw_gap(rng, desk.config.pacing)
-    at = planned[-1].scheduled_for + timedelta(seconds=gap.gap_s + gap.skip_s)
-    times = replan_queue(queue.waiting, at, rng, desk.config, budgets)
-    return list(zip(queue.waiting, times, strict=True))
-
-
 def _refuse_busy_time(desk: Desktop, planned: list[ScheduledMessage], queue: QueueView) -> None:
     margin = timedelta(minutes=desk.config.pacing.interval_minutes[0])
     first, last = planned[0].scheduled_for, planned[-1].scheduled_for
-    if queue.last_at and queue.is_busy(first - margin, last + margin):
+    if queue.is_busy(first - margin, last + margin):
         # From here on nothing of the queue is in the way, seconds left out of --start included.
-        free = queue.last_at + margin + timedelta(minutes=1)
+        free = queue.times[-1] + margin + timedelta(minutes=1)
         free = next_open(free.replace(second=0), desk.config.business_hours)
         zone = desk.config.business_hours.timezone
         # In the hour that autumn repeats a --start means the first one: then step over it.
@@ -9227,23 +9429,35 @@ def _check_draft(desk: Desktop, draft: Draft, start: datetime | None) -> None:
 def _store_draft(
     desk: Desktop, reading: Reading, draft: Draft, start: datetime | None, seed: int
 ) -> list[ScheduledMessage] | None:
-    """Store the draft if the queue is still the one it was made for; what was stored, or None.
+    """Store what was shown; None if it does not fit the queue or the time any more.
 
-    Without --start the same gaps count from now, the moment of YES.
+    Where its first time passed before the YES, by a quarter of an hour at most and on the same last
+    day, the same gaps count from now.
     """
     database = desk.write()
     fresh = replace(desk, now=tell_time(desk.database_path))
+    first, last = (draft.planned[place].scheduled_for for place in (0, -1))
     with database.transaction():
-        again = make_draft(fresh, reading, start, seed, _view_queue(desk, database, reading))
-        if again.queue != draft.queue:
+        queue = _view_queue(fresh, database, reading)
+        again = make_draft(fresh, reading, start, seed, queue)
+        if not queue.waiting <= draft.waiting or again.skipped != draft.skipped:
             return None
-        if start is not None and start < fresh.now:
-            raise UsageError("--start has passed meanwhile: name a later time")
-        actor = find_actor()
-        database.queue.add_campaign(again.planned, seed, fresh.now, actor, again.until)
-        moves = [(row.id, at) for row, at in again.behind if at != row.scheduled_for]
-        database.queue.reschedule_many(moves, fresh.now, actor)
-    return again.planned
+        planned = draft.planned
+        if first < fresh.now:
+            if start is not None:
+                raise UsageError("--start has passed meanwhile: name a later time")
+            planned = again.planned
+            ends = planned[-1].scheduled_for
+            if (
+                fresh.now - first > _SHOWN_FOR
+                or len(planned) != len(draft.planned)
+                or desk.local(ends).date() != desk.local(last).date()
+            ):
+                return None
+        elif start is None and queue.times and queue.times[-1] >= first:
+            return None
+        database.queue.add_campaign(planned, seed, fresh.now, find_actor(), draft.until)
+    return planned
 
 
 def _report_stored(desk: Desktop, stored: list[ScheduledMessage]) -> None:
@@ -9307,12 +9521,6 @@ def print_plan_json(desk: Desktop, reading: Reading, draft: Draft, seed: int) ->
         tail["repeats"] = draft.repeats
     if desk.args.simplify:
         tail["segments_without_simplify"] = _count_segments(planned, simple=False)
-    if desk.args.first:
-        tail["behind"] = [
-            {"campaign": name, "was": to_database_time(was), "last": to_database_time(last),
-             "too_late": late}
-            for name, was, last, late in _list_finishes(draft)
-        ]  # fmt: skip
     if draft.limits:
         tail["budgets_met"] = {name: list(map(str, met)) for name, met in draft.limits.items()}
     write("], " + json.dumps(tail)[1:] + "\n")
@@ -9412,10 +9620,6 @@ def _print_totals(desk: Desktop, reading: Reading, draft: Draft) -> None:
             f"WARNING: {plural(draft.repeats, 'row')} repeat a text that is scheduled or was sent"
             " to the same number, as --again says."
         )
-    for name, was, finish, late in _list_finishes(draft):
-        ends = f"ends {show_time(desk.local(finish))}, was {show_time(desk.local(was))}"
-        lost = f"; {plural(late, 'message')} of it will be too late and cancelled" if late else ""
-        say_wrapped(f"Behind it: {name or 'what has no campaign'} {ends}{lost}")
 
 
 def _count_segments(planned: Sequence[ScheduledMessage], simple: bool) -> int:
@@ -9427,19 +9631,6 @@ def _count_segments(planned: Sequence[ScheduledMessage], simple: bool) -> int:
         same = text == each.message.message_content
         count += each.message.segments if same else count_share("", text).segments
     return count
-
-
-def _list_finishes(draft: Draft) -> list[tuple[str, datetime, datetime, int]]:
-    """Return each campaign behind a plan that goes first: its last time, the new one, how many are
-    too late."""
-    rows: dict[str, list[tuple[StoredRow, datetime]]] = {}
-    for row, at in draft.behind:
-        rows.setdefault(row.campaign_name, []).append((row, at))
-    return [
-        (name, max(row.scheduled_for for row, _ in each), max(at for _, at in each),
-         sum(row.until is not None and at > row.until for row, at in each))
-        for name, each in rows.items()
-    ]  # fmt: skip
 
 
 def _count_left_out(draft: Draft) -> str:
@@ -9561,7 +9752,7 @@ def _print_storing_command(desk: Desktop, seed: int, start: datetime) -> None:
         say("The same gaps then count from the moment of YES.")
 
 
-# --- a text tried, texts replaced, one text edited
+# --- a text tried, a text edited
 
 
 def _try_row(desk: Desktop, reading: Reading) -> int:
@@ -9577,136 +9768,6 @@ def _try_row(desk: Desktop, reading: Reading) -> int:
     if args.dry_run:
         return 0
     return _send_now(desk, args.try_number, found[0].message_content, campaign=TEST_CAMPAIGN)
-
-
-class Exchange(NamedTuple):
-    """What --replace does with the rows of a file and of its campaigns."""
-
-    changes: list[tuple[StoredRow, Message]]
-    left: list[Skipped]
-    unchanged: int
-    unnamed: int  # rows still scheduled whose number is not in the file so often
-
-
-def _replace_texts(desk: Desktop, reading: Reading) -> int:
-    """Put into rows that are scheduled and not begun the texts of a file; their times stay."""
-    args = desk.args
-    database = desk.read() if args.dry_run else desk.change()
-    exchange = _exchange_texts(database, reading)
-    changes = exchange.changes
-    if args.json:
-        _print_exchange_json(reading, exchange)
-    else:
-        _print_exchange(desk, exchange)
-    tell = complain if args.json else say
-    if args.dry_run or not changes:
-        tell("Nothing was changed." if args.dry_run else "Nothing to replace.")
-        return 0
-    question = f"Replace {plural(len(changes), 'text')}."
-    if not ask_yes(question, args.yes, args.file == "-"):
-        return 1
-    with database.transaction():
-        texts = [(row.id, message.message_content) for row, message in changes]
-        done = frozenset(database.queue.set_texts(texts, desk.now, find_actor()))
-    tell(f"Replaced {plural(len(done), 'text')}.")
-    late = [row.id for row, _ in changes if row.id not in done]
-    for row_id in late:
-        complain(f"Message {row_id} was begun or ended meanwhile: it keeps its text.")
-    return 1 if late else 0
-
-
-def _exchange_texts(database: Database, reading: Reading) -> Exchange:
-    """Pair the rows of a file with those of its campaigns, by number and in their order."""
-    names = list(dict.fromkeys(message.campaign_name for message in reading.messages))
-    if not (running := database.queue.running()).intersection(names):
-        now = ", ".join(sorted(map(printable, running))) or "none"
-        raise CampaignError(
-            f'nothing of campaign "{printable(", ".join(names))}" is still scheduled: say whose'
-            f" texts these are with --campaign NAME; the campaigns that run are {now}"
-        )
-    changes: list[tuple[StoredRow, Message]] = []
-    left = list(reading.skipped)
-    stored: dict[tuple[str, str], list[StoredRow]] = {}
-    for name in names:
-        for row in database.queue.rows(RowFilter(campaign=name)):
-            if row.status is not RowStatus.CANCELLED:
-                stored.setdefault((name, row.phone_number), []).append(row)
-    changed = []
-    for message in reading.messages:
-        rows = stored.get((message.campaign_name, message.phone_number), [])
-        same = [row for row in rows if row.message_content == message.message_content]
-        if same:
-            rows.remove(same[0])
-        else:
-            changed.append(message)
-    for message in changed:
-        rows = stored.get((message.campaign_name, message.phone_number), [])
-        reason = "not in the campaign: schedule it in a file and --campaign of its own"
-        if rows:
-            row = rows.pop(0)
-            if row.status is RowStatus.SCHEDULED and not database.sending.is_begun(row.id):
-                changes.append((row, message))
-                continue
-            state = "begun" if row.status is RowStatus.SCHEDULED else row.status.value
-            reason = f"already {state}: it keeps its text"
-        left.append(Skipped(message.row, message.phone_number, reason))
-    unnamed = sum(row.status is RowStatus.SCHEDULED for rows in stored.values() for row in rows)
-    return Exchange(changes, sorted(left), len(reading.messages) - len(changed), unnamed)
-
-
-def _print_exchange(desk: Desktop, exchange: Exchange) -> None:
-    changes = exchange.changes
-    counts = [0, 0]
-    for place, (row, message) in enumerate(changes, 1):
-        was = count_share("", row.message_content).segments
-        counts = [counts[0] + was, counts[1] + message.segments]
-        held = " | held" if row.held_because else ""
-        say(
-            f"[{place}/{len(changes)}] {fit(row.customer_name, 18)} | {message.phone_number}"
-            f" | {show_time(desk.local(row.scheduled_for))} | {was} -> "
-            f"{plural(message.segments, 'segment')}{held}"
-        )
-    for skipped in exchange.left:
-        say_wrapped(f"[LEFT OUT] row {skipped.row} {skipped.phone_number}: {skipped.reason}")
-    if changes:
-        say("-" * find_width())
-        say(f"New texts: {len(changes):,}, their times stay")
-        say(f"Segments:  {counts[0]:,} -> {counts[1]:,}")
-    if exchange.unchanged:
-        say(f"Same text: {plural(exchange.unchanged, 'row')}")
-    if exchange.unnamed:
-        say_wrapped(f"Not named: {plural(exchange.unnamed, 'message')} still scheduled that the"
-                    " file has no row for: they keep their texts")  # fmt: skip
-    if changes:
-        messages = [message for _, message in changes]
-        say(f"First text was (row {messages[0].row}):")
-        _print_bubbles(changes[0][0].message_content)
-        _print_texts(messages, desk.args.texts)
-        _print_ucs2(messages)
-
-
-def _print_exchange_json(reading: Reading, exchange: Exchange) -> None:
-    replaced = [
-        {
-            "id": row.id, "row": message.row, "phone_number": message.phone_number,
-            "scheduled_for": to_database_time(row.scheduled_for),
-            "segments_before": count_share("", row.message_content).segments,
-            "segments": message.segments,
-        }
-        for row, message in exchange.changes
-    ]  # fmt: skip
-    names = dict.fromkeys(message.campaign_name for message in reading.messages)
-    print(
-        json.dumps(
-            {
-                "campaign": ", ".join(names),
-                "replaced": replaced,
-                "skipped": [each._asdict() for each in exchange.left],
-                "unchanged": exchange.unchanged,
-                "not_named": exchange.unnamed,
-            }
-        )
-    )
 
 
 def cmd_edit(desk: Desktop) -> int:
@@ -9759,7 +9820,8 @@ def _check_text(said: str) -> str:
 def _check_length(database: Database, share: Share, desk: Desktop) -> str:
     """Return which budget leaves a text no room now; UsageError where it never has room."""
     try:
-        return explain_limit(find_limit(database, share, desk.now, desk.config), desk.config)
+        budgets = find_budgets(database, desk.now, desk.config)
+        return explain_limit(find_limit(budgets, share, desk.now, desk.config), desk.config)
     except ValueError as error:
         raise UsageError(f"the text: {error}") from error
 
@@ -9840,7 +9902,7 @@ def _confirm_many(desk: Desktop, rows: Sequence[StoredRow], what: str) -> bool:
     return ask_yes(f"{what} {plural(len(rows), 'message')}.", args.yes)
 
 
-def _row_line(desk: Desktop, row: StoredRow) -> str:
+def _row_line(desk: Desktop, row: StoredRow, expected: datetime | None = None) -> str:
     import textwrap
 
     state = _state_of(row)
@@ -9851,6 +9913,8 @@ def _row_line(desk: Desktop, row: StoredRow) -> str:
         f" {show_time(desk.local(at))} {state:<9} {fit(row.campaign_name, 12).rstrip()}"
     )
     why = row.held_because if state == "held" else row.error_message
+    if expected and expected - row.scheduled_for > timedelta(minutes=1):
+        why = f"expected {show_time(desk.local(expected))}{': ' if why else ''}{why}"
     indent = " " * 7
     lines = textwrap.wrap(printable(why), find_width(), initial_indent=indent,
                           subsequent_indent=indent)  # fmt: skip
@@ -9910,7 +9974,8 @@ def cmd_reschedule(desk: Desktop) -> int:
     at = desk.local(first + shift)
     year = "" if at.year - desk.now.year in (0, 1) else f" {at.year}"
     done = f"Moved {plural(len(live), 'message')}; the first is due {show_time(at)}{year}."
-    if shut := find_shut_gate(min(rows, key=lambda row: row.scheduled_for), at, desk.config):
+    row = min(rows, key=lambda row: row.scheduled_for)
+    if shut := explain_shut(row.phone_number, row.timezone, row.anyway, at, desk.config):
         done += f"\nThat is {shut.partition(' until ')[0]}: it will go at the next opening."
     return _report_done(done, refused)
 
@@ -9959,30 +10024,19 @@ def cmd_retry(desk: Desktop) -> int:
         for row in rows
         if row.id not in done
     ]
-    if len(done) > 1:
-        _repace(desk, database)
     return _report_done(f"{plural(len(done), 'message')} will be tried again.", refused)
 
 
 def cmd_release(desk: Desktop) -> int:
-    """Let held rows go, paced anew where their time has passed."""
+    """Let held rows go: at once where their time has passed."""
     database = desk.change()
     rows, refused = _find_rows(desk, database, "held")
     rows = _refuse_late(rows, lambda row: max(row.scheduled_for, desk.now), refused)
     if rows and not _confirm_many(desk, rows, "Release"):
         return 1
     with database.transaction():
-        moves = [(row.id, max(row.scheduled_for, desk.now)) for row in rows]
-        done = database.queue.release(moves, desk.now, find_actor())
-    if done > 1:
-        _repace(desk, database)
+        done = database.queue.release([row.id for row in rows], desk.now, find_actor())
     return _report_done(f"Released {plural(done, 'message')}.", refused)
-
-
-def _repace(desk: Desktop, database: Database) -> tuple[int, datetime | None]:
-    import random
-
-    return repace(database, desk.now, random.Random(), desk.config, find_actor())
 
 
 def cmd_pause(desk: Desktop) -> int:
@@ -10034,7 +10088,7 @@ def _tell_last_sent(desk: Desktop, database: Database) -> str:
 
 
 def cmd_resume(desk: Desktop) -> int:
-    """Go on after a pause, paced anew from now."""
+    """Go on after a pause; no time is changed: what is late goes first, each at its own gap."""
     database = desk.change()
     args, actor = desk.args, find_actor()
     with database.transaction():
@@ -10044,18 +10098,35 @@ def cmd_resume(desk: Desktop) -> int:
             for key in ("trusted_boot", "clock_word"):
                 database.state.set_key(key, read_boot_id())
             database.state.add_event("clock is right", "", desk.now, actor)
-    moved, finish = _repace(desk, database)
     sent, left = (
         len(database.queue.rows(RowFilter(status=status, campaign=args.campaign)))
         for status in ("sent", "scheduled")
     )
     say(f"Resumed: {plural(sent, 'message')} sent so far, {left:,} will be.")
-    if moved and finish:
-        last = show_time(desk.local(finish))
-        say(f"{plural(moved, 'message')} paced anew; the last now goes {last}.")
+    if told := _tell_finishes(desk, database):
+        say(told)
     if others := database.state.paused_campaigns():
         say(f"Still paused: {', '.join(others)}.")
     return 0
+
+
+def _tell_finishes(desk: Desktop, database: Database) -> str:
+    """Return how many messages have become late, and when each campaign is done now."""
+    expected = project_queue(database, desk.now, desk.config)
+    late_after = timedelta(minutes=desk.config.service.late_after_minutes)
+    late, ends = 0, dict[str, datetime]()
+    for row in database.queue.waiting():
+        late += desk.now - row.scheduled_for > late_after
+        if at := expected.get(row.id):
+            ends[row.campaign_name] = max(at, ends.get(row.campaign_name, at))
+    words = [
+        f"{name or 'what has no campaign'} is now done about {_stamp(desk, at)}"
+        for name, at in sorted(ends.items())
+    ]
+    if not late:
+        return ""
+    first = f"{plural(late, 'late message')} {'goes' if late == 1 else 'go'} first"
+    return f"{'; '.join([first, *words])}."
 
 
 def cmd_send(desk: Desktop) -> int:
@@ -10119,27 +10190,38 @@ def cmd_list(desk: Desktop) -> int:
     rows = database.queue.rows(
         wanted, -1 if args.next is None else args.next, args.next is not None
     )
+    expected = _expect(desk, database)
     if args.json:
-        say(json.dumps([_row_values(row) for row in rows], indent=1))
+        say(json.dumps([_row_values(row, expected) for row in rows], indent=1))
     elif args.csv:
-        _print_cells([each.name for each in fields(StoredRow)],
-                     (_row_values(row).values() for row in rows))  # fmt: skip
+        _print_cells([*ROW_KEYS, "expected_at"],
+                     (_row_values(row, expected).values() for row in rows))  # fmt: skip
     elif not rows:
         say("No message is like that.")
     else:
         for row in rows:
             moods = {"failed": "fault", "held": "warning"}
-            say(_row_line(desk, row), moods.get(_state_of(row), ""))
+            say(_row_line(desk, row, expected.get(row.id)), moods.get(_state_of(row), ""))
     return 0
 
 
-def _row_values(row: StoredRow) -> dict[str, Any]:
-    """Return a row with the database's names and forms."""
-    values = {each.name: getattr(row, each.name) for each in fields(row)}
+def _expect(desk: Desktop, database: Database) -> dict[MessageId, datetime | None]:
+    """Return when each waiting row will really go; {} where there are too many to tell."""
+    if database.queue.count_waiting() > _MOST_EXPECTED:
+        return {}
+    return project_queue(database, desk.now, desk.config)
+
+
+def _row_values(row: StoredRow, expected: Mapping[MessageId, datetime | None]) -> dict[str, Any]:
+    """Return a row with the database's names and forms, and when it will really go."""
+    values = {name: getattr(row, name) for name in ROW_KEYS}
+    values["expected_at"] = expected.get(row.id)
     values["scheduled_for"] = to_database_time(row.scheduled_for)
-    for name in ("sent_at", "until"):
+    for name in ("sent_at", "until", "begun_at", "retry_at"):
         at = getattr(row, name)
         values[name] = to_database_time(at) if at else None
+    if at := expected.get(row.id):
+        values["expected_at"] = to_database_time(at)
     values["status"] = row.status.value
     values["error_message"] = row.error_message or None
     values["held_because"] = row.held_because or None
@@ -10171,7 +10253,7 @@ def cmd_show(desk: Desktop) -> int:
     person = _show_person(database, number)
     if not any(person.values()):
         rows = _find_named(database, desk.args.id)  # it says so if there is none
-    shown = [{**_show_values(database, row), **person} for row in rows]
+    shown = [{**_show_values(desk, database, row), **person} for row in rows]
     if desk.args.json:
         alone = shown[0] if len(shown) == 1 else shown or {"phone_number": number, **person}
         say(json.dumps(alone, indent=1))
@@ -10233,7 +10315,7 @@ def _print_reply(desk: Desktop, text: Mapping[str, Any]) -> None:
 _OPT_OUT_KEYS = ("phone_number", "at", "words", "reason", "tier", "campaign")
 
 
-def _show_values(database: Database, row: StoredRow) -> dict[str, Any]:
+def _show_values(desk: Desktop, database: Database, row: StoredRow) -> dict[str, Any]:
     bubbles = []
     for bubble in database.sending.bubbles(row.id):
         segments = _name_values(database.sending.segments(bubble.id))
@@ -10243,7 +10325,10 @@ def _show_values(database: Database, row: StoredRow) -> dict[str, Any]:
     consent = dict(
         zip(("consent_at", "consent_source"), database.queue.consent(row.id), strict=True)
     )
-    return {**_row_values(row), **consent, "bubbles": bubbles, "events": events}
+    expected = (
+        project_queue(database, desk.now, desk.config) if row.status is RowStatus.SCHEDULED else {}
+    )
+    return {**_row_values(row, expected), **consent, "bubbles": bubbles, "events": events}
 
 
 def _print_message(desk: Desktop, row: StoredRow, values: Mapping[str, Any]) -> None:
@@ -10278,50 +10363,46 @@ def _describe_segment(segment: Mapping[str, Any]) -> str:
 def cmd_why(desk: Desktop) -> int:
     """Print each gate that a message must pass, open or shut."""
     database = desk.read()
+    running = read_status_file(status_path(desk.database_path)) if desk.is_served() else {}
+    expected = _expect(desk, database)
     for row in _find_named(database, desk.args.id):
         say(f"Message {row.id} to {row.phone_number}, {row.status.value}:")
-        for name, shut in _find_gates(desk, database, row):
-            words = f"  {'shut' if shut else 'open'}  {name:<10} {shut}".rstrip()
-            say(words, "warning" if shut else "good")
+        turn = _read_turn(desk, database, running)
+        off = "" if running else "smsbox is not running: sudo systemctl start smsbox"
+        for name, shut, until in [*find_gates(row, turn, desk.config), Gate("service", off)]:
+            at = desk.local(until) if until else None
+            wait = show_wait((until - desk.now).total_seconds()) if until else ""
+            words = f"{shut} until {show_time(at)}, in {wait}" if shut and at else shut
+            line = f"  {'shut' if shut else 'open'}  {name:<10} {words}".rstrip()
+            say(line, "warning" if shut else "good")
+        if at := expected.get(row.id):
+            before = sum(each is not None and each < at for each in expected.values())
+            go = "goes" if before == 1 else "go"
+            words = f"{plural(before, 'message')} {go} first, " if before else ""
+            say(f"  place: {words}expected {show_time(desk.local(at))}")
     return 0
 
 
-def _find_gates(desk: Desktop, database: Database, row: StoredRow) -> Iterator[tuple[str, str]]:
-    """Return each gate with why it is shut; "" for an open one."""
-    running = read_status_file(status_path(desk.database_path)) if desk.is_served() else {}
-    done = row.status is not RowStatus.SCHEDULED
-    yield (
-        "status",
-        f"it is {row.status.value} {row.error_message}".strip() if done else "",
-    )
-    yield "held", row.held_because
-    stopped = database.opt_outs.at(_e164_of(row))
-    yield "opt-out", f"the recipient said stop on {stopped[:10]}" if stopped else ""
-    yield "campaign", database.state.paused_campaigns().get(row.campaign_name, "")
-    yield "pause", database.state.get("paused_because")
-    wait_s = (row.scheduled_for - desk.now).total_seconds()
-    due = f"due {show_time(desk.local(row.scheduled_for))}, in {show_wait(wait_s)}"
-    yield "time", due if wait_s > 0 else ""
-    if row.until:
-        late = f"too late: it ended {show_time(desk.local(row.until))}"
-        yield "until", late if desk.now > row.until else ""
-    yield "hours", find_shut_gate(row, desk.now, desk.config)
-    yield "budget", "" if done else _explain_budget(desk, database, row)
-    yield "service", "" if running else "smsbox is not running: sudo systemctl start smsbox"
+def _read_turn(desk: Desktop, database: Database, running: Mapping[str, Any]) -> Turn:
+    """Read what the daemon reads, its own part from what it has published."""
+    queue, state = database.queue, database.state
+    last = queue.last_begun()
     clock, modem = str(running.get("clock", "")), str(running.get("modem", "no modem yet"))
-    yield "clock", clock if clock.startswith("not trusted") else ""
-    yield "modem", "" if modem == "ready" or not running else modem
-    yield "storage", _NOT_LISTED if _NOT_LISTED in running.get("warnings", ()) else ""
-
-
-def _explain_budget(desk: Desktop, database: Database, row: StoredRow | None) -> str:
-    if row is None:
-        return ""
-    share = count_share(row.phone_number, row.message_content)
-    try:
-        return explain_limit(find_limit(database, share, desk.now, desk.config), desk.config)
-    except ValueError as error:
-        return str(error)
+    unread = _NOT_LISTED if _NOT_LISTED in running.get("warnings", ()) else ""
+    return Turn(
+        desk.now,
+        state.all(),
+        state.pauses(),
+        queue.next_row(),
+        last[0] if last else None,
+        max(desk.now - last[1], timedelta()) if last else None,
+        _AT_ONCE_AN_HOUR - queue.count_at_once(desk.now - timedelta(hours=1)),
+        cache(partial(find_budgets, database, desk.now, desk.config)),
+        clock if clock.startswith("not trusted") else "",
+        "" if modem == "ready" or not running else modem,
+        unread,
+        explain_fault(running),
+    )
 
 
 def cmd_status(desk: Desktop) -> int:
@@ -10357,9 +10438,11 @@ def _show_status(desk: Desktop) -> int:
     changed_at = read_change_time(Path(status.get("config", "")))
     known = "config" in status and changed_at > 0
     status["config_is_newer"] = known and changed_at != status["config_changed_at"]
-    row = database.queue.next_row()
-    status["next"] = _row_values(row) if row else None
-    status["budget"] = _explain_budget(desk, database, row)
+    turn = _read_turn(desk, database, status if served else {})
+    row = turn.next_row
+    expected = _expect(desk, database)
+    status["next"] = _row_values(row, expected) if row else None
+    status["budget"] = explain_quota(row, turn, desk.config) if row else ""
     database.close()
     if desk.args.json:
         say(json.dumps(status, indent=1))
@@ -10764,6 +10847,10 @@ def cmd_report(desk: Desktop) -> int:
     course = database.reports.course(args.campaign)
     (values,) = _name_values(database.reports.campaigns(args.campaign))
     values |= _count_course(desk, course)
+    expected = _expect(desk, database)
+    times = sorted(at for each in course if (at := expected.get(MessageId(each.id))))
+    if times:
+        values |= {"next": to_database_time(times[0]), "ends": to_database_time(times[-1])}
     if args.json:
         say(json.dumps(values, indent=1))
     elif args.csv:
@@ -11622,7 +11709,9 @@ def cmd_run(desk: Desktop) -> int:
     )  # fmt: skip
     give_memory_back()
     try:
-        Service(desk.config, database, around, random.Random()).run(desk.args.drain)
+        why = Service(desk.config, database, around, random.Random()).run(desk.args.drain)
+        if why:
+            raise StoreError(f"not all was sent: {why}")
     except StopRequested:
         logging.info("smsbox stops")
     finally:
@@ -11891,8 +11980,6 @@ def _add_schedule(command: argparse.ArgumentParser) -> None:
     add("--dry-run", action="store_true", help="show the plan, store nothing")
     when = command.add_mutually_exclusive_group().add_argument
     when("--start", metavar='"YYYY-MM-DD HH:MM"', help="in the sender's zone (default: now)")
-    when("--first", action="store_true", help="before everything still scheduled")
-    when("--replace", action="store_true", help="new texts for what is scheduled and not begun")
     when("--try", dest="try_number", metavar="NUMBER", help="send one row to your own phone only")
     add("--row", type=_whole_number, metavar="N", help="--try: this row of the file (else: first)")
     add("--anyway", action="store_true", help="--try: outside the business hours too")
