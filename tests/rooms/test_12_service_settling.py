@@ -344,17 +344,13 @@ def test_late_answer_after_the_operator_s_word_changes_nothing_more(box: PlayedB
 # --- a delivery report tells
 
 
-def report(
-    box: PlayedBox, number: str = ANA, reference: int = 2, apart_s: float = 0,
-    delivery: Delivery = Delivery.DELIVERED,
-) -> bool:  # fmt: skip
+def report(box: PlayedBox, number: str = ANA, reference: int = 2, apart_s: float = 0) -> bool:
     """A report comes of what was handed over so long before the last segment; was it matched?"""
     ((submitted,),) = box.sql("SELECT max(submitted_at) FROM segments")
     at = smsbox.from_database_time(submitted) - timedelta(seconds=apart_s)
     inbox, now = smsbox.Inbox(box.database), box.play.now()
-    inbox.add_report(
-        f"{number} {apart_s}", smsbox.Report(number, reference, delivery, "", at, now), now
-    )
+    told = smsbox.Report(number, reference, Delivery.DELIVERED, "", at, now)
+    inbox.add_report(f"{number} {apart_s}", told, now)
     return inbox.match_reports(now) == 1
 
 
@@ -404,18 +400,6 @@ def test_report_of_a_segment_that_was_answered_does_not_settle_the_one_behind_it
         assert box.row(row)[0] == "failed"
     assert report(box, reference=3, apart_s=1)
     assert segments(box, row) == ["sent", "sent"]
-
-
-def test_report_that_the_network_still_tries_settles_nothing_and_the_next_does(
-    box: PlayedBox,
-) -> None:
-    row = box.insert(ANA, "one")
-    lose(box, 0)
-    box.serve(600)
-    assert report(box, delivery=Delivery.TRYING)
-    assert box.row(row)[0] == "failed"
-    assert report(box, apart_s=1)
-    assert box.row(row) == ("sent", None)
 
 
 @pytest.mark.parametrize("crashed", [True, False])
