@@ -269,3 +269,30 @@ def test_queue_of_version_1_is_sent_and_what_was_held_or_unsure_is_not(
         (4, "scheduled", "restored"), (5, "failed", ""), (6, "sent", ""),
     ]  # fmt: skip
     assert "may have been sent" in box.row(5)[1]
+
+
+def test_message_of_version_1_that_went_on_behind_a_guess_waits_for_the_operator(
+    lay: Callable[[str], Path], box: PlayedBox
+) -> None:
+    """Version 1 believed the SIM, and was stopped amid the rest of the message."""
+    path = lay(UNCONFIRMED)
+    shell = sqlite3.connect(path, isolation_level=None)
+    shell.execute("UPDATE messages SET status = 'sending' WHERE status = 'unconfirmed'")
+    shell.execute("UPDATE messages SET status = 'queued' WHERE status = 'cancelled'")
+    ((row,),) = shell.execute(
+        "UPDATE scheduled_messages SET status = 'scheduled', error_message = NULL, scheduled_for ="
+        " '2025-11-09 18:30:00' WHERE id = (SELECT scheduled_message_id FROM messages"
+        " WHERE status = 'sending') RETURNING id"
+    ).fetchall()
+    shell.close()
+    box.hand.close()
+    box.database.close()
+    box.database = Database.create_or_open(str(path))
+    box.hand = sqlite3.connect(path, isolation_level=None)
+    with box.database.transaction():
+        smsbox.resume(box.database, "", box.play.now(), "ana")
+    box.serve(7200)
+    assert box.texts() == []
+    status, words = box.row(row)
+    assert status == "failed"
+    assert "may have been sent" in words

@@ -275,6 +275,7 @@ def test_late_answer_to_the_last_segment_makes_the_message_sent(box: PlayedBox, 
     assert seen == ["failed"]
     assert box.row(row) == ("sent", None)
     assert set(segments(box, row)) == set(box.bubbles(row)) == {"sent"}
+    assert box.sql("SELECT count(*) FROM messages WHERE error_message <> ''") == [(0,)]
     sent_at = smsbox.from_database_time(box.row(row, "sent_at")[0])
     assert sent_at - begun >= timedelta(seconds=NO_RESULT_S)  # when it was known
     assert not retry(box, row)
@@ -294,6 +295,90 @@ def test_late_answer_is_heard_where_the_port_was_lost_and_opened_again(box: Play
     box.serve(600)
     assert box.row(row) == ("sent", None)
     assert box.texts() == ["before", "one"]
+
+
+def test_late_answer_is_heard_amid_the_call_to_a_modem_that_is_still_busy(box: PlayedBox) -> None:
+    """A modem that hands a text over answers no AT meanwhile; then it says all at once."""
+    row, called = box.insert(ANA, "one"), []
+
+    def answer() -> bytes:
+        called.append(True)
+        busy = len(called) < 3
+        return b"" if busy else b"\r\n+CMGS: 2\r\n\r\nOK\r\n\r\nOK\r\n"
+
+    def hang() -> None:
+        lose_answer(box)
+        box.far.tellers[b"AT\r"] = answer
+
+    lose(box, 0, hang)
+    box.after(600, box.far.tellers.clear)
+    box.serve(900)
+    assert len(called) >= 3
+    assert box.row(row) == ("sent", None)
+
+
+def test_late_answer_that_comes_in_two_pieces_is_heard(
+    box: PlayedBox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A UART wakes the box at the first byte; the rest comes while it is at work."""
+    row = box.insert(ANA, "one")
+    pieces: list[bytes] = []
+    real = box.far.read
+
+    def read() -> bytes:
+        return pieces.pop(0) if pieces else real()
+
+    def begin() -> None:
+        pieces.extend([b"\r\n+CM", b"", b"GS: 2\r\n\r\nOK\r\n"])
+        say(box, b"\r\n")
+
+    monkeypatch.setattr(box.far, "read", read)
+    lose(box, 0)
+    box.after(NO_RESULT_S + 60, begin)
+    box.serve(600)
+    assert box.row(row) == ("sent", None)
+
+
+def test_late_answer_of_before_is_not_taken_for_that_of_the_next_text_that_is_lost(
+    box: PlayedBox,
+) -> None:
+    first, second = box.insert(ANA, "one"), box.insert(CHLOE, "two", in_s=600)
+    lose(box, 0)
+    box.far.script.append(SILENCE)
+    words = b"\r\n+CMGS: 2\r\n\r\nOK\r\n\r\n> "
+    box.after(590, lambda: box.far.prompts.append(words))
+    box.serve(1800)
+    assert box.texts() == ["before", "one"]
+    assert segments(box, second) == ["unconfirmed"]
+    assert box.row(second)[0] == "failed"
+    assert box.row(first) == ("sent", None)
+
+
+def test_late_answer_is_heard_where_the_disk_had_refused_to_call_it_unconfirmed(
+    box: PlayedBox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row, real = box.insert(ANA, "one"), smsbox.Database.change
+    fails: list[bool] = []
+
+    def change(database: smsbox.Database, sql: str, *given: object, **named: object) -> int:
+        if fails:
+            raise smsbox.StoreError("the disk is full")
+        return real(database, sql, *given, **named)
+
+    monkeypatch.setattr(smsbox.Database, "change", change)
+    lose_and_answer_late(box, 0)
+    box.after(100, lambda: fails.append(True))
+    box.after(400, fails.clear)
+    box.serve(900)
+    assert box.row(row) == ("sent", None)
+
+
+def test_late_answer_tells_what_was_reported_of_the_bubble_before(box: PlayedBox) -> None:
+    row = box.insert(ANA, "one [BUBBLE] two")
+    expired = Delivery.EXPIRED
+    lose_and_answer_late(box, 1, lambda: report(box, reference=2, delivery=expired))
+    box.serve(600)
+    assert box.row(row, "status, delivery") == ("sent", "expired")
 
 
 def test_late_answer_settles_what_the_box_itself_wrote(box: PlayedBox) -> None:
@@ -344,12 +429,15 @@ def test_late_answer_after_the_operator_s_word_changes_nothing_more(box: PlayedB
 # --- a delivery report tells
 
 
-def report(box: PlayedBox, number: str = ANA, reference: int = 2, apart_s: float = 0) -> bool:
+def report(
+    box: PlayedBox, number: str = ANA, reference: int = 2, apart_s: float = 0,
+    delivery: Delivery = Delivery.DELIVERED,
+) -> bool:  # fmt: skip
     """A report comes of what was handed over so long before the last segment; was it matched?"""
     ((submitted,),) = box.sql("SELECT max(submitted_at) FROM segments")
     at = smsbox.from_database_time(submitted) - timedelta(seconds=apart_s)
     inbox, now = smsbox.Inbox(box.database), box.play.now()
-    told = smsbox.Report(number, reference, Delivery.DELIVERED, "", at, now)
+    told = smsbox.Report(number, reference, delivery, "", at, now)
     inbox.add_report(f"{number} {apart_s}", told, now)
     return inbox.match_reports(now) == 1
 
@@ -368,6 +456,33 @@ def test_report_from_that_time_settles_an_unconfirmed_segment(
     assert segments(box, row, "message_reference") == [reference]
     assert box.row(row) == ("sent", None)
     assert box.row(row, "delivery") == ("delivered",)
+
+
+@pytest.mark.parametrize("delivery", [each for each in Delivery if each != "delivered"])
+def test_report_that_it_was_not_delivered_says_that_the_network_has_had_it(
+    box: PlayedBox, delivery: Delivery
+) -> None:
+    row = box.insert(ANA, "one")
+    lose(box, 0)
+    box.serve(600)
+    assert report(box, delivery=delivery)
+    assert segments(box, row) == box.bubbles(row) == ["sent"]
+    over = delivery in (Delivery.EXPIRED, Delivery.FAILED)
+    assert box.row(row, "status, delivery") == ("sent", delivery.value if over else None)
+
+
+def test_report_is_of_what_was_lost_now_though_a_text_of_yesterday_had_its_reference(
+    box: PlayedBox,
+) -> None:
+    box.insert(ANA, "yesterday's")
+    box.serve(60)
+    box.far.modem.reference = 1  # 255 segments later, or a modem that gives all the same one
+    row = box.insert(ANA, "one", in_s=86_400)
+    lose(box, 0)
+    box.serve(87_000)
+    assert box.row(row)[0] == "failed"
+    assert report(box, reference=2)
+    assert box.row(row) == ("sent", None)
 
 
 @pytest.mark.parametrize("apart_s", [1200, -1200, 86_400])
