@@ -3410,6 +3410,10 @@ UPDATE scheduled_messages AS s SET held_code = {_HELD_CODES},
         WHERE scheduled_message_id = s.id AND event = 'added' ORDER BY id LIMIT 1), scheduled_for),
     begun_at = (SELECT min(g.submitted_at) FROM messages m JOIN segments g ON g.message_id = m.id
         WHERE m.scheduled_message_id = s.id);
+UPDATE messages SET status = 'unconfirmed', error_message = (SELECT error_message
+        FROM segments WHERE message_id = messages.id AND status = 'unconfirmed' LIMIT 1)
+    WHERE id IN (SELECT message_id FROM segments WHERE status = 'unconfirmed')
+        AND scheduled_message_id IN (SELECT id FROM scheduled_messages WHERE status = 'scheduled');
 ALTER TABLE segments DROP COLUMN reference_before;
 ALTER TABLE inbound ADD COLUMN settled_at TEXT;
 ALTER TABLE inbound ADD COLUMN settled_by TEXT;
@@ -4143,7 +4147,7 @@ class Sending:
         """
         end = self._db.queue.end
         with self._db.transaction():
-            if self._db.queue.row(row.id) != row:
+            if self._db.queue.row(row.id) != row or row.said_stop_at:
                 return False
             states = self._bubble_states(row.id)
             if BubbleStatus.UNCONFIRMED.value in states:
@@ -4174,12 +4178,6 @@ class Sending:
     def is_begun(self, row_id: MessageId) -> bool:
         """True if some segment of a row may have reached its recipient."""
         return self._db.has(f"scheduled_messages s WHERE s.id = ? AND {_BEGUN}", row_id)
-
-    def open_bubbles(self, row_id: MessageId) -> list[Bubble]:
-        """Return the bubbles of a row that are still to be sent."""
-        sql = f"""SELECT {_BUBBLE_COLUMNS} FROM messages WHERE scheduled_message_id = ?
-            AND status IN ('queued', 'sending') ORDER BY bubble"""
-        return [_to_bubble(record) for record in self._db.all(sql, row_id)]
 
     def sent_sequences(self, bubble: BubbleId) -> frozenset[int]:
         """Return the segments of a bubble that the network has; of one it may not have told us."""
@@ -4282,13 +4280,15 @@ class Sending:
         with self._db.transaction():
             if self._db.change(sql, reference=reference, now=now, **named):
                 self.settle(segment.bubble.id, now)
+                self._db.change(_TELL_DELIVERY, now=now, id=segment.bubble.row_id)
 
     def settle(self, bubble: BubbleId, at: datetime | str) -> None:
         """An unconfirmed segment of a bubble was sent: so is its bubble, and its row, if nothing is
         missing; else the row stays failed, and retry goes on behind it. In a transaction."""
-        sql = """UPDATE messages SET sent_at = ?, status = CASE WHEN (SELECT count(*) FROM segments
-                WHERE message_id = messages.id AND status = 'sent') = (SELECT max(total)
-                FROM segments WHERE message_id = messages.id) THEN 'sent' ELSE 'failed' END
+        sql = """UPDATE messages SET sent_at = ?, error_message = NULL, status = CASE WHEN
+                (SELECT count(*) FROM segments WHERE message_id = messages.id AND status = 'sent')
+                = (SELECT max(total) FROM segments WHERE message_id = messages.id)
+                THEN 'sent' ELSE 'failed' END
             WHERE id = ? AND status = 'unconfirmed'"""
         if not self._db.change(sql, at, bubble):
             return
@@ -4518,25 +4518,29 @@ class Inbox:
             WHERE m.phone_number = :number AND apart < 2
                 AND (g.status = 'sent' AND g.message_reference = :reference
                 OR g.status = 'unconfirmed' AND apart < 0.01)
-            ORDER BY g.status, round(apart * 144), g.delivered_at IS NOT NULL, apart, g.id DESC"""
+            ORDER BY apart >= 0.01, g.status, round(apart * 144), g.delivered_at IS NOT NULL,
+                apart, g.id DESC"""
         found = self._db.one(sql, at=sent_at, number=number, reference=reference)
         if found is None:
             return False
         segment, bubble, row_id, _ = found
         self._db.change("UPDATE reports SET segment_id = ? WHERE id = ?", segment, report)
+        # Whatever becomes of a text of which the service centre reports: the network has had it.
+        sql = """UPDATE segments SET status = 'sent', message_reference = ?, error_message = NULL
+            WHERE id = ? AND status = 'unconfirmed'"""
+        if self._db.change(sql, reference, segment):
+            self._db.sending.settle(BubbleId(bubble), sent_at)
         if delivery == Delivery.DELIVERED.value:
-            self._mark_delivered(segment, bubble, reference, discharged_at)
+            self._mark_delivered(segment, bubble, discharged_at)
         else:
             self._mark_undelivered(segment, bubble, delivery, words, now)
         self._db.change(_TELL_DELIVERY, now=now, id=row_id)
         return True
 
-    def _mark_delivered(self, segment: int, bubble: int, reference: int, at: str) -> None:
-        """It settles what was unconfirmed: who reports a text delivered has had it."""
-        sql = """UPDATE segments SET delivered_at = ?, delivery = 'delivered', error_message = NULL,
-                status = 'sent', message_reference = ? WHERE id = ? AND delivered_at IS NULL"""
-        self._db.change(sql, at, reference, segment)
-        self._db.sending.settle(BubbleId(bubble), at)
+    def _mark_delivered(self, segment: int, bubble: int, at: str) -> None:
+        sql = """UPDATE segments SET delivered_at = ?, delivery = 'delivered', error_message = NULL
+            WHERE id = ? AND delivered_at IS NULL"""
+        self._db.change(sql, at, segment)
         sql = """UPDATE messages SET delivered_at = ?
             WHERE id = ? AND status = 'sent' AND NOT EXISTS (SELECT 1 FROM segments
                 WHERE message_id = messages.id AND delivered_at IS NULL)"""
@@ -5712,7 +5716,8 @@ class Conversation:
     def take_notices(self) -> Notices:
         """Give, once, what the lines that came unasked mean."""
         lines = list(self._notices)
-        self._notices.clear()
+        self._notices.clear()  # but for take_late_reference
+        self._notices.extend(line for line in lines if line.startswith("+CMGS:"))
         told = (re.match(r'\+C(?:MT|DS)I: *"(\w+)"', line) for line in lines)
         return Notices(
             any(map(is_reboot, lines)),
@@ -5770,10 +5775,12 @@ class Conversation:
             self._port.write(ESCAPE + b"\r")
             self._drain_until_quiet(0.3)
             self._write("AT")
-            if any(line == "OK" for line in self._read_lines(1.0)):
-                self._drain_until_quiet(0.1)
-                self._out_of_step = False
-                return
+            for line in self._read_lines(1.0):
+                if line == "OK":
+                    self._drain_until_quiet(0.1)
+                    self._out_of_step = False
+                    return
+                self._note(line)  # it may be the late answer to a text
         raise PortLost("the modem is silent: is it powered, and is this its AT port?")
 
     def take_late_reference(self) -> int | None:
@@ -6813,6 +6820,7 @@ _PARTS_WAIT = timedelta(days=1)  # how long the rest of a long text is waited fo
 _SWEEP_S = 300.0  # how often stored texts are looked for: notifications get lost
 _CUT_AFTER = timedelta(hours=1)  # open hours; cut in half for longer it waits for a person
 _AT_ONCE_AN_HOUR = 5  # of send and --try, further ones keep the pace
+_JUST_GONE = "another message has just gone"
 _AT_ONCE_WITHIN = timedelta(hours=1)  # after it such a message waits for a person
 _BACK_OFF_S = (1.0, 2.0, 5.0)
 _FAILURES_TO_PAUSE = 3
@@ -7231,20 +7239,29 @@ def find_opening(number: str, said: str, anyway: bool, at: datetime, config: Con
     return max(at, window[0])
 
 
-def explain_shut(number: str, said: str, anyway: bool, now: datetime, config: Config) -> str:
-    """Return why nobody may be written to at this time of day; "" if they may."""
+def find_shut_hours(
+    number: str, said: str, anyway: bool, now: datetime, config: Config
+) -> tuple[str, datetime | None]:
+    """Return why nobody may be written to at this time of day, and until when; "" if they may."""
     try:
         opens = find_opening(number, said, anyway, now, config)
         zones = zones_of(number, said) if config.recipient_hours.enabled else ()
     except ValueError as error:
-        return str(error)
+        return str(error), None
     if opens == now:
-        return ""
-    until = f"until {opens.astimezone(config.business_hours.timezone):%a %b %d %H:%M}"
+        return "", None
     if not anyway and not is_open(now, config.business_hours):
-        return f"outside the business hours {until}"
+        return "outside the business hours", opens
     passed = ", which anyway does not pass" if anyway else ""
-    return f"outside the recipient's hours in {name_zones(zones)} {until}{passed}"
+    return f"outside the recipient's hours in {name_zones(zones)}{passed}", opens
+
+
+def explain_shut(number: str, said: str, anyway: bool, now: datetime, config: Config) -> str:
+    """Return in one sentence why nobody may be written to now, and until when; "" if they may."""
+    words, opens = find_shut_hours(number, said, anyway, now, config)
+    if opens is None:
+        return words
+    return f"{words} until {opens.astimezone(config.business_hours.timezone):%a %b %d %H:%M}"
 
 
 class Turn(NamedTuple):
@@ -7302,7 +7319,8 @@ def find_row_gates(row: StoredRow, turn: Turn, config: Config) -> Iterator[Gate]
     if row.until:
         is_late = now.replace(microsecond=0) > row.until
         yield Gate("until", "too late: its end has passed" if is_late else "")
-    yield Gate("hours", explain_shut(row.phone_number, row.timezone, row.anyway, now, config))
+    where = row.phone_number, row.timezone, row.anyway
+    yield Gate("hours", *find_shut_hours(*where, now, config))
     yield Gate("quota", "" if is_done or row.is_begun else explain_quota(row, turn, config))
 
 
@@ -7321,16 +7339,14 @@ def find_pace(row: StoredRow, turn: Turn, config: Config) -> Gate:
 
     What is begun goes on without it, and so do some an hour of those sent by hand.
     """
-    is_first = turn.waited is None or turn.last_begun == row.id
-    if is_first or row.is_begun or (row.at_once and turn.at_once_left > 0):
+    is_free = row.is_begun or turn.last_begun == row.id or (row.at_once and turn.at_once_left > 0)
+    if turn.waited is None or is_free:
         return Gate("pace")
     wait = timedelta(minutes=config.pacing.interval_minutes[0])
     if turn.now - row.scheduled_for > timedelta(minutes=config.service.late_after_minutes):
         wait = max(wait, gap_of(row, config.pacing).span)
-    left = wait - (turn.waited or wait)
-    if left <= timedelta():
-        return Gate("pace")
-    return Gate("pace", "another message has just gone", turn.now + left)
+    left = wait - turn.waited
+    return Gate("pace", _JUST_GONE, turn.now + left) if left > timedelta() else Gate("pace")
 
 
 def gap_of(row: StoredRow, pace: Pace) -> Gap:
@@ -7345,7 +7361,6 @@ def gap_of(row: StoredRow, pace: Pace) -> Gap:
 def find_end(row: StoredRow, turn: Turn, config: Config) -> End | None:
     """Return what a due message comes to instead of being sent; None: it may go, or wait."""
     now, settings, limit = turn.now, config.service, None
-    late = now - row.scheduled_for
     if row.said_stop_at:
         return End("the recipient said stop")
     if row.until and now.replace(microsecond=0) > row.until:
@@ -7357,16 +7372,17 @@ def find_end(row: StoredRow, turn: Turn, config: Config) -> End | None:
             limit = find_limit(turn.budgets(), share, now, config)
     except ValueError as error:
         return End(str(error), HeldCode.UNSENDABLE)
+    hours = _hours_of_row(row, config)
+    since = max(row.scheduled_for, row.retry_at or row.scheduled_for)
     if row.last_segment_at is not None:
-        since = max(row.last_segment_at, row.scheduled_for)
-        if open_time(since, now, _hours_of_row(row, config)) > _CUT_AFTER:
+        if open_time(max(row.last_segment_at, since), now, hours) > _CUT_AFTER:
             return End("cut in half: a part was sent, the rest is late", HeldCode.CUT)
-    elif row.at_once and late > _AT_ONCE_WITHIN:
+    elif row.at_once and now - row.scheduled_for > _AT_ONCE_WITHIN:
         return End("it could not go within the hour", HeldCode.LATE)
     elif (
         row.anyway
-        and late > timedelta(minutes=settings.late_after_minutes)
         and not is_open(now, config.business_hours)
+        and open_time(since, now, hours) > timedelta(minutes=settings.late_after_minutes)
     ):
         return End("late, and outside the business hours", HeldCode.LATE)
     elif limit is None and now - _standing_since(row, turn) > timedelta(
@@ -7760,7 +7776,7 @@ class Alerts:
     def _find_causes(self, turn: Turn) -> Iterator[tuple[str, str]]:
         """Return each cause that holds with its words; "" while it waits for the day."""
         now, pause = turn.now, turn.pauses.get("", _NO_PAUSE)
-        if pause.by == PausedBy.BOX.value:
+        if pause.because and pause.by == PausedBy.BOX.value:
             yield "paused", f"it paused itself: {shorten(pause.because, 90)}. See smsbox status"
         row = None if pause.because else turn.next_row
         if row and now - row.scheduled_for > timedelta(hours=1) and is_open(now, self._hours):
@@ -8027,7 +8043,7 @@ class Face:
     def show(self, turn: Turn, in_hand: bool) -> None:
         """Show the state of a turn."""
         row, pause = turn.next_row, turn.pauses.get("", _NO_PAUSE)
-        by_itself = pause.by == PausedBy.BOX.value
+        by_itself = bool(pause.because) and pause.by == PausedBy.BOX.value
         ready, fault = find_lamps(
             link_fault=self._link.fault,
             link_ready=self._link.is_ready(),
@@ -8177,9 +8193,11 @@ class Service:
         self._answer_tries = 0  # refusals of it so far
         self._owed: list[Callable[[], None]] = []  # what was done but could not be written down
         self._disk_words = ""
+        self._stuck_since_s: float | None = None  # monotonic; what the box itself can't mend
         self._error_words = ""  # of an error of smsbox itself, while each tick ends with one
         self._errors = 0  # of them in a row
         self._is_recovered = False  # what a crash left is found before anything else is done
+        self._told_wait: tuple[MessageId, str] | None = None  # the first due row, and why it waits
         self._lost: Segment | None = None  # the last one whose answer did not come
         self._refused: dict[str, RefusalClass] = {}  # number -> why, alike and in a row
 
@@ -8339,10 +8357,13 @@ class Service:
 
     def _find_drain_end(self) -> str | None:
         """Return why draining ends: "" if nothing can go without a person; None: it goes on."""
-        if self._disk_words:
-            return self._disk_words
-        if _NOT_LISTED in self._link.warnings:
-            return f"the modem: {_NOT_LISTED}"
+        stuck = self._disk_words or (_NOT_LISTED if _NOT_LISTED in self._link.warnings else "")
+        if not stuck:
+            self._stuck_since_s = None
+        elif self._stuck_since_s is None:
+            self._stuck_since_s = self._clock.monotonic()
+        elif self._clock.monotonic() - self._stuck_since_s >= _LASTING_S:
+            return stuck
         with suppress(StoreError):
             answers = bool(self._time.trusted_by) and self._database.sending.has_answer()
             if answers or self._owed or not self._is_recovered:
@@ -8393,17 +8414,25 @@ class Service:
             return min(poll_at, monotonic + wait_s)
         if any(gate.shut for gate in find_box_gates(turn)):
             return poll_at
+        first: tuple[MessageId, str] | None = None
         for row in self._list_due(turn):
             if end := find_end(row, turn, self._config):
                 self._end(row, end, turn.now)
                 return monotonic
-            if any(gate.shut for gate in find_row_gates(row, turn, self._config)):
-                continue
+            shut = [gate for gate in find_row_gates(row, turn, self._config) if gate.shut]
             pace = find_pace(row, turn, self._config)
-            if pace.until is not None:
-                return min(poll_at, monotonic + (pace.until - turn.now).total_seconds())
-            self._send(row, turn)
-            return self._clock.monotonic()
+            if not shut and not pace.shut:
+                self._send(row, turn)
+                return self._clock.monotonic()
+            gates = shut or [pace]
+            first = first or (row.id, gates[0].shut if shut else "")
+            if until := max((gate.until for gate in gates if gate.until), default=None):
+                poll_at = min(poll_at, monotonic + (until - turn.now).total_seconds())
+            if not shut:  # nobody overtakes it
+                break
+        if first and first[1] and first != self._told_wait:
+            logging.info("message=%d waits: %s", *first)
+        self._told_wait = first
         return poll_at
 
     def _list_due(self, turn: Turn) -> Iterator[StoredRow]:
@@ -8427,11 +8456,10 @@ class Service:
 
     def _send(self, row: StoredRow, turn: Turn) -> None:
         """Send one message, bubble by bubble; what stops it half-way goes on in a later turn."""
-        bubbles = self._claim(row, turn)
+        if not self._claim(row, turn):
+            return
         self._in_hand, begins = row.id, not row.at_once
-        for place, bubble in enumerate(bubbles):
-            if place and not self._may_go_on(row.id):
-                return
+        while bubble := self._database.sending.next_bubble(row.id):
             pdus = self._encode(bubble, row.until)
             done = self._database.sending.sent_sequences(bubble.id) if row.is_begun else ()
             for sequence, (pdu, octets) in enumerate(pdus, 1):
@@ -8444,16 +8472,15 @@ class Service:
                 if not self._hand_over(row, segment, pdu, octets, begins):
                     return
                 begins = False
+            if bubble.number == bubble.total or not self._may_go_on(row):
+                return
 
-    def _claim(self, row: StoredRow, turn: Turn) -> list[Bubble]:
-        """Split a row into bubbles, and return those still to be sent; none if it may not go.
-
-        A hand-made row that can't be sent fails with the reason.
-        """
+    def _claim(self, row: StoredRow, turn: Turn) -> bool:
+        """Split a row into bubbles; a hand-made row that can't be sent fails with the reason."""
         now, bubbles = turn.now, split_bubbles(unify_line_breaks(row.message_content))
         with self._database.transaction():
             if pause_unwanted_campaign(self._database, row.campaign_name, now):
-                return []
+                return False
         try:
             number = parse_stored_number(row.phone_number)
             if not bubbles:
@@ -8464,13 +8491,13 @@ class Service:
             with self._database.transaction():
                 self._database.queue.end(row.id, RowStatus.FAILED, str(error), now)
             logging.warning("failed message=%d: %s", row.id, error)
-            return []
-        if not self._database.sending.claim(row, number, bubbles, now):
+            return False
+        claimed = self._database.sending.claim(row, number, bubbles, now)
+        if not claimed:
             logging.info("message=%d is not sent: see smsbox why %d", row.id, row.id)
-            return []
-        return self._database.sending.open_bubbles(row.id)
+        return claimed
 
-    def _may_go_on(self, row_id: MessageId) -> bool:
+    def _may_go_on(self, begun: StoredRow) -> bool:
         """Let everything else go on between two bubbles; True if the message's gates are open."""
         gap_s = self._rng.uniform(*self._config.pacing.bubble_gap_seconds)
         end, poll_s = self._clock.monotonic() + gap_s, self._config.service.poll_seconds
@@ -8480,9 +8507,13 @@ class Service:
             if (monotonic := self._clock.monotonic()) >= end:
                 break
             self._clock.until(min(end, monotonic + poll_s, self._link.wake_at), self._link.port)
-        row = self._database.queue.row(row_id)
+        row = self._database.queue.row(begun.id)
         if row is None or turn.doubt or turn.not_ready or turn.not_read:
             return False
+        # A part of it went out just now, whatever the clock was set to meanwhile.
+        row = replace(row, last_segment_at=turn.now)
+        if row.scheduled_for == begun.scheduled_for:
+            row = replace(row, scheduled_for=min(row.scheduled_for, turn.now))
         if ends := find_end(row, turn, self._config):
             self._end(row, ends, turn.now)
             return False
@@ -8535,8 +8566,11 @@ class Service:
         try:
             reference = modem.submit(pdu, octets)
         except OutcomeUnknown as unknown:
+            before, self._lost = self._lost, segment
+            late = modem.take_late_reference()  # it came before this text: of the one before
             self._give_up(segment, str(unknown))
-            self._lost = segment
+            if before is not None and late is not None:
+                self._settle_late(before, late)
             return False
         except Refused as refused:
             logging.info("refused %s: %s", _place(segment), refused)
@@ -8619,7 +8653,11 @@ class Service:
         """Nobody knows whether a segment was sent: it is never sent again by itself."""
         end = partial(self._database.sending.end_segment, segment, BubbleStatus.UNCONFIRMED)
         said = f"segment {segment.sequence} of {segment.total}: {words}"
-        self._record(partial(end, self._clock.now(), words=said))
+        write = partial(end, self._clock.now(), words=said)
+        if self._is_recovered:
+            self._record(write)
+        else:
+            write()  # a start that the disk refuses begins anew
         logging.warning("unconfirmed %s: %s", _place(segment), words)
         if self._is_third(segment.bubble.phone_number, RefusalClass.UNKNOWN):
             self._pause(self._explain_refusal(RefusalClass.UNKNOWN, words))
@@ -8629,9 +8667,12 @@ class Service:
         reference = modem.take_late_reference()
         if reference is not None and self._lost is not None:
             segment, self._lost = self._lost, None
-            settle = self._database.sending.settle_late
-            self._record(partial(settle, segment, reference, self._clock.now()))
-            logging.info("settled %s: its answer came late mr=%d", _place(segment), reference)
+            self._settle_late(segment, reference)
+
+    def _settle_late(self, segment: Segment, reference: int) -> None:
+        settle = self._database.sending.settle_late
+        self._record(partial(settle, segment, reference, self._clock.now()))
+        logging.info("settled %s: its answer came late mr=%d", _place(segment), reference)
 
     def _pause(self, because: str) -> None:
         with self._database.transaction():

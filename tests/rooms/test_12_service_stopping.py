@@ -139,7 +139,7 @@ def test_every_way_into_the_queue_meets_the_opt_out_again_at_the_claim(
     if way == "retry":
         assert box.database.queue.retry(ids, False, now, "ana")
     elif way == "release":
-        assert box.database.queue.release([(ids[0], now)], now, "ana")
+        assert box.database.queue.release(ids, now, "ana")
     elif way == "send":
         box.database.queue.add_row(ANA, "no", True, now, "ana")
     box.serve(300)
