@@ -7319,7 +7319,7 @@ def find_row_gates(row: StoredRow, turn: Turn, config: Config) -> Iterator[Gate]
     if row.until:
         is_late = now.replace(microsecond=0) > row.until
         yield Gate("until", "too late: its end has passed" if is_late else "")
-    where = row.phone_number, row.timezone, row.anyway
+    where = row.phone_number, row.timezone, _passes_hours(row, now, config)
     yield Gate("hours", *find_shut_hours(*where, now, config))
     yield Gate("quota", "" if is_done or row.is_begun else explain_quota(row, turn, config))
 
@@ -7372,19 +7372,12 @@ def find_end(row: StoredRow, turn: Turn, config: Config) -> End | None:
             limit = find_limit(turn.budgets(), share, now, config)
     except ValueError as error:
         return End(str(error), HeldCode.UNSENDABLE)
-    hours = _hours_of_row(row, config)
-    since = max(row.scheduled_for, row.retry_at or row.scheduled_for)
     if row.last_segment_at is not None:
-        if open_time(max(row.last_segment_at, since), now, hours) > _CUT_AFTER:
+        since = max(row.last_segment_at, row.scheduled_for)
+        if open_time(since, now, _hours_of_row(row, now, config)) > _CUT_AFTER:
             return End("cut in half: a part was sent, the rest is late", HeldCode.CUT)
     elif row.at_once and now - row.scheduled_for > _AT_ONCE_WITHIN:
         return End("it could not go within the hour", HeldCode.LATE)
-    elif (
-        row.anyway
-        and not is_open(now, config.business_hours)
-        and open_time(since, now, hours) > timedelta(minutes=settings.late_after_minutes)
-    ):
-        return End("late, and outside the business hours", HeldCode.LATE)
     elif limit is None and now - _standing_since(row, turn) > timedelta(
         days=settings.expire_after_days
     ):
@@ -7415,10 +7408,17 @@ def explain_quota(row: StoredRow, turn: Turn, config: Config) -> str:
         return str(error)
 
 
-def _hours_of_row(row: StoredRow, config: Config) -> tuple[BusinessHours, ...]:
+def _hours_of_row(row: StoredRow, now: datetime, config: Config) -> tuple[BusinessHours, ...]:
     """Return all hours that must be open for a row; ValueError where its zone is none."""
     zones = zones_of(row.phone_number, row.timezone) if config.recipient_hours.enabled else ()
-    return hours_of(zones, config.business_hours, config.recipient_hours, row.anyway)
+    passes = _passes_hours(row, now, config)
+    return hours_of(zones, config.business_hours, config.recipient_hours, passes)
+
+
+def _passes_hours(row: StoredRow, now: datetime, config: Config) -> bool:
+    """True if the operator's word opens the sender's hours: it was meant for now, not for later."""
+    due = max(row.scheduled_for, row.retry_at or row.scheduled_for)
+    return row.anyway and now - due <= timedelta(minutes=config.service.late_after_minutes)
 
 
 def project_queue(
@@ -7443,7 +7443,8 @@ def project_queue(
     candidates: list[Candidate] = []
     for row in queue.waiting():
         with suppress(ValueError):  # one whose zone is none is held when it is due
-            each = _to_candidate(row, pauses.get(row.campaign_name, _NO_PAUSE), budgets, config)
+            pause = pauses.get(row.campaign_name, _NO_PAUSE)
+            each = _to_candidate(row, pause, now, budgets, config)
             if row.is_begun or row.at_once:
                 opens = common_window(max(now, each.ready_at or now), each.hours)
                 found[row.id] = max(now, opens[0]) if opens else None
@@ -7456,7 +7457,9 @@ def project_queue(
     return found | {row.id: at for row, at in zip(paced, times, strict=True)}
 
 
-def _to_candidate(row: StoredRow, pause: Pause, budgets: Budgets, config: Config) -> Candidate:
+def _to_candidate(
+    row: StoredRow, pause: Pause, now: datetime, budgets: Budgets, config: Config
+) -> Candidate:
     share = Share(row.phone_number, 1)
     if budgets.is_limited:
         share = count_share(row.phone_number, row.message_content)
@@ -7466,7 +7469,7 @@ def _to_candidate(row: StoredRow, pause: Pause, budgets: Budgets, config: Config
     if row.retry_at and row.retry_at > ready_at:
         own, ready_at = str(row.id), row.retry_at
     span_s = gap_of(row, config.pacing).span.total_seconds()
-    hours = _hours_of_row(row, config)
+    hours = _hours_of_row(row, now, config)
     return Candidate(hours, share, ready_at, row.scheduled_for, span_s, row.until, own)
 
 
@@ -9784,7 +9787,7 @@ def _print_storing_command(desk: Desktop, seed: int, start: datetime) -> None:
             words += [f"--{name}", str(getattr(args, name))]
     for pair in args.map:
         words += ["--map", pair]
-    options = ("long", "skip_invalid", "first", "again", "simplify")
+    options = ("long", "skip_invalid", "again", "simplify")
     words += [f"--{name.replace('_', '-')}" for name in options if getattr(args, name)]
     words += ["--seed", str(seed)]
     say("To schedule exactly this:" if keeps_start else "To schedule this:")

@@ -523,7 +523,7 @@ def test_row_that_is_late_waits_its_own_gap_behind_the_one_begun_last() -> None:
     now = la("2025-11-10T12:00")
     late = [la("2025-11-10T10:00")]
     assert project(late, now, now - MINUTE, gaps_s=[900.0]) == [now + 14 * MINUTE]
-    assert project([now], now, now - MINUTE, gaps_s=[900.0]) == [now + 3 * MINUTE]
+    assert project([now], now, now - 3 * MINUTE, gaps_s=[900.0]) == [now + MINUTE]
 
 
 @given(

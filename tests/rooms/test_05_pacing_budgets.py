@@ -138,7 +138,10 @@ def test_plan_keeps_every_budget_its_order_and_its_intervals(
         for row, (line, segments) in enumerate(people, 2)
     ]  # fmt: skip
     planned = smsbox.plan(messages, START, random.Random(seed), make_pace(**keys), HOURS)
-    assert [each.message for each in planned] == messages
+    rows = [each.message.row for each in planned]
+    assert sorted(rows) == [each.row for each in messages]
+    if not keys["max_segments_per_day"]:  # for a larger one the day may have no room
+        assert rows == sorted(rows) or keys["max_recipients_per_month"]
     check(keys, [(each.scheduled_for, each.message.phone_number, each.message.segments)
                  for each in planned])  # fmt: skip
     for before, after in pairwise(each.scheduled_for for each in planned):
@@ -242,10 +245,9 @@ def test_new_recipients_wait_for_the_plan_month(box: PlayedBox) -> None:
 def test_operator_s_word_passes_the_hours_and_no_budget(box: PlayedBox) -> None:
     box.tables["pacing"] = {"max_messages_per_day": 1}
     box.insert(ANA, "first")
-    row = box.insert(BEN, "second", 60, anyway=1)
+    box.insert(BEN, "second", 60, anyway=1)
     box.serve(for_s=3600)
     assert box.texts() == ["first"]
-    assert box.events(row).count("daemon moved") == 1
     box.serve(for_s=86_400)
     assert box.texts() == ["first", "second"]
     assert sent_days(box)[1] - sent_days(box)[0] == timedelta(days=1)
@@ -321,11 +323,11 @@ def test_status_why_and_send_name_the_budget_that_is_met(operator: Operator) -> 
     everything = operator.config.read_text()
     operator.config.write_text(f"{everything}\n[pacing]\nmax_messages_per_day = 1\n")
     waits = operator.insert()
-    assert operator.run("why", str(waits)).out.count("open  budget") == 1
+    assert operator.run("why", str(waits)).out.count("open  quota") == 1
     assert "budget" not in operator.run("status").out
     operator.insert_bubble(operator.insert(-60, status="sent"), "sent", "sent")
     met = "max_messages_per_day = 1 is met until "
-    assert f"shut  budget     {met}" in operator.run("why", str(waits)).out
+    assert f"shut  quota      {met}" in operator.run("why", str(waits)).out
     assert f"budget   {met}" in operator.run("status").out
     assert met in operator.sentence("send", BEN, "Hello", status=75)
     assert len(operator.statuses()) == 2

@@ -345,7 +345,7 @@ def test_anyway_passes_the_sender_s_hours_and_never_the_recipient_s(evening: Pla
     evening.serve(86_400)
     assert len(evening.texts()) == 4
     times = [at for at, _, _ in evening.far.arrived[1:]]
-    assert times[0] - la("2025-11-10T05:00") < timedelta(seconds=30)
+    assert times[0] - la("2025-11-10T09:00") < timedelta(seconds=30)  # late, they wait for both
     assert all(later - earlier >= LEAST for earlier, later in pairwise(times))
 
 
@@ -375,16 +375,19 @@ def test_passing_refusal_is_tried_again_in_the_recipient_s_hours(evening: Played
     evening.far.script.extend([b"\r\n+CMS ERROR: 42\r\n"] * 2)
     evening.serve(600)
     assert evening.texts() == []
-    assert evening.row(row, "scheduled_for") == ("2025-11-10 17:00:00",)
+    evening.far.script.clear()
+    evening.serve(86_400)
+    assert evening.row(row, "status") == ("sent",)
+    assert evening.far.arrived[0][0] - la("2025-11-10T09:00") < timedelta(seconds=30)
 
 
-def test_other_recipient_hours_move_the_rows_that_lie_outside_them(evening: PlayedBox) -> None:
+def test_other_recipient_hours_hold_the_rows_that_lie_outside_them(evening: PlayedBox) -> None:
     evening.play.start = la("2025-11-09T10:00")
     evening.serve(60)
-    row = evening.insert(NEW_YORK, "hello", 7 * 3600)
+    evening.insert(NEW_YORK, "hello", 7 * 3600)
     evening.tables = {"recipient_hours": {"closes": "18:00"}}
-    evening.serve(60)
-    assert evening.row(row, "scheduled_for") == ("2025-11-10 17:00:00",)
+    evening.serve(86_400)
+    assert evening.far.arrived[0][0] - la("2025-11-10T09:00") < timedelta(seconds=30)
 
 
 def test_send_and_why_name_the_recipient_s_hours_and_anyway_does_not_pass_them(
