@@ -789,7 +789,7 @@ class ServiceSettings:
         "how often the daemon looks for changes made by hand",
     )
     late_after_minutes: float = setting(
-        2, _MINUTES, "a row later than this is paced anew, never sent in a burst"
+        2, _MINUTES, "a row later than this keeps its own gap to the one before: no burst"
     )
     expire_after_days: float = setting(
         7, _number(0.01, 3650, "a number of days"), "a row later than this is held for you"
