@@ -4140,32 +4140,31 @@ class Sending:
     def claim(
         self, row: StoredRow, number: PhoneNumber, bubbles: Sequence[str], now: datetime
     ) -> bool:
-        """Split a due row into queued bubbles, if it is still what was read.
+        """Split a due row into queued bubbles, if it is still what was read. In a transaction.
 
         A row that goes on after a crash or a retry keeps its bubbles. False: it changed meanwhile,
         by its recipient's stop perhaps, or a segment of it may have been sent already.
         """
         end = self._db.queue.end
-        with self._db.transaction():
-            if self._db.queue.row(row.id) != row or row.said_stop_at:
-                return False
-            states = self._bubble_states(row.id)
-            if BubbleStatus.UNCONFIRMED.value in states:
-                words = f"{self._unconfirmed_words(row.id)}; only retry {RETRY_ANYWAY} repeats it"
-                end(row.id, RowStatus.FAILED, words, now)
-                return False
-            begun = bool(states) and row.is_begun
-            if begun and self.next_bubble(row.id) is None:  # somebody reset a row that was sent
-                end(row.id, RowStatus.SENT, row.error_message, now)
-                return False
-            if states and not begun:
-                self.drop_bubbles(row.id)  # the text may have been corrected since
-            if not begun:
-                sql = """INSERT INTO messages (scheduled_message_id, phone_number, bubble, body,
-                    created_at) VALUES (?, ?, ?, ?, ?)"""
-                placed = enumerate(bubbles, 1)
-                cells = [(row.id, number, place, body, now) for place, body in placed]
-                self._db.change_many(sql, cells)
+        if self._db.queue.row(row.id) != row or row.said_stop_at:
+            return False
+        states = self._bubble_states(row.id)
+        if BubbleStatus.UNCONFIRMED.value in states:
+            words = f"{self._unconfirmed_words(row.id)}; only retry {RETRY_ANYWAY} repeats it"
+            end(row.id, RowStatus.FAILED, words, now)
+            return False
+        begun = bool(states) and row.is_begun
+        if begun and self.next_bubble(row.id) is None:  # somebody reset a row that was sent
+            end(row.id, RowStatus.SENT, row.error_message, now)
+            return False
+        if states and not begun:
+            self.drop_bubbles(row.id)  # the text may have been corrected since
+        if not begun:
+            sql = """INSERT INTO messages (scheduled_message_id, phone_number, bubble, body,
+                created_at) VALUES (?, ?, ?, ?, ?)"""
+            placed = enumerate(bubbles, 1)
+            cells = [(row.id, number, place, body, now) for place, body in placed]
+            self._db.change_many(sql, cells)
         return True
 
     def next_bubble(self, row_id: MessageId) -> Bubble | None:
@@ -4841,7 +4840,8 @@ class Reports:
             "inbound WHERE read_at IS NULL",
             "campaigns WHERE paused_because IS NOT NULL AND paused_by = 'box'",
         )
-        return any(self._db.has(rows) for rows in kinds)
+        each = " OR ".join(f"EXISTS (SELECT 1 FROM {rows})" for rows in kinds)
+        return bool(self._db.value(f"SELECT {each}"))
 
     def has_doubtful(self) -> bool:
         """True if a message is held since a reply may mean stop."""
@@ -8481,9 +8481,6 @@ class Service:
     def _claim(self, row: StoredRow, turn: Turn) -> bool:
         """Split a row into bubbles; a hand-made row that can't be sent fails with the reason."""
         now, bubbles = turn.now, split_bubbles(unify_line_breaks(row.message_content))
-        with self._database.transaction():
-            if pause_unwanted_campaign(self._database, row.campaign_name, now):
-                return False
         try:
             number = parse_stored_number(row.phone_number)
             if not bubbles:
@@ -8495,7 +8492,10 @@ class Service:
                 self._database.queue.end(row.id, RowStatus.FAILED, str(error), now)
             logging.warning("failed message=%d: %s", row.id, error)
             return False
-        claimed = self._database.sending.claim(row, number, bubbles, now)
+        with self._database.transaction():
+            if pause_unwanted_campaign(self._database, row.campaign_name, now):
+                return False
+            claimed = self._database.sending.claim(row, number, bubbles, now)
         if not claimed:
             logging.info("message=%d is not sent: see smsbox why %d", row.id, row.id)
         return claimed
