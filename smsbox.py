@@ -8506,6 +8506,8 @@ class Service:
         end, poll_s = self._clock.monotonic() + gap_s, self._config.service.poll_seconds
         while True:
             turn = self._look()
+            if self._answer_next(turn):
+                continue
             self._face.show(turn, in_hand=True)
             if (monotonic := self._clock.monotonic()) >= end:
                 break
@@ -8514,7 +8516,7 @@ class Service:
         if row is None or turn.doubt or turn.not_ready or turn.not_read:
             return False
         # A part of it went out just now, whatever the clock was set to meanwhile.
-        row = replace(row, last_segment_at=turn.now)
+        row = replace(row, last_segment_at=turn.now, until=None)
         if row.scheduled_for == begun.scheduled_for:
             row = replace(row, scheduled_for=min(row.scheduled_for, turn.now))
         if ends := find_end(row, turn, self._config):
