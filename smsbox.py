@@ -3324,6 +3324,10 @@ UPDATE scheduled_messages AS s SET held_code = {_HELD_CODES},
         WHERE scheduled_message_id = s.id AND event = 'added' ORDER BY id LIMIT 1), scheduled_for),
     begun_at = (SELECT min(g.submitted_at) FROM messages m JOIN segments g ON g.message_id = m.id
         WHERE m.scheduled_message_id = s.id);
+UPDATE messages SET status = 'unconfirmed', error_message = (SELECT error_message
+        FROM segments WHERE message_id = messages.id AND status = 'unconfirmed' LIMIT 1)
+    WHERE id IN (SELECT message_id FROM segments WHERE status = 'unconfirmed')
+        AND scheduled_message_id IN (SELECT id FROM scheduled_messages WHERE status = 'scheduled');
 ALTER TABLE segments DROP COLUMN reference_before;
 ALTER TABLE inbound ADD COLUMN settled_at TEXT;
 ALTER TABLE inbound ADD COLUMN settled_by TEXT;
@@ -4063,8 +4067,9 @@ class Sending:
             if not self._db.change(sql, bubble.id):
                 return False
             sql = """INSERT INTO segments (message_id, sequence, total, status, submitted_at)
-                VALUES (?, ?, ?, 'sending', ?) ON CONFLICT (message_id, sequence) DO UPDATE
-                SET status = 'sending', submitted_at = excluded.submitted_at, error_message = NULL"""
+                VALUES (?, ?, ?, 'sending', ?)
+                ON CONFLICT (message_id, sequence) DO UPDATE SET status = 'sending',
+                    submitted_at = excluded.submitted_at, error_message = NULL"""
             self._db.change(sql, bubble.id, sequence, total, now)
         return True
 
@@ -4142,13 +4147,15 @@ class Sending:
         with self._db.transaction():
             if self._db.change(sql, reference=reference, now=now, **named):
                 self.settle(segment.bubble.id, now)
+                self._db.change(_TELL_DELIVERY, now=now, id=segment.bubble.row_id)
 
     def settle(self, bubble: BubbleId, at: datetime | str) -> None:
         """An unconfirmed segment of a bubble was sent: so is its bubble, and its row, if nothing is
         missing; else the row stays failed, and retry goes on behind it. In a transaction."""
-        sql = """UPDATE messages SET sent_at = ?, status = CASE WHEN (SELECT count(*) FROM segments
-                WHERE message_id = messages.id AND status = 'sent') = (SELECT max(total)
-                FROM segments WHERE message_id = messages.id) THEN 'sent' ELSE 'failed' END
+        sql = """UPDATE messages SET sent_at = ?, error_message = NULL, status = CASE WHEN
+                (SELECT count(*) FROM segments WHERE message_id = messages.id AND status = 'sent')
+                = (SELECT max(total) FROM segments WHERE message_id = messages.id)
+                THEN 'sent' ELSE 'failed' END
             WHERE id = ? AND status = 'unconfirmed'"""
         if not self._db.change(sql, at, bubble):
             return
@@ -4378,25 +4385,29 @@ class Inbox:
             WHERE m.phone_number = :number AND apart < 2
                 AND (g.status = 'sent' AND g.message_reference = :reference
                 OR g.status = 'unconfirmed' AND apart < 0.01)
-            ORDER BY g.status, round(apart * 144), g.delivered_at IS NOT NULL, apart, g.id DESC"""
+            ORDER BY apart >= 0.01, g.status, round(apart * 144), g.delivered_at IS NOT NULL,
+                apart, g.id DESC"""
         found = self._db.one(sql, at=sent_at, number=number, reference=reference)
         if found is None:
             return False
         segment, bubble, row_id, _ = found
         self._db.change("UPDATE reports SET segment_id = ? WHERE id = ?", segment, report)
+        # Whatever becomes of a text of which the service centre reports: the network has had it.
+        sql = """UPDATE segments SET status = 'sent', message_reference = ?, error_message = NULL
+            WHERE id = ? AND status = 'unconfirmed'"""
+        if self._db.change(sql, reference, segment):
+            self._db.sending.settle(BubbleId(bubble), sent_at)
         if delivery == Delivery.DELIVERED.value:
-            self._mark_delivered(segment, bubble, reference, discharged_at)
+            self._mark_delivered(segment, bubble, discharged_at)
         else:
             self._mark_undelivered(segment, bubble, delivery, words, now)
         self._db.change(_TELL_DELIVERY, now=now, id=row_id)
         return True
 
-    def _mark_delivered(self, segment: int, bubble: int, reference: int, at: str) -> None:
-        """It settles what was unconfirmed: who reports a text delivered has had it."""
-        sql = """UPDATE segments SET delivered_at = ?, delivery = 'delivered', error_message = NULL,
-                status = 'sent', message_reference = ? WHERE id = ? AND delivered_at IS NULL"""
-        self._db.change(sql, at, reference, segment)
-        self._db.sending.settle(BubbleId(bubble), at)
+    def _mark_delivered(self, segment: int, bubble: int, at: str) -> None:
+        sql = """UPDATE segments SET delivered_at = ?, delivery = 'delivered', error_message = NULL
+            WHERE id = ? AND delivered_at IS NULL"""
+        self._db.change(sql, at, segment)
         sql = """UPDATE messages SET delivered_at = ?
             WHERE id = ? AND status = 'sent' AND NOT EXISTS (SELECT 1 FROM segments
                 WHERE message_id = messages.id AND delivered_at IS NULL)"""
@@ -5541,7 +5552,8 @@ class Conversation:
     def take_notices(self) -> Notices:
         """Give, once, what the lines that came unasked mean."""
         lines = list(self._notices)
-        self._notices.clear()
+        self._notices.clear()  # but for take_late_reference
+        self._notices.extend(line for line in lines if line.startswith("+CMGS:"))
         told = (re.match(r'\+C(?:MT|DS)I: *"(\w+)"', line) for line in lines)
         return Notices(
             any(map(is_reboot, lines)),
@@ -5599,10 +5611,12 @@ class Conversation:
             self._port.write(ESCAPE + b"\r")
             self._drain_until_quiet(0.3)
             self._write("AT")
-            if any(line == "OK" for line in self._read_lines(1.0)):
-                self._drain_until_quiet(0.1)
-                self._out_of_step = False
-                return
+            for line in self._read_lines(1.0):
+                if line == "OK":
+                    self._drain_until_quiet(0.1)
+                    self._out_of_step = False
+                    return
+                self._note(line)  # it may be the late answer to a text
         raise PortLost("the modem is silent: is it powered, and is this its AT port?")
 
     def take_late_reference(self) -> int | None:
@@ -8276,8 +8290,11 @@ class Service:
         try:
             reference = modem.submit(pdu, octets)
         except OutcomeUnknown as unknown:
+            before, self._lost = self._lost, segment
+            late = modem.take_late_reference()  # it came before this text: of the one before
             self._give_up(segment, str(unknown))
-            self._lost = segment
+            if before is not None and late is not None:
+                self._settle_late(before, late)
             return False
         except Refused as refused:
             logging.info("refused %s: %s", place, refused)
@@ -8347,7 +8364,11 @@ class Service:
         """Nobody knows whether a segment was sent: it is never sent again by itself."""
         end = partial(self._database.sending.end_segment, segment, BubbleStatus.UNCONFIRMED)
         said = f"segment {segment.sequence} of {segment.total}: {words}"
-        self._record(partial(end, self._clock.now(), words=said))
+        write = partial(end, self._clock.now(), words=said)
+        if self._is_recovered:
+            self._record(write)
+        else:
+            write()  # a start that the disk refuses begins anew
         logging.warning("unconfirmed %s: %s", _place(segment), words)
         if self._streak.is_third(segment.bubble.phone_number, RefusalClass.UNKNOWN):
             self._pause(self._explain_refusal(RefusalClass.UNKNOWN, words))
@@ -8357,9 +8378,12 @@ class Service:
         reference = modem.take_late_reference()
         if reference is not None and self._lost is not None:
             segment, self._lost = self._lost, None
-            settle = self._database.sending.settle_late
-            self._record(partial(settle, segment, reference, self._clock.now()))
-            logging.info("settled %s: its answer came late mr=%d", _place(segment), reference)
+            self._settle_late(segment, reference)
+
+    def _settle_late(self, segment: Segment, reference: int) -> None:
+        settle = self._database.sending.settle_late
+        self._record(partial(settle, segment, reference, self._clock.now()))
+        logging.info("settled %s: its answer came late mr=%d", _place(segment), reference)
 
     def _pause(self, because: str) -> None:
         with self._database.transaction():
