@@ -498,6 +498,27 @@ def test_backup_is_refused_where_it_can_not_be_or_would_replace_something(
     assert sorted(place.away.iterdir()) == sorted({target} & set(place.away.iterdir()))
 
 
+def test_copy_is_on_the_disk_before_it_has_its_name(
+    database: smsbox.Database, now: datetime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[str] = []
+    fsync, rename = os.fsync, Path.replace
+
+    def note_fsync(descriptor: int) -> None:
+        steps.append(f"fsync {Path(os.readlink(f'/proc/self/fd/{descriptor}')).name}")
+        fsync(descriptor)
+
+    def note_rename(path: Path, to: Path) -> Path:
+        steps.append(f"{path.name} becomes {to.name}")
+        return rename(path, to)
+
+    monkeypatch.setattr(os, "fsync", note_fsync)
+    monkeypatch.setattr(Path, "replace", note_rename)
+    (tmp_path / "away").mkdir()
+    smsbox.copy_database(database, tmp_path / "away" / "copy.db", now)
+    assert steps == ["fsync copy.db.part", "copy.db.part becomes copy.db", "fsync away"]
+
+
 def test_backup_onto_a_full_disk_leaves_no_half_file(
     place: Place, mount: Callable[[str], Path]
 ) -> None:
@@ -902,6 +923,19 @@ def test_rows_that_went_on_in_the_replaced_database_are_held_whenever_they_are_d
     place.call("restore", str(copy), "--yes")
     assert place.held() == rows[:6]
     assert place.statuses() == ["scheduled"] * 7
+
+
+def test_copy_restored_by_a_doubtful_clock_holds_what_was_due_once_the_time_is_known(
+    played: PlayedBox,
+) -> None:
+    due, later = played.insert(ANA, "one", in_s=600), played.insert(BEN, "two", in_s=7200)
+    smsbox.Restoring(played.database, None).prepare(played.play.now(), "ana", False)
+    assert played.row(due, "held_because") == (None,)  # by a clock that lags it is yet to come
+    played.play.step(3600)
+    played.serve(60)
+    assert "may have been sent since" in played.row(due, "held_because")[0]
+    assert played.row(later, "status, held_because") == ("scheduled", None)
+    assert played.texts() == []
 
 
 def test_row_that_was_begun_in_the_copy_goes_on_only_by_a_person_s_word(place: Place) -> None:
