@@ -498,27 +498,6 @@ def test_backup_is_refused_where_it_can_not_be_or_would_replace_something(
     assert sorted(place.away.iterdir()) == sorted({target} & set(place.away.iterdir()))
 
 
-def test_copy_is_on_the_disk_before_it_has_its_name(
-    database: smsbox.Database, now: datetime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    steps: list[str] = []
-    fsync, rename = os.fsync, Path.replace
-
-    def note_fsync(descriptor: int) -> None:
-        steps.append(f"fsync {Path(os.readlink(f'/proc/self/fd/{descriptor}')).name}")
-        fsync(descriptor)
-
-    def note_rename(path: Path, to: Path) -> Path:
-        steps.append(f"{path.name} becomes {to.name}")
-        return rename(path, to)
-
-    monkeypatch.setattr(os, "fsync", note_fsync)
-    monkeypatch.setattr(Path, "replace", note_rename)
-    (tmp_path / "away").mkdir()
-    smsbox.copy_database(database, tmp_path / "away" / "copy.db", now)
-    assert steps == ["fsync copy.db.part", "copy.db.part becomes copy.db", "fsync away"]
-
-
 def test_backup_onto_a_full_disk_leaves_no_half_file(
     place: Place, mount: Callable[[str], Path]
 ) -> None:
@@ -1257,6 +1236,45 @@ def test_daily_copy_is_whole_and_named_after_the_day_in_utc(played: PlayedBox) -
     assert find_state(copy, "copied_at").startswith("2025-11-10 ")
     assert find_state(Path(played.path), "copied_at") == ""
     assert mode_of(copy) & 0o007 == 0
+
+
+@pytest.fixture
+def steps(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What is made durable, and what gets which name."""
+    noted: list[str] = []
+    fsync, rename = os.fsync, Path.replace
+
+    def note_fsync(descriptor: int) -> None:
+        noted.append(f"fsync {Path(os.readlink(f'/proc/self/fd/{descriptor}')).name}")
+        fsync(descriptor)
+
+    def note_rename(path: Path, to: Path) -> Path:
+        noted.append(f"{path.name} becomes {to.name}")
+        return rename(path, to)
+
+    monkeypatch.setattr(os, "fsync", note_fsync)
+    monkeypatch.setattr(Path, "replace", note_rename)
+    return noted
+
+
+def test_copy_is_on_the_disk_before_it_has_its_name(
+    database: smsbox.Database, now: datetime, tmp_path: Path, steps: list[str]
+) -> None:
+    (tmp_path / "away").mkdir()
+    smsbox.copy_database(database, tmp_path / "away" / "copy.db", now)
+    assert steps == ["fsync copy.db.part", "copy.db.part becomes copy.db", "fsync away"]
+
+
+def test_copy_elsewhere_is_on_the_disk_before_it_has_its_name(
+    database: smsbox.Database, now: datetime, tmp_path: Path, steps: list[str]
+) -> None:
+    (tmp_path / "stick").mkdir()
+    copies = smsbox.CopyFolders(Path(database.path), str(tmp_path / "stick"))
+    assert copies.make(database, now, lambda: None)
+    steps.clear()
+    copies.spread()
+    name = day(9)
+    assert steps[:3] == [f"fsync {name}.part", f"{name}.part becomes {name}", "fsync stick"]
 
 
 def test_day_has_one_copy_and_what_came_later_is_in_the_next(played: PlayedBox) -> None:
