@@ -104,7 +104,8 @@ FAULTS = (
           "NOT BETWEEN '2020' AND '2100', 1)", "NOT BETWEEN '2020' AND '2100', 0)",
           "store"),
     Fault("a report counts for the latest segment with its reference",
-          "ORDER BY round(apart * 144), g.delivered_at IS NOT NULL, apart, g.id DESC",
+          "ORDER BY apart >= 0.01, g.status, round(apart * 144), g.delivered_at IS NOT NULL,\n"
+          "                apart, g.id DESC",
           "ORDER BY g.delivered_at IS NOT NULL, g.id DESC", "delivery"),
     # --- copies
     Fault("a restored copy holds nothing",
