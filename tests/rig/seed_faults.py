@@ -84,9 +84,9 @@ FAULTS = (
           "                FROM scheduled_messages s\n"
           "                WHERE {_FREE.replace('AND s.held_because IS NULL', '')}\n",
           "store service"),
-    Fault("a segment that may have been sent is sent again after a restart",
-          "            AND status IN ('sent', 'unconfirmed')\"\"\"\n",
-          "            AND status = 'sent'\"\"\"\n", "settling store"),
+    Fault("a message that may have been sent is claimed anew",
+          "            if BubbleStatus.UNCONFIRMED.value in states:\n",
+          "            if states == ['unconfirmed'] * 9:\n", "store settling"),
     Fault("retry repeats what may have been sent, unasked",
           "                if even_if_it_may_repeat:\n", "                if row_id:\n",
           "store command_line"),
