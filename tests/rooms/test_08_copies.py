@@ -431,18 +431,17 @@ def test_backup_while_the_daemon_sends_is_whole_and_holds_nothing_up(live: Place
     daemon = live.start()
     wait_until(live.texts)
     copies: list[Path] = []
-    daily = live.folder / "backups" / f"smsbox-{datetime.now(UTC):%Y-%m-%d}.db"
     while len(live.texts()) < 20:
         copies.append(live.copy(name=f"copy{len(copies)}.db"))
     wait_until(lambda: all(live.row(row)[0] == "sent" for row in rows))
     assert [text for _, text in live.texts()] == [
         f"{n} {w}" for n in range(10) for w in ("one", "two")
     ]
-    wait_until(daily.exists)
+    daily = wait_until(lambda: list((live.folder / "backups").glob("smsbox-????-??-??.db")))
     assert daemon.stop() == 0
     assert f"{live.database}: " not in daemon.journal()  # as it says what SQLite refuses
     assert any(0 < count_sent(copy) < 10 for copy in copies)
-    for copy in [*copies, daily]:
+    for copy in [*copies, *daily]:
         assert is_sound(copy)
         assert look(copy, "PRAGMA foreign_key_check") == []
         half = "SELECT count(*) FROM scheduled_messages s JOIN messages m"
@@ -904,6 +903,19 @@ def test_rows_that_went_on_in_the_replaced_database_are_held_whenever_they_are_d
     assert place.statuses() == ["scheduled"] * 7
 
 
+def test_copy_restored_by_a_doubtful_clock_holds_what_was_due_once_the_time_is_known(
+    played: PlayedBox,
+) -> None:
+    due, later = played.insert(ANA, "one", in_s=600), played.insert(BEN, "two", in_s=7200)
+    smsbox.Restoring(played.database, None).prepare(played.play.now(), "ana", False)
+    assert played.row(due, "held_because") == (None,)  # by a clock that lags it is yet to come
+    played.play.step(3600)
+    played.serve(60)
+    assert "may have been sent since" in played.row(due, "held_because")[0]
+    assert played.row(later, "status, held_because") == ("scheduled", None)
+    assert played.texts() == []
+
+
 def test_row_that_was_begun_in_the_copy_goes_on_only_by_a_person_s_word(place: Place) -> None:
     """Its second bubble may have gone out a moment after the copy was made."""
     begun = place.put(ANA, -HOUR - SECOND, "one [BUBBLE] two")
@@ -1223,6 +1235,45 @@ def test_daily_copy_is_whole_and_named_after_the_day_in_utc(played: PlayedBox) -
     assert find_state(copy, "copied_at").startswith("2025-11-10 ")
     assert find_state(Path(played.path), "copied_at") == ""
     assert mode_of(copy) & 0o007 == 0
+
+
+@pytest.fixture
+def steps(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What is made durable, and what gets which name."""
+    noted: list[str] = []
+    fsync, rename = os.fsync, Path.replace
+
+    def note_fsync(descriptor: int) -> None:
+        noted.append(f"fsync {Path(os.readlink(f'/proc/self/fd/{descriptor}')).name}")
+        fsync(descriptor)
+
+    def note_rename(path: Path, to: Path) -> Path:
+        noted.append(f"{path.name} becomes {to.name}")
+        return rename(path, to)
+
+    monkeypatch.setattr(os, "fsync", note_fsync)
+    monkeypatch.setattr(Path, "replace", note_rename)
+    return noted
+
+
+def test_copy_is_on_the_disk_before_it_has_its_name(
+    database: smsbox.Database, now: datetime, tmp_path: Path, steps: list[str]
+) -> None:
+    (tmp_path / "away").mkdir()
+    smsbox.copy_database(database, tmp_path / "away" / "copy.db", now)
+    assert steps == ["fsync copy.db.part", "copy.db.part becomes copy.db", "fsync away"]
+
+
+def test_copy_elsewhere_is_on_the_disk_before_it_has_its_name(
+    database: smsbox.Database, now: datetime, tmp_path: Path, steps: list[str]
+) -> None:
+    (tmp_path / "stick").mkdir()
+    copies = smsbox.CopyFolders(Path(database.path), str(tmp_path / "stick"))
+    assert copies.make(database, now, lambda: None)
+    steps.clear()
+    copies.spread()
+    name = day(9)
+    assert steps[:3] == [f"fsync {name}.part", f"{name}.part becomes {name}", "fsync stick"]
 
 
 def test_day_has_one_copy_and_what_came_later_is_in_the_next(played: PlayedBox) -> None:

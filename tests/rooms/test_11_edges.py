@@ -71,8 +71,8 @@ def test_wait_for_a_time_gone_by_ends_at_once(ago_s: float) -> None:
 
 def test_wait_ends_when_the_port_has_bytes(ports: tuple[smsbox.SocketPort, socket.socket]) -> None:
     port, far = ports
-    threading.Timer(0.05, far.send, (b"RING",)).start()
     begun = time.monotonic()
+    threading.Timer(0.05, far.send, (b"RING",)).start()
     assert Waiting().until(begun + 10, port)
     assert 0.04 < taken_s(begun) < 1
     assert Waiting().until(begun - 1, port)  # there they are, deadline or not

@@ -34,6 +34,16 @@ def test_row_is_sent_on_its_second_bubble_by_bubble_with_the_gap(box: PlayedBox)
     assert box.events(row_id) == ["sql added", "daemon sent"]
 
 
+def test_each_long_text_has_a_concatenation_reference_of_its_own(box: PlayedBox) -> None:
+    box.insert(ANA, f"{'one ' * 50} [BUBBLE] {'two ' * 50}")
+    box.serve(drain=True)
+    found = [smsbox.decode_tpdu(each, "out").concatenation for each in box.far.modem.accepted]
+    parts = [each for each in found if each]
+    assert [place for _, *place in parts] == [[2, 1], [2, 2]] * 2
+    first, same, second, same_again = (reference for reference, *_ in parts)
+    assert first == same != second == same_again
+
+
 def test_row_inserted_while_the_daemon_lives_is_found_within_its_poll(box: PlayedBox) -> None:
     box.after(47, lambda: box.insert(ANA, "Hi"))
     box.serve()

@@ -67,6 +67,23 @@ def test_pin_is_given_once_over_restarts_after_a_refusal(box: PlayedBox) -> None
     assert heard(box, b"AT+CPIN=") == 2  # another PIN is another word
 
 
+def test_pin_whose_answer_was_lost_with_the_daemon_is_not_given_again(box: PlayedBox) -> None:
+    class Cut(BaseException):
+        pass
+
+    def cut() -> bytes:
+        raise Cut
+
+    box.tables["modem"] = {"sim_pin": "1111"}
+    box.far.answers[b"AT+CPIN?\r"] = b"\r\n+CPIN: SIM PIN\r\n\r\nOK\r\n"
+    box.far.tellers[b'AT+CPIN="1111"\r'] = cut
+    with pytest.raises(Cut):
+        box.serve(120)
+    box.serve(120)
+    assert heard(box, b"AT+CPIN=") == 1
+    assert box.published[-1]["fault"] == smsbox.Fault.SIM.value
+
+
 # --- refusals by class
 
 

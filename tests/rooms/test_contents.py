@@ -10,6 +10,7 @@ import sys
 import pytest
 
 from rig.paths import ROOT
+from rig.seed_faults import FAULTS, PASSED_OVER, find_misfits
 
 SOURCE = (ROOT / "smsbox.py").read_text()
 TREE = ast.parse(SOURCE)
@@ -194,3 +195,9 @@ def test_help_needs_no_package_at_all() -> None:
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert "schedule" in run.stdout
+
+
+def test_every_seeded_fault_still_applies(request: pytest.FixtureRequest) -> None:
+    assert PASSED_OVER.endswith(request.node.nodeid)
+    assert find_misfits(SOURCE) == []
+    assert len({each.name for each in FAULTS}) == len(FAULTS) == 40

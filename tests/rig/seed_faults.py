@@ -1,0 +1,336 @@
+"""Seeds faults into smsbox.py, one at a time, and shows for each which test catches it.
+
+    .venv/bin/python tests/rig/seed_faults.py               every fault, some minutes
+    .venv/bin/python tests/rig/seed_faults.py --only gate   those whose name holds a word
+    .venv/bin/python tests/rig/seed_faults.py --check       only whether each one still applies
+
+A fault is a snippet that stands in smsbox.py exactly once, and what takes its place. The tests run
+in a copy of the tree: first the files whose name holds one of the fault's hints, then the others,
+which takes as long as all tests do. A test that fails on the sound tree too, or only now and then,
+catches nothing. The exit status is 1 if no test caught a fault, or if one no longer applies: then
+mend its snippet or its hints.
+"""
+
+from __future__ import annotations
+
+import argparse
+import py_compile
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+LEFT_OUT = (
+    *(".git", ".venv", ".hypothesis", ".mypy_cache", ".ruff_cache", ".pytest_cache"),
+    *("__pycache__", ".benchmarks"),
+)
+LIMIT_S = 3600  # of one run of pytest
+# It asks whether all snippets stand in smsbox.py: with a fault in it that fails, whatever it is.
+PASSED_OVER = "tests/rooms/test_contents.py::test_every_seeded_fault_still_applies"
+
+
+class Fault(NamedTuple):
+    """What is put in whose place; hints are parts of the names of test files, the best first."""
+
+    name: str
+    old: str
+    new: str
+    hints: str
+
+
+# fmt: off
+FAULTS = (
+    # --- settings, campaign
+    Fault("a PIN that is none is shown in the sentence about it",
+          'shown = "not one" if setting.name == "sim_pin" else _show_toml(value)',
+          "shown = _show_toml(value)", "settings"),
+    Fault("a cell that begins like a formula is written as it is",
+          """return "'" + text if text[:1] in _FORMULA else text""",
+          "return text", "04_campaign report"),
+    # --- pacing
+    Fault("the recipient's hours are taken in the sender's zone",
+          "BusinessHours(zone, opens, closes, frozenset(days), closed_on) for zone in zones",
+          "BusinessHours(hours.timezone, opens, closes, frozenset(days), closed_on) for _ in zones",
+          "recipient_hours"),
+    # --- coding
+    Fault("a long text is cut after 154 septets",
+          "_GSM7_SINGLE, _GSM7_CONCATENATED = 160, 153",
+          "_GSM7_SINGLE, _GSM7_CONCATENATED = 160, 154", "coding"),
+    Fault("septets behind a header are packed without fill bits",
+          "packed = _pack_septets(part, shift=filled * 7 - len(header) * 8)",
+          "packed = _pack_septets(part, shift=0)", "coding"),
+    Fault("a validity period that is a step is rounded up to the next",
+          "return bisect_left(_VALIDITY_STEPS, minutes)",
+          "return bisect_right(_VALIDITY_STEPS, minutes)", "coding"),
+    # --- replies
+    Fault("a stop in a sentence of its own is passed over",
+          "sentences = [text, *re.split(_SENTENCE_END, text)]",
+          "sentences = [text]", "06_replies"),
+    # --- store
+    Fault("the gate of the opt-out at the claim is open",
+          "            if self._db.opt_outs.at(number):\n                end(",
+          '            if self._db.opt_outs.at("+" + number):\n                end(',
+          "stopping store"),
+    Fault("the gate of held rows is open",
+          "                FROM scheduled_messages s INDEXED BY rows_due WHERE {_FREE}\n",
+          "                FROM scheduled_messages s\n"
+          "                WHERE {_FREE.replace('AND s.held_because IS NULL', '')}\n",
+          "store service"),
+    Fault("a message that may have been sent is claimed anew",
+          "            if BubbleStatus.UNCONFIRMED.value in states:\n",
+          "            if states == ['unconfirmed'] * 9:\n", "store settling"),
+    Fault("retry repeats what may have been sent, unasked",
+          "                if even_if_it_may_repeat:\n", "                if row_id:\n",
+          "store command_line"),
+    Fault("cancel does not look at the status",
+          "return self._db.change_rows(\"status = 'cancelled'\", which, now, actor, id=row_id)\n",
+          "sql = f\"\"\"UPDATE scheduled_messages AS s SET status = 'cancelled',\n"
+          "                updated_at = :now, actor = :actor WHERE {which}\"\"\"\n"
+          "            return self._db.change(sql, now=now, actor=actor, id=row_id)\n",
+          "store command_line"),
+    Fault("a row that is deleted by hand leaves no event",
+          "CREATE TRIGGER audited_delete AFTER DELETE ON scheduled_messages\nBEGIN",
+          "CREATE TRIGGER audited_delete AFTER DELETE ON scheduled_messages\nWHEN 0 BEGIN",
+          "store"),
+    Fault("a time that is none is taken into a row",
+          "NOT BETWEEN '2020' AND '2100', 1)", "NOT BETWEEN '2020' AND '2100', 0)",
+          "store"),
+    Fault("a report counts for the latest segment with its reference",
+          "ORDER BY apart >= 0.01, g.status, round(apart * 144), g.delivered_at IS NOT NULL,\n"
+          "                apart, g.id DESC",
+          "ORDER BY g.delivered_at IS NOT NULL, g.id DESC", "delivery"),
+    # --- copies
+    Fault("a restored copy holds nothing",
+          "self.held = hold_restored(self._copy, copied_at, last_id, now, now, now, actor)",
+          "self.held = 0", "copies"),
+    Fault("a copy gets its name before it is on the disk",
+          "        sync(part)\n        part.replace(path)\n", "        part.replace(path)\n",
+          "copies"),
+    Fault("a copy elsewhere has its name while it is half written",
+          "        with whole_file(folder / newest.name) as part:\n"
+          "            shutil.copyfile(newest, part)\n",
+          "        shutil.copyfile(newest, folder / newest.name)\n"
+          "        sync(folder / newest.name)\n", "copies"),
+    # --- AT, modem
+    Fault("a time-out of the network is taken for a refusal",
+          " 332 network time-out, 513 no\n    acknowledgement from the network\n",
+          " 513 no\n    acknowledgement from the network\nTRANSIENT:\n    332 network time-out\n",
+          "09_at modem"),
+    Fault("a port that is lost after Ctrl-Z is taken for nothing sent",
+          'raise OutcomeUnknown(f"the port was lost after the hand-over ({lost})") from lost',
+          "raise lost", "10_modem"),
+    Fault("a PIN that was refused is tried again",
+          "modem.unlock(pin not in known, lambda:", "modem.unlock(True, lambda:", "link modem"),
+    # --- edges
+    Fault("the watchdog is petted past the deadline",
+          "if now < deadline and now - self._petted", "if now - self._petted", "edges"),
+    Fault("the lamp of the SIM flashes as often as that of the network",
+          "Fault.SIM: (_flashes(3, 0.2, 0.4)", "Fault.SIM: (_flashes(4, 0.2, 0.4)", "edges readme"),
+    Fault("controls of eight bits reach the terminal",
+          r'_UNPRINTABLE = "[\x00-\x1f\x7f-\x9f', r'_UNPRINTABLE = "[\x00-\x1f\x7f',
+          "edges command_line"),
+    Fault("two daemons may have one database",
+          "        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)\n", "        pass\n",
+          "edges two_processes"),
+    # --- service
+    Fault("the gate of the pause is open",
+          "        if paused and not finishing:\n            return True\n", "", "service pausing"),
+    Fault("the gate of the clock's trust is open",
+          "return not self._time.trusted_by or not self._link.is_ready()",
+          "return not self._link.is_ready()", "clock service"),
+    Fault("the gate of the hours is open",
+          "return explain_shut(row.phone_number, row.timezone, row.anyway, now, config)",
+          'return ""', "service"),
+    Fault("the gate of the recipient's hours is open",
+          "zones = zones_of(number, said) if theirs.enabled else ()", "zones = ()",
+          "recipient_hours"),
+    Fault("the gate of what is stored unread is open",
+          "        if not self._link.is_swept():  # their STOP may wait in the storage\n"
+          "            return True\n", "", "receiving"),
+    Fault("a segment is handed over before it is written down",
+          "            if not self._database.sending.begin_segment(segment, self._clock.now()):\n"
+          "                return\n",
+          "            hand_over, begun = modem.submit, self._clock.now()\n"
+          "            def hand_over_first(pdu, octets):\n"
+          "                modem.submit = hand_over\n"
+          "                try:\n"
+          "                    return hand_over(pdu, octets)\n"
+          "                finally:\n"
+          "                    self._database.sending.begin_segment(segment, begun)\n"
+          "            modem.submit = hand_over_first\n", "torn_writes kills failing_disk"),
+    Fault("all texts have one concatenation reference",
+          "            reference=bubble.id & 0xFF,\n", "            reference=0,\n", "service"),
+    Fault("a row over which smsbox stumbles is not held",
+          "        self._hold_row_in_hand()\n", "        self._in_hand = None\n", "service"),
+    Fault("a refusal of the account does not pause the box",
+          "elif kind is RefusalClass.ACCOUNT or self._streak.is_third(number, kind):",
+          "elif self._streak.is_third(number, kind):", "service link"),
+    Fault("three recipients refused in a row do not pause the box",
+          "elif kind is RefusalClass.ACCOUNT or self._streak.is_third(number, kind):",
+          "elif kind is RefusalClass.ACCOUNT:", "service link"),
+    Fault("START lifts the opt-out of a person's own words",
+          '"START", only_keyword=True', '"START", only_keyword=False', "service stopping"),
+    Fault("each STOP is confirmed anew",
+          "            if not stopped and is_fresh:\n"
+          "                self._answer(asked, number, body, now)\n            for *_,",
+          "            if is_fresh:\n"
+          "                self._answer(asked, number, body, now)\n            for *_,",
+          "stopping"),
+    # --- command line
+    Fault("a dry run stores its plan",
+          "        if args.dry_run:\n            return 0\n        if not draft.planned:",
+          "        if args.dry_run:\n"
+          "            _store_draft(desk, reading, draft, start, seed)\n"
+          "            return 0\n        if not draft.planned:", "schedule"),
+    Fault("YES is not asked for where there is no terminal",
+          "    if yes:\n        return True\n    source: TextIO",
+          "    if yes or not sys.stdin.isatty():\n        return True\n    source: TextIO",
+          "schedule copies"),
+    Fault("a database that is busy ends the service for good",
+          "    exit_status = 75\n", "    exit_status = 78\n", "command_line"),
+)
+# fmt: on
+
+
+class Verdict(NamedTuple):
+    """What became of a fault: the node that caught it, else why none did."""
+
+    fault: Fault
+    node: str
+    words: str
+    seconds: float
+
+
+def find_misfits(source: str) -> list[str]:
+    """Name the faults whose snippet does not stand in the source once, or with an idle hint."""
+    files, misfits = list_test_files(ROOT), []
+    for fault in FAULTS:
+        idle = [hint for hint in fault.hints.split() if not split_by_hints(files, [hint])[0]]
+        if (count := source.count(fault.old)) != 1:
+            misfits.append(f"{fault.name}: its snippet stands in smsbox.py {count} times, not once")
+        elif idle:
+            misfits.append(f"{fault.name}: no test file's name holds {' or '.join(idle)}")
+    return misfits
+
+
+def copy_tree(to: Path, fault: Fault | None = None) -> Path:
+    """Copy the tree for one run, with a fault in it or sound."""
+    shutil.copytree(ROOT, to, symlinks=True, ignore=shutil.ignore_patterns(*LEFT_OUT))
+    if fault is not None:
+        program = to / "smsbox.py"
+        program.write_text(program.read_text().replace(fault.old, fault.new))
+        py_compile.compile(str(program), doraise=True)
+    return to
+
+
+def list_test_files(tree: Path) -> list[str]:
+    """Give the test files, wherever they lie; tests/box/boot has a command of its own."""
+    found = sorted(each.relative_to(tree) for each in (tree / "tests").rglob("test_*.py"))
+    return [str(each) for each in found if "boot" not in each.parts]
+
+
+def split_by_hints(files: Sequence[str], hints: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Part the files that a hint names, in the hints' order, from the rest."""
+    hinted = [each for hint in hints for each in files if hint in Path(each).stem]
+    return list(dict.fromkeys(hinted)), [each for each in files if each not in hinted]
+
+
+def run_pytest(tree: Path, wanted: Sequence[str], passed_over: Sequence[str]) -> tuple[str, str]:
+    """Run tests to the first that fails: its node, "" if none does; and what else went wrong."""
+    options = [f"--deselect={node}" for node in passed_over]
+    command = (
+        *(sys.executable, "-m", "pytest", "-c", "tests/pytest.ini", "--rootdir=.", "-x", "-q"),
+        *("-p", "no:cacheprovider", "--tb=no", "-rfE", f"--basetemp={tree.parent / 't'}"),
+    )
+    with subprocess.Popen(
+        [*command, *options, *wanted],
+        cwd=tree,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    ) as process:
+        try:
+            told = process.communicate(timeout=LIMIT_S)[0]
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGINT)  # so that the tests take their daemons away
+            return "", f"no end within {LIMIT_S} s"
+    failed = re.search(r"^(?:FAILED|ERROR) (\S+::[^\s\[]+(?:\[.*?\])?)(?: - .*)?$", told, re.M)
+    if failed:
+        return failed[1], ""
+    if process.returncode in (0, 5):  # all passed; none was found
+        return "", ""
+    last = told.strip().splitlines()[-1:] or [""]
+    return "", f"pytest ended with status {process.returncode}: {last[0]}"
+
+
+def find_catch(broken: Path, sound: Path, files: Sequence[str]) -> tuple[str, str]:
+    """Give the first node that fails twice, and passes on the sound tree; and what went wrong."""
+    passed_over = [PASSED_OVER]
+    while files:
+        failed, words = run_pytest(broken, files, passed_over)
+        if not failed:
+            return "", words
+        in_broken, in_sound = (run_pytest(each, [failed], [])[0] for each in (broken, sound))
+        if in_broken and not in_sound:
+            return failed, ""
+        if failed in passed_over:
+            return "", f"{failed} fails anyway and can't be passed over"
+        passed_over.append(failed)  # it fails anyway, or by chance: on with its file
+        files = files[files.index(failed.partition("::")[0]) :]
+    return "", ""
+
+
+def hunt(fault: Fault) -> Verdict:
+    """Run the hinted tests, then all others, until one catches the fault."""
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="fault-", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        folder.chmod(0o755)  # some tests become another user
+        broken = copy_tree(folder / "broken", fault)
+        sound = copy_tree(folder / "sound")
+        for files in split_by_hints(list_test_files(broken), fault.hints.split()):
+            node, words = find_catch(broken, sound, files)
+            if node or words:
+                break
+    return Verdict(fault, node, words, time.monotonic() - began)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Seed faults into smsbox.py, one at a time.")
+    parser.add_argument("--only", metavar="SUBSTRING", default="", help="only faults named so")
+    parser.add_argument("--jobs", metavar="N", type=int, default=2, help="runs at a time")
+    parser.add_argument("--check", action="store_true", help="only whether each fault applies")
+    args = parser.parse_args()
+    misfits = find_misfits((ROOT / "smsbox.py").read_text())
+    for misfit in misfits:
+        print(misfit, file=sys.stderr)
+    if misfits or args.check:
+        print(f"{len(FAULTS) - len(misfits)} of {len(FAULTS)} faults apply")
+        return 1 if misfits else 0
+    chosen = [fault for fault in FAULTS if args.only.casefold() in fault.name.casefold()]
+    caught = 0
+    with ThreadPoolExecutor(args.jobs) as pool:
+        try:
+            for done in as_completed([pool.submit(hunt, fault) for fault in chosen]):
+                fault, node, words, seconds = done.result()
+                caught += bool(node)
+                what = f"caught by {node}" if node else f"NOT CAUGHT {words}".rstrip()
+                print(f"{fault.name} | {what} | {seconds:.0f} s", flush=True)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    print(f"{caught} of {len(chosen)} faults were caught, {len(chosen) - caught} were not")
+    return 0 if caught == len(chosen) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
