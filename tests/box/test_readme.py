@@ -302,8 +302,9 @@ class ReadmeBox:
 
     def sql(self, statement: str) -> str:
         run = subprocess.run(
-            ["sqlite3", str(self.database), statement], capture_output=True, text=True
-        )
+            ["sqlite3", "-cmd", ".timeout 10000", str(self.database), statement],
+            capture_output=True, text=True,
+        )  # fmt: skip
         assert not run.stderr or "no such table" in run.stderr or "locked" in run.stderr
         return run.stdout.strip()
 

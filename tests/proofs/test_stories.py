@@ -10,8 +10,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from rig.desk import texts
-from rig.pace import LOS_ANGELES
+from rig.desk import UTC, texts
 from rig.people import ANA, BEN, CHLOE
 from rig.pty_modem import TEXT, Fault, wait_until
 from rig.story import Story
@@ -206,10 +205,12 @@ def test_story_of_a_campaign_that_goes_first_and_one_that_ends_in_time(
         (box.folder / f"{name}.csv").write_text(texts((number, name)))
     story.tell("schedule", "slow.csv", "--yes", "--seed", "1")
     story.tell("schedule", "news.csv", "--first", "--seed", "1", answer="YES")
-    soon = datetime.now(LOS_ANGELES) + timedelta(seconds=4)
+    box.settle(business_hours={"timezone": "UTC"})  # there each time comes, and comes once
+    soon = datetime.now(UTC) + timedelta(seconds=4)
     box.call("schedule", str(box.folder / "sale.csv"), "--until", f"{soon:%Y-%m-%d %H:%M:%S}",
              "--yes")  # fmt: skip
-    wait_until(lambda: datetime.now(LOS_ANGELES) > soon + timedelta(seconds=1))
+    box.settle()
+    wait_until(lambda: datetime.now(UTC) > soon + timedelta(seconds=1))
     box.drain()
     assert story.arrived() == [(BEN, "news"), (ANA, "slow")]
     assert box.row(3) == ("cancelled", "too late")

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import smsbox
-from rig.desk import Desk, Operator
+from rig.desk import DAY, Desk, Operator
 from rig.pace import la, make_hours, make_pace
 from rig.played import PlayedBox
 
@@ -263,10 +263,11 @@ def test_recipient_whom_no_hour_suits_is_a_problem_with_its_row(desk: Desk) -> N
 def test_preview_says_who_was_moved_and_whose_zone_is_unknown(desk: Desk) -> None:
     rows = f"{NEW_YORK},Ana,Hi\n{LOS_ANGELES},Ben,Hi\n{BERLIN},Cleo,Hi\n"
     desk.write("c.csv", "phone_number,customer_name,message_content\n" + rows)
-    start = ("--start", "2030-11-12 18:30")
+    start = ("--start", f"{DAY} 18:30")
     shown = " ".join(desk.schedule("c.csv", "--dry-run", *start).out.split())
     assert "Moved: 1 message behind later rows" in shown
-    assert "row 2, 11/13 12:00 PM America/New_York" in shown
+    next_day = f"{DAY + timedelta(days=1):%m/%d}"
+    assert f"row 2, {next_day} 12:00 PM America/New_York" in shown
     assert "the zone of 1 number is not known" in shown
     told = desk.schedule("c.csv", "--dry-run", "--json", *start).value["messages"]
     assert [(each["row"], each["timezone"]) for each in told] == [

@@ -431,18 +431,17 @@ def test_backup_while_the_daemon_sends_is_whole_and_holds_nothing_up(live: Place
     daemon = live.start()
     wait_until(live.texts)
     copies: list[Path] = []
-    daily = live.folder / "backups" / f"smsbox-{datetime.now(UTC):%Y-%m-%d}.db"
     while len(live.texts()) < 20:
         copies.append(live.copy(name=f"copy{len(copies)}.db"))
     wait_until(lambda: all(live.row(row)[0] == "sent" for row in rows))
     assert [text for _, text in live.texts()] == [
         f"{n} {w}" for n in range(10) for w in ("one", "two")
     ]
-    wait_until(daily.exists)
+    daily = wait_until(lambda: list((live.folder / "backups").glob("smsbox-????-??-??.db")))
     assert daemon.stop() == 0
     assert f"{live.database}: " not in daemon.journal()  # as it says what SQLite refuses
     assert any(0 < count_sent(copy) < 10 for copy in copies)
-    for copy in [*copies, daily]:
+    for copy in [*copies, *daily]:
         assert is_sound(copy)
         assert look(copy, "PRAGMA foreign_key_check") == []
         half = "SELECT count(*) FROM scheduled_messages s JOIN messages m"

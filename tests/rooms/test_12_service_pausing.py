@@ -107,7 +107,7 @@ def test_pause_with_an_end_is_told_everywhere_and_lifted_by_resume(operator: Ope
     operator.run("resume")
     assert operator.sql("SELECT key FROM state WHERE key LIKE 'paused%'") == []
     operator.insert()
-    operator.run("pause", "--until", f"{until:%Y-%m-%d %H:%M}", "--campaign", "fall")
+    operator.run("pause", "--until", f"{until:%Y-%m-%d} 23:00", "--campaign", "fall")
     ((stored,),) = operator.sql("SELECT paused_until FROM campaigns WHERE name = 'fall'")
     assert smsbox.from_database_time(stored) > datetime.now(smsbox.UTC) + timedelta(days=2)
     operator.run("pause", "--campaign", "fall")  # without an end it has none any more

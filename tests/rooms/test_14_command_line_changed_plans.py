@@ -9,8 +9,7 @@ from itertools import pairwise
 import pytest
 
 import smsbox
-from rig.desk import DAY, HEADER, QUESTION, TEN, Desk, Operator, local, many, texts, utc
-from rig.pace import LOS_ANGELES
+from rig.desk import ALWAYS, DAY, HEADER, QUESTION, TEN, Desk, Operator, local, many, texts, utc
 from rig.people import ANA, BEN, CHLOE
 from rig.played import PlayedBox, at
 
@@ -345,12 +344,14 @@ def test_nothing_is_moved_tried_again_or_released_past_its_end(
 
 # --- before everything else
 
+# Where each time of a day comes, and comes once.
+ALWAYS_UTC = ALWAYS.replace("\n", '\ntimezone = "UTC"\n', 1)
+
 
 def test_first_goes_before_all_that_is_scheduled_which_is_paced_anew_behind_it(
     desk: Desk,
 ) -> None:
-    desk.configure('[business_hours]\nopens = "00:00"\ncloses = "24:00"\n'
-                   "[recipient_hours]\nenabled = false\n")  # fmt: skip
+    desk.configure(ALWAYS_UTC)
     desk.write("a.csv", many(6))
     desk.write("p.csv", many(1, first=5000))
     desk.write("b.csv", many(4, first=3000))
@@ -383,18 +384,17 @@ def test_first_goes_before_all_that_is_scheduled_which_is_paced_anew_behind_it(
     assert all(239 <= (b - a).total_seconds() <= 1321 for (_, a), (_, b) in pairwise(free))
     assert desk.connect().execute(kept).fetchall() == before
     for name, ends, _ in named:
-        last = max(when for each, when in free if each == name).astimezone(LOS_ANGELES)
+        last = max(when for each, when in free if each == name)
         assert abs((last - datetime.strptime(f"{last.year}/{ends}", "%Y/%m/%d %I:%M %p").replace(
-            tzinfo=LOS_ANGELES)).total_seconds()) <= 60  # fmt: skip
+            tzinfo=smsbox.UTC)).total_seconds()) <= 60  # fmt: skip
 
 
 def test_first_keeps_the_interval_to_the_last_message_and_names_what_will_be_too_late(
     desk: Desk,
 ) -> None:
-    desk.configure('[business_hours]\nopens = "00:00"\ncloses = "24:00"\n'
-                   "[recipient_hours]\nenabled = false\n")  # fmt: skip
+    desk.configure(ALWAYS_UTC)
     desk.write("a.csv", many(3))
-    soon = f"{datetime.now(LOS_ANGELES) + timedelta(minutes=70):%Y-%m-%d %H:%M}"
+    soon = f"{datetime.now(smsbox.UTC) + timedelta(minutes=70):%Y-%m-%d %H:%M}"
     assert desk.schedule("a.csv", "--yes", "--until", soon, "--seed", "1").status == 0
     desk.execute("UPDATE scheduled_messages SET status = 'sent', sent_at = datetime('now')"
                  " WHERE id = 1")  # fmt: skip

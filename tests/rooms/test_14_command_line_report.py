@@ -27,7 +27,8 @@ CHROMIUM = shutil.which("chromium")
 EVIL = "<script>x</script>"
 START = datetime(2025, 11, 3, 18, 0, tzinfo=timezone.utc)
 FATES = {  # what becomes of the messages in turn
-    1: "status = 'failed', error_message = 'CMS 1 unassigned number'",
+    1: "status = 'failed', error_message = 'CMS 1 unassigned number',"
+    " updated_at = datetime(scheduled_for, '+10 seconds')",
     2: "status = 'sent', sent_at = datetime(scheduled_for, '+20 seconds')",
     3: "status = 'cancelled'",
     4: "held_because = 'doubtful reply'",
