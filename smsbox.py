@@ -3106,7 +3106,9 @@ CREATE TABLE state (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 """
 
 _INDEXES = """
-CREATE INDEX rows_due ON scheduled_messages (scheduled_for, id, campaign_name)
+CREATE INDEX rows_due ON scheduled_messages (scheduled_for, id)
+    WHERE status = 'scheduled' AND held_because IS NULL;
+CREATE INDEX rows_due_by_campaign ON scheduled_messages (campaign_name, scheduled_for, id)
     WHERE status = 'scheduled' AND held_because IS NULL;
 CREATE INDEX rows_by_status ON scheduled_messages (status, delivery);
 CREATE INDEX rows_sent ON scheduled_messages (sent_at) WHERE status = 'sent';
@@ -3343,6 +3345,20 @@ _BUBBLE_COLUMNS = """id, scheduled_message_id, bubble, phone_number, body, statu
     coalesce(error_message, '')"""
 _FREE = """s.status = 'scheduled' AND s.held_because IS NULL
     AND s.campaign_name NOT IN (SELECT name FROM campaigns WHERE paused_because IS NOT NULL)"""
+# Campaign by campaign: a paused one may have half a million rows before all others.
+_FIRST_OF_FREE_CAMPAIGNS = f"""WITH RECURSIVE live (name) AS (
+        SELECT min(campaign_name) FROM scheduled_messages INDEXED BY rows_due_by_campaign
+        WHERE status = 'scheduled' AND held_because IS NULL
+        UNION ALL SELECT (SELECT min(campaign_name)
+            FROM scheduled_messages INDEXED BY rows_due_by_campaign WHERE campaign_name > live.name
+            AND status = 'scheduled' AND held_because IS NULL)
+        FROM live WHERE live.name IS NOT NULL)
+    SELECT {_ROW_COLUMNS} FROM live CROSS JOIN scheduled_messages s ON s.id = (
+        SELECT id FROM scheduled_messages INDEXED BY rows_due_by_campaign
+        WHERE campaign_name = live.name AND status = 'scheduled' AND held_because IS NULL
+        ORDER BY scheduled_for, id LIMIT 1)
+    WHERE live.name NOT IN (SELECT name FROM campaigns WHERE paused_because IS NOT NULL)
+    ORDER BY s.scheduled_for, s.id LIMIT 1"""
 _HELD = """scheduled_messages INDEXED BY rows_held
     WHERE status = 'scheduled' AND held_because IS NOT NULL"""
 _UNCONFIRMED = "messages WHERE status = 'unconfirmed' AND kind IS NULL"  # an answer needs nobody
@@ -3797,10 +3813,7 @@ class Queue:
 
     def next_row(self) -> StoredRow | None:
         """Return the free row that comes first, due or not."""
-        sql = f"""SELECT {_ROW_COLUMNS} FROM scheduled_messages s WHERE id = (SELECT s.id
-                FROM scheduled_messages s INDEXED BY rows_due WHERE {_FREE}
-                ORDER BY s.scheduled_for, s.id LIMIT 1)"""
-        record = self._db.one(sql)
+        record = self._db.one(_FIRST_OF_FREE_CAMPAIGNS)
         return _to_row(record) if record else None
 
     def row(self, row_id: MessageId) -> StoredRow | None:
