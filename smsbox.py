@@ -3186,7 +3186,9 @@ CREATE TABLE state (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 """
 
 _INDEXES = """
-CREATE INDEX rows_due ON scheduled_messages (scheduled_for, id, campaign_name)
+CREATE INDEX rows_due ON scheduled_messages (scheduled_for, id)
+    WHERE status = 'scheduled' AND held_because IS NULL;
+CREATE INDEX rows_due_by_campaign ON scheduled_messages (campaign_name, scheduled_for, id)
     WHERE status = 'scheduled' AND held_because IS NULL;
 CREATE INDEX rows_by_status ON scheduled_messages (status, delivery);
 CREATE INDEX rows_sent ON scheduled_messages (sent_at) WHERE status = 'sent';
@@ -3445,8 +3447,24 @@ _BUBBLE_COLUMNS = """id, scheduled_message_id, bubble, phone_number, body, statu
         WHERE o.scheduled_message_id = messages.scheduled_message_id)"""
 _FREE = """s.status = 'scheduled' AND s.held_because IS NULL
     AND s.campaign_name NOT IN (SELECT name FROM campaigns WHERE paused_because IS NOT NULL)"""
-_GOES = """s.status = 'scheduled' AND s.held_because IS NULL AND s.campaign_name NOT IN
-    (SELECT name FROM campaigns WHERE paused_because IS NOT NULL AND paused_until IS NULL)"""
+_PAUSED_FOR_GOOD = """(SELECT name FROM campaigns
+    WHERE paused_because IS NOT NULL AND paused_until IS NULL)"""
+# Campaign by campaign: a paused one may have half a million rows before all others.
+_LIVE_CAMPAIGNS = """WITH RECURSIVE live (name) AS (
+        SELECT min(campaign_name) FROM scheduled_messages INDEXED BY rows_due_by_campaign
+        WHERE status = 'scheduled' AND held_because IS NULL
+        UNION ALL SELECT (SELECT min(campaign_name)
+            FROM scheduled_messages INDEXED BY rows_due_by_campaign WHERE campaign_name > live.name
+            AND status = 'scheduled' AND held_because IS NULL)
+        FROM live WHERE live.name IS NOT NULL)"""
+_FIRST_ROWS = f"""{_LIVE_CAMPAIGNS}
+    SELECT {_ROW_COLUMNS} FROM live CROSS JOIN scheduled_messages s ON s.id IN (
+        SELECT id FROM scheduled_messages INDEXED BY rows_due_by_campaign
+        WHERE campaign_name = live.name AND status = 'scheduled' AND held_because IS NULL
+            AND scheduled_for <= :now AND (scheduled_for, id) > (:at, :id)
+        ORDER BY scheduled_for, id LIMIT :most)
+    WHERE live.name NOT IN (SELECT name FROM campaigns WHERE paused_because IS NOT NULL)
+    ORDER BY s.scheduled_for, s.id LIMIT :most"""
 _HELD = """scheduled_messages INDEXED BY rows_held
     WHERE status = 'scheduled' AND held_because IS NOT NULL"""
 _UNCONFIRMED = "messages WHERE status = 'unconfirmed' AND kind IS NULL"  # an answer needs nobody
@@ -3903,10 +3921,7 @@ class Queue:
 
     def next_row(self) -> StoredRow | None:
         """Return the free row that comes first, due or not."""
-        sql = f"""SELECT {_ROW_COLUMNS} FROM scheduled_messages s WHERE id = (SELECT s.id
-                FROM scheduled_messages s INDEXED BY rows_due WHERE {_FREE}
-                ORDER BY s.scheduled_for, s.id LIMIT 1)"""
-        record = self._db.one(sql)
+        record = self._db.one(_FIRST_ROWS, now="9999", at="", id=0, most=1)
         return _to_row(record) if record else None
 
     def row(self, row_id: MessageId) -> StoredRow | None:
@@ -3927,16 +3942,16 @@ class Queue:
         """Return in their order the rows that go without a person, were they of a campaign that is
         paused for a time."""
         sql = f"""SELECT {_ROW_COLUMNS} FROM scheduled_messages s INDEXED BY rows_due
-            WHERE {_GOES} ORDER BY s.scheduled_for, s.id"""
+            WHERE s.status = 'scheduled' AND s.held_because IS NULL
+                AND s.campaign_name NOT IN {_PAUSED_FOR_GOOD}
+            ORDER BY s.scheduled_for, s.id"""
         return [_to_row(record) for record in self._db.all(sql)]
 
     def due(self, now: datetime, after: StoredRow | None = None) -> list[StoredRow]:
         """Return the first free rows that are due, in their order, or those behind one of them."""
-        sql = f"""SELECT {_ROW_COLUMNS} FROM scheduled_messages s INDEXED BY rows_due
-            WHERE {_FREE} AND s.scheduled_for <= :now
-                AND (s.scheduled_for, s.id) > (:at, :id) ORDER BY s.scheduled_for, s.id LIMIT 50"""
         at, row_id = (after.scheduled_for, after.id) if after else ("", 0)
-        return [_to_row(record) for record in self._db.all(sql, now=now, at=at, id=row_id)]
+        found = self._db.all(_FIRST_ROWS, now=now, at=at, id=row_id, most=50)
+        return [_to_row(record) for record in found]
 
     def due_at_once(self, now: datetime) -> list[StoredRow]:
         """Return the free rows that wait for no pace."""
@@ -3972,7 +3987,9 @@ class Queue:
 
     def is_drained(self) -> bool:
         """True if no row can go without a person: what is left is held, or its campaign paused."""
-        return not self._db.has(f"scheduled_messages s INDEXED BY rows_due WHERE {_GOES}")
+        sql = f"""{_LIVE_CAMPAIGNS} SELECT count(*) FROM live
+            WHERE name IS NOT NULL AND name NOT IN {_PAUSED_FOR_GOOD}"""
+        return not self._db.value(sql)
 
     def last_scheduled(self) -> datetime | None:
         """Return the time of the last message in the queue, paused campaigns included."""

@@ -80,9 +80,9 @@ FAULTS = (
           '            if self._db.opt_outs.at("+" + number):\n                end(',
           "stopping store"),
     Fault("the gate of held rows is open",
-          "                FROM scheduled_messages s INDEXED BY rows_due WHERE {_FREE}\n",
-          "                FROM scheduled_messages s\n"
-          "                WHERE {_FREE.replace('AND s.held_because IS NULL', '')}\n",
+          "        record = self._db.one(_FIRST_OF_FREE_CAMPAIGNS)\n",
+          "        sql = _FIRST_OF_FREE_CAMPAIGNS.replace('AND held_because IS NULL', '')\n"
+          "        record = self._db.one(sql.replace('INDEXED BY rows_due_by_campaign', ''))\n",
           "store service"),
     Fault("a message that may have been sent is claimed anew",
           "            if BubbleStatus.UNCONFIRMED.value in states:\n",

@@ -609,6 +609,24 @@ def test_next_row_is_the_first_that_is_free(
     assert way.queue.is_drained() is not bool(free)
 
 
+def test_next_row_does_not_walk_through_a_paused_campaign(way: Way, hand: Hand) -> None:
+    """A poll comes every ten seconds, and a paused campaign may be large."""
+    way.database.state.pause("big", "a while", smsbox.PausedBy.OPERATOR, way.now)
+    hand.sql(
+        "WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 5000)"
+        " INSERT INTO scheduled_messages (phone_number, message_content, scheduled_for,"
+        " campaign_name) SELECT '+12135552313', 'Hi', '2025-11-09 18:00:00', 'big' FROM n"
+    )
+    behind = hand.insert(due="2025-11-09 19:00:00", campaign_name="small")
+    hundreds: list[None] = []
+    way.database._connection.set_progress_handler(lambda: hundreds.append(None), 100)
+    row = way.queue.next_row()
+    way.database._connection.set_progress_handler(None, 0)
+    assert row
+    assert row.id == behind
+    assert len(hundreds) < 20  # of the steps of SQLite's machine; one row takes about ten
+
+
 def test_text_counts_as_delivered_once_all_its_segments_are(
     database: Database, way: Way, hand: Hand
 ) -> None:
