@@ -7330,7 +7330,7 @@ def find_row_gates(row: StoredRow, turn: Turn, config: Config) -> Iterator[Gate]
     yield Gate("opt-out", stopped if row.said_stop_at else "")
     pause = turn.pauses.get(row.campaign_name, _NO_PAUSE) if row.campaign_name else _NO_PAUSE
     yield Gate("campaign", pause.because, pause.until)
-    yield Gate("time", "it is not due yet", due) if due > now else Gate("time")
+    yield Gate("time", "not due", due) if due > now else Gate("time")
     waits = retry_at is not None and retry_at > now
     yield Gate("retry", row.error_message or "refused", retry_at) if waits else Gate("retry")
     if row.until:
@@ -9517,8 +9517,6 @@ def _store_draft(
                 or desk.local(ends).date() != desk.local(last).date()
             ):
                 return None
-        elif start is None and queue.times and queue.times[-1] >= first:
-            return None
         database.queue.add_campaign(planned, seed, fresh.now, find_actor(), draft.until)
     return planned
 

@@ -77,7 +77,7 @@ def test_nothing_is_claimed_or_sent_while_the_disk_fails_and_it_recovers_by_itse
         seen.append((claimed, len(box.texts()), box.row(row)[0], shown(box)))
 
     box.after(390, look)
-    box.serve(drain=True)
+    box.serve(600)
     assert disk.failures
     assert seen == [(0, 0, "scheduled", "database or disk")]
     assert sum("smsbox.db: " in each.message for each in caplog.records) == 1  # told once
