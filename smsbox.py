@@ -747,6 +747,13 @@ class Pace:
     max_recipients_per_month: int = setting(0, _CAP, "0: no limit")
     plan_month_starts_on: int = setting(1, _whole(1, 28), "day on which the SIM's plan begins anew")
 
+    @property
+    def is_limited(self) -> bool:
+        """True if the SIM's plan has a limit."""
+        return bool(
+            self.max_messages_per_day or self.max_segments_per_day or self.max_recipients_per_month
+        )
+
 
 @dataclass(frozen=True)
 class BusinessHours:
@@ -2223,11 +2230,15 @@ _CONTIGUOUS = "New_York Chicago Denver Phoenix Los_Angeles"  # of an area code t
 def recipient_zones(number: str, said: str = "") -> Zones:
     """Return the zones in which a recipient may be, all of which must be open; () if unknown.
 
-    said is the row's own zone (ValueError where it is none); without it the area code tells.
+    said is the row's own zone (ValueError where it is none); without it the area code tells. The
+    number may be one that was written by hand.
 
     >>> [zone.key for zone in recipient_zones("+18505551234")]
     ['America/New_York', 'America/Chicago']
     """
+    if not number.startswith("+"):
+        with suppress(ValueError):
+            number = parse_stored_number(number)
     return _find_zones(number[:5], said)
 
 
@@ -2319,9 +2330,16 @@ def _draw_seconds(rng: random.Random, minutes: tuple[float, float]) -> float:
 
 
 def hours_of(
-    zones: Zones, hours: BusinessHours, theirs: RecipientHours | None, anyway: bool = False
+    number: str,
+    said: str,
+    hours: BusinessHours,
+    theirs: RecipientHours | None,
+    anyway: bool = False,
 ) -> tuple[BusinessHours, ...]:
-    """Return all hours that must be open for a recipient; with anyway the sender's are left out."""
+    """Return all hours that must be open for a recipient; with anyway the sender's are left out.
+
+    said is the row's own zone: ValueError where it is asked for and is none.
+    """
     ours = () if anyway else (hours,)
     if theirs is None or not theirs.enabled:
         return ours
@@ -2329,7 +2347,8 @@ def hours_of(
     if theirs.strict:
         opens, closes, days, closed_on = 10 * 60, 17 * 60, range(5), hours.closed_on
     return ours + tuple(
-        BusinessHours(zone, opens, closes, frozenset(days), closed_on) for zone in zones
+        BusinessHours(zone, opens, closes, frozenset(days), closed_on)
+        for zone in recipient_zones(number, said)
     )
 
 
@@ -2377,9 +2396,7 @@ class Budgets:
 
     def __init__(self, pace: Pace, zone: ZoneInfo) -> None:
         self.met: dict[str, list[date]] = {}  # limits that moved a message -> the days
-        self._pace = pace
-        limits = pace.max_messages_per_day, pace.max_segments_per_day, pace.max_recipients_per_month
-        self.is_limited = any(limits)
+        self.pace = pace
         self._zone = zone
         self._messages: Counter[date] = Counter()
         self._segments: Counter[date] = Counter()
@@ -2387,14 +2404,14 @@ class Budgets:
 
     def kind_of(self, share: Share) -> tuple[object, ...]:
         """Return what of a message its room depends on; () where there are no limits."""
-        pace = self._pace
+        pace = self.pace
         segments = share.segments if pace.max_segments_per_day else 0
         number = share.phone_number if pace.max_recipients_per_month else ""
-        return (segments, number) if self.is_limited else ()
+        return (segments, number) if pace.is_limited else ()
 
     def spend(self, at: datetime, share: Share) -> None:
         """Take a message's share of its day and its month."""
-        if not self.is_limited:
+        if not self.pace.is_limited:
             return
         day = self._day(at)
         self._messages[day] += share.messages
@@ -2406,9 +2423,9 @@ class Budgets:
 
         What alone is more than a day's segments is taken for a day's: it is refused elsewhere.
         """
-        if not self.is_limited:
+        if not self.pace.is_limited:
             return None
-        pace, day = self._pace, self._day(at)
+        pace, day = self.pace, self._day(at)
         month = self._month(day)
         most, known = pace.max_recipients_per_month, self._recipients.get(month, set())
         if 0 < most <= len(known) and share.phone_number not in known:
@@ -2441,7 +2458,7 @@ class Budgets:
         return at.astimezone(self._zone).date()
 
     def _month(self, day: date) -> date:
-        starts_on = self._pace.plan_month_starts_on
+        starts_on = self.pace.plan_month_starts_on
         in_month = day if day.day >= starts_on else day.replace(day=1) - timedelta(days=1)
         return in_month.replace(day=starts_on)
 
@@ -2513,7 +2530,7 @@ def find_slots(
     last = begin
     while lanes:
         at = soonest(last)
-        if budgets.is_limited:  # note which limits move whom
+        if budgets.pace.is_limited:  # note which limits move whom
             first, place = min(
                 (each.opens(at, waiting[each.places[0]]), each.places[0]) for each in lanes
             )
@@ -2579,7 +2596,7 @@ def plan(
 
     waiting = [
         Candidate(
-            hours_of(recipient_zones(each.phone_number, each.timezone), hours, theirs),
+            hours_of(each.phone_number, each.timezone, hours, theirs),
             Share(each.phone_number, each.segments),
         )
         for each in messages
@@ -7210,75 +7227,10 @@ def list_spent(database: Database, now: datetime) -> Iterator[tuple[datetime, Sh
 def find_budgets(database: Database, now: datetime, config: Config) -> Budgets:
     """Return the budgets with what was sent; what is only scheduled is not spent."""
     budgets = Budgets(config.pacing, config.business_hours.timezone)
-    if budgets.is_limited:
+    if config.pacing.is_limited:
         for at, share in list_spent(database, now):
             budgets.spend(at, share)
     return budgets
-
-
-def find_limit(
-    budgets: Budgets, share: Share, now: datetime, config: Config
-) -> tuple[str, datetime] | None:
-    """Return the budget that leaves a message no room now; ValueError where it never has room."""
-    most = config.pacing.max_segments_per_day
-    if 0 < most < share.segments:
-        raise ValueError(explain_too_long(share.segments, most))
-    return budgets.find_limit(now, share)
-
-
-def explain_limit(limit: tuple[str, datetime] | None, config: Config) -> str:
-    """Return which budget is met, and until when; "" for none."""
-    if limit is None:
-        return ""
-    name, until = limit
-    local = until.astimezone(config.business_hours.timezone)
-    return f"{name} = {getattr(config.pacing, name)} is met until {local:%a %b %d}"
-
-
-def zones_of(number: str, said: str) -> Zones:
-    """Return the zones of a stored row's recipient; ValueError where the row's own is none."""
-    with suppress(ValueError):
-        number = parse_stored_number(number)
-    return recipient_zones(number, said)
-
-
-def find_opening(number: str, said: str, anyway: bool, at: datetime, config: Config) -> datetime:
-    """Return the first instant from a time on at which somebody may be written to.
-
-    anyway passes the sender's hours, never the recipient's. ValueError where no such instant
-    comes, or where the zone that the row names is none.
-    """
-    theirs = config.recipient_hours
-    zones = zones_of(number, said) if theirs.enabled else ()
-    window = common_window(at, hours_of(zones, config.business_hours, theirs, anyway))
-    if window is None:
-        raise ValueError(f"no hour is open both here and in {name_zones(zones)}")
-    return max(at, window[0])
-
-
-def find_shut_hours(
-    number: str, said: str, anyway: bool, now: datetime, config: Config
-) -> tuple[str, datetime | None]:
-    """Return why nobody may be written to at this time of day, and until when; "" if they may."""
-    try:
-        opens = find_opening(number, said, anyway, now, config)
-        zones = zones_of(number, said) if config.recipient_hours.enabled else ()
-    except ValueError as error:
-        return str(error), None
-    if opens == now:
-        return "", None
-    if not anyway and not is_open(now, config.business_hours):
-        return "outside the business hours", opens
-    passed = ", which anyway does not pass" if anyway else ""
-    return f"outside the recipient's hours in {name_zones(zones)}{passed}", opens
-
-
-def explain_shut(number: str, said: str, anyway: bool, now: datetime, config: Config) -> str:
-    """Return in one sentence why nobody may be written to now, and until when; "" if they may."""
-    words, opens = find_shut_hours(number, said, anyway, now, config)
-    if opens is None:
-        return words
-    return f"{words} until {opens.astimezone(config.business_hours.timezone):%a %b %d %H:%M}"
 
 
 class Turn(NamedTuple):
@@ -7291,7 +7243,7 @@ class Turn(NamedTuple):
     last_begun: MessageId | None  # the campaign message that was begun last
     waited: timedelta | None  # since then; None: none was begun yet
     at_once_left: int  # how many of send and --try may still go without the pace
-    budgets: Callable[[], Budgets]  # what was sent; read when somebody asks
+    budgets: Callable[[], Budgets] | None  # with what was sent; None: there are no quotas
     doubt: str  # why the clock is not trusted; "": it is
     not_ready: str  # why the modem is not
     not_read: str  # why what came in is not read
@@ -7336,9 +7288,9 @@ def find_row_gates(row: StoredRow, turn: Turn, config: Config) -> Iterator[Gate]
     if row.until:
         is_late = now.replace(microsecond=0) > row.until
         yield Gate("until", "too late: its end has passed" if is_late else "")
-    where = row.phone_number, row.timezone, _passes_hours(row, now, config)
-    yield Gate("hours", *find_shut_hours(*where, now, config))
-    yield Gate("quota", "" if is_done or row.is_begun else explain_quota(row, turn, config))
+    yield find_hours(row.phone_number, row.timezone, _passes_hours(row, now, config), now, config)
+    budgets = None if is_done or row.is_begun else turn.budgets
+    yield find_quota(row.phone_number, row.message_content, budgets, now, config)
 
 
 def find_box_gates(turn: Turn) -> Iterator[Gate]:
@@ -7377,28 +7329,27 @@ def gap_of(row: StoredRow, pace: Pace) -> Gap:
 
 def find_end(row: StoredRow, turn: Turn, config: Config) -> End | None:
     """Return what a due message comes to instead of being sent; None: it may go, or wait."""
-    now, settings, limit = turn.now, config.service, None
+    now = turn.now
     if row.said_stop_at:
         return End("the recipient said stop")
     if row.until and now.replace(microsecond=0) > row.until:
         return End("too late")
-    try:
-        find_opening(row.phone_number, row.timezone, row.anyway, now, config)
-        if not row.is_begun:
-            share = count_share(row.phone_number, row.message_content)
-            limit = find_limit(turn.budgets(), share, now, config)
-    except ValueError as error:
-        return End(str(error), HeldCode.UNSENDABLE)
+    hours = find_hours(row.phone_number, row.timezone, row.anyway, now, config)
+    budgets = None if row.is_begun else turn.budgets
+    quota = find_quota(row.phone_number, row.message_content, budgets, now, config)
+    for gate in (hours, quota):
+        if gate.shut and gate.until is None:  # it never opens by itself
+            return End(gate.shut, HeldCode.UNSENDABLE)
+    late, days = now - row.scheduled_for, config.service.expire_after_days
     if row.last_segment_at is not None:
         since = max(row.last_segment_at, row.scheduled_for)
         if open_time(since, now, _hours_of_row(row, now, config)) > _CUT_AFTER:
             return End("cut in half: a part was sent, the rest is late", HeldCode.CUT)
-    elif row.at_once and now - row.scheduled_for > _AT_ONCE_WITHIN:
+    elif row.at_once and late > _AT_ONCE_WITHIN:
         return End("it could not go within the hour", HeldCode.LATE)
-    elif limit is None and now - _standing_since(row, turn) > timedelta(
-        days=settings.expire_after_days
-    ):
-        return End(f"more than {settings.expire_after_days:g} days late", HeldCode.LATE)
+    elif not quota.shut and late > (most := timedelta(days=days)):
+        standing = now - _standing_since(row, turn)
+        return End(f"more than {days:g} days late", HeldCode.LATE) if standing > most else None
     return None
 
 
@@ -7409,27 +7360,54 @@ def _standing_since(row: StoredRow, turn: Turn) -> datetime:
         moments.append(turn.pauses[name].resumed_at or row.scheduled_for)
     if turn.waited is not None:
         moments.append(turn.now - turn.waited)
-    budgets = turn.budgets()
-    if budgets.is_limited:
+    if turn.budgets is not None:
         share = count_share(row.phone_number, row.message_content)
-        moments.append(budgets.reopened(turn.now, share) or row.scheduled_for)
+        moments.append(turn.budgets().reopened(turn.now, share) or row.scheduled_for)
     return max(moments)
 
 
-def explain_quota(row: StoredRow, turn: Turn, config: Config) -> str:
-    """Return which budget leaves a row no room; "" if none does."""
-    share = count_share(row.phone_number, row.message_content)
+def find_hours(number: str, said: str, anyway: bool, now: datetime, config: Config) -> Gate:
+    """Return the gate of the sender's hours, which anyway passes, and of the recipient's.
+
+    It never opens where no hour is common to them, or where the zone that the row names is none.
+    """
+    ours = config.business_hours
     try:
-        return explain_limit(find_limit(turn.budgets(), share, turn.now, config), config)
+        window = common_window(now, hours_of(number, said, ours, config.recipient_hours, anyway))
     except ValueError as error:
-        return str(error)
+        return Gate("hours", str(error))
+    if window is None:
+        zones = name_zones(recipient_zones(number, said))
+        return Gate("hours", f"no hour is open both here and in {zones}")
+    if window[0] <= now:
+        return Gate("hours")
+    words = "outside the business hours"
+    if anyway or is_open(now, ours):
+        words = f"outside the recipient's hours in {name_zones(recipient_zones(number, said))}"
+        words += ", which anyway does not pass" if anyway else ""
+    return Gate("hours", words, window[0])
+
+
+def find_quota(
+    number: str, text: str, budgets: Callable[[], Budgets] | None, now: datetime, config: Config
+) -> Gate:
+    """Return the gate of the budgets; it never opens for what is too long for a day's."""
+    if budgets is None:
+        return Gate("quota")
+    share, most = count_share(number, text), config.pacing.max_segments_per_day
+    if 0 < most < share.segments:
+        return Gate("quota", explain_too_long(share.segments, most))
+    if limit := budgets().find_limit(now, share):
+        name, until = limit
+        return Gate("quota", f"{name} = {getattr(config.pacing, name)} is met", until)
+    return Gate("quota")
 
 
 def _hours_of_row(row: StoredRow, now: datetime, config: Config) -> tuple[BusinessHours, ...]:
     """Return all hours that must be open for a row; ValueError where its zone is none."""
-    zones = zones_of(row.phone_number, row.timezone) if config.recipient_hours.enabled else ()
+    ours, theirs = config.business_hours, config.recipient_hours
     passes = _passes_hours(row, now, config)
-    return hours_of(zones, config.business_hours, config.recipient_hours, passes)
+    return hours_of(row.phone_number, row.timezone, ours, theirs, passes)
 
 
 def _passes_hours(row: StoredRow, now: datetime, config: Config) -> bool:
@@ -7478,7 +7456,7 @@ def _to_candidate(
     row: StoredRow, pause: Pause, now: datetime, budgets: Budgets, config: Config
 ) -> Candidate:
     share = Share(row.phone_number, 1)
-    if budgets.is_limited:
+    if config.pacing.is_limited:
         share = count_share(row.phone_number, row.message_content)
     own, ready_at = "", row.scheduled_for
     if row.campaign_name and pause.because and pause.until:
@@ -8288,7 +8266,7 @@ class Service:
             last,
             timedelta(seconds=waited_s) if last is not None else None,
             _AT_ONCE_AN_HOUR - queue.count_at_once(now - timedelta(hours=1)),
-            partial(self._find_budgets, now),
+            partial(self._find_budgets, now) if self._config.pacing.is_limited else None,
             "" if self._time.trusted_by else self._time.doubt,
             "" if self._link.is_ready() else self._link.words,
             "" if swept else _NOT_LISTED,  # their STOP may wait in the storage
@@ -8445,7 +8423,7 @@ class Service:
                 self._send(row, turn)
                 return self._clock.monotonic()
             gates = shut or [pace]
-            first = first or (row.id, gates[0].shut if shut else "")
+            first = first or (row.id, self._explain_wait(gates[0]) if shut else "")
             if until := max((gate.until for gate in gates if gate.until), default=None):
                 poll_at = min(poll_at, monotonic + (until - turn.now).total_seconds())
             if not shut:  # nobody overtakes it
@@ -8454,6 +8432,11 @@ class Service:
             logging.info("message=%d waits: %s", *first)
         self._told_wait = first
         return poll_at
+
+    def _explain_wait(self, gate: Gate) -> str:
+        zone = self._config.business_hours.timezone
+        until = f" until {gate.until.astimezone(zone):%a %b %d %H:%M}" if gate.until else ""
+        return gate.shut + until
 
     def _list_due(self, turn: Turn) -> Iterator[StoredRow]:
         """Yield what is cut off, then what goes at once, then the others in their order."""
@@ -9282,7 +9265,9 @@ def _read_file(desk: Desktop) -> Reading:
 
     @cache
     def _check_never(prefix: str, zone: str) -> str:
-        find_opening(f"{prefix}0000000", zone, False, desk.now, desk.config)
+        hours = find_hours(f"{prefix}0000000", zone, False, desk.now, desk.config)
+        if hours.shut and hours.until is None:
+            raise ValueError(hours.shut)
         return ""
 
     order = ReadingOrder(
@@ -9359,7 +9344,7 @@ def _view_queue(desk: Desktop, database: Database, reading: Reading) -> QueueVie
     queue, campaigns = database.queue, {message.campaign_name for message in reading.messages}
     expected = project_queue(database, desk.now, desk.config)
     spent: list[tuple[datetime, Share]] = []
-    if Budgets(desk.config.pacing, desk.config.business_hours.timezone).is_limited:
+    if desk.config.pacing.is_limited:
         spent += list_spent(database, desk.now)
         spent += [
             (at, count_share(row.phone_number, row.message_content))
@@ -9517,6 +9502,8 @@ def _store_draft(
                 or desk.local(ends).date() != desk.local(last).date()
             ):
                 return None
+        elif start is None and any(row.scheduled_for > first for row in database.queue.waiting()):
+            return None
         database.queue.add_campaign(planned, seed, fresh.now, find_actor(), draft.until)
     return planned
 
@@ -9842,18 +9829,14 @@ def cmd_edit(desk: Desktop) -> int:
             say(_row_line(desk, row))
         raise UsageError(f"{plural(len(rows), 'message')} go to {desk.args.id}: name one by its ID")
     (row,) = rows
-    share = count_share(row.phone_number, text)
-    _check_length(database, share, desk)
+    _find_quota(desk, database, row.phone_number, text)
     with database.transaction():
         done = database.queue.set_texts([(row.id, text)], desk.now, find_actor())
     if not done:
         state = "being sent" if row.status is RowStatus.SCHEDULED else row.status.value
         raise StoreError(f"message {row.id} is {state}: its text can't be changed any more")
-    was = count_share("", row.message_content).segments
-    say(
-        f"Message {row.id} to {row.phone_number}, {was} -> {plural(share.segments, 'segment')}."
-        "\nWas:"
-    )
+    was, is_now = (count_share("", each).segments for each in (row.message_content, text))
+    say(f"Message {row.id} to {row.phone_number}, {was} -> {plural(is_now, 'segment')}.\nWas:")
     _print_bubbles(row.message_content)
     say("Now:")
     _print_bubbles(text)
@@ -9878,13 +9861,13 @@ def _check_text(said: str) -> str:
     return text
 
 
-def _check_length(database: Database, share: Share, desk: Desktop) -> str:
-    """Return which budget leaves a text no room now; UsageError where it never has room."""
-    try:
-        budgets = find_budgets(database, desk.now, desk.config)
-        return explain_limit(find_limit(budgets, share, desk.now, desk.config), desk.config)
-    except ValueError as error:
-        raise UsageError(f"the text: {error}") from error
+def _find_quota(desk: Desktop, database: Database, number: str, text: str) -> Gate:
+    """Return the gate of the budgets for a text; UsageError where it never opens."""
+    budgets = partial(find_budgets, database, desk.now, desk.config)
+    quota = find_quota(number, text, budgets, desk.now, desk.config)
+    if quota.shut and quota.until is None:
+        raise UsageError(f"the text: {quota.shut}")
+    return quota
 
 
 # --- which rows a command means
@@ -10036,8 +10019,9 @@ def cmd_reschedule(desk: Desktop) -> int:
     year = "" if at.year - desk.now.year in (0, 1) else f" {at.year}"
     done = f"Moved {plural(len(live), 'message')}; the first is due {show_time(at)}{year}."
     row = min(rows, key=lambda row: row.scheduled_for)
-    if shut := explain_shut(row.phone_number, row.timezone, row.anyway, at, desk.config):
-        done += f"\nThat is {shut.partition(' until ')[0]}: it will go at the next opening."
+    hours = find_hours(row.phone_number, row.timezone, row.anyway, at, desk.config)
+    if hours.shut:
+        done += f"\nThat is {hours.shut}: it will go at the next opening."
     return _report_done(done, refused)
 
 
@@ -10201,12 +10185,15 @@ def _send_now(desk: Desktop, said: str, text: str, campaign: str = "") -> int:
         number = parse_phone_number(said)
     except ValueError as error:
         raise UsageError(f'"{said}": {error}') from error
-    if shut := explain_shut(number, "", anyway, desk.now, desk.config):
-        helps = not anyway and not explain_shut(number, "", True, desk.now, desk.config)
-        raise StoreError(f"it is {shut}: wait{', or add --anyway' if helps else ''}")
+    hours = find_hours(number, "", anyway, desk.now, desk.config)
+    if hours.shut:
+        helps = not anyway and not find_hours(number, "", True, desk.now, desk.config).shut
+        words = ", or add --anyway" if helps else ""
+        raise StoreError(f"it is {_tell_gate(desk, hours)}: wait{words}")
     database = desk.write()
-    if met := _check_length(database, count_share(number, text), desk):
-        raise StoreError(f"{met}: send it then, or raise that setting")
+    quota = _find_quota(desk, database, number, text)
+    if quota.shut:
+        raise StoreError(f"{_tell_gate(desk, quota)}: send it then, or raise that setting")
     if stopped_at := database.opt_outs.at(number):
         raise StoreError(f"{number} said stop on {stopped_at[:10]}: nothing is sent")
     row_id = database.queue.add_row(number, text, anyway, desk.now, find_actor(), campaign)
@@ -10430,18 +10417,22 @@ def cmd_why(desk: Desktop) -> int:
         say(f"Message {row.id} to {row.phone_number}, {row.status.value}:")
         turn = _read_turn(desk, database, running)
         off = "" if running else "smsbox is not running: sudo systemctl start smsbox"
-        for name, shut, until in [*find_gates(row, turn, desk.config), Gate("service", off)]:
-            at = desk.local(until) if until else None
-            wait = show_wait((until - desk.now).total_seconds()) if until else ""
-            words = f"{shut} until {show_time(at)}, in {wait}" if shut and at else shut
-            line = f"  {'shut' if shut else 'open'}  {name:<10} {words}".rstrip()
-            say(line, "warning" if shut else "good")
+        for gate in [*find_gates(row, turn, desk.config), Gate("service", off)]:
+            state, tone = ("shut", "warning") if gate.shut else ("open", "good")
+            say(f"  {state}  {gate.name:<10} {_tell_gate(desk, gate)}".rstrip(), tone)
         if at := expected.get(row.id):
             before = sum(each is not None and each < at for each in expected.values())
             go = "goes" if before == 1 else "go"
             words = f"{plural(before, 'message')} {go} first, " if before else ""
             say(f"  place: {words}expected {show_time(desk.local(at))}")
     return 0
+
+
+def _tell_gate(desk: Desktop, gate: Gate) -> str:
+    if gate.until is None:
+        return gate.shut
+    wait = show_wait((gate.until - desk.now).total_seconds())
+    return f"{gate.shut} until {show_time(desk.local(gate.until))}, in {wait}"
 
 
 def _read_turn(desk: Desktop, database: Database, running: Mapping[str, Any]) -> Turn:
@@ -10458,7 +10449,9 @@ def _read_turn(desk: Desktop, database: Database, running: Mapping[str, Any]) ->
         last[0] if last else None,
         max(desk.now - last[1], timedelta()) if last else None,
         _AT_ONCE_AN_HOUR - queue.count_at_once(desk.now - timedelta(hours=1)),
-        cache(partial(find_budgets, database, desk.now, desk.config)),
+        cache(partial(find_budgets, database, desk.now, desk.config))
+        if desk.config.pacing.is_limited
+        else None,
         clock if clock.startswith("not trusted") else "",
         "" if modem == "ready" or not running else modem,
         unread,
@@ -10503,7 +10496,9 @@ def _show_status(desk: Desktop) -> int:
     row = turn.next_row
     expected = _expect(desk, database)
     status["next"] = _row_values(row, expected) if row else None
-    status["budget"] = explain_quota(row, turn, desk.config) if row else ""
+    text = (row.phone_number, row.message_content) if row else ("", "")
+    quota = find_quota(*text, turn.budgets, desk.now, desk.config)
+    status["budget"] = _tell_gate(desk, quota) if row else ""
     database.close()
     if desk.args.json:
         say(json.dumps(status, indent=1))

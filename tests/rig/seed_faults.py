@@ -57,8 +57,7 @@ FAULTS = (
           "return text", "04_campaign report"),
     # --- pacing
     Fault("the recipient's hours are taken in the sender's zone",
-          "BusinessHours(zone, opens, closes, frozenset(days), closed_on) for zone in zones",
-          "BusinessHours(hours.timezone, opens, closes, frozenset(days), closed_on) for _ in zones",
+          "        BusinessHours(zone, opens,", "        BusinessHours(hours.timezone, opens,",
           "recipient_hours"),
     # --- coding
     Fault("a long text is cut after 154 septets",
@@ -143,7 +142,7 @@ FAULTS = (
     Fault("the gate of the clock's trust is open",
           'yield Gate("clock", turn.doubt)', 'yield Gate("clock")', "clock service"),
     Fault("the gate of the hours is open",
-          'yield Gate("hours", *find_shut_hours(*where, now, config))', 'yield Gate("hours")',
+          "    yield find_hours(row", "    yield Gate('hours') if now else find_hours(row",
           "service"),
     Fault("the gate of the pace is open",
           "    if turn.waited is None or is_free:\n",
@@ -155,17 +154,17 @@ FAULTS = (
           "            self._last_begun = row.id, begun_s\n", "            begun_s += 0\n",
           "pace service"),
     Fault("a message that is begun is held back by a quota",
-          'yield Gate("quota", "" if is_done or row.is_begun else',
-          'yield Gate("quota", "" if is_done else', "service"),
+          "budgets = None if is_done or row.is_begun else", "budgets = None if is_done else",
+          "service budgets"),
     Fault("the gate of the recipient's hours is open",
-          "zones = zones_of(number, said) if theirs.enabled else ()", "zones = ()",
+          "if theirs is None or not theirs.enabled:", "if theirs is None or said != '-':",
           "recipient_hours"),
     Fault("the gate of what is stored unread is open",
           'yield Gate("incoming", turn.not_read)', 'yield Gate("incoming")', "receiving"),
     Fault("a segment is handed over before it is written down",
-          "        if modem is None or not sending.begin_segment(segment, self._clock.now(), begins):\n"
+          "if modem is None or not sending.begin_segment(segment, self._clock.now(), begins):\n"
           "            return False\n",
-          "        if modem is None:\n"
+          "if modem is None:\n"
           "            return False\n"
           "        hand_over, begun = modem.submit, self._clock.now()\n"
           "        def hand_over_first(pdu, octets):\n"

@@ -50,7 +50,7 @@ def test_limits_of_nothing_leave_room_for_everything() -> None:
     budgets = make_budgets()
     for _ in range(500):
         budgets.spend(START, Share(ANA, 9))
-    assert not budgets.is_limited
+    assert not budgets.pace.is_limited
     assert budgets.find_room(START, Share(BEN, 255)) == START
 
 
@@ -269,18 +269,14 @@ def test_refused_segment_is_not_spent_and_an_unconfirmed_one_is(box: PlayedBox) 
     insert("failed", ANA)
     insert("unconfirmed", BEN)
     now = box.play.now()
-    assert (
-        smsbox.find_limit(
-            smsbox.find_budgets(box.database, now, config), Share(CLEO, 1), now, config
-        )
-        is None
-    )
+
+    def find_quota() -> smsbox.Gate:
+        budgets = smsbox.find_budgets(box.database, now, config)
+        return smsbox.find_quota(CLEO, "Hi", lambda: budgets, now, config)
+
+    assert not find_quota().shut
     insert("sent", CLEO)
-    met = smsbox.find_limit(
-        smsbox.find_budgets(box.database, now, config), Share(CLEO, 1), now, config
-    )
-    assert met is not None
-    assert met[0] == "max_messages_per_day"
+    assert find_quota().shut == "max_messages_per_day = 2 is met"
 
 
 # --- the preview and the commands

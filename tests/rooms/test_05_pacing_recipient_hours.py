@@ -31,10 +31,10 @@ def may_write_to(
     at: datetime,
     hours: smsbox.BusinessHours,
     theirs: smsbox.RecipientHours | None,
-    zones: smsbox.Zones,
+    number: str,
 ) -> bool:
     """Tell it by the very window that the plan and the daemon's gate go by."""
-    window = smsbox.common_window(at, smsbox.hours_of(zones, hours, theirs))
+    window = smsbox.common_window(at, smsbox.hours_of(number, "", hours, theirs))
     return window is not None and window[0] <= at < window[1]
 
 
@@ -119,9 +119,9 @@ def test_row_s_own_zone_goes_before_the_area_code_and_abroad_none_is_known() -> 
 
 
 def test_every_zone_of_the_recipient_must_be_open_besides_the_sender() -> None:
-    split = smsbox.recipient_zones("+15415552313")  # Pacific, and an hour later Mountain
+    split = "+15415552313"  # Pacific, and an hour later Mountain
     late = la("2025-11-10T19:59")
-    assert may_write_to(late, HOURS, THEIRS, smsbox.recipient_zones(LOS_ANGELES))
+    assert may_write_to(late, HOURS, THEIRS, LOS_ANGELES)
     assert may_write_to(late, HOURS, THEIRS, split)
     for walls, open_ in ((("20:00", "20:59"), False), (("08:00", "08:59"), True)):
         for wall in walls:
@@ -130,20 +130,19 @@ def test_every_zone_of_the_recipient_must_be_open_besides_the_sender() -> None:
             assert may_write_to(at, whole_day, THEIRS, split) is open_
             assert not may_write_to(at, HOURS, THEIRS, split)
     nine = la("2025-11-10T09:00")
-    assert not may_write_to(nine, HOURS, THEIRS, smsbox.recipient_zones(HONOLULU))
+    assert not may_write_to(nine, HOURS, THEIRS, HONOLULU)
     off = replace(THEIRS, enabled=False)
-    assert may_write_to(nine, HOURS, off, smsbox.recipient_zones(HONOLULU))
+    assert may_write_to(nine, HOURS, off, HONOLULU)
 
 
 def test_strict_hours_are_ten_to_five_on_workdays_and_not_on_closed_days() -> None:
     strict = replace(THEIRS, strict=True)
     hours = make_hours(closed_on=[date(2025, 11, 11)])
-    new_york = smsbox.recipient_zones(NEW_YORK)
     for wall, open_ in (
         ("2025-11-10T09:00", True), ("2025-11-10T13:59", True), ("2025-11-10T14:00", False),
         ("2025-11-09T12:00", False), ("2025-11-11T12:00", False), ("2025-11-12T12:00", True),
     ):  # fmt: skip
-        assert may_write_to(la(wall), hours, strict, new_york) is open_, wall
+        assert may_write_to(la(wall), hours, strict, NEW_YORK) is open_, wall
 
 
 # --- the plan
@@ -190,9 +189,7 @@ def test_every_planned_instant_lies_inside_everyone_s_hours_on_both_nights_of_th
     numbers = [
         number
         for number in numbers
-        if smsbox.common_window(
-            night, smsbox.hours_of(smsbox.recipient_zones(number), hours, THEIRS)
-        )
+        if smsbox.common_window(night, smsbox.hours_of(number, "", hours, THEIRS))
     ]
     planned = plan(numbers, night + timedelta(minutes=minutes), seed, hours)
     assert sorted(each.message.row for each in planned) == list(range(2, len(numbers) + 2))
@@ -209,7 +206,7 @@ def project(
 ) -> list[datetime]:
     waiting = [
         smsbox.Candidate(
-            smsbox.hours_of(smsbox.recipient_zones(number), hours, THEIRS),
+            smsbox.hours_of(number, "", hours, THEIRS),
             smsbox.Share(number, 1), at, at, 300.0,
         )
         for at, number in rows
@@ -341,8 +338,8 @@ def test_anyway_passes_the_sender_s_hours_and_never_the_recipient_s(evening: Pla
     assert evening.texts() == ["awake"]
     row = evening.database.queue.row(smsbox.MessageId(asleep[0]))
     assert row
-    words = smsbox.explain_shut(row.phone_number, "", True, evening.play.now(), CONFIG)
-    assert "which anyway does not pass" in words
+    gate = smsbox.find_hours(row.phone_number, "", True, evening.play.now(), CONFIG)
+    assert "which anyway does not pass" in gate.shut
     evening.serve(86_400)
     assert len(evening.texts()) == 4
     times = [at for at, _, _ in evening.far.arrived[1:]]
