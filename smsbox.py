@@ -4182,7 +4182,8 @@ class Sending:
         end = self._db.queue.end
         if self._db.queue.row(row.id) != row or row.said_stop_at:
             return False
-        states = self._bubble_states(row.id)
+        sql = "SELECT status FROM messages WHERE scheduled_message_id = ?"
+        states = self._db.column(sql, row.id)
         if BubbleStatus.UNCONFIRMED.value in states:
             words = f"{self._unconfirmed_words(row.id)}; only retry {RETRY_ANYWAY} repeats it"
             end(row.id, RowStatus.FAILED, words, now)
@@ -4353,9 +4354,6 @@ class Sending:
             (SELECT id FROM messages WHERE scheduled_message_id = ?)"""
         self._db.change(sql, row_id)
         self._db.change("DELETE FROM messages WHERE scheduled_message_id = ?", row_id)
-
-    def _bubble_states(self, row_id: MessageId) -> list[str]:
-        return self._db.column("SELECT status FROM messages WHERE scheduled_message_id = ?", row_id)
 
     def _unconfirmed_words(self, row_id: MessageId) -> str:
         sql = """SELECT 'may have been sent: bubble ' || bubble || ', '
@@ -7500,7 +7498,7 @@ class Intake:
             if self._clock.monotonic() >= again_at:
                 self._sweep(modem, notices.memories)
                 again_at = self._clock.monotonic() + _SWEEP_S
-            else:
+            elif notices.memories:
                 self._empty(modem, sorted(notices.memories))
         except Refused as refused:
             if _NOT_LISTED not in self._link.warnings:
@@ -8237,7 +8235,9 @@ class Service:
         self._link.listen()  # before anything that a failing disk may end
         if not self._is_recovered:
             self._recover()
-        self._pay_what_is_owed()
+        while self._owed:
+            self._owed[0]()
+            self._owed.pop(0)
         if self._errors > 1:
             self._tell_of_error()
         self._time.look()
@@ -8383,11 +8383,6 @@ class Service:
             self._give_up(segment, "smsbox stopped while the modem had it")
         self._next_row = self._database.queue.next_row()
         self._is_recovered = True
-
-    def _pay_what_is_owed(self) -> None:
-        while self._owed:
-            self._owed[0]()
-            self._owed.pop(0)
 
     def _record(self, write: Callable[[], None]) -> None:
         """Write down what has happened; if the disk refuses, it is owed, never done again."""
