@@ -1733,6 +1733,14 @@ def parse_stored_number(text: str) -> PhoneNumber:
     return PhoneNumber(text) if re.fullmatch(r"\+[1-9]\d{7,14}", text) else parse_phone_number(text)
 
 
+def normalize_number(text: str) -> str:
+    """Return the number of a stored row or a sender in E.164; what is none, as it stands."""
+    try:
+        return parse_stored_number(text)
+    except ValueError:
+        return text
+
+
 # --- texts
 
 _NEXT = "[\u0080-\u00bf€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ]"  # 80..BF of UTF-8, read as Windows-1252
@@ -2230,15 +2238,11 @@ _CONTIGUOUS = "New_York Chicago Denver Phoenix Los_Angeles"  # of an area code t
 def recipient_zones(number: str, said: str = "") -> Zones:
     """Return the zones in which a recipient may be, all of which must be open; () if unknown.
 
-    said is the row's own zone (ValueError where it is none); without it the area code tells. The
-    number may be one that was written by hand.
+    said is the row's own zone (ValueError where it is none); without it the area code tells.
 
     >>> [zone.key for zone in recipient_zones("+18505551234")]
     ['America/New_York', 'America/Chicago']
     """
-    if not number.startswith("+"):
-        with suppress(ValueError):
-            number = parse_stored_number(number)
     return _find_zones(number[:5], said)
 
 
@@ -7205,10 +7209,10 @@ def _digest(pin: str, iccid: str) -> str:
 
 def count_share(number: str, text: str) -> Share:
     """Return what a stored row takes of the budgets."""
-    with suppress(ValueError):
-        number = parse_stored_number(number)
     bubbles = split_bubbles(unify_line_breaks(text))
-    return Share(number, sum(len(segment_text(bubble).units) for bubble in bubbles))
+    return Share(
+        normalize_number(number), sum(len(segment_text(bubble).units) for bubble in bubbles)
+    )
 
 
 def list_spent(database: Database, now: datetime) -> Iterator[tuple[datetime, Share]]:
@@ -7369,7 +7373,7 @@ def find_hours(number: str, said: str, anyway: bool, now: datetime, config: Conf
 
     It never opens where no hour is common to them, or where the zone that the row names is none.
     """
-    ours = config.business_hours
+    number, ours = normalize_number(number), config.business_hours
     try:
         window = common_window(now, hours_of(number, said, ours, config.recipient_hours, anyway))
     except ValueError as error:
@@ -7403,9 +7407,8 @@ def find_quota(
 
 def _hours_of_row(row: StoredRow, now: datetime, config: Config) -> tuple[BusinessHours, ...]:
     """Return all hours that must be open for a row; ValueError where its zone is none."""
-    ours, theirs = config.business_hours, config.recipient_hours
-    passes = _passes_hours(row, now, config)
-    return hours_of(row.phone_number, row.timezone, ours, theirs, passes)
+    number, passes = normalize_number(row.phone_number), _passes_hours(row, now, config)
+    return hours_of(number, row.timezone, config.business_hours, config.recipient_hours, passes)
 
 
 def _passes_hours(row: StoredRow, now: datetime, config: Config) -> bool:
@@ -7574,8 +7577,7 @@ class Intake:
         logging.exception("an error of smsbox itself while it read a text that came in")
         sender = "unknown"
         with suppress(ValueError):
-            sender = decode_tpdu(pdu.partition("\n")[0], "in").number
-            sender = parse_stored_number(sender)
+            sender = normalize_number(decode_tpdu(pdu.partition("\n")[0], "in").number)
         try:
             self._keep_unread(pdu, sender, "an error of smsbox itself")
         except RowRefused:
@@ -7585,9 +7587,7 @@ class Intake:
         return True
 
     def _take_in_report(self, told: Tpdu, pdu: str, now: datetime) -> None:
-        number, delivery, words = told.number, *read_delivery(told.status or 0)
-        with suppress(ValueError):
-            number = parse_stored_number(number)
+        number, (delivery, words) = normalize_number(told.number), read_delivery(told.status or 0)
         report = Report(
             number, told.reference or 0, delivery, words, told.sent_at or now,
             told.discharged_at or now,
@@ -7598,9 +7598,7 @@ class Intake:
 
     def _take_in_part(self, part: Tpdu, pdu: str, now: datetime) -> None:
         """Keep a part until its text is whole; one that is a stop by itself acts at once."""
-        number, text = part.number, clean_text(part.text or "")
-        with suppress(ValueError):
-            number = parse_stored_number(number)
+        number, text = normalize_number(part.number), clean_text(part.text or "")
         assert part.concatenation is not None
         with self._database.transaction():
             new = self._database.inbox.add_part(
@@ -7627,9 +7625,7 @@ class Intake:
     def _take_in_text(self, text: Tpdu, pdu: str, now: datetime) -> None:
         words, body = self._words, text.text or ""
         asked = read_reply(body, words.stop_words, words.help_words, words.start_words)
-        number = text.number
-        with suppress(ValueError):
-            number = parse_stored_number(number)
+        number = normalize_number(text.number)
         with self._database.transaction():
             readable = None if text.text is None else body
             if not self._database.inbox.add(pdu, number, readable, text.sent_at, asked, now):
@@ -8163,226 +8159,37 @@ def _place(segment: Segment) -> str:
     return f"{whose} segment={segment.sequence}/{segment.total}"
 
 
-class Service:
-    """The daemon's loop over one database and one modem."""
+# --- one message
 
-    def __init__(
-        self, config: Config, database: Database, around: Surroundings, rng: random.Random
-    ) -> None:
-        self._config = config
+
+class Outcomes:
+    """Writes down what came of each segment, and does what a refusal means.
+
+    What the disk does not take is owed: it is written down before anything else is done, and what
+    was sent is never sent again.
+    """
+
+    def __init__(self, config: Config, database: Database, clock: Clock, link: Link) -> None:
+        self.answer_at = 0.0  # monotonic, after a passing refusal of an answer
+        self._operator = config.alerts.operator
+        self._retry_minutes = config.service.retry_minutes
         self._database = database
-        self._around = around
-        self._clock = around.clock
-        self._rng = rng
-        self._link = Link(config.modem, around, database)
-        self._intake = Intake(config, database, around.clock, self._link)
-        self._time = Timekeeper(config, around, database)
-        self._alerts = Alerts(config.alerts.operator, config.business_hours, database)
-        self._copies = Copies(config.service.backup_dir, database, around.clock)
-        self._face = Face(around, database, self._link, self._time, config.business_hours)
-        self._diary = Diary(config.business_hours, database)
-        self._in_hand: MessageId | None = None  # the row whose bubbles are going out
-        self._next_row: StoredRow | None = None  # of the last turn
-        self._last_begun: tuple[MessageId | None, float] | None = None  # row; when, monotonic
-        self._budgets: tuple[date, Budgets] | None = None  # of this day, until something is sent
-        self._answer_at = 0.0  # monotonic, after a passing refusal of an answer
-        self._answer_tries = 0  # refusals of it so far
-        self._owed: list[Callable[[], None]] = []  # what was done but could not be written down
-        self._disk_words = ""
-        self._stuck_since_s: float | None = None  # monotonic; what the box itself can't mend
-        self._error_words = ""  # of an error of smsbox itself, while each tick ends with one
-        self._errors = 0  # of them in a row
-        self._is_recovered = False  # what a crash left is found before anything else is done
-        self._told_wait: tuple[MessageId, str] | None = None  # the first due row, and why it waits
+        self._clock = clock
+        self._link = link
+        self._owed: list[Callable[[], None]] = []
         self._lost: Segment | None = None  # the last one whose answer did not come
         self._refused: dict[str, RefusalClass] = {}  # number -> why, alike and in a row
+        self._answer_tries = 0  # refusals of an answer so far
 
-    # --- the loop
+    def is_owing(self) -> bool:
+        """True if something was done that is not written down yet."""
+        return bool(self._owed)
 
-    def run(self, drain: bool) -> str:
-        """Serve until StopRequested; with drain until no row can go without a person.
-
-        Return "", or with drain why the box itself can't send what waits.
-        """
-        self._around.notifier.notify("READY=1")
-        try:
-            while True:
-                wake_at = self._guarded_tick()
-                if drain and (why := self._find_drain_end()) is not None:
-                    return why
-                try:
-                    self._clock.until(wake_at, self._link.port)
-                except PortLost as lost:
-                    self._link.lose(str(lost))
-        finally:
-            self._around.notifier.notify("STOPPING=1")
-            self._link.close()
-
-    def tick(self) -> float:
-        """Do what is to be done now; give the monotonic time of the next tick."""
-        turn = self._look()
-        wake_at = self._send_next(turn)
-        is_open_now = is_open(self._clock.now(), self._config.business_hours)
-        if self._time.trusted_by:
-            self._diary.tend(self._clock.now())
-            self._copies.tend(is_open_now)
-        is_done = wake_at <= self._clock.monotonic()  # something was
-        self._face.show(self._read_turn() if is_done else turn, in_hand=False)
-        return min(wake_at, self._link.wake_at)
-
-    def _look(self) -> Turn:
-        """Tend everything but the sending, and read what it depends on."""
-        self._link.listen()  # before anything that a failing disk may end
-        if not self._is_recovered:
-            self._recover()
+    def pay(self) -> None:
+        """Write down what is owed."""
         while self._owed:
             self._owed[0]()
             self._owed.pop(0)
-        if self._errors > 1:
-            self._tell_of_error()
-        self._time.look()
-        self._link.tend(self._is_busy())
-        if self._link.modem is not None and self._link.is_ready():
-            self._time.ask_network(self._link.modem, self._link.attachments)
-            self._hear_late_answer(self._link.modem)
-            self._intake.take_in(self._link.modem)
-        turn = self._read_turn()
-        if not turn.doubt and self._end_what_has_passed(turn):
-            turn = self._read_turn()
-        if self._link.is_ready():
-            self._alerts.tend(turn, self._time.waits_s())
-        return turn
-
-    def _read_turn(self) -> Turn:
-        now, queue = self._clock.now(), self._database.queue
-        last, waited_s = self._find_last_begun(now)
-        self._next_row = queue.next_row()
-        swept = self._link.is_swept() or not self._link.is_ready()
-        return Turn(
-            now,
-            self._database.state.all(),
-            self._database.state.pauses(),
-            self._next_row,
-            last,
-            timedelta(seconds=waited_s) if last is not None else None,
-            _AT_ONCE_AN_HOUR - queue.count_at_once(now - timedelta(hours=1)),
-            partial(self._find_budgets, now) if self._config.pacing.is_limited else None,
-            "" if self._time.trusted_by else self._time.doubt,
-            "" if self._link.is_ready() else self._link.words,
-            "" if swept else _NOT_LISTED,  # their STOP may wait in the storage
-        )
-
-    def _find_last_begun(self, now: datetime) -> tuple[MessageId | None, float]:
-        """Return the campaign message begun last, and how long ago in seconds.
-
-        Within one life the pace is kept by the clock that never jumps.
-        """
-        monotonic = self._clock.monotonic()
-        if self._last_begun is None:
-            if not self._time.trusted_by:
-                return None, 0.0
-            found = self._database.queue.last_begun()
-            passed_s = max(0.0, (now - found[1]).total_seconds()) if found else 0.0
-            self._last_begun = found[0] if found else None, monotonic - passed_s
-        return self._last_begun[0], monotonic - self._last_begun[1]
-
-    def _find_budgets(self, now: datetime) -> Budgets:
-        day = now.astimezone(self._config.business_hours.timezone).date()
-        if self._budgets is None or self._budgets[0] != day:
-            self._budgets = day, find_budgets(self._database, now, self._config)
-        return self._budgets[1]
-
-    def _end_what_has_passed(self, turn: Turn) -> bool:
-        """End the pauses whose end has come, hold what a restored copy may have sent; True if any.
-
-        A copy may have been restored while nobody vouched for the clock: now it is known what was
-        due.
-        """
-        held = hold_restored_late(self._database, turn.now) if "restored_copy" in turn.words else 0
-        if held:
-            logging.warning("held %s of the restored copy", plural(held, "message"))
-        ended = [name for name, pause in turn.pauses.items() if pause.has_ended(turn.now)]
-        for name in ended:
-            with self._database.transaction():
-                resume(self._database, name, turn.now, "daemon")
-            logging.info("resumed: the end of the pause has come campaign=%s", name or "all")
-        return bool(held or ended)
-
-    def _is_busy(self) -> bool:
-        """True if a message goes out soon: then the modem is watched closely."""
-        row = self._next_row
-        return row is not None and row.scheduled_for - self._clock.now() < timedelta(hours=1)
-
-    def _guarded_tick(self) -> float:
-        again = self._clock.monotonic() + self._config.service.poll_seconds
-        try:
-            again = self.tick()
-            self._disk_words = self._error_words = ""
-            self._errors = 0
-        except StoreError as error:
-            if str(error) != self._disk_words:
-                logging.error("%s", error)
-            self._disk_words = str(error)
-        except (PortLost, NoAnswer) as error:
-            self._link.lose(str(error))
-            again = self._link.wake_at
-        except Exception as error:  # one row must not stop all the others
-            self._note_own_error(f"{type(error).__name__}: {error}")
-        self._in_hand = None
-        if self._disk_words:
-            self._face.show_fault(Fault.DISK, self._disk_words)
-        elif self._errors > 1:
-            self._face.show_fault(Fault.PROGRAM, self._error_words)
-        return again
-
-    def _note_own_error(self, words: str) -> None:
-        """Log an error of smsbox itself once while it repeats, and hold the row in hand."""
-        if words != self._error_words:
-            logging.exception("an error of smsbox itself row=%s", self._in_hand)
-        self._error_words = words
-        self._errors += 1
-        if self._in_hand is not None:
-            because, now = "an error of smsbox: see the journal", self._clock.now()
-            with suppress(StoreError):
-                self._database.queue.hold(self._in_hand, HeldCode.ERROR, because, now)
-
-    def _tell_of_error(self) -> None:
-        """Alert the operator's phone before the step that fails is tried again."""
-        if self._link.is_ready():
-            turn = self._read_turn()
-            self._alerts.tend(turn, self._time.waits_s(), has_error=True)
-            self._answer_next(turn, only_alerts=True)
-
-    def _find_drain_end(self) -> str | None:
-        """Return why draining ends: "" if nothing can go without a person; None: it goes on."""
-        stuck = self._disk_words or (_NOT_LISTED if _NOT_LISTED in self._link.warnings else "")
-        if not stuck:
-            self._stuck_since_s = None
-        elif self._stuck_since_s is None:
-            self._stuck_since_s = self._clock.monotonic()
-        elif self._clock.monotonic() - self._stuck_since_s >= _LASTING_S:
-            return stuck
-        with suppress(StoreError):
-            answers = bool(self._time.trusted_by) and self._database.sending.has_answer()
-            if answers or self._owed or not self._is_recovered:
-                return None
-            box = self._database.state.pauses().get("", _NO_PAUSE)
-            if self._database.queue.is_drained() or (box.because and box.until is None):
-                logging.info("nothing is left that can go without a person")
-                return ""
-        return None
-
-    def _recover(self) -> None:
-        self._database.verify()
-        counts = self._database.reports.count_by_status()
-        logging.info(
-            "smsbox %s starts database=%s scheduled=%d held=%d",
-            VERSION, self._database.path, counts["scheduled"], counts["held"],
-        )  # fmt: skip
-        for segment in self._database.sending.recover():
-            self._give_up(segment, "smsbox stopped while the modem had it")
-        self._next_row = self._database.queue.next_row()
-        self._is_recovered = True
 
     def _record(self, write: Callable[[], None]) -> None:
         """Write down what has happened; if the disk refuses, it is owed, never done again."""
@@ -8392,13 +8199,146 @@ class Service:
             self._owed.append(write)
             raise
 
-    # --- one message
+    def note_sent(self, segment: Segment, reference: int, lasted_s: float) -> None:
+        """The network has a segment."""
+        end = partial(self._database.sending.end_segment, segment, BubbleStatus.SENT)
+        self._record(partial(end, self._clock.now(), reference=reference))
+        logging.info("sent %s mr=%d in=%.1fs", _place(segment), reference, lasted_s)
+        if segment.bubble.row_id is None:
+            self._answer_tries = 0
+        self._refused.clear()
+        self._link.praise()
 
-    def _send_next(self, turn: Turn) -> float:
+    def withdraw(self, segment: Segment) -> None:
+        """The modem does not have a segment, and the message goes on another time."""
+        self._record(partial(self._database.sending.withdraw_segment, segment))
+
+    # --- what a refusal means
+
+    def note_refusal(self, row: StoredRow | None, segment: Segment, refused: Refused) -> None:
+        """What may pass is tried again; what speaks of the box pauses it. row: None of its own."""
+        logging.info("refused %s: %s", _place(segment), refused)
+        now, words, kind = self._clock.now(), str(refused), refused.refusal
+        number = segment.bubble.phone_number
+        withdraw = partial(self._database.sending.withdraw_segment, segment)
+        end = partial(self._database.sending.end_segment, segment, BubbleStatus.FAILED)
+        fail = partial(end, now, words=words)
+        if kind in (RefusalClass.NETWORK, RefusalClass.SIM):
+            self._record(withdraw)
+            self._link.wait_for(Fault.SIM if kind is RefusalClass.SIM else Fault.NO_NETWORK, words)
+        elif kind is RefusalClass.ACCOUNT or self._is_third(number, kind):
+            # A row stays scheduled: resume tries it first, and alone. Nothing holds back what goes
+            # to the operator: the one try to say it was in vain.
+            in_vain = row is None and number == self._operator
+            self._record(fail if in_vain else withdraw)
+            self._pause(self._explain_refusal(kind, words))
+        elif kind in (RefusalClass.TRANSIENT, RefusalClass.MODEM) and self._may_retry(row):
+            self._record(withdraw)
+            if row is not None:
+                wait = timedelta(minutes=self._retry_minutes[row.attempts])
+                self._database.queue.postpone(row, now + wait, words, now)
+            else:
+                self.answer_at = self._clock.monotonic() + 60.0
+                self._answer_tries += 1
+            if kind is RefusalClass.MODEM:
+                self._link.blame(words)
+        else:
+            self._record(fail)
+            if row is None:
+                self._answer_tries = 0
+            logging.warning("failed message=%s: %s", row.id if row else "of the box itself", words)
+
+    def _is_third(self, number: str, kind: RefusalClass) -> bool:
+        """Count a refusal; the same for three recipients in a row speaks of the box."""
+        if kind is RefusalClass.TRANSIENT:
+            return False
+        alike = {each: why for each, why in self._refused.items() if why is kind}
+        self._refused = {**alike, number: kind}
+        if len(self._refused) < _FAILURES_TO_PAUSE:
+            return False
+        self._refused.clear()
+        return True
+
+    def _may_retry(self, row: StoredRow | None) -> bool:
+        if row is None:
+            return self._answer_tries < _ANSWER_TRIES
+        return row.attempts < len(self._retry_minutes)
+
+    def _explain_refusal(self, kind: RefusalClass, words: str) -> str:
+        modem = self._link.modem
+        if kind is not RefusalClass.ACCOUNT:
+            return f"{_FAILURES_TO_PAUSE} recipients in a row were not reached, the last: {words}"
+        if modem is not None and modem.access == "LTE" and "facility" in words:
+            words += (
+                f"; {modem.identity.operator or 'the operator'} may not carry SMS over LTE here"
+            )
+        return f"refused: {words}"
+
+    def _pause(self, because: str) -> None:
+        with self._database.transaction():
+            pause_box(self._database, because, self._clock, account=True)
+
+    # --- after a lost answer nobody knows
+
+    def note_lost_answer(self, segment: Segment, words: str, modem: Modem) -> None:
+        """A segment was handed over, and what came of it was not heard."""
+        before, self._lost = self._lost, segment
+        late = modem.take_late_reference()  # it came before this text: of the one before
+        self.give_up(segment, words)
+        if before is not None and late is not None:
+            self._settle_late(before, late)
+
+    def give_up(self, segment: Segment, words: str, *, at_start: bool = False) -> None:
+        """Nobody knows whether a segment was sent: it is never sent again by itself."""
+        end = partial(self._database.sending.end_segment, segment, BubbleStatus.UNCONFIRMED)
+        said = f"segment {segment.sequence} of {segment.total}: {words}"
+        write = partial(end, self._clock.now(), words=said)
+        if at_start:
+            write()  # a start that the disk refuses begins anew
+        else:
+            self._record(write)
+        logging.warning("unconfirmed %s: %s", _place(segment), words)
+        if self._is_third(segment.bubble.phone_number, RefusalClass.UNKNOWN):
+            self._pause(self._explain_refusal(RefusalClass.UNKNOWN, words))
+
+    def hear_late_answer(self, modem: Modem) -> None:
+        """A reference that comes after its time settles the segment that was given up last."""
+        reference = modem.take_late_reference()
+        if reference is not None and self._lost is not None:
+            segment, self._lost = self._lost, None
+            self._settle_late(segment, reference)
+
+    def _settle_late(self, segment: Segment, reference: int) -> None:
+        settle = self._database.sending.settle_late
+        self._record(partial(settle, segment, reference, self._clock.now()))
+        logging.info("settled %s: its answer came late mr=%d", _place(segment), reference)
+
+
+class Sender:
+    """Sends one message at a time, from its first bubble to its last."""
+
+    def __init__(
+        self, config: Config, database: Database, clock: Clock, rng: random.Random, link: Link,
+        face: Face, look: Callable[[], Turn],
+    ) -> None:  # fmt: skip
+        self.outcomes = Outcomes(config, database, clock, link)
+        self.in_hand: MessageId | None = None  # the row whose bubbles are going out
+        self._config = config
+        self._database = database
+        self._clock = clock
+        self._rng = rng
+        self._link = link
+        self._face = face
+        self._look = look  # lets everything else go on
+        self._last_begun: tuple[MessageId | None, float] | None = None  # row; when, monotonic
+        self._budgets: tuple[date, Budgets] | None = None  # of this day, until something is sent
+        self._told_wait: tuple[MessageId, str] | None = None  # the first due row, and why it waits
+
+    def send_next(self, turn: Turn) -> float:
         """Send the first message whose gates are all open; when to look again, monotonic."""
         monotonic = self._clock.monotonic()
         poll_at = monotonic + self._config.service.poll_seconds
-        if self._answer_next(turn):
+        if self.answer_next(turn):
             return self._clock.monotonic()
         if turn.next_row is None:
             return poll_at
@@ -8456,7 +8396,7 @@ class Service:
         """Send one message, bubble by bubble; what stops it half-way goes on in a later turn."""
         if not self._claim(row, turn):
             return
-        self._in_hand, begins = row.id, not row.at_once
+        self.in_hand, begins = row.id, not row.at_once
         while bubble := self._database.sending.next_bubble(row.id):
             pdus = self._encode(bubble, row.until)
             done = self._database.sending.sent_sequences(bubble.id) if row.is_begun else ()
@@ -8501,7 +8441,7 @@ class Service:
         end, poll_s = self._clock.monotonic() + gap_s, self._config.service.poll_seconds
         while True:
             turn = self._look()
-            if self._answer_next(turn):
+            if self.answer_next(turn):
                 continue
             self._face.show(turn, in_hand=True)
             if (monotonic := self._clock.monotonic()) >= end:
@@ -8535,9 +8475,9 @@ class Service:
             reference=bubble.id & 0xFF,
         )
 
-    def _answer_next(self, turn: Turn, only_alerts: bool = False) -> bool:
+    def answer_next(self, turn: Turn, only_alerts: bool = False) -> bool:
         """Send a text of the box itself, whatever the pace, the hours, or the number's opt-out."""
-        if turn.not_ready or self._clock.monotonic() < self._answer_at:
+        if turn.not_ready or self._clock.monotonic() < self.outcomes.answer_at:
             return False
         only_alerts |= bool(turn.doubt)
         answer = self._database.sending.next_answer(turn.now, _ANSWER_WITHIN, only_alerts)
@@ -8566,117 +8506,234 @@ class Service:
         try:
             reference = modem.submit(pdu, octets)
         except OutcomeUnknown as unknown:
-            before, self._lost = self._lost, segment
-            late = modem.take_late_reference()  # it came before this text: of the one before
-            self._give_up(segment, str(unknown))
-            if before is not None and late is not None:
-                self._settle_late(before, late)
+            self.outcomes.note_lost_answer(segment, str(unknown), modem)
             return False
         except Refused as refused:
-            logging.info("refused %s: %s", _place(segment), refused)
-            self._answer_refusal(row, segment, refused)
+            self.outcomes.note_refusal(row, segment, refused)
             return False
         except ModemError:
-            self._record(partial(sending.withdraw_segment, segment))
+            self.outcomes.withdraw(segment)
             raise
         finally:
             self._face.show_sending(False)
-        end = partial(sending.end_segment, segment, BubbleStatus.SENT, self._clock.now())
-        self._record(partial(end, reference=reference))
-        lasted_s = self._clock.monotonic() - begun_s
-        logging.info("sent %s mr=%d in=%.1fs", _place(segment), reference, lasted_s)
-        if row is None:
-            self._answer_tries = 0
-        self._refused.clear()
-        self._link.praise()
+        self.outcomes.note_sent(segment, reference, self._clock.monotonic() - begun_s)
         return True
 
-    # --- what a refusal means
+    def find_last_begun(self, now: datetime, is_trusted: bool) -> tuple[MessageId | None, float]:
+        """Return the campaign message begun last, and how long ago in seconds.
 
-    def _answer_refusal(self, row: StoredRow | None, segment: Segment, refused: Refused) -> None:
-        now, words, kind = self._clock.now(), str(refused), refused.refusal
-        sending, number = self._database.sending, segment.bubble.phone_number
-        withdraw = partial(sending.withdraw_segment, segment)
-        fail = partial(sending.end_segment, segment, BubbleStatus.FAILED, now, words=words)
-        if kind in (RefusalClass.NETWORK, RefusalClass.SIM):
-            self._record(withdraw)
-            self._link.wait_for(Fault.SIM if kind is RefusalClass.SIM else Fault.NO_NETWORK, words)
-        elif kind is RefusalClass.ACCOUNT or self._is_third(number, kind):
-            # A row stays scheduled: resume tries it first, and alone. Nothing holds back what goes
-            # to the operator: the one try to say it was in vain.
-            in_vain = row is None and number == self._config.alerts.operator
-            self._record(fail if in_vain else withdraw)
-            self._pause(self._explain_refusal(kind, words))
-        elif kind in (RefusalClass.TRANSIENT, RefusalClass.MODEM) and self._may_retry(row):
-            self._record(withdraw)
-            if row is not None:
-                wait = timedelta(minutes=self._config.service.retry_minutes[row.attempts])
-                self._database.queue.postpone(row, now + wait, words, now)
-            else:
-                self._answer_at = self._clock.monotonic() + 60.0
-                self._answer_tries += 1
-            if kind is RefusalClass.MODEM:
-                self._link.blame(words)
-        else:
-            self._record(fail)
-            if row is None:
-                self._answer_tries = 0
-            logging.warning("failed message=%s: %s", row.id if row else "of the box itself", words)
+        Within one life the pace is kept by the clock that never jumps.
+        """
+        monotonic = self._clock.monotonic()
+        if self._last_begun is None:
+            if not is_trusted:
+                return None, 0.0
+            found = self._database.queue.last_begun()
+            passed_s = max(0.0, (now - found[1]).total_seconds()) if found else 0.0
+            self._last_begun = found[0] if found else None, monotonic - passed_s
+        return self._last_begun[0], monotonic - self._last_begun[1]
 
-    def _is_third(self, number: str, kind: RefusalClass) -> bool:
-        """Count a refusal; the same for three recipients in a row speaks of the box."""
-        if kind is RefusalClass.TRANSIENT:
-            return False
-        alike = {each: why for each, why in self._refused.items() if why is kind}
-        self._refused = {**alike, number: kind}
-        if len(self._refused) < _FAILURES_TO_PAUSE:
-            return False
-        self._refused.clear()
-        return True
+    def find_budgets(self, now: datetime) -> Budgets:
+        """Return the budgets with what was sent, read anew after each segment and each day."""
+        day = now.astimezone(self._config.business_hours.timezone).date()
+        if self._budgets is None or self._budgets[0] != day:
+            self._budgets = day, find_budgets(self._database, now, self._config)
+        return self._budgets[1]
 
-    def _may_retry(self, row: StoredRow | None) -> bool:
-        if row is None:
-            return self._answer_tries < _ANSWER_TRIES
-        return row.attempts < len(self._config.service.retry_minutes)
 
-    def _explain_refusal(self, kind: RefusalClass, words: str) -> str:
-        modem = self._link.modem
-        if kind is not RefusalClass.ACCOUNT:
-            return f"{_FAILURES_TO_PAUSE} recipients in a row were not reached, the last: {words}"
-        if modem is not None and modem.access == "LTE" and "facility" in words:
-            words += (
-                f"; {modem.identity.operator or 'the operator'} may not carry SMS over LTE here"
-            )
-        return f"refused: {words}"
+# --- the loop
 
-    def _give_up(self, segment: Segment, words: str) -> None:
-        """Nobody knows whether a segment was sent: it is never sent again by itself."""
-        end = partial(self._database.sending.end_segment, segment, BubbleStatus.UNCONFIRMED)
-        said = f"segment {segment.sequence} of {segment.total}: {words}"
-        write = partial(end, self._clock.now(), words=said)
-        if self._is_recovered:
-            self._record(write)
-        else:
-            write()  # a start that the disk refuses begins anew
-        logging.warning("unconfirmed %s: %s", _place(segment), words)
-        if self._is_third(segment.bubble.phone_number, RefusalClass.UNKNOWN):
-            self._pause(self._explain_refusal(RefusalClass.UNKNOWN, words))
 
-    def _hear_late_answer(self, modem: Modem) -> None:
-        """A reference that comes after its time settles the segment that was given up last."""
-        reference = modem.take_late_reference()
-        if reference is not None and self._lost is not None:
-            segment, self._lost = self._lost, None
-            self._settle_late(segment, reference)
+class Service:
+    """The daemon's loop over one database and one modem."""
 
-    def _settle_late(self, segment: Segment, reference: int) -> None:
-        settle = self._database.sending.settle_late
-        self._record(partial(settle, segment, reference, self._clock.now()))
-        logging.info("settled %s: its answer came late mr=%d", _place(segment), reference)
+    def __init__(
+        self, config: Config, database: Database, around: Surroundings, rng: random.Random
+    ) -> None:
+        self._config = config
+        self._database = database
+        self._around = around
+        self._clock = around.clock
+        self._link = Link(config.modem, around, database)
+        self._intake = Intake(config, database, around.clock, self._link)
+        self._time = Timekeeper(config, around, database)
+        self._alerts = Alerts(config.alerts.operator, config.business_hours, database)
+        self._copies = Copies(config.service.backup_dir, database, around.clock)
+        self._face = Face(around, database, self._link, self._time, config.business_hours)
+        self._diary = Diary(config.business_hours, database)
+        self._sender = Sender(
+            config, database, around.clock, rng, self._link, self._face, self._look
+        )
+        self._next_row: StoredRow | None = None  # of the last turn
+        self._disk_words = ""
+        self._stuck_since_s: float | None = None  # monotonic; what the box itself can't mend
+        self._error_words = ""  # of an error of smsbox itself, while each tick ends with one
+        self._errors = 0  # of them in a row
+        self._is_recovered = False  # what a crash left is found before anything else is done
 
-    def _pause(self, because: str) -> None:
-        with self._database.transaction():
-            pause_box(self._database, because, self._clock, account=True)
+    def run(self, drain: bool) -> str:
+        """Serve until StopRequested; with drain until no row can go without a person.
+
+        Return "", or with drain why the box itself can't send what waits.
+        """
+        self._around.notifier.notify("READY=1")
+        try:
+            while True:
+                wake_at = self._guarded_tick()
+                if drain and (why := self._find_drain_end()) is not None:
+                    return why
+                try:
+                    self._clock.until(wake_at, self._link.port)
+                except PortLost as lost:
+                    self._link.lose(str(lost))
+        finally:
+            self._around.notifier.notify("STOPPING=1")
+            self._link.close()
+
+    def tick(self) -> float:
+        """Do what is to be done now; give the monotonic time of the next tick."""
+        turn = self._look()
+        wake_at = self._sender.send_next(turn)
+        is_open_now = is_open(self._clock.now(), self._config.business_hours)
+        if self._time.trusted_by:
+            self._diary.tend(self._clock.now())
+            self._copies.tend(is_open_now)
+        is_done = wake_at <= self._clock.monotonic()  # something was
+        self._face.show(self._read_turn() if is_done else turn, in_hand=False)
+        return min(wake_at, self._link.wake_at)
+
+    def _look(self) -> Turn:
+        """Tend everything but the sending, and read what it depends on."""
+        self._link.listen()  # before anything that a failing disk may end
+        if not self._is_recovered:
+            self._recover()
+        self._sender.outcomes.pay()
+        if self._errors > 1:
+            self._tell_of_error()
+        self._time.look()
+        self._link.tend(self._is_busy())
+        if self._link.modem is not None and self._link.is_ready():
+            self._time.ask_network(self._link.modem, self._link.attachments)
+            self._sender.outcomes.hear_late_answer(self._link.modem)
+            self._intake.take_in(self._link.modem)
+        turn = self._read_turn()
+        if not turn.doubt and self._end_what_has_passed(turn):
+            turn = self._read_turn()
+        if self._link.is_ready():
+            self._alerts.tend(turn, self._time.waits_s())
+        return turn
+
+    def _read_turn(self) -> Turn:
+        now, queue = self._clock.now(), self._database.queue
+        last, waited_s = self._sender.find_last_begun(now, bool(self._time.trusted_by))
+        self._next_row = queue.next_row()
+        swept = self._link.is_swept() or not self._link.is_ready()
+        return Turn(
+            now,
+            self._database.state.all(),
+            self._database.state.pauses(),
+            self._next_row,
+            last,
+            timedelta(seconds=waited_s) if last is not None else None,
+            _AT_ONCE_AN_HOUR - queue.count_at_once(now - timedelta(hours=1)),
+            partial(self._sender.find_budgets, now) if self._config.pacing.is_limited else None,
+            "" if self._time.trusted_by else self._time.doubt,
+            "" if self._link.is_ready() else self._link.words,
+            "" if swept else _NOT_LISTED,  # their STOP may wait in the storage
+        )
+
+    def _end_what_has_passed(self, turn: Turn) -> bool:
+        """End the pauses whose end has come, hold what a restored copy may have sent; True if any.
+
+        A copy may have been restored while nobody vouched for the clock: now it is known what was
+        due.
+        """
+        held = hold_restored_late(self._database, turn.now) if "restored_copy" in turn.words else 0
+        if held:
+            logging.warning("held %s of the restored copy", plural(held, "message"))
+        ended = [name for name, pause in turn.pauses.items() if pause.has_ended(turn.now)]
+        for name in ended:
+            with self._database.transaction():
+                resume(self._database, name, turn.now, "daemon")
+            logging.info("resumed: the end of the pause has come campaign=%s", name or "all")
+        return bool(held or ended)
+
+    def _is_busy(self) -> bool:
+        """True if a message goes out soon: then the modem is watched closely."""
+        row = self._next_row
+        return row is not None and row.scheduled_for - self._clock.now() < timedelta(hours=1)
+
+    def _guarded_tick(self) -> float:
+        again = self._clock.monotonic() + self._config.service.poll_seconds
+        try:
+            again = self.tick()
+            self._disk_words = self._error_words = ""
+            self._errors = 0
+        except StoreError as error:
+            if str(error) != self._disk_words:
+                logging.error("%s", error)
+            self._disk_words = str(error)
+        except (PortLost, NoAnswer) as error:
+            self._link.lose(str(error))
+            again = self._link.wake_at
+        except Exception as error:  # one row must not stop all the others
+            self._note_own_error(f"{type(error).__name__}: {error}")
+        self._sender.in_hand = None
+        if self._disk_words:
+            self._face.show_fault(Fault.DISK, self._disk_words)
+        elif self._errors > 1:
+            self._face.show_fault(Fault.PROGRAM, self._error_words)
+        return again
+
+    def _note_own_error(self, words: str) -> None:
+        """Log an error of smsbox itself once while it repeats, and hold the row in hand."""
+        if words != self._error_words:
+            logging.exception("an error of smsbox itself row=%s", self._sender.in_hand)
+        self._error_words = words
+        self._errors += 1
+        if (row_id := self._sender.in_hand) is not None:
+            because, now = "an error of smsbox: see the journal", self._clock.now()
+            with suppress(StoreError):
+                self._database.queue.hold(row_id, HeldCode.ERROR, because, now)
+
+    def _tell_of_error(self) -> None:
+        """Alert the operator's phone before the step that fails is tried again."""
+        if self._link.is_ready():
+            turn = self._read_turn()
+            self._alerts.tend(turn, self._time.waits_s(), has_error=True)
+            self._sender.answer_next(turn, only_alerts=True)
+
+    def _find_drain_end(self) -> str | None:
+        """Return why draining ends: "" if nothing can go without a person; None: it goes on."""
+        stuck = self._disk_words or (_NOT_LISTED if _NOT_LISTED in self._link.warnings else "")
+        if not stuck:
+            self._stuck_since_s = None
+        elif self._stuck_since_s is None:
+            self._stuck_since_s = self._clock.monotonic()
+        elif self._clock.monotonic() - self._stuck_since_s >= _LASTING_S:
+            return stuck
+        with suppress(StoreError):
+            answers = bool(self._time.trusted_by) and self._database.sending.has_answer()
+            if answers or self._sender.outcomes.is_owing() or not self._is_recovered:
+                return None
+            box = self._database.state.pauses().get("", _NO_PAUSE)
+            if self._database.queue.is_drained() or (box.because and box.until is None):
+                logging.info("nothing is left that can go without a person")
+                return ""
+        return None
+
+    def _recover(self) -> None:
+        self._database.verify()
+        counts = self._database.reports.count_by_status()
+        logging.info(
+            "smsbox %s starts database=%s scheduled=%d held=%d",
+            VERSION, self._database.path, counts["scheduled"], counts["held"],
+        )  # fmt: skip
+        for segment in self._database.sending.recover():
+            words = "smsbox stopped while the modem had it"
+            self._sender.outcomes.give_up(segment, words, at_start=True)
+        self._next_row = self._database.queue.next_row()
+        self._is_recovered = True
 
 
 def find_lamps(
@@ -10292,7 +10349,7 @@ def cmd_show(desk: Desktop) -> int:
     database = desk.read()
     wanted = _parse_name(desk.args.id)
     rows = database.queue.rows(wanted)
-    number = wanted.number or (_e164_of(rows[0]) if rows else "")
+    number = wanted.number or (normalize_number(rows[0].phone_number) if rows else "")
     person = _show_person(database, number)
     if not any(person.values()):
         rows = _find_named(database, desk.args.id)  # it says so if there is none
@@ -10312,13 +10369,6 @@ def cmd_show(desk: Desktop) -> int:
         said = stopped["reason"] or stopped["words"] or "by hand"
         say(f"{number} gets nothing any more since {stopped['at']} UTC: {said}")
     return 0
-
-
-def _e164_of(row: StoredRow) -> str:
-    """Return a row's number; a hand-made one may be in another spelling."""
-    with suppress(ValueError):
-        return parse_stored_number(row.phone_number)
-    return row.phone_number
 
 
 def _name_values(records: Iterable[Any]) -> list[dict[str, Any]]:

@@ -186,11 +186,13 @@ def test_month_with_a_power_cut_a_day_sends_all_once_in_the_hours_and_the_pace(
 def test_rig_would_see_a_daemon_that_believes_that_the_modem_sent_what_it_had(
     box: PlayedBox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def believe(service: smsbox.Service, segment: smsbox.Segment, words: str) -> None:
+    def believe(
+        service: smsbox.Outcomes, segment: smsbox.Segment, words: str, *, at_start: bool = False
+    ) -> None:
         now = service._clock.now()
         service._database.sending.end_segment(segment, smsbox.BubbleStatus.SENT, now)
 
-    monkeypatch.setattr(smsbox.Service, "_give_up", believe)
+    monkeypatch.setattr(smsbox.Outcomes, "give_up", believe)
     box.tables = {"pacing": {"interval_minutes": [45, 75], "skip_chance": [0, 0]}}
     month = Month(box, 8, monkeypatch, LOST_WITH_THE_MODEM)
     plan_rows(box, 22)
