@@ -9998,7 +9998,9 @@ def _confirm_many(desk: Desktop, rows: Sequence[StoredRow], what: str) -> bool:
     return ask_yes(f"{what} {plural(len(rows), 'message')}.", args.yes)
 
 
-def _row_line(desk: Desktop, row: StoredRow, expected: datetime | None = None) -> str:
+def _row_line(
+    desk: Desktop, row: StoredRow, expected: datetime | None = None, is_too_late: bool = False
+) -> str:
     import textwrap
 
     state = _state_of(row)
@@ -10011,6 +10013,10 @@ def _row_line(desk: Desktop, row: StoredRow, expected: datetime | None = None) -
     why = row.held_because if state == "held" else row.error_message
     if expected and expected - row.scheduled_for > timedelta(minutes=1):
         why = f"expected {show_time(desk.local(expected))}{': ' if why else ''}{why}"
+    elif is_too_late and row.until:
+        why = (
+            f"its turn comes after its end, {show_time(desk.local(row.until))}: it will be too late"
+        )
     indent = " " * 7
     lines = textwrap.wrap(printable(why), find_width(), initial_indent=indent,
                           subsequent_indent=indent)  # fmt: skip
@@ -10301,7 +10307,9 @@ def cmd_list(desk: Desktop) -> int:
     else:
         for row in rows:
             moods = {"failed": "fault", "held": "warning"}
-            say(_row_line(desk, row, expected.get(row.id)), moods.get(_state_of(row), ""))
+            is_too_late = row.id in expected and expected[row.id] is None
+            line = _row_line(desk, row, expected.get(row.id), is_too_late)
+            say(line, moods.get(_state_of(row), ""))
     return 0
 
 
@@ -10315,7 +10323,7 @@ def _expect(desk: Desktop, database: Database) -> dict[MessageId, datetime | Non
 def _row_values(row: StoredRow, expected: Mapping[MessageId, datetime | None]) -> dict[str, Any]:
     """Return a row with the database's names and forms, and when it will really go."""
     values = {name: getattr(row, name) for name in ROW_KEYS}
-    values["expected_at"] = expected.get(row.id)
+    values["expected_at"] = None
     values["scheduled_for"] = to_database_time(row.scheduled_for)
     for name in ("sent_at", "until", "begun_at", "retry_at"):
         at = getattr(row, name)
@@ -10457,7 +10465,7 @@ def cmd_why(desk: Desktop) -> int:
     """Print each gate that a message must pass, open or shut."""
     database = desk.read()
     running = read_status_file(status_path(desk.database_path)) if desk.is_served() else {}
-    expected = _expect(desk, database)
+    expected = project_queue(database, desk.now, desk.config)
     for row in _find_named(database, desk.args.id):
         say(f"Message {row.id} to {row.phone_number}, {row.status.value}:")
         turn = _read_turn(desk, database, running)
@@ -10470,6 +10478,8 @@ def cmd_why(desk: Desktop) -> int:
             go = "goes" if before == 1 else "go"
             words = f"{plural(before, 'message')} {go} first, " if before else ""
             say(f"  place: {words}expected {show_time(desk.local(at))}")
+        elif row.id in expected:
+            say("  place: its turn comes after its end: it will be too late", "warning")
     return 0
 
 
@@ -10601,8 +10611,10 @@ def _print_status(desk: Desktop, status: Mapping[str, Any], row: StoredRow | Non
     if status["budget"]:
         say(f"budget   {status['budget']}")
     if row:
-        at = show_time(desk.local(row.scheduled_for))
-        say(f"next     {row.id} {row.customer_name} {row.phone_number} at {at}")
+        told = status["next"]["expected_at"]
+        at = max(row.scheduled_for, from_database_time(told)) if told else row.scheduled_for
+        words = f"{row.customer_name} {row.phone_number} at {show_time(desk.local(at))}"
+        say(f"next     {row.id} {words}")
     say(f"queue    {counts['scheduled']:,} scheduled, {counts['sent']:,} sent"
         f" ({status['sent_today']:,} today), {counts['failed']:,} failed,"
         f" {counts['cancelled']:,} cancelled")  # fmt: skip

@@ -518,6 +518,24 @@ def test_late_rows_that_are_let_go_together_make_no_burst(box: Operator, command
     assert all(b - a >= timedelta(minutes=4) for a, b in pairwise(go))
 
 
+def test_row_whose_turn_comes_after_its_end_is_told(box: Operator) -> None:
+    end = f"{datetime.now(UTC) + timedelta(minutes=2):%Y-%m-%d %H:%M:%S}"
+    first, second = box.insert(-60, anyway=1), box.insert(-59, until=end, anyway=1)
+    rows: Any = box.run("list", "--json").value
+    assert [row["expected_at"] is None for row in rows] == [False, True]
+    assert "its turn comes after its end" in box.run("list").out
+    told = box.run("why", str(second)).out
+    assert told.endswith("  place: its turn comes after its end: it will be too late\n")
+    assert "too late" not in box.run("why", str(first)).out
+
+
+def test_status_tells_when_the_next_message_will_really_go(box: Operator) -> None:
+    box.insert(-60)
+    told: Any = box.run("status", "--json").value
+    now = f"{datetime.now(UTC) - timedelta(minutes=1):%Y-%m-%d %H:%M:%S}"
+    assert told["next"]["expected_at"] >= now > told["next"]["scheduled_for"]
+
+
 def test_release_refuses_what_is_not_held(box: Operator) -> None:
     held, free = box.insert(held_because="x"), box.insert()
     was = box.due(held)
