@@ -128,7 +128,7 @@ def test_settings_shown_are_taken() -> None:
 
 
 def test_every_word_with_an_underscore_is_the_program_s(database: smsbox.Database) -> None:
-    """A setting, a column of the CSV, the database or the JSON: nothing that is called otherwise."""
+    """A setting, a column of CSV, database or JSON: nothing that is called otherwise."""
     known = {each.name for section in smsbox.SECTIONS.values() for each in fields(section)} | set(
         smsbox.FIELD_NAMES
     )
