@@ -57,7 +57,6 @@ from enum import Enum
 from functools import cache, lru_cache, partial
 from io import BufferedReader, BufferedWriter, BytesIO, TextIOWrapper
 from itertools import pairwise
-from math import ceil
 from operator import attrgetter
 from pathlib import Path
 from typing import (
@@ -309,6 +308,19 @@ class StoredRow:
     timezone: str = ""
     until: datetime | None = None  # not sent after it
     held_code: str = ""  # a HeldCode's word
+    gap_s: float | None = None  # drawn before it when it was planned; None: drawn from its id
+    skip_s: float | None = None
+    begun_at: datetime | None = None  # when its first segment was handed over last
+    retry_at: datetime | None = None  # not tried again before
+    at_once: bool = False  # of send and --try: it waits for no pace
+    # What other tables say of it.
+    said_stop_at: str = ""  # its number; "": it did not
+    last_segment_at: datetime | None = None  # when some of it went out, or may have, last
+
+    @property
+    def is_begun(self) -> bool:
+        """True if some segment of it may have reached its recipient."""
+        return self.last_segment_at is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,6 +334,7 @@ class Bubble:
     body: str
     status: BubbleStatus
     error_message: str = ""
+    total: int = 1  # bubbles of its message
 
 
 class Segment(NamedTuple):
@@ -330,8 +343,6 @@ class Segment(NamedTuple):
     bubble: Bubble
     sequence: int  # 1..total
     total: int
-    reference_before: int | None = None  # the SIM's last TP-MR before it; None: not known
-    words: str = ""  # what happened, where its answer was lost
 
 
 class Report(NamedTuple):
@@ -736,6 +747,13 @@ class Pace:
     max_recipients_per_month: int = setting(0, _CAP, "0: no limit")
     plan_month_starts_on: int = setting(1, _whole(1, 28), "day on which the SIM's plan begins anew")
 
+    @property
+    def is_limited(self) -> bool:
+        """True if the SIM's plan has a limit."""
+        return bool(
+            self.max_messages_per_day or self.max_segments_per_day or self.max_recipients_per_month
+        )
+
 
 @dataclass(frozen=True)
 class BusinessHours:
@@ -778,7 +796,7 @@ class ServiceSettings:
         "how often the daemon looks for changes made by hand",
     )
     late_after_minutes: float = setting(
-        2, _MINUTES, "a row later than this is paced anew, never sent in a burst"
+        2, _MINUTES, "a row later than this keeps its own gap to the one before: no burst"
     )
     expire_after_days: float = setting(
         7, _number(0.01, 3650, "a number of days"), "a row later than this is held for you"
@@ -1715,6 +1733,14 @@ def parse_stored_number(text: str) -> PhoneNumber:
     return PhoneNumber(text) if re.fullmatch(r"\+[1-9]\d{7,14}", text) else parse_phone_number(text)
 
 
+def normalize_number(text: str) -> str:
+    """Return the number of a stored row or a sender in E.164; what is none, as it stands."""
+    try:
+        return parse_stored_number(text)
+    except ValueError:
+        return text
+
+
 # --- texts
 
 _NEXT = "[\u0080-\u00bf€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ]"  # 80..BF of UTF-8, read as Windows-1252
@@ -2134,10 +2160,10 @@ def _read_cell(cells: Sequence[str], index: int) -> str:
 
 # === 5 Pacing ====================================================================================
 # When each message goes: business hours on local dates (so both nights of the clock change are
-# right), those of the recipient too, an interval drawn evenly, now and then a skip. plan() places
-# a new campaign, replan() moves what is late or asleep without a burst. It does not know the clock
-# or the database: times and the random source are arguments, and the same arguments give the same
-# plan to the second.
+# right), those of the recipient too, an interval drawn evenly, now and then a skip, quotas. On
+# find_slots() stand plan(), which places a new campaign, and project(), which tells when what waits
+# will really go. It does not know the clock or the database: times and the random source are
+# arguments, and the same arguments give the same plan to the second.
 
 
 # The zones in which a North American area code may lie; one that lies in several stands in each.
@@ -2308,9 +2334,16 @@ def _draw_seconds(rng: random.Random, minutes: tuple[float, float]) -> float:
 
 
 def hours_of(
-    zones: Zones, hours: BusinessHours, theirs: RecipientHours | None, anyway: bool = False
+    number: str,
+    said: str,
+    hours: BusinessHours,
+    theirs: RecipientHours | None,
+    anyway: bool = False,
 ) -> tuple[BusinessHours, ...]:
-    """Return all hours that must be open for a recipient; with anyway the sender's are left out."""
+    """Return all hours that must be open for a recipient; with anyway the sender's are left out.
+
+    said is the row's own zone: ValueError where it is asked for and is none.
+    """
     ours = () if anyway else (hours,)
     if theirs is None or not theirs.enabled:
         return ours
@@ -2318,7 +2351,8 @@ def hours_of(
     if theirs.strict:
         opens, closes, days, closed_on = 10 * 60, 17 * 60, range(5), hours.closed_on
     return ours + tuple(
-        BusinessHours(zone, opens, closes, frozenset(days), closed_on) for zone in zones
+        BusinessHours(zone, opens, closes, frozenset(days), closed_on)
+        for zone in recipient_zones(number, said)
     )
 
 
@@ -2340,6 +2374,15 @@ def common_window(
     return None
 
 
+def open_time(since: datetime, until: datetime, all_hours: Sequence[BusinessHours]) -> timedelta:
+    """Return how long all hours were open between two times."""
+    total, at = timedelta(), since
+    while at < until and (window := common_window(at, all_hours)):
+        total += max(min(until, window[1]) - max(at, window[0]), timedelta())
+        at = window[1]
+    return total
+
+
 class Share(NamedTuple):
     """What a message takes of the budgets."""
 
@@ -2357,17 +2400,22 @@ class Budgets:
 
     def __init__(self, pace: Pace, zone: ZoneInfo) -> None:
         self.met: dict[str, list[date]] = {}  # limits that moved a message -> the days
-        self._pace = pace
-        limits = pace.max_messages_per_day, pace.max_segments_per_day, pace.max_recipients_per_month
-        self.is_limited = any(limits)
+        self.pace = pace
         self._zone = zone
         self._messages: Counter[date] = Counter()
         self._segments: Counter[date] = Counter()
         self._recipients: dict[date, set[str]] = {}
 
+    def kind_of(self, share: Share) -> tuple[object, ...]:
+        """Return what of a message its room depends on; () where there are no limits."""
+        pace = self.pace
+        segments = share.segments if pace.max_segments_per_day else 0
+        number = share.phone_number if pace.max_recipients_per_month else ""
+        return (segments, number) if pace.is_limited else ()
+
     def spend(self, at: datetime, share: Share) -> None:
         """Take a message's share of its day and its month."""
-        if not self.is_limited:
+        if not self.pace.is_limited:
             return
         day = self._day(at)
         self._messages[day] += share.messages
@@ -2379,9 +2427,9 @@ class Budgets:
 
         What alone is more than a day's segments is taken for a day's: it is refused elsewhere.
         """
-        if not self.is_limited:
+        if not self.pace.is_limited:
             return None
-        pace, day = self._pace, self._day(at)
+        pace, day = self.pace, self._day(at)
         month = self._month(day)
         most, known = pace.max_recipients_per_month, self._recipients.get(month, set())
         if 0 < most <= len(known) and share.phone_number not in known:
@@ -2396,6 +2444,11 @@ class Budgets:
             return None
         return name, self._midnight(day + timedelta(days=1))
 
+    def reopened(self, at: datetime, share: Share) -> datetime | None:
+        """Return the beginning of a time's month if the one before had no room for a message."""
+        begin = self._midnight(self._month(self._day(at)))
+        return begin if self.find_limit(begin - timedelta(seconds=1), share) else None
+
     def find_room(self, at: datetime, share: Share) -> datetime:
         """Return the first time from one on that has room for a message; note what was met."""
         while limit := self.find_limit(at, share):
@@ -2409,7 +2462,7 @@ class Budgets:
         return at.astimezone(self._zone).date()
 
     def _month(self, day: date) -> date:
-        starts_on = self._pace.plan_month_starts_on
+        starts_on = self.pace.plan_month_starts_on
         in_month = day if day.day >= starts_on else day.replace(day=1) - timedelta(days=1)
         return in_month.replace(day=starts_on)
 
@@ -2417,11 +2470,26 @@ class Budgets:
         return _local_instant(day, 0, self._zone, fold=0)
 
 
+# --- the placement
+
+
+class Candidate(NamedTuple):
+    """A message that waits for its slot."""
+
+    hours: tuple[BusinessHours, ...]  # all of which must be open
+    share: Share
+    ready_at: datetime | None = None  # not before; None: from the beginning
+    due_at: datetime | None = None  # by the plan; it is late from then on
+    span_s: float = 0.0  # its own gap and skip
+    until: datetime | None = None  # not after
+    apart: str = ""  # of one mark stand one behind the other, and pass those of another
+
+
 class _Lane:
-    """The messages that wait for the same hours, in their order; asked about times that grow."""
+    """The places of messages that wait for the same hours and room, in their order."""
 
     def __init__(self, hours: tuple[BusinessHours, ...], at: datetime) -> None:
-        self.waiting: deque[int] = deque()
+        self.places: deque[int] = deque()
         self._hours = hours
         self._find_window(at)
 
@@ -2431,59 +2499,82 @@ class _Lane:
             self._find_window(at)
         return max(at, self._window[0])
 
+    def opens(self, at: datetime, head: Candidate) -> datetime:
+        """Return when the first of them may go, by its times and hours."""
+        return self.next_open(at if head.ready_at is None else max(at, head.ready_at))
+
+    def ready(self, at: datetime, head: Candidate, budgets: Budgets) -> datetime:
+        """Return when the first of them may go, by all but the pace."""
+        at = self.opens(at, head)
+        while limit := budgets.find_limit(at, head.share):
+            at = self.next_open(limit[1])
+        return at
+
     def _find_window(self, at: datetime) -> None:
         # Whom no hour suits waits for the sender's: such a message is refused or held elsewhere.
         self._since = at
         self._window = common_window(at, self._hours) or window_at_or_after(at, self._hours[0])
 
 
-class Slot(NamedTuple):
-    """The time of one message: what was drawn before it, and whether it goes later still."""
-
-    place: int
-    at: datetime
-    gap: Gap
-    is_moved: bool
-
-
 def find_slots(
-    wanted: Sequence[datetime | None], zones: Iterable[Zones], shares: Sequence[Share],
-    begin: datetime, first: Gap, draw: Callable[[], Gap],
-    hours: BusinessHours, theirs: RecipientHours | None, budgets: Budgets,
-) -> Iterator[Slot]:  # fmt: skip
-    """Return the slots of messages in the order in which they go.
+    waiting: Sequence[Candidate],
+    begin: datetime,
+    soonest: Callable[[datetime], datetime],
+    paced: Callable[[int, datetime, datetime], datetime],
+    budgets: Budgets,
+) -> Iterator[tuple[int, datetime]]:
+    """Yield the place of each message and its time, in the order in which they go.
 
-    A slot goes to the first who may be written to then, or moves to the first instant that suits
-    somebody and has room in the budgets. Whose wanted time is free keeps it; none goes before it.
+    The first in order whose hours are open and who has room goes next, and while the pace keeps it
+    nobody overtakes it but who was before it and wakes up meanwhile. soonest(last) is the first
+    time at which anybody may go behind the last one, or behind the beginning; paced(place, at,
+    last) the time at which this one may.
     """
-    by_zones: dict[Zones, _Lane] = {}
-    for place, there in enumerate(zones):
-        if there not in by_zones:
-            by_zones[there] = _Lane(hours_of(there, hours, theirs), begin)
-        by_zones[there].waiting.append(place)
-    lanes = list(by_zones.values())
-    last, gap, kept, floor = begin, first, False, begin
-
-    def ready(lane: _Lane) -> tuple[datetime, int]:
-        place = lane.waiting[0]
-        want = wanted[place]
-        return lane.next_open(free_from if want is None or want < free_from else want), place
-
+    lanes = _part_into_lanes(waiting, begin, budgets)
+    last = begin
     while lanes:
-        free_from = max(floor, last if kept else last + gap.span)
-        (at, place), lane = min((ready(each), each) for each in lanes)
-        keeps = at == wanted[place]
-        if kept and not keeps:
-            kept = False  # behind those who kept their times the pace counts again
-        elif (room_at := budgets.find_room(at, shares[place])) > at:
-            floor = room_at
-        else:
-            budgets.spend(at, shares[place])
-            yield Slot(place, at, gap, at > last + gap.span)
-            last, gap, kept = at, draw(), keeps
-            lane.waiting.popleft()
-            if not lane.waiting:
-                lanes.remove(lane)
+        at = soonest(last)
+        if budgets.pace.is_limited:  # note which limits move whom
+            first, place = min(
+                (each.opens(at, waiting[each.places[0]]), each.places[0]) for each in lanes
+            )
+            budgets.find_room(first, waiting[place].share)
+        while True:
+            heads = [
+                (lane.ready(at, waiting[lane.places[0]], budgets), lane.places[0], lane)
+                for lane in lanes
+            ]
+            at = min(ready for ready, _, _ in heads)
+            place, lane = min(
+                ((place, lane) for ready, place, lane in heads if ready == at),
+                key=lambda each: each[0],
+            )
+            slot = paced(place, at, last)
+            if slot <= at:
+                break
+            wakes = (ready for ready, other, _ in heads if at < ready < slot and other < place)
+            at = min(wakes, default=slot)
+        until = waiting[place].until
+        if until is None or at <= until:
+            budgets.spend(at, waiting[place].share)
+            last = at
+            yield place, at
+        lane.places.popleft()
+        if not lane.places:
+            lanes.remove(lane)
+
+
+def _part_into_lanes(
+    waiting: Sequence[Candidate], begin: datetime, budgets: Budgets
+) -> list[_Lane]:
+    """Let those stand one behind the other for whom the same gates open at the same time."""
+    lanes: dict[object, _Lane] = {}
+    for place, each in enumerate(waiting):
+        key: object = (each.hours, each.apart, *budgets.kind_of(each.share))
+        if key not in lanes:
+            lanes[key] = _Lane(each.hours, begin)
+        lanes[key].places.append(place)
+    return list(lanes.values())
 
 
 def plan(
@@ -2498,51 +2589,62 @@ def plan(
 ) -> list[ScheduledMessage]:
     """Place messages first_after_seconds after the start, or an interval after `after`: the last
     message of the queue before them."""
-    slots = find_slots(
-        [None] * len(messages),
-        (recipient_zones(each.phone_number, each.timezone) for each in messages),
-        [Share(each.phone_number, each.segments) for each in messages],
-        start if after is None else after,
-        Gap(pace.first_after_seconds, 0) if after is None else draw_gap(rng, pace),
-        lambda: draw_gap(rng, pace),
-        hours, theirs, budgets or Budgets(pace, hours.timezone),
-    )  # fmt: skip
-    return [
-        ScheduledMessage(
-            messages[slot.place], slot.at.replace(microsecond=0), *slot.gap, slot.is_moved
+    gap, meant = Gap(pace.first_after_seconds, 0), start
+
+    def soonest(last: datetime) -> datetime:
+        nonlocal gap, meant
+        if planned or after is not None:
+            gap = draw_gap(rng, pace)
+        meant = last + gap.span
+        return meant
+
+    waiting = [
+        Candidate(
+            hours_of(each.phone_number, each.timezone, hours, theirs),
+            Share(each.phone_number, each.segments),
         )
-        for slot in slots
+        for each in messages
     ]
+    planned: list[ScheduledMessage] = []
+    budgets = budgets or Budgets(pace, hours.timezone)
+    begin = start if after is None else after
+    for place, at in find_slots(waiting, begin, soonest, lambda place, at, last: at, budgets):
+        moved = at > meant
+        planned.append(
+            ScheduledMessage(messages[place], at.replace(microsecond=0), *gap, opens_day=moved)
+        )
+    return planned
 
 
-def replan(
-    times: Sequence[datetime],
-    earliest: datetime,
-    rng: random.Random,
+def project(
+    waiting: Sequence[Candidate],
+    now: datetime,
+    last_begun: datetime | None,
     pace: Pace,
-    hours: BusinessHours,
-    theirs: RecipientHours | None = None,
-    zones: Sequence[Zones] = (),
-    budgets: Budgets | None = None,
-    shares: Sequence[Share] = (),
-) -> list[datetime]:
-    """Pace a late queue anew: give each its new time, the first at `earliest` or when it opens.
+    late_after: timedelta,
+    budgets: Budgets,
+) -> list[datetime | None]:
+    """Return when each message that waits will go if nothing stands still from now on; by place.
 
-    times are the planned times in order, zones those of each recipient, shares what each takes of
-    the budgets. A row is pushed only as far as needed, and nothing is pulled forward.
+    They stand in the order of the queue. None: it will be too late for it by then.
     """
-    moved = list(times)
-    for slot in find_slots(
-        times, zones or [()] * len(times), shares or [Share("", 1)] * len(times),
-        _whole_second(earliest), Gap(0, 0), lambda: Gap(ceil(sum(draw_gap(rng, pace))), 0),
-        hours, theirs, budgets or Budgets(pace, hours.timezone),
-    ):  # fmt: skip
-        moved[slot.place] = slot.at
-    return moved
+    least = timedelta(minutes=pace.interval_minutes[0])
 
+    long_ago = now - timedelta(days=365)  # of a box that has sent nothing yet
 
-def _whole_second(at: datetime) -> datetime:
-    return at if not at.microsecond else at.replace(microsecond=0) + timedelta(seconds=1)
+    def soonest(last: datetime) -> datetime:
+        return max(now, last + least)
+
+    def paced(place: int, at: datetime, last: datetime) -> datetime:
+        each = waiting[place]
+        if each.due_at is None or at - each.due_at <= late_after:
+            return at
+        return max(at, last + max(least, timedelta(seconds=each.span_s)))
+
+    found: list[datetime | None] = [None] * len(waiting)
+    for place, at in find_slots(waiting, last_begun or long_ago, soonest, paced, budgets):
+        found[place] = at
+    return found
 
 
 def parse_local_time(text: str, zone: ZoneInfo) -> datetime:
@@ -3043,7 +3145,6 @@ CREATE TABLE segments (
     total INTEGER NOT NULL,
     status TEXT NOT NULL CHECK (status IN ('sending', 'sent', 'failed', 'unconfirmed')),
     message_reference INTEGER,               -- TP-MR as the modem gave it
-    reference_before INTEGER,                -- the SIM's last TP-MR before this one; NULL: unknown
     submitted_at TEXT NOT NULL,
     answered_at TEXT,
     delivered_at TEXT,
@@ -3112,6 +3213,9 @@ CREATE INDEX rows_due_by_campaign ON scheduled_messages (campaign_name, schedule
     WHERE status = 'scheduled' AND held_because IS NULL;
 CREATE INDEX rows_by_status ON scheduled_messages (status, delivery);
 CREATE INDEX rows_sent ON scheduled_messages (sent_at) WHERE status = 'sent';
+CREATE INDEX rows_begun ON scheduled_messages (begun_at) WHERE begun_at IS NOT NULL;
+CREATE INDEX rows_at_once ON scheduled_messages (scheduled_for, id)
+    WHERE at_once = 1 AND status = 'scheduled' AND held_because IS NULL;
 CREATE INDEX rows_by_number ON scheduled_messages (phone_number);
 CREATE INDEX rows_by_campaign ON scheduled_messages (campaign_name, status);
 CREATE INDEX rows_held ON scheduled_messages (held_because)
@@ -3213,7 +3317,7 @@ WHEN NEW.status = 'scheduled' AND OLD.status <> 'scheduled'
 BEGIN
     UPDATE messages SET status = 'queued', error_message = NULL
     WHERE scheduled_message_id = NEW.id AND status IN ('failed', 'cancelled');
-    UPDATE scheduled_messages SET attempts = 0 WHERE id = NEW.id;
+    UPDATE scheduled_messages SET attempts = 0, retry_at = NULL WHERE id = NEW.id;
 END;
 -- What is not begun meets the opt-out when it is due.
 CREATE TRIGGER opt_out_amid_message AFTER INSERT ON opt_outs
@@ -3313,7 +3417,8 @@ UPDATE campaigns SET paused_by = iif(paused_because IS NULL, NULL, {_PAUSED_BY})
 INSERT OR IGNORE INTO state SELECT 'paused_by', iif(value LIKE 'paused by %', 'operator', 'box')
     FROM state WHERE key = 'paused_because';
 DELETE FROM state WHERE key LIKE 'paused_until %' OR key LIKE 'resumed %'
-    OR key IN ('came', 'moved', 'moved_away', 'retired', 'paused_before', 'restored_copy');
+    OR key LIKE 'reference %' OR key IN ('came', 'moved', 'moved_away', 'retired',
+        'paused_before', 'restored_copy', 'power_mark');
 ALTER TABLE scheduled_messages ADD COLUMN planned_for TEXT;
 ALTER TABLE scheduled_messages ADD COLUMN gap_s REAL;
 ALTER TABLE scheduled_messages ADD COLUMN skip_s REAL;
@@ -3328,6 +3433,11 @@ UPDATE scheduled_messages AS s SET held_code = {_HELD_CODES},
         WHERE scheduled_message_id = s.id AND event = 'added' ORDER BY id LIMIT 1), scheduled_for),
     begun_at = (SELECT min(g.submitted_at) FROM messages m JOIN segments g ON g.message_id = m.id
         WHERE m.scheduled_message_id = s.id);
+UPDATE messages SET status = 'unconfirmed', error_message = (SELECT error_message
+        FROM segments WHERE message_id = messages.id AND status = 'unconfirmed' LIMIT 1)
+    WHERE id IN (SELECT message_id FROM segments WHERE status = 'unconfirmed')
+        AND scheduled_message_id IN (SELECT id FROM scheduled_messages WHERE status = 'scheduled');
+ALTER TABLE segments DROP COLUMN reference_before;
 ALTER TABLE inbound ADD COLUMN settled_at TEXT;
 ALTER TABLE inbound ADD COLUMN settled_by TEXT;
 ALTER TABLE opt_outs RENAME TO opt_outs_before;
@@ -3339,26 +3449,43 @@ DROP TABLE opt_outs_before;
 
 # --- words of SQL that several statements use
 
-_ROW_COLUMNS = ", ".join(f"s.{each.name}" for each in fields(StoredRow))
-_ROW_TIMES = ("scheduled_for", "sent_at", "until")
+_TOLD_BY_OTHERS = {  # tables, of a row
+    "said_stop_at": "(SELECT at FROM opt_outs WHERE phone_number = s.phone_number)",
+    "last_segment_at": """(SELECT max(coalesce(g.answered_at, g.submitted_at)) FROM messages m
+        JOIN segments g ON g.message_id = m.id
+        WHERE m.scheduled_message_id = s.id AND g.status <> 'failed')""",
+}
+ROW_KEYS = tuple(each.name for each in fields(StoredRow) if each.name not in _TOLD_BY_OTHERS)
+_ROW_COLUMNS = ", ".join(
+    [
+        *(f"s.{name}" for name in ROW_KEYS),
+        *(f"{query} AS {name}" for name, query in _TOLD_BY_OTHERS.items()),
+    ]
+)
+_ROW_TIMES = ("scheduled_for", "sent_at", "until", "begun_at", "retry_at", "last_segment_at")
 _BUBBLE_COLUMNS = """id, scheduled_message_id, bubble, phone_number, body, status,
-    coalesce(error_message, '')"""
+    coalesce(error_message, ''), (SELECT count(*) FROM messages o
+        WHERE o.scheduled_message_id = messages.scheduled_message_id)"""
 _FREE = """s.status = 'scheduled' AND s.held_because IS NULL
     AND s.campaign_name NOT IN (SELECT name FROM campaigns WHERE paused_because IS NOT NULL)"""
+_PAUSED_FOR_GOOD = """(SELECT name FROM campaigns
+    WHERE paused_because IS NOT NULL AND paused_until IS NULL)"""
 # Campaign by campaign: a paused one may have half a million rows before all others.
-_FIRST_OF_FREE_CAMPAIGNS = f"""WITH RECURSIVE live (name) AS (
+_LIVE_CAMPAIGNS = """WITH RECURSIVE live (name) AS (
         SELECT min(campaign_name) FROM scheduled_messages INDEXED BY rows_due_by_campaign
         WHERE status = 'scheduled' AND held_because IS NULL
         UNION ALL SELECT (SELECT min(campaign_name)
             FROM scheduled_messages INDEXED BY rows_due_by_campaign WHERE campaign_name > live.name
             AND status = 'scheduled' AND held_because IS NULL)
-        FROM live WHERE live.name IS NOT NULL)
-    SELECT {_ROW_COLUMNS} FROM live CROSS JOIN scheduled_messages s ON s.id = (
+        FROM live WHERE live.name IS NOT NULL)"""
+_FIRST_ROWS = f"""{_LIVE_CAMPAIGNS}
+    SELECT {_ROW_COLUMNS} FROM live CROSS JOIN scheduled_messages s ON s.id IN (
         SELECT id FROM scheduled_messages INDEXED BY rows_due_by_campaign
         WHERE campaign_name = live.name AND status = 'scheduled' AND held_because IS NULL
-        ORDER BY scheduled_for, id LIMIT 1)
+            AND scheduled_for <= :now AND (scheduled_for, id) > (:at, :id)
+        ORDER BY scheduled_for, id LIMIT :most)
     WHERE live.name NOT IN (SELECT name FROM campaigns WHERE paused_because IS NOT NULL)
-    ORDER BY s.scheduled_for, s.id LIMIT 1"""
+    ORDER BY s.scheduled_for, s.id LIMIT :most"""
 _HELD = """scheduled_messages INDEXED BY rows_held
     WHERE status = 'scheduled' AND held_because IS NOT NULL"""
 _UNCONFIRMED = "messages WHERE status = 'unconfirmed' AND kind IS NULL"  # an answer needs nobody
@@ -3403,15 +3530,17 @@ def _to_row(record: sqlite3.Row) -> StoredRow:
     for key, value in cells.items():
         if key in _ROW_TIMES:
             cells[key] = read_stored_time(value) if value else None
-        elif value is None:
+        elif value is None and key not in ("gap_s", "skip_s"):
             cells[key] = ""
     cells |= {"status": RowStatus(cells["status"]), "anyway": bool(cells["anyway"])}
+    cells["at_once"] = bool(cells["at_once"])
     return StoredRow(**cells)
 
 
 def _to_bubble(record: Sequence[Any]) -> Bubble:
-    bubble_id, row_id, number, phone_number, body, status, error = record
-    return Bubble(bubble_id, row_id, number, phone_number, body, BubbleStatus(status), error)
+    bubble_id, row_id, number, phone_number, body, status, error, total = record
+    status = BubbleStatus(status)
+    return Bubble(bubble_id, row_id, number, phone_number, body, status, error, total)
 
 
 class RowFilter(NamedTuple):
@@ -3802,10 +3931,10 @@ class Queue:
     def add_row(
         self, number: str, text: str, anyway: bool, now: datetime, actor: str, campaign: str = ""
     ) -> MessageId:
-        """Store one message that is due now."""
+        """Store one message that is due now and waits for no pace."""
         sql = """INSERT INTO scheduled_messages (phone_number, message_content, scheduled_for,
-                created_at, updated_at, anyway, campaign_name, actor)
-            VALUES (:number, :text, :now, :now, :now, :anyway, :campaign, :actor)"""
+                created_at, updated_at, anyway, campaign_name, actor, at_once)
+            VALUES (:number, :text, :now, :now, :now, :anyway, :campaign, :actor, 1)"""
         named = {"number": number, "text": text, "anyway": anyway, "campaign": campaign}
         return MessageId(self._db.insert(sql, now=now, actor=actor, **named))
 
@@ -3813,7 +3942,7 @@ class Queue:
 
     def next_row(self) -> StoredRow | None:
         """Return the free row that comes first, due or not."""
-        record = self._db.one(_FIRST_OF_FREE_CAMPAIGNS)
+        record = self._db.one(_FIRST_ROWS, now="9999", at="", id=0, most=1)
         return _to_row(record) if record else None
 
     def row(self, row_id: MessageId) -> StoredRow | None:
@@ -3830,20 +3959,58 @@ class Queue:
             ORDER BY {order} LIMIT {limit}"""
         return [_to_row(record) for record in self._db.all(sql, *given)]
 
-    def waiting(self, exclude_anyway: bool = False) -> list[StoredRow]:
-        """Return the free rows in sending order, without those that are begun."""
-        sql = f"""SELECT {_ROW_COLUMNS} FROM scheduled_messages s
-            WHERE {_FREE} {"AND s.anyway = 0" if exclude_anyway else ""}
-                AND NOT (s.id IN (SELECT scheduled_message_id FROM messages
-                WHERE status IN ('queued', 'sending')) AND {_BEGUN})
+    def waiting(self) -> list[StoredRow]:
+        """Return in their order the rows that go without a person, were they of a campaign that is
+        paused for a time."""
+        sql = f"""SELECT {_ROW_COLUMNS} FROM scheduled_messages s INDEXED BY rows_due
+            WHERE s.status = 'scheduled' AND s.held_because IS NULL
+                AND s.campaign_name NOT IN {_PAUSED_FOR_GOOD}
             ORDER BY s.scheduled_for, s.id"""
         return [_to_row(record) for record in self._db.all(sql)]
 
+    def due(self, now: datetime, after: StoredRow | None = None) -> list[StoredRow]:
+        """Return the first free rows that are due, in their order, or those behind one of them."""
+        at, row_id = (after.scheduled_for, after.id) if after else ("", 0)
+        found = self._db.all(_FIRST_ROWS, now=now, at=at, id=row_id, most=50)
+        return [_to_row(record) for record in found]
+
+    def due_at_once(self, now: datetime) -> list[StoredRow]:
+        """Return the free rows that wait for no pace."""
+        sql = f"""SELECT {_ROW_COLUMNS} FROM scheduled_messages s INDEXED BY rows_at_once
+            WHERE {_FREE} AND s.at_once = 1 AND s.scheduled_for <= ?
+            ORDER BY s.scheduled_for, s.id"""
+        return [_to_row(record) for record in self._db.all(sql, now)]
+
+    def cut_off(self) -> list[StoredRow]:
+        """Return the free rows of which a part is out, the rest not."""
+        sql = f"""SELECT {_ROW_COLUMNS} FROM scheduled_messages s WHERE {_FREE} AND s.id IN
+                (SELECT scheduled_message_id FROM messages WHERE status IN ('queued', 'sending'))
+            AND {_BEGUN} ORDER BY s.scheduled_for, s.id"""
+        return [_to_row(record) for record in self._db.all(sql)]
+
+    def last_begun(self) -> tuple[MessageId, datetime] | None:
+        """Return which campaign message was begun last, and when."""
+        sql = """SELECT id, begun_at FROM scheduled_messages INDEXED BY rows_begun
+            WHERE begun_at IS NOT NULL AND at_once = 0 ORDER BY begun_at DESC LIMIT 1"""
+        found = self._db.one(sql)
+        return (MessageId(found[0]), read_stored_time(found[1])) if found else None
+
+    def count_at_once(self, since: datetime) -> int:
+        """Count the rows that waited for no pace and were begun since a time."""
+        rows = "scheduled_messages INDEXED BY rows_begun WHERE begun_at > ? AND at_once = 1"
+        return self._db.count(rows, since)
+
+    def count_waiting(self) -> int:
+        """Count the rows that go without a person, were no campaign paused."""
+        rows = """scheduled_messages INDEXED BY rows_due
+            WHERE status = 'scheduled' AND held_because IS NULL"""
+        return self._db.count(rows)
+
     def is_drained(self) -> bool:
-        """True if no row that is not held is scheduled any more."""
-        return not self._db.has(
-            "scheduled_messages WHERE status = 'scheduled' AND held_because IS NULL"
-        )
+        """True if no row can go without a person: what is left is held, or its campaign paused."""
+        sql = f"""{_LIVE_CAMPAIGNS} SELECT count(*) FROM live
+            WHERE name IS NOT NULL AND name NOT IN {_PAUSED_FOR_GOOD}"""
+        return not self._db.value(sql)
 
     def last_scheduled(self) -> datetime | None:
         """Return the time of the last message in the queue, paused campaigns included."""
@@ -3851,12 +4018,6 @@ class Queue:
             WHERE status = 'scheduled' AND held_because IS NULL"""
         found = self._db.value(sql)
         return read_stored_time(found) if found else None
-
-    def is_busy_between(self, first: datetime, last: datetime) -> bool:
-        """True if the queue has a message in a span of time."""
-        rows = """scheduled_messages WHERE status = 'scheduled' AND held_because IS NULL
-            AND scheduled_for BETWEEN ? AND ?"""
-        return self._db.has(rows, first, last)
 
     def last_sent_at(self) -> datetime | None:
         """Return the time of the last message sent."""
@@ -3917,8 +4078,8 @@ class Queue:
             self._db.change_rows("scheduled_for = :to", "id = :id", now, actor, id=row_id, to=to)
 
     def postpone(self, row: StoredRow, until: datetime, words: str, now: datetime) -> None:
-        """Count a passing refusal and try the row again later."""
-        change = "scheduled_for = :until, attempts = attempts + 1, error_message = :words"
+        """Count a passing refusal and try the row again later; its place in the plan stays."""
+        change = "retry_at = :until, attempts = attempts + 1, error_message = :words"
         self._db.change_rows(change, "id = :id", now, id=row.id, until=until, words=words)
 
     def hold(self, row_id: MessageId, code: HeldCode, because: str, now: datetime) -> None:
@@ -3933,17 +4094,17 @@ class Queue:
         named = {"number": number, "because": because, "code": code.value}
         return self._db.change_rows(change, which, now, **named)
 
-    def release(
-        self, moves: Sequence[tuple[MessageId, datetime]], now: datetime, actor: str
-    ) -> int:
-        """Let held rows go, each at its new time; inside the caller's transaction."""
-        change = "held_because = NULL, scheduled_for = :to"
+    def release(self, ids: Sequence[MessageId], now: datetime, actor: str) -> int:
+        """Let held rows go, now where their time has passed; inside the caller's transaction."""
+        change = "held_because = NULL, scheduled_for = max(scheduled_for, :now)"
         which = "id = :id AND held_because IS NOT NULL"
-        changed = (
-            self._db.change_rows(change, which, now, actor, id=row_id, to=to)
-            for row_id, to in moves
-        )
+        changed = (self._db.change_rows(change, which, now, actor, id=row_id) for row_id in ids)
         return sum(changed)
+
+    def cancel_late(self, row_id: MessageId, now: datetime) -> None:
+        """Cancel a row whose end has passed."""
+        change = "status = 'cancelled', error_message = 'too late'"
+        self._db.change_rows(change, "id = :id", now, id=row_id)
 
     def cancel(self, ids: Sequence[MessageId], now: datetime, actor: str) -> list[MessageId]:
         """Cancel rows that are scheduled and not with the modem now; return those cancelled."""
@@ -4017,35 +4178,32 @@ class Sending:
     def claim(
         self, row: StoredRow, number: PhoneNumber, bubbles: Sequence[str], now: datetime
     ) -> bool:
-        """Split a due row into queued bubbles, if it is still what was read.
+        """Split a due row into queued bubbles, if it is still what was read. In a transaction.
 
         A row that goes on after a crash or a retry keeps its bubbles. False: it changed meanwhile,
-        its recipient said stop, or a segment of it may have been sent already.
+        by its recipient's stop perhaps, or a segment of it may have been sent already.
         """
         end = self._db.queue.end
-        with self._db.transaction():
-            if self._db.queue.row(row.id) != row:
-                return False
-            if self._db.opt_outs.at(number):
-                end(row.id, RowStatus.CANCELLED, "the recipient said stop", now)
-                return False
-            states = self._bubble_states(row.id)
-            if BubbleStatus.UNCONFIRMED.value in states:
-                words = f"{self._unconfirmed_words(row.id)}; only retry {RETRY_ANYWAY} repeats it"
-                end(row.id, RowStatus.FAILED, words, now)
-                return False
-            begun = bool(states) and self.is_begun(row.id)
-            if begun and self.next_bubble(row.id) is None:  # somebody reset a row that was sent
-                end(row.id, RowStatus.SENT, row.error_message, now)
-                return False
-            if states and not begun:
-                self.drop_bubbles(row.id)  # the text may have been corrected since
-            if not begun:
-                sql = """INSERT INTO messages (scheduled_message_id, phone_number, bubble, body,
-                    created_at) VALUES (?, ?, ?, ?, ?)"""
-                placed = enumerate(bubbles, 1)
-                cells = [(row.id, number, place, body, now) for place, body in placed]
-                self._db.change_many(sql, cells)
+        if self._db.queue.row(row.id) != row or row.said_stop_at:
+            return False
+        sql = "SELECT status FROM messages WHERE scheduled_message_id = ?"
+        states = self._db.column(sql, row.id)
+        if BubbleStatus.UNCONFIRMED.value in states:
+            words = f"{self._unconfirmed_words(row.id)}; only retry {RETRY_ANYWAY} repeats it"
+            end(row.id, RowStatus.FAILED, words, now)
+            return False
+        begun = bool(states) and row.is_begun
+        if begun and self.next_bubble(row.id) is None:  # somebody reset a row that was sent
+            end(row.id, RowStatus.SENT, row.error_message, now)
+            return False
+        if states and not begun:
+            self.drop_bubbles(row.id)  # the text may have been corrected since
+        if not begun:
+            sql = """INSERT INTO messages (scheduled_message_id, phone_number, bubble, body,
+                created_at) VALUES (?, ?, ?, ?, ?)"""
+            placed = enumerate(bubbles, 1)
+            cells = [(row.id, number, place, body, now) for place, body in placed]
+            self._db.change_many(sql, cells)
         return True
 
     def next_bubble(self, row_id: MessageId) -> Bubble | None:
@@ -4065,23 +4223,25 @@ class Sending:
             AND status IN ('sent', 'unconfirmed')"""
         return frozenset(self._db.column(sql, bubble))
 
-    def begin_segment(self, segment: Segment, now: datetime) -> bool:
+    def begin_segment(self, segment: Segment, now: datetime, begins: bool = False) -> bool:
         """Write down, before the modem acts, that a segment is about to be handed over.
 
-        False: the bubble was cancelled meanwhile.
+        begins: its message begins with it, or goes on, and the pace counts from now. False: the
+        bubble was cancelled meanwhile.
         """
-        bubble, sequence, total, before, _ = segment
+        bubble, sequence, total = segment
         with self._db.transaction():
             sql = """UPDATE messages SET status = 'sending'
                 WHERE id = ? AND status IN ('queued', 'sending')"""
             if not self._db.change(sql, bubble.id):
                 return False
-            sql = """INSERT INTO segments (message_id, sequence, total, status, submitted_at,
-                    reference_before) VALUES (?, ?, ?, 'sending', ?, ?)
-                ON CONFLICT (message_id, sequence) DO UPDATE SET status = 'sending',
-                    submitted_at = excluded.submitted_at, error_message = NULL,
-                    reference_before = excluded.reference_before"""
-            self._db.change(sql, bubble.id, sequence, total, now, before)
+            sql = """INSERT INTO segments (message_id, sequence, total, status, submitted_at)
+                VALUES (?, ?, ?, 'sending', ?) ON CONFLICT (message_id, sequence) DO UPDATE SET
+                status = 'sending', submitted_at = excluded.submitted_at, error_message = NULL"""
+            self._db.change(sql, bubble.id, sequence, total, now)
+            if begins:
+                sql = "UPDATE scheduled_messages SET begun_at = ? WHERE id = ?"
+                self._db.change(sql, now, bubble.row_id)
         return True
 
     def end_segment(
@@ -4092,28 +4252,26 @@ class Sending:
         *,
         reference: int | None = None,
         words: str = "",
-        goes_on: bool = False,
     ) -> None:
         """Write down what came of a segment: SENT, FAILED or UNCONFIRMED.
 
         SENT: with the last segment of the last bubble the row is sent too. Otherwise its bubble and
-        its row end with the words, unless the message goes on behind it.
+        its row end with the words.
         """
-        bubble, sequence, total, *_ = segment
-        going = goes_on or status is BubbleStatus.SENT
+        bubble, sequence, total = segment
         sql = """UPDATE segments SET status = :status, message_reference = :reference,
                 answered_at = iif(:status = 'sent', :now, NULL), error_message = nullif(:words, '')
             WHERE message_id = :bubble AND sequence = :sequence AND status = 'sending'"""
         named = {"bubble": bubble.id, "sequence": sequence, "status": status.value}
         with self._db.transaction():
             self._db.change(sql, now=now, words=words, reference=reference, **named)
-            if not going:
+            if status is not BubbleStatus.SENT:
                 sql = "UPDATE messages SET status = ?, error_message = ? WHERE id = ?"
                 self._db.change(sql, status.value, words, bubble.id)
                 if bubble.row_id is not None:
                     if status is BubbleStatus.UNCONFIRMED:
-                        bubbles = len(self._bubble_states(bubble.row_id))
-                        words = f"may have been sent: bubble {bubble.number} of {bubbles}, {words}"
+                        place = f"bubble {bubble.number} of {bubble.total}"
+                        words = f"may have been sent: {place}, {words}"
                     self._db.queue.end(bubble.row_id, RowStatus.FAILED, words, now)
             elif sequence == total:
                 self._end_as_sent(bubble, now)
@@ -4122,10 +4280,7 @@ class Sending:
         sql = "UPDATE messages SET status = 'sent', sent_at = ? WHERE id = ?"
         self._db.change(sql, now, bubble.id)
         if bubble.row_id is not None and self.next_bubble(bubble.row_id) is None:
-            change = """status = 'sent', sent_at = :now, error_message = (
-                    SELECT 'bubble ' || m.bubble || ', ' || g.error_message
-                    FROM messages m JOIN segments g ON g.message_id = m.id
-                    WHERE m.scheduled_message_id = s.id AND g.status = 'unconfirmed' LIMIT 1)"""
+            change = "status = 'sent', sent_at = :now, error_message = NULL"
             self._db.change_rows(change, "id = :id", now, id=bubble.row_id)
             self._db.change(_TELL_DELIVERY, now=now, id=bubble.row_id)
 
@@ -4146,14 +4301,45 @@ class Sending:
             WHERE status IN ('queued', 'sending') AND status = 'sending' AND NOT EXISTS
                 (SELECT 1 FROM segments WHERE message_id = messages.id AND status = 'sending')"""
         self._db.change(sql)
-        sql = """SELECT m.id, m.scheduled_message_id, m.bubble, m.phone_number, m.body, m.status,
-                '', g.sequence, g.total, g.reference_before
-            FROM segments g JOIN messages m ON m.id = g.message_id WHERE g.status = 'sending'"""
-        words = "smsbox stopped while the modem had it"
-        return [
-            Segment(_to_bubble(cells), sequence, total, before, words)
-            for *cells, sequence, total, before in self._db.all(sql)
-        ]
+        sql = "SELECT message_id, sequence, total FROM segments WHERE status = 'sending'"
+        return [Segment(self.bubble(each), *place) for each, *place in self._db.all(sql)]
+
+    def bubble(self, bubble: BubbleId) -> Bubble:
+        """Return one bubble."""
+        sql = f"SELECT {_BUBBLE_COLUMNS} FROM messages WHERE id = ?"
+        return _to_bubble(self._db.one(sql, bubble))
+
+    def settle_late(self, segment: Segment, reference: int, now: datetime) -> None:
+        """The answer to an unconfirmed segment came after all: it was sent."""
+        sql = """UPDATE segments SET status = 'sent', message_reference = :reference,
+                answered_at = :now, error_message = NULL
+            WHERE message_id = :bubble AND sequence = :sequence AND status = 'unconfirmed'"""
+        named = {"bubble": segment.bubble.id, "sequence": segment.sequence}
+        with self._db.transaction():
+            if self._db.change(sql, reference=reference, now=now, **named):
+                self.settle(segment.bubble.id, now)
+                self._db.change(_TELL_DELIVERY, now=now, id=segment.bubble.row_id)
+
+    def settle(self, bubble: BubbleId, at: datetime | str) -> None:
+        """An unconfirmed segment of a bubble was sent: so is its bubble, and its row, if nothing is
+        missing; else the row stays failed, and retry goes on behind it. In a transaction."""
+        sql = """UPDATE messages SET sent_at = ?, error_message = NULL, status = CASE WHEN
+                (SELECT count(*) FROM segments WHERE message_id = messages.id AND status = 'sent')
+                = (SELECT max(total) FROM segments WHERE message_id = messages.id)
+                THEN 'sent' ELSE 'failed' END
+            WHERE id = ? AND status = 'unconfirmed'"""
+        if not self._db.change(sql, at, bubble):
+            return
+        sql = """UPDATE scheduled_messages AS s SET updated_at = :at, actor = 'daemon',
+                (status, sent_at, error_message) = (SELECT
+                    iif(sum(status = 'sent') = count(*), 'sent', s.status),
+                    iif(sum(status = 'sent') = count(*), :at, s.sent_at),
+                    iif(sum(status = 'sent') = count(*), NULL, sum(status = 'sent') || ' of '
+                        || count(*) || ' bubbles were sent: retry goes on behind them')
+                FROM messages WHERE scheduled_message_id = s.id)
+            WHERE status = 'failed' AND id = (SELECT scheduled_message_id FROM messages
+                WHERE id = :bubble)"""
+        self._db.change(sql, at=at, bubble=bubble)
 
     def withdraw_unconfirmed(self, row_id: MessageId) -> None:
         """Let what may have been sent be sent again: the operator said so. In a transaction."""
@@ -4172,9 +4358,6 @@ class Sending:
             (SELECT id FROM messages WHERE scheduled_message_id = ?)"""
         self._db.change(sql, row_id)
         self._db.change("DELETE FROM messages WHERE scheduled_message_id = ?", row_id)
-
-    def _bubble_states(self, row_id: MessageId) -> list[str]:
-        return self._db.column("SELECT status FROM messages WHERE scheduled_message_id = ?", row_id)
 
     def _unconfirmed_words(self, row_id: MessageId) -> str:
         sql = """SELECT 'may have been sent: bubble ' || bubble || ', '
@@ -4359,7 +4542,9 @@ class Inbox:
     def _match(self, stored: Sequence[Any], now: datetime) -> bool:
         """Find the segment with that recipient and reference, handed over at about that time.
 
-        References come again after 256 segments; some modems give all the same one.
+        References come again after 256 segments; some modems give all the same one. Of a segment
+        whose answer was lost nobody knows the reference: the recipient and a quarter of an hour say
+        which it is.
         """
         report, number, reference, delivery, words, sent_at, discharged_at = stored
         sql = """SELECT g.id, g.message_id, m.scheduled_message_id,
@@ -4367,26 +4552,30 @@ class Inbox:
             FROM segments g JOIN messages m ON m.id = g.message_id
             WHERE m.phone_number = :number AND apart < 2
                 AND (g.status = 'sent' AND g.message_reference = :reference
-                OR g.status = 'unconfirmed' AND (g.reference_before + 1) % 256 = :reference)
-            ORDER BY round(apart * 144), g.delivered_at IS NOT NULL, apart, g.id DESC"""
+                OR g.status = 'unconfirmed' AND apart < 0.01)
+            ORDER BY apart >= 0.01, g.status, round(apart * 144), g.delivered_at IS NOT NULL,
+                apart, g.id DESC"""
         found = self._db.one(sql, at=sent_at, number=number, reference=reference)
         if found is None:
             return False
         segment, bubble, row_id, _ = found
         self._db.change("UPDATE reports SET segment_id = ? WHERE id = ?", segment, report)
+        # Whatever becomes of a text of which the service centre reports: the network has had it.
+        sql = """UPDATE segments SET status = 'sent', message_reference = ?, error_message = NULL
+            WHERE id = ? AND status = 'unconfirmed'"""
+        if self._db.change(sql, reference, segment):
+            self._db.sending.settle(BubbleId(bubble), sent_at)
         if delivery == Delivery.DELIVERED.value:
-            self._mark_delivered(segment, bubble, reference, discharged_at)
+            self._mark_delivered(segment, bubble, discharged_at)
         else:
             self._mark_undelivered(segment, bubble, delivery, words, now)
         self._db.change(_TELL_DELIVERY, now=now, id=row_id)
         return True
 
-    def _mark_delivered(self, segment: int, bubble: int, reference: int, at: str) -> None:
-        """It settles what was unconfirmed: who reports a text delivered has had it."""
-        sql = """UPDATE segments SET delivered_at = ?, delivery = 'delivered', error_message = NULL,
-                status = 'sent', message_reference = ? WHERE id = ? AND delivered_at IS NULL"""
-        self._db.change(sql, at, reference, segment)
-        self._settle(bubble, at)
+    def _mark_delivered(self, segment: int, bubble: int, at: str) -> None:
+        sql = """UPDATE segments SET delivered_at = ?, delivery = 'delivered', error_message = NULL
+            WHERE id = ? AND delivered_at IS NULL"""
+        self._db.change(sql, at, segment)
         sql = """UPDATE messages SET delivered_at = ?
             WHERE id = ? AND status = 'sent' AND NOT EXISTS (SELECT 1 FROM segments
                 WHERE message_id = messages.id AND delivered_at IS NULL)"""
@@ -4405,22 +4594,6 @@ class Inbox:
                 SELECT ?, 'daemon', scheduled_message_id, 'not delivered', ? FROM messages
                 WHERE id = ?"""
             self._db.change(sql, now, words, bubble)
-
-    def _settle(self, bubble: int, at: str) -> None:
-        """A delivered segment was sent: so is its bubble, and its row, if nothing is missing."""
-        sql = """UPDATE messages SET sent_at = ?, status = CASE WHEN (SELECT count(*) FROM segments
-                WHERE message_id = messages.id AND status = 'sent') = (SELECT max(total)
-                FROM segments WHERE message_id = messages.id) THEN 'sent' ELSE 'failed' END
-            WHERE id = ? AND status = 'unconfirmed'"""
-        if not self._db.change(sql, at, bubble):
-            return
-        sql = """UPDATE scheduled_messages AS s SET sent_at = :at, updated_at = :at,
-                actor = 'daemon', (status, error_message) = (SELECT iif(count(*), s.status, 'sent'),
-                    iif(count(*), 'it was delivered after all, the rest was not sent', NULL)
-                FROM messages WHERE scheduled_message_id = s.id AND status <> 'sent')
-            WHERE status = 'failed' AND id = (SELECT scheduled_message_id FROM messages
-                WHERE id = :bubble)"""
-        self._db.change(sql, at=at, bubble=bubble)
 
 
 class OptOuts:
@@ -4499,11 +4672,32 @@ class OptOuts:
 # --- what the box remembers: words of its own, pauses, the audit
 
 
+class Pause(NamedTuple):
+    """The pause of the box or of a campaign; without a reason how the last one ended."""
+
+    because: str = ""
+    by: str = ""  # a PausedBy's word
+    until: datetime | None = None
+    resumed_at: datetime | None = None
+
+    def has_ended(self, now: datetime) -> bool:
+        """True if an end that the operator gave it has come."""
+        given = self.because and self.until and self.by != PausedBy.BOX.value
+        return bool(given) and now >= cast(datetime, self.until)
+
+
+_NO_PAUSE = Pause()
+
+
 class State:
     """The tables state, campaigns (their pauses) and events (what concerns no single row)."""
 
     def __init__(self, database: Database) -> None:
         self._db = database
+
+    def all(self) -> dict[str, str]:
+        """Return all words at once."""
+        return dict(self._db.all("SELECT key, value FROM state"))
 
     def get(self, key: str) -> str:
         """Read a word that the box keeps over a reboot; "" if it has none."""
@@ -4568,13 +4762,23 @@ class State:
         sql = "SELECT name, paused_because FROM campaigns WHERE paused_because IS NOT NULL"
         return dict(self._db.all(sql))
 
-    def find_ended_pauses(self, now: datetime) -> list[str]:
-        """Return the campaigns whose pause has an end that has come; "" is the box itself."""
-        sql = """SELECT name FROM campaigns WHERE paused_until <= :now
-            AND paused_by IS NOT 'box'
-            UNION ALL SELECT '' FROM state WHERE key = 'paused_until' AND value <= :now
-            AND NOT EXISTS (SELECT 1 FROM state WHERE key = 'paused_by' AND value = 'box')"""
-        return self._db.column(sql, now=now)
+    def pauses(self) -> dict[str, Pause]:
+        """Return the pause of each campaign that has or had one; "" is the box itself."""
+        sql = """SELECT name, paused_because, paused_by, paused_until, resumed_at FROM campaigns
+            WHERE paused_because IS NOT NULL OR resumed_at IS NOT NULL UNION ALL
+            SELECT '', max(iif(key = 'paused_because', value, NULL)),
+                max(iif(key = 'paused_by', value, NULL)),
+                max(iif(key = 'paused_until', value, NULL)),
+                max(iif(key = 'resumed_at', value, NULL)) FROM state"""
+        return {
+            name: Pause(
+                because or "",
+                by or "",
+                read_stored_time(until) if until else None,
+                read_stored_time(resumed_at) if resumed_at else None,
+            )
+            for name, because, by, until, resumed_at in self._db.all(sql)
+        }
 
 
 # --- what is told: counts, courses, exports
@@ -4672,7 +4876,8 @@ class Reports:
             "inbound WHERE read_at IS NULL",
             "campaigns WHERE paused_because IS NOT NULL AND paused_by = 'box'",
         )
-        return any(self._db.has(rows) for rows in kinds)
+        each = " OR ".join(f"EXISTS (SELECT 1 FROM {rows})" for rows in kinds)
+        return bool(self._db.value(f"SELECT {each}"))
 
     def has_doubtful(self) -> bool:
         """True if a message is held since a reply may mean stop."""
@@ -5547,7 +5752,8 @@ class Conversation:
     def take_notices(self) -> Notices:
         """Give, once, what the lines that came unasked mean."""
         lines = list(self._notices)
-        self._notices.clear()
+        self._notices.clear()  # but for take_late_reference
+        self._notices.extend(line for line in lines if line.startswith("+CMGS:"))
         told = (re.match(r'\+C(?:MT|DS)I: *"(\w+)"', line) for line in lines)
         return Notices(
             any(map(is_reboot, lines)),
@@ -5605,15 +5811,13 @@ class Conversation:
             self._port.write(ESCAPE + b"\r")
             self._drain_until_quiet(0.3)
             self._write("AT")
-            if any(line == "OK" for line in self._read_lines(1.0)):
-                self._drain_until_quiet(0.1)
-                self._out_of_step = False
-                return
+            for line in self._read_lines(1.0):
+                if line == "OK":
+                    self._drain_until_quiet(0.1)
+                    self._out_of_step = False
+                    return
+                self._note(line)  # it may be the late answer to a text
         raise PortLost("the modem is silent: is it powered, and is this its AT port?")
-
-    def has_restarted(self) -> bool:
-        """True if the modem has said, since its notices were last taken, that it started."""
-        return any(map(is_reboot, self._notices))
 
     def take_late_reference(self) -> int | None:
         """Return the message reference that came after its time, once."""
@@ -5741,7 +5945,7 @@ class Modem:
         # The conversation's own words, so that a caller needs to know only one of the two.
         self.command, self.ask, self.submit = talk.command, talk.ask, talk.submit
         self.listen, self.take_notices = talk.listen, talk.take_notices
-        self.has_restarted, self.take_late_reference = talk.has_restarted, talk.take_late_reference
+        self.take_late_reference = talk.take_late_reference
 
     # --- attaching
 
@@ -5828,16 +6032,6 @@ class Modem:
             for text in ("AT+CTZU=1", "AT+CTZU=3", "AT+CLTS=1"):
                 self.ask(text)
         return parse_network_time(self.ask("AT+CCLK?", "+CCLK:"))
-
-    def read_last_reference(self) -> int | None:
-        """Read the last TP-MR that was used, from EF_SMSS of the SIM (TS 51.011, file 6F43).
-
-        None where the modem or the SIM does not tell.
-        """
-        told = parse_fields(self.ask("AT+CRSM=176,28483,0,0,2", "+CRSM:"))
-        if told[0] != "144" or len(told) < 3 or not re.fullmatch("[0-9A-Fa-f]{4,}", told[2]):
-            return None
-        return int(told[2][:2], 16)
 
     # --- healing
 
@@ -6285,19 +6479,6 @@ def _read_max_error_us() -> int:
     return int(timex[3]) if plausible else _SYNCED_BELOW_US
 
 
-def read_power_mark(port: str) -> str:
-    """Return a mark of this life of a device: another boot or another plugging has another.
-
-    A UART does not tell when its modem loses power, so each process sees another one there.
-    """
-    boot = read_boot_id()
-    path = os.path.realpath(port)
-    if not os.path.exists(path) or re.match(r"/dev/tty(S|AMA)\d", path):
-        return f"{boot} {os.getpid()}"
-    node = os.stat(path)
-    return f"{boot} {node.st_rdev} {node.st_ino} {node.st_ctime_ns}"
-
-
 def read_boot_id(source: Path = Path("/proc/sys/kernel/random/boot_id")) -> str:
     """Return a name for this boot of the Pi; "" where the system does not tell."""
     return source.read_text().strip() if source.exists() else ""
@@ -6673,9 +6854,11 @@ def is_locked(path: Path) -> bool:
 _WATCH_S = {True: 60.0, False: 600.0}  # how often signal and registration are looked at: busy, idle
 _PARTS_WAIT = timedelta(days=1)  # how long the rest of a long text is waited for
 _SWEEP_S = 300.0  # how often stored texts are looked for: notifications get lost
-_CUT_AFTER = timedelta(hours=1)  # a message cut in half for longer waits for a person
+_CUT_AFTER = timedelta(hours=1)  # open hours; cut in half for longer it waits for a person
+_AT_ONCE_AN_HOUR = 5  # of send and --try, further ones keep the pace
+_JUST_GONE = "another message has just gone"
+_AT_ONCE_WITHIN = timedelta(hours=1)  # after it such a message waits for a person
 _BACK_OFF_S = (1.0, 2.0, 5.0)
-_UNCHANGED_FOR_S = 10.0
 _FAILURES_TO_PAUSE = 3
 _TROUBLES_TO_RESET = 3
 _HEAL_AFTER_S = 600.0  # without a network: the radio is reset, then the modem, ever more rarely
@@ -6727,9 +6910,6 @@ class Link:
         self.sweep_at = 0.0
         self.resets = 0  # how often the modem was healed by force
         self.attachments = 0
-        # Since the last segment was handed over; the service takes them back before the next.
-        self.lost_power = False
-        self.changed_sim = False
         self.warnings: frozenset[str] = frozenset()  # what the operator should know, told once
         self._settings = settings
         self._around = around
@@ -6873,7 +7053,6 @@ class Link:
         attach_guarded(modem, self._settings, self._database)
         self.attachments += 1
         self.sweep_at = 0.0
-        self._compare_power_mark(modem)
         who = modem.identity
         if who.imei and who.imei != self._database.state.get("modem_imei"):
             self._database.state.set_key("modem_imei", who.imei)
@@ -6887,20 +7066,11 @@ class Link:
         if note := find_quirk(who.model).note:
             logging.warning("modem: %s", note)
 
-    def _compare_power_mark(self, modem: Modem) -> None:
-        """Find out whether the modem may have lost its power since it was last attached."""
-        mark = read_power_mark(self._port.name) if self._port else ""
-        known = self._database.state.get("power_mark")
-        self.lost_power |= mark != known or modem.has_restarted()
-        if mark != known:
-            self._database.state.set_key("power_mark", mark)
-
     def _notice_another_sim(self, iccid: str) -> None:
         """With messages waiting another SIM is another sender: the box pauses and asks."""
         known = self._database.state.get("iccid")
         if not iccid or iccid == known:
             return
-        self.changed_sim = bool(known)
         with self._database.transaction():
             self._database.state.set_key("iccid", iccid)
             if known and self._database.queue.last_scheduled():
@@ -7037,70 +7207,21 @@ def _digest(pin: str, iccid: str) -> str:
     return hashlib.sha256(f"{iccid} {pin}".encode()).hexdigest()
 
 
-def repace(
-    database: Database, now: datetime, rng: random.Random, config: Config, actor: str,
-    last: datetime | None = None,
-) -> tuple[int, datetime | None]:  # fmt: skip
-    """Pace the free rows anew from now; return how many moved and the new finish.
-
-    No burst: the first goes an interval after the last that was sent, or at the next opening.
-    last: when that was, if the database's word on it is from before the clock was set.
-    """
-    with database.transaction():
-        queue = database.queue.waiting(exclude_anyway=True)
-        earliest = now
-        if last := last or database.queue.last_sent_at():
-            gap = draw_gap(rng, config.pacing)
-            earliest = max(now, min(last, now) + timedelta(seconds=gap.gap_s))
-        while True:
-            times = replan_queue(queue, earliest, rng, config, find_budgets(database, now, config))
-            moved = [
-                (row, at) for row, at in zip(queue, times, strict=True) if at != row.scheduled_for
-            ]
-            late = [(row, at) for row, at in moved if row.until and at > row.until]
-            # Too late, they are cancelled, and take no place before the others.
-            database.queue.reschedule_many([(row.id, at) for row, at in late or moved], now, actor)
-            if not late:
-                return len(moved), max(times, default=None)
-            gone = {row.id for row, _ in late}
-            queue = [row for row in queue if row.id not in gone]
-
-
-def replan_queue(
-    queue: Sequence[StoredRow], earliest: datetime, rng: random.Random, config: Config,
-    budgets: Budgets | None = None,
-) -> list[datetime]:  # fmt: skip
-    """Return new times for waiting rows; one whose zone is none is held when it is due."""
-    zones = []
-    for row in queue:
-        try:
-            zones.append(zones_of(row.phone_number, row.timezone))
-        except ValueError:
-            zones.append(zones_of(row.phone_number, ""))
-    shares = []
-    if budgets and budgets.is_limited:
-        shares = [count_share(row.phone_number, row.message_content) for row in queue]
-    return replan(
-        [row.scheduled_for for row in queue], earliest, rng, config.pacing, config.business_hours,
-        config.recipient_hours, zones, budgets, shares,
-    )  # fmt: skip
-
-
 def count_share(number: str, text: str) -> Share:
     """Return what a stored row takes of the budgets."""
-    with suppress(ValueError):
-        number = parse_stored_number(number)
     bubbles = split_bubbles(unify_line_breaks(text))
-    return Share(number, sum(len(segment_text(bubble).units) for bubble in bubbles))
+    return Share(
+        normalize_number(number), sum(len(segment_text(bubble).units) for bubble in bubbles)
+    )
 
 
 def list_spent(database: Database, now: datetime) -> Iterator[tuple[datetime, Share]]:
-    """Return what was sent of the SIM's plan in the last plan month, oldest first.
+    """Return what was sent of the SIM's plan in the last two plan months, oldest first.
 
     A message that went on on another day counts as one, on its first.
     """
     known: set[MessageId | None] = {None}
-    for row_id, at, number, segments in database.sending.spent(now - timedelta(days=32)):
+    for row_id, at, number, segments in database.sending.spent(now - timedelta(days=63)):
         yield at, Share(number, segments, 0 if row_id in known else 1)
         known.add(row_id)
 
@@ -7108,118 +7229,244 @@ def list_spent(database: Database, now: datetime) -> Iterator[tuple[datetime, Sh
 def find_budgets(database: Database, now: datetime, config: Config) -> Budgets:
     """Return the budgets with what was sent; what is only scheduled is not spent."""
     budgets = Budgets(config.pacing, config.business_hours.timezone)
-    if budgets.is_limited:
+    if config.pacing.is_limited:
         for at, share in list_spent(database, now):
             budgets.spend(at, share)
     return budgets
 
 
-def find_limit(
-    database: Database, share: Share, now: datetime, config: Config
-) -> tuple[str, datetime] | None:
-    """Return the budget that leaves a message no room now; ValueError where it never has room."""
-    most = config.pacing.max_segments_per_day
-    if 0 < most < share.segments:
-        raise ValueError(explain_too_long(share.segments, most))
-    return find_budgets(database, now, config).find_limit(now, share)
+class Turn(NamedTuple):
+    """What a turn reads, once: gates, lamps and alerts are functions of it."""
+
+    now: datetime
+    words: Mapping[str, str]  # what the box remembers: the table state
+    pauses: Mapping[str, Pause]  # of the campaigns; "" is the box itself
+    next_row: StoredRow | None  # the free row that comes first
+    last_begun: MessageId | None  # the campaign message that was begun last
+    waited: timedelta | None  # since then; None: none was begun yet
+    at_once_left: int  # how many of send and --try may still go without the pace
+    budgets: Callable[[], Budgets] | None  # with what was sent; None: there are no quotas
+    doubt: str  # why the clock is not trusted; "": it is
+    not_ready: str  # why the modem is not
+    not_read: str  # why what came in is not read
+    disk: str = ""  # why nothing can be written down
 
 
-def explain_limit(limit: tuple[str, datetime] | None, config: Config) -> str:
-    """Return which budget is met, and until when; "" for none."""
-    if limit is None:
-        return ""
-    name, until = limit
-    local = until.astimezone(config.business_hours.timezone)
-    return f"{name} = {getattr(config.pacing, name)} is met until {local:%a %b %d}"
+class Gate(NamedTuple):
+    """What a message may have to wait for."""
+
+    name: str
+    shut: str = ""  # why; "": it is open
+    until: datetime | None = None  # when it opens by itself, if that is known
 
 
-def zones_of(number: str, said: str) -> Zones:
-    """Return the zones of a stored row's recipient; ValueError where the row's own is none."""
-    with suppress(ValueError):
-        number = parse_stored_number(number)
-    return recipient_zones(number, said)
+class End(NamedTuple):
+    """What a message comes to without being sent: cancelled, or held for a person."""
+
+    words: str
+    code: HeldCode | None = None  # None: it is cancelled
 
 
-def describe_hours(config: Config) -> str:
-    """Write the hours of the sender and of the recipients so that a change is seen."""
-    hours, theirs = config.business_hours, config.recipient_hours
-    days, holidays = sorted(hours.days), sorted(map(str, hours.closed_on))
-    own = f"{hours.timezone.key} {hours.opens}-{hours.closes} {days} {holidays}"
-    return f"{own} {theirs.opens}-{theirs.closes} {theirs.strict}" if theirs.enabled else own
+def find_gates(row: StoredRow, turn: Turn, config: Config) -> Iterator[Gate]:
+    """Yield each gate of a message, open or shut: its own, then those of the box."""
+    yield from find_row_gates(row, turn, config)
+    yield from find_box_gates(turn)
+    yield find_pace(row, turn, config)
 
 
-def move_into_hours(database: Database, now: datetime, rng: random.Random, config: Config) -> int:
-    """Move the free rows that lie outside the hours, and those behind them as far as needed."""
-    with database.transaction():
-        queue = database.queue.waiting(exclude_anyway=True)
-        budgets = find_budgets(database, now, config)
-        times = replan_queue(queue, queue[0].scheduled_for if queue else now, rng, config, budgets)
-        moves = [
-            (row.id, new) for row, new in zip(queue, times, strict=True) if new != row.scheduled_for
-        ]
-        database.queue.reschedule_many(moves, now, "daemon")
-    return len(moves)
+def find_row_gates(row: StoredRow, turn: Turn, config: Config) -> Iterator[Gate]:
+    """Yield the gates of the message itself: while one is shut others go past it."""
+    now, due, retry_at = turn.now, row.scheduled_for, row.retry_at
+    is_done = row.status is not RowStatus.SCHEDULED
+    yield Gate("status", f"it is {row.status.value} {row.error_message}".strip() * is_done)
+    yield Gate("held", row.held_because)
+    stopped = f"the recipient said stop on {row.said_stop_at[:10]}"
+    yield Gate("opt-out", stopped if row.said_stop_at else "")
+    pause = turn.pauses.get(row.campaign_name, _NO_PAUSE) if row.campaign_name else _NO_PAUSE
+    yield Gate("campaign", pause.because, pause.until)
+    yield Gate("time", "not due", due) if due > now else Gate("time")
+    waits = retry_at is not None and retry_at > now
+    yield Gate("retry", row.error_message or "refused", retry_at) if waits else Gate("retry")
+    if row.until:
+        is_late = now.replace(microsecond=0) > row.until
+        yield Gate("until", "too late: its end has passed" if is_late else "")
+    yield find_hours(row.phone_number, row.timezone, _passes_hours(row, now, config), now, config)
+    budgets = None if is_done or row.is_begun else turn.budgets
+    yield find_quota(row.phone_number, row.message_content, budgets, now, config)
 
 
-def postpone(
-    database: Database, row: StoredRow, words: str, now: datetime, rng: random.Random,
-    config: Config,
-) -> None:  # fmt: skip
-    """Try a row again after its wait, in the hours and the pace; what is too near behind moves."""
-    later = now + timedelta(minutes=config.service.retry_minutes[row.attempts])
-    later = find_opening(row.phone_number, row.timezone, row.anyway, later, config)
-    least = timedelta(minutes=config.pacing.interval_minutes[0])
-    with database.transaction():
-        queue = [each for each in database.queue.waiting(exclude_anyway=True) if each.id != row.id]
-        times = [each.scheduled_for for each in queue]
-        near = [each for each in times if later - least < each <= later]
-        if near and not row.anyway:
-            later = near[-1] + least
-            later = find_opening(row.phone_number, row.timezone, False, later, config)
-        behind = [each for each in queue if each.scheduled_for >= later]
-        times = replan_queue(behind, later + least, rng, config)
-        moves = [
-            (each.id, new)
-            for each, new in zip(behind, times, strict=True)
-            if new != each.scheduled_for
-        ]
-        database.queue.reschedule_many(moves, now, "daemon")
-        database.queue.postpone(row, later, words, now)
+def find_box_gates(turn: Turn) -> Iterator[Gate]:
+    """Yield the gates of the box but its pace: while one is shut nobody goes."""
+    pause = turn.pauses.get("", _NO_PAUSE)
+    yield Gate("pause", pause.because, pause.until)
+    yield Gate("clock", turn.doubt)
+    yield Gate("modem", turn.not_ready)
+    yield Gate("incoming", turn.not_read)
+    yield Gate("disk", turn.disk)
 
 
-def find_opening(number: str, said: str, anyway: bool, at: datetime, config: Config) -> datetime:
-    """Return the first instant from a time on at which somebody may be written to.
+def find_pace(row: StoredRow, turn: Turn, config: Config) -> Gate:
+    """Return the gate that keeps messages apart: by the least interval, a late one by its own gap.
 
-    anyway passes the sender's hours, never the recipient's. ValueError where no such instant
-    comes, or where the zone that the row names is none.
+    What is begun goes on without it, and so do some an hour of those sent by hand.
     """
-    theirs = config.recipient_hours
-    zones = zones_of(number, said) if theirs.enabled else ()
-    window = common_window(at, hours_of(zones, config.business_hours, theirs, anyway))
-    if window is None:
-        raise ValueError(f"no hour is open both here and in {name_zones(zones)}")
-    return max(at, window[0])
+    is_free = row.is_begun or turn.last_begun == row.id or (row.at_once and turn.at_once_left > 0)
+    if turn.waited is None or is_free:
+        return Gate("pace")
+    wait = timedelta(minutes=config.pacing.interval_minutes[0])
+    if turn.now - row.scheduled_for > timedelta(minutes=config.service.late_after_minutes):
+        wait = max(wait, gap_of(row, config.pacing).span)
+    left = wait - turn.waited
+    return Gate("pace", _JUST_GONE, turn.now + left) if left > timedelta() else Gate("pace")
 
 
-def explain_shut(number: str, said: str, anyway: bool, now: datetime, config: Config) -> str:
-    """Return why nobody may be written to at this time of day; "" if they may."""
+def gap_of(row: StoredRow, pace: Pace) -> Gap:
+    """Return what was drawn before a row; of one made by hand it is drawn from its ID."""
+    import random
+
+    if row.gap_s is None:
+        return draw_gap(random.Random(row.id), pace)
+    return Gap(row.gap_s, row.skip_s or 0.0)
+
+
+def find_end(row: StoredRow, turn: Turn, config: Config) -> End | None:
+    """Return what a due message comes to instead of being sent; None: it may go, or wait."""
+    now = turn.now
+    if row.said_stop_at:
+        return End("the recipient said stop")
+    if row.until and now.replace(microsecond=0) > row.until:
+        return End("too late")
+    hours = find_hours(row.phone_number, row.timezone, row.anyway, now, config)
+    budgets = None if row.is_begun else turn.budgets
+    quota = find_quota(row.phone_number, row.message_content, budgets, now, config)
+    for gate in (hours, quota):
+        if gate.shut and gate.until is None:  # it never opens by itself
+            return End(gate.shut, HeldCode.UNSENDABLE)
+    late, days = now - row.scheduled_for, config.service.expire_after_days
+    if row.last_segment_at is not None:
+        since = max(row.last_segment_at, row.scheduled_for)
+        if open_time(since, now, _hours_of_row(row, now, config)) > _CUT_AFTER:
+            return End("cut in half: a part was sent, the rest is late", HeldCode.CUT)
+    elif row.at_once and late > _AT_ONCE_WITHIN:
+        return End("it could not go within the hour", HeldCode.LATE)
+    elif not quota.shut and late > (most := timedelta(days=days)):
+        standing = now - _standing_since(row, turn)
+        return End(f"more than {days:g} days late", HeldCode.LATE) if standing > most else None
+    return None
+
+
+def _standing_since(row: StoredRow, turn: Turn) -> datetime:
+    """Return since when a late message waits for nothing but a box that stands still."""
+    moments = [row.scheduled_for]
+    for name in {"", row.campaign_name} & set(turn.pauses):
+        moments.append(turn.pauses[name].resumed_at or row.scheduled_for)
+    if turn.waited is not None:
+        moments.append(turn.now - turn.waited)
+    if turn.budgets is not None:
+        share = count_share(row.phone_number, row.message_content)
+        moments.append(turn.budgets().reopened(turn.now, share) or row.scheduled_for)
+    return max(moments)
+
+
+def find_hours(number: str, said: str, anyway: bool, now: datetime, config: Config) -> Gate:
+    """Return the gate of the sender's hours, which anyway passes, and of the recipient's.
+
+    It never opens where no hour is common to them, or where the zone that the row names is none.
+    """
+    number, ours = normalize_number(number), config.business_hours
     try:
-        opens = find_opening(number, said, anyway, now, config)
-        zones = zones_of(number, said) if config.recipient_hours.enabled else ()
+        window = common_window(now, hours_of(number, said, ours, config.recipient_hours, anyway))
     except ValueError as error:
-        return str(error)
-    if opens == now:
-        return ""
-    until = f"until {opens.astimezone(config.business_hours.timezone):%a %b %d %H:%M}"
-    if not anyway and not is_open(now, config.business_hours):
-        return f"outside the business hours {until}"
-    passed = ", which anyway does not pass" if anyway else ""
-    return f"outside the recipient's hours in {name_zones(zones)} {until}{passed}"
+        return Gate("hours", str(error))
+    if window is None:
+        zones = name_zones(recipient_zones(number, said))
+        return Gate("hours", f"no hour is open both here and in {zones}")
+    if window[0] <= now:
+        return Gate("hours")
+    words = "outside the business hours"
+    if anyway or is_open(now, ours):
+        words = f"outside the recipient's hours in {name_zones(recipient_zones(number, said))}"
+        words += ", which anyway does not pass" if anyway else ""
+    return Gate("hours", words, window[0])
 
 
-def find_shut_gate(row: StoredRow, now: datetime, config: Config) -> str:
-    """Return why a due row may not begin at this time of day; "" if it may."""
-    return explain_shut(row.phone_number, row.timezone, row.anyway, now, config)
+def find_quota(
+    number: str, text: str, budgets: Callable[[], Budgets] | None, now: datetime, config: Config
+) -> Gate:
+    """Return the gate of the budgets; it never opens for what is too long for a day's."""
+    if budgets is None:
+        return Gate("quota")
+    share, most = count_share(number, text), config.pacing.max_segments_per_day
+    if 0 < most < share.segments:
+        return Gate("quota", explain_too_long(share.segments, most))
+    if limit := budgets().find_limit(now, share):
+        name, until = limit
+        return Gate("quota", f"{name} = {getattr(config.pacing, name)} is met", until)
+    return Gate("quota")
+
+
+def _hours_of_row(row: StoredRow, now: datetime, config: Config) -> tuple[BusinessHours, ...]:
+    """Return all hours that must be open for a row; ValueError where its zone is none."""
+    number, passes = normalize_number(row.phone_number), _passes_hours(row, now, config)
+    return hours_of(number, row.timezone, config.business_hours, config.recipient_hours, passes)
+
+
+def _passes_hours(row: StoredRow, now: datetime, config: Config) -> bool:
+    """True if the operator's word opens the sender's hours: it was meant for now, not for later."""
+    due = max(row.scheduled_for, row.retry_at or row.scheduled_for)
+    return row.anyway and now - due <= timedelta(minutes=config.service.late_after_minutes)
+
+
+def project_queue(
+    database: Database, now: datetime, config: Config
+) -> dict[MessageId, datetime | None]:
+    """Return when each waiting row will really go, were nothing to stand still from now on.
+
+    None: it will be too late by then. Rows that wait for a person are not in it; with the box
+    paused for good it is empty.
+    """
+    queue, pauses = database.queue, database.state.pauses()
+    begun = queue.last_begun()
+    last = min(begun[1], now) if begun else None
+    budgets = find_budgets(database, now, config)
+    box = pauses.get("", _NO_PAUSE)
+    if box.because:
+        if box.until is None:
+            return {}
+        now = max(now, box.until)
+    found: dict[MessageId, datetime | None] = {}
+    paced: list[StoredRow] = []
+    candidates: list[Candidate] = []
+    for row in queue.waiting():
+        with suppress(ValueError):  # one whose zone is none is held when it is due
+            pause = pauses.get(row.campaign_name, _NO_PAUSE)
+            each = _to_candidate(row, pause, now, budgets, config)
+            if row.is_begun or row.at_once:
+                opens = common_window(max(now, each.ready_at or now), each.hours)
+                found[row.id] = max(now, opens[0]) if opens else None
+                last = now if row.is_begun and found[row.id] == now else last
+            else:
+                paced.append(row)
+                candidates.append(each)
+    late_after = timedelta(minutes=config.service.late_after_minutes)
+    times = project(candidates, now, last, config.pacing, late_after, budgets)
+    return found | {row.id: at for row, at in zip(paced, times, strict=True)}
+
+
+def _to_candidate(
+    row: StoredRow, pause: Pause, now: datetime, budgets: Budgets, config: Config
+) -> Candidate:
+    share = Share(row.phone_number, 1)
+    if config.pacing.is_limited:
+        share = count_share(row.phone_number, row.message_content)
+    own, ready_at = "", row.scheduled_for
+    if row.campaign_name and pause.because and pause.until:
+        own, ready_at = row.campaign_name, max(ready_at, pause.until)
+    if row.retry_at and row.retry_at > ready_at:
+        own, ready_at = str(row.id), row.retry_at
+    span_s = gap_of(row, config.pacing).span.total_seconds()
+    hours = _hours_of_row(row, now, config)
+    return Candidate(hours, share, ready_at, row.scheduled_for, span_s, row.until, own)
 
 
 class Intake:
@@ -7242,7 +7489,6 @@ class Intake:
         if notices.weak_power:
             self._link.note_weak_power()
         self._direct.extend(notices.tpdus)
-        self._link.lost_power |= notices.restarted
         if notices.restarted or notices.sim_gone:
             self._link.attach_again("it started anew" if notices.restarted else "the SIM is out")
             return
@@ -7255,7 +7501,7 @@ class Intake:
             if self._clock.monotonic() >= again_at:
                 self._sweep(modem, notices.memories)
                 again_at = self._clock.monotonic() + _SWEEP_S
-            else:
+            elif notices.memories:
                 self._empty(modem, sorted(notices.memories))
         except Refused as refused:
             if _NOT_LISTED not in self._link.warnings:
@@ -7331,8 +7577,7 @@ class Intake:
         logging.exception("an error of smsbox itself while it read a text that came in")
         sender = "unknown"
         with suppress(ValueError):
-            sender = decode_tpdu(pdu.partition("\n")[0], "in").number
-            sender = parse_stored_number(sender)
+            sender = normalize_number(decode_tpdu(pdu.partition("\n")[0], "in").number)
         try:
             self._keep_unread(pdu, sender, "an error of smsbox itself")
         except RowRefused:
@@ -7342,9 +7587,7 @@ class Intake:
         return True
 
     def _take_in_report(self, told: Tpdu, pdu: str, now: datetime) -> None:
-        number, delivery, words = told.number, *read_delivery(told.status or 0)
-        with suppress(ValueError):
-            number = parse_stored_number(number)
+        number, (delivery, words) = normalize_number(told.number), read_delivery(told.status or 0)
         report = Report(
             number, told.reference or 0, delivery, words, told.sent_at or now,
             told.discharged_at or now,
@@ -7355,9 +7598,7 @@ class Intake:
 
     def _take_in_part(self, part: Tpdu, pdu: str, now: datetime) -> None:
         """Keep a part until its text is whole; one that is a stop by itself acts at once."""
-        number, text = part.number, clean_text(part.text or "")
-        with suppress(ValueError):
-            number = parse_stored_number(number)
+        number, text = normalize_number(part.number), clean_text(part.text or "")
         assert part.concatenation is not None
         with self._database.transaction():
             new = self._database.inbox.add_part(
@@ -7384,9 +7625,7 @@ class Intake:
     def _take_in_text(self, text: Tpdu, pdu: str, now: datetime) -> None:
         words, body = self._words, text.text or ""
         asked = read_reply(body, words.stop_words, words.help_words, words.start_words)
-        number = text.number
-        with suppress(ValueError):
-            number = parse_stored_number(number)
+        number = normalize_number(text.number)
         with self._database.transaction():
             readable = None if text.text is None else body
             if not self._database.inbox.add(pdu, number, readable, text.sent_at, asked, now):
@@ -7499,12 +7738,13 @@ class Alerts:
         self._hours = hours
         self._database = database
 
-    def tend(self, now: datetime, clock_waits_s: float, has_error: bool = False) -> None:
+    def tend(self, turn: Turn, clock_waits_s: float, has_error: bool = False) -> None:
         """Queue what is new; more than a few a day wait for the next one."""
+        now = turn.now
         if not self._operator or self._database.opt_outs.at(self._operator):
             return
-        told = set(json.loads(self._database.state.get("alerted") or "[]"))
-        causes = dict(self._find_causes(now))
+        told = set(json.loads(turn.words.get("alerted") or "[]"))
+        causes = dict(self._find_causes(turn))
         if clock_waits_s:  # what else there is can't be told by it
             causes = dict.fromkeys(told, "")
             if clock_waits_s >= _CLOCK_ALERT_S:
@@ -7525,12 +7765,12 @@ class Alerts:
                     "alerted", json.dumps(sorted(told & set(causes) | set(new)))
                 )
 
-    def _find_causes(self, now: datetime) -> Iterator[tuple[str, str]]:
+    def _find_causes(self, turn: Turn) -> Iterator[tuple[str, str]]:
         """Return each cause that holds with its words; "" while it waits for the day."""
-        paused = self._database.state.get("paused_because")
-        if because := self._database.state.paused_by_box():
-            yield "paused", f"it paused itself: {shorten(because, 90)}. See smsbox status"
-        row = None if paused else self._database.queue.next_row()
+        now, pause = turn.now, turn.pauses.get("", _NO_PAUSE)
+        if pause.because and pause.by == PausedBy.BOX.value:
+            yield "paused", f"it paused itself: {shorten(pause.because, 90)}. See smsbox status"
+        row = None if pause.because else turn.next_row
         if row and now - row.scheduled_for > timedelta(hours=1) and is_open(now, self._hours):
             yield "late", "nothing was sent for an hour, though messages were due. It goes on now"
         by_day = 8 <= now.astimezone(self._hours.timezone).hour < 21
@@ -7576,7 +7816,6 @@ class Timekeeper:
     def __init__(self, config: Config, around: Surroundings, database: Database) -> None:
         self.trusted_by = ""  # in words; "" while the time is not trusted
         self.doubt = ""  # then why
-        self.has_moved = False  # set by a step; the service takes it back once it has re-paced
         self.network_time: tuple[str, float, str] | None = None  # UTC, monotonic, boot: adopted
         self._settings = config.clock
         self._zone = config.business_hours.timezone
@@ -7669,7 +7908,6 @@ class Timekeeper:
         self._offset_s = offset_s
         if abs(stepped_s) <= _STEP_S:
             return False
-        self.has_moved = True
         logging.warning("the clock was set by %+.0f s", stepped_s)
         return True
 
@@ -7735,7 +7973,6 @@ class Timekeeper:
         self._vouched_by = "the network's time"
         self._lift_veto()
         self._offset_s = reading.timestamp() - monotonic
-        self.has_moved = True
         self._find_future()
 
     def _compare_adopted(self, reading: datetime) -> None:
@@ -7748,7 +7985,7 @@ class Timekeeper:
         if self.network_time:
             self.network_time = None
             self._clock.adopt(None)
-            self._offset_s, self.has_moved = None, True  # nobody has set it
+            self._offset_s = None  # nobody has set it
 
     def _conclude(self) -> None:
         before = self.trusted_by
@@ -7783,26 +8020,29 @@ class Face:
     """Tells lamps, service manager and status file how the box is; each only what is new."""
 
     def __init__(
-        self, around: Surroundings, database: Database, link: Link, time: Timekeeper
-    ) -> None:
+        self, around: Surroundings, database: Database, link: Link, time: Timekeeper,
+        hours: BusinessHours,
+    ) -> None:  # fmt: skip
         self._around = around
         self._database = database
         self._link = link
         self._time = time
+        self._hours = hours
         self._told = ""
         self._status: dict[str, object] = {}
         self._lamps = LampState()
 
-    def show(self, is_open_now: bool, in_hand: bool) -> None:
-        """Show the state after a tick."""
-        row = self._database.queue.next_row()
+    def show(self, turn: Turn, in_hand: bool) -> None:
+        """Show the state of a turn."""
+        row, pause = turn.next_row, turn.pauses.get("", _NO_PAUSE)
+        by_itself = bool(pause.because) and pause.by == PausedBy.BOX.value
         ready, fault = find_lamps(
             link_fault=self._link.fault,
             link_ready=self._link.is_ready(),
-            account_refused=bool(self._database.state.get("account_refused")),
+            account_refused="account_refused" in turn.words,
             trusted=bool(self._time.trusted_by),
-            awaits_person=self._database.reports.awaits_person() or self._paused_itself(),
-            resting=bool(self._database.state.get("paused_because")) or not is_open_now,
+            awaits_person=self._database.reports.awaits_person() or by_itself,
+            resting=bool(pause.because) or not is_open(turn.now, self._hours),
             under_way=in_hand or row is not None,
         )
         self._light(LampState(ready, fault))
@@ -7829,9 +8069,6 @@ class Face:
         if words != self._told:
             self._told = words
             self._around.notifier.notify(f"STATUS={printable(words)}")
-
-    def _paused_itself(self) -> bool:
-        return bool(self._database.state.paused_by_box())
 
     def show_sending(self, sending: bool) -> None:
         """Light the sending lamp while a segment is with the modem."""
@@ -7913,157 +8150,398 @@ class Copies:
         self._clock.until(self._clock.monotonic() + 0.01)
 
 
-class RefusalStreak:
-    """Counts refusals of one kind: the same for three recipients in a row speaks of the box."""
-
-    def __init__(self) -> None:
-        self._kinds: dict[str, RefusalClass] = {}  # number -> why, since the last success
-
-    def is_third(self, number: str, kind: RefusalClass) -> bool:
-        """Count a refusal; True for the third recipient in a row, and the count begins anew."""
-        if kind is RefusalClass.TRANSIENT:
-            return False
-        if set(self._kinds.values()) - {kind}:
-            self._kinds.clear()
-        self._kinds[number] = kind
-        if len(self._kinds) < _FAILURES_TO_PAUSE:
-            return False
-        self._kinds.clear()
-        return True
-
-    def end(self) -> None:
-        """A segment went out."""
-        self._kinds.clear()
-
-
-class Outcomes:
-    """Finds out what became of segments whose answer was not seen, before anything else is sent.
-
-    The SIM keeps the last message reference. Advanced by one, the modem has handed the segment
-    over; unchanged, and still so ten seconds later, nothing was submitted, if the modem kept its
-    power all the while. Anything else proves nothing, and a person decides.
-    """
-
-    def __init__(
-        self,
-        database: Database,
-        clock: Clock,
-        link: Link,
-        record: Callable[[Callable[[], None]], None],
-    ) -> None:
-        self.pending: list[Segment] = []
-        self._database = database
-        self._clock = clock
-        self._link = link
-        self._record = record
-        self._unchanged_since: float | None = None  # when the SIM first said that nothing was sent
-        self._last_reference: int | None = None  # the SIM's last TP-MR, where it is known
-        self._reference_of = 0  # the attachment for which it is
-
-    def know_last_reference(self, modem: Modem) -> int | None:
-        """Return the SIM's last reference before a segment; what happens from here on is new."""
-        if self._reference_of != self._link.attachments:
-            self._reference_of, self._last_reference = self._link.attachments, None
-        if self._last_reference is None and self._follows(modem):
-            self._last_reference = modem.read_last_reference()
-        self._link.lost_power = self._link.changed_sim = False
-        return self._last_reference
-
-    def learn(self, modem: Modem, reference: int) -> None:
-        """Look once, after the first answered segment, whether the SIM's file tells the same."""
-        self._last_reference = reference
-        key = self._key(modem)
-        if modem.identity.iccid and not self._database.state.get(key):
-            told = modem.read_last_reference()
-            self._database.state.set_key(key, "follows" if told == reference else "does not follow")
-
-    def miss(self, modem: Modem, segment: Segment, words: str) -> Segment | None:
-        """The answer to a segment was not seen. What ends as unconfirmed at once is given back."""
-        self._last_reference = None
-        self.pending.append(segment._replace(words=words))
-        return None if self._follows(modem) else self._give_up()
-
-    def doubt(self, modem: Modem, segment: Segment, words: str) -> Segment | None:
-        """Ask the SIM whether a modem that blames itself has handed the segment over after all.
-
-        A refused segment that the SIM has counted ends as unconfirmed and is given back.
-        """
-        before, told = self._last_reference, None
-        with suppress(ModemError):
-            told = modem.read_last_reference() if before is not None else None
-        if before is None or told is None or told == before:
-            return None
-        self._last_reference = None
-        self.pending.append(segment._replace(words=words))
-        return self._give_up()
-
-    def settle(self, modem: Modem) -> Segment | None:
-        """Settle the oldest that is pending; one that ends as unconfirmed is given back."""
-        if not self.pending:
-            return None
-        segment = self.pending[0]
-        before, now, told = segment.reference_before, self._clock.now(), None
-        sending, late = self._database.sending, modem.take_late_reference()
-        if late is not None:
-            end = partial(sending.end_segment, segment, BubbleStatus.SENT, now, reference=late)
-            self._end("its answer came late", end)
-            return None
-        if before is not None and self._follows(modem) and not self._link.changed_sim:
-            told = modem.read_last_reference()
-        if told is not None and before is not None and told == (before + 1) % 256:
-            found = "the SIM says it was handed over"
-            words = f"{_say_place(segment)}: {segment.words}; {found}"
-            unconfirmed = partial(sending.end_segment, segment, BubbleStatus.UNCONFIRMED, now)
-            self._end(found, partial(unconfirmed, words=words, reference=told, goes_on=True))
-        elif told is None or told != before or self._link.lost_power or modem.has_restarted():
-            return self._give_up()
-        elif self._stays_unchanged():
-            withdraw = partial(sending.withdraw_segment, segment)
-            self._end("the SIM says nothing was submitted", withdraw)
-        return None
-
-    def _key(self, modem: Modem) -> str:
-        return f"reference {modem.identity.imei} {modem.identity.iccid}"
-
-    def _follows(self, modem: Modem) -> bool:
-        """True if this SIM's file was seen to follow this modem's +CMGS."""
-        return self._database.state.get(self._key(modem)) == "follows"
-
-    def _stays_unchanged(self) -> bool:
-        """True if the SIM says so for long enough; a modem may still be at work."""
-        monotonic = self._clock.monotonic()
-        self._unchanged_since = self._unchanged_since or monotonic
-        return monotonic - self._unchanged_since >= _UNCHANGED_FOR_S
-
-    def _end(self, found: str, write: Callable[[], None]) -> None:
-        unsettled = self._take()
-        self._record(write)
-        logging.info("settled %s: %s; %s", _place(unsettled), unsettled.words, found)
-
-    def _give_up(self) -> Segment:
-        segment = self._take()
-        end = partial(self._database.sending.end_segment, segment, BubbleStatus.UNCONFIRMED)
-        said = f"{_say_place(segment)}: {segment.words}"
-        self._record(partial(end, self._clock.now(), words=said))
-        logging.warning("unconfirmed %s: %s", _place(segment), segment.words)
-        return segment
-
-    def _take(self) -> Segment:
-        self._unchanged_since = None
-        return self.pending.pop(0)
-
-
-def _say_place(segment: Segment) -> str:
-    return f"segment {segment.sequence} of {segment.total}"
-
-
-def _place(segment: Segment, bubbles: int = 0) -> str:
-    """Write a segment's name for the journal; bubbles: how many its message has, 0: not told."""
+def _place(segment: Segment) -> str:
+    """Write a segment's name for the journal."""
     bubble = segment.bubble
-    whose = f"message={bubble.row_id} bubble={bubble.number}" + (f"/{bubbles}" if bubbles else "")
+    whose = f"message={bubble.row_id} bubble={bubble.number}/{bubble.total}"
     if bubble.row_id is None:
         whose = f"answer={bubble.id} to={mask(bubble.phone_number)}"
     return f"{whose} segment={segment.sequence}/{segment.total}"
+
+
+# --- one message
+
+
+class Outcomes:
+    """Writes down what came of each segment, and does what a refusal means.
+
+    What the disk does not take is owed: it is written down before anything else is done, and what
+    was sent is never sent again.
+    """
+
+    def __init__(self, config: Config, database: Database, clock: Clock, link: Link) -> None:
+        self.answer_at = 0.0  # monotonic, after a passing refusal of an answer
+        self._operator = config.alerts.operator
+        self._retry_minutes = config.service.retry_minutes
+        self._database = database
+        self._clock = clock
+        self._link = link
+        self._owed: list[Callable[[], None]] = []
+        self._lost: Segment | None = None  # the last one whose answer did not come
+        self._refused: dict[str, RefusalClass] = {}  # number -> why, alike and in a row
+        self._answer_tries = 0  # refusals of an answer so far
+
+    def is_owing(self) -> bool:
+        """True if something was done that is not written down yet."""
+        return bool(self._owed)
+
+    def pay(self) -> None:
+        """Write down what is owed."""
+        while self._owed:
+            self._owed[0]()
+            self._owed.pop(0)
+
+    def _record(self, write: Callable[[], None]) -> None:
+        """Write down what has happened; if the disk refuses, it is owed, never done again."""
+        try:
+            write()
+        except StoreError:
+            self._owed.append(write)
+            raise
+
+    def note_sent(self, segment: Segment, reference: int, lasted_s: float) -> None:
+        """The network has a segment."""
+        end = partial(self._database.sending.end_segment, segment, BubbleStatus.SENT)
+        self._record(partial(end, self._clock.now(), reference=reference))
+        logging.info("sent %s mr=%d in=%.1fs", _place(segment), reference, lasted_s)
+        if segment.bubble.row_id is None:
+            self._answer_tries = 0
+        self._refused.clear()
+        self._link.praise()
+
+    def withdraw(self, segment: Segment) -> None:
+        """The modem does not have a segment, and the message goes on another time."""
+        self._record(partial(self._database.sending.withdraw_segment, segment))
+
+    # --- what a refusal means
+
+    def note_refusal(self, row: StoredRow | None, segment: Segment, refused: Refused) -> None:
+        """What may pass is tried again; what speaks of the box pauses it. row: None of its own."""
+        logging.info("refused %s: %s", _place(segment), refused)
+        now, words, kind = self._clock.now(), str(refused), refused.refusal
+        number = segment.bubble.phone_number
+        withdraw = partial(self._database.sending.withdraw_segment, segment)
+        end = partial(self._database.sending.end_segment, segment, BubbleStatus.FAILED)
+        fail = partial(end, now, words=words)
+        if kind in (RefusalClass.NETWORK, RefusalClass.SIM):
+            self._record(withdraw)
+            self._link.wait_for(Fault.SIM if kind is RefusalClass.SIM else Fault.NO_NETWORK, words)
+        elif kind is RefusalClass.ACCOUNT or self._is_third(number, kind):
+            # A row stays scheduled: resume tries it first, and alone. Nothing holds back what goes
+            # to the operator: the one try to say it was in vain.
+            in_vain = row is None and number == self._operator
+            self._record(fail if in_vain else withdraw)
+            self._pause(self._explain_refusal(kind, words))
+        elif kind in (RefusalClass.TRANSIENT, RefusalClass.MODEM) and self._may_retry(row):
+            self._record(withdraw)
+            if row is not None:
+                wait = timedelta(minutes=self._retry_minutes[row.attempts])
+                self._database.queue.postpone(row, now + wait, words, now)
+            else:
+                self.answer_at = self._clock.monotonic() + 60.0
+                self._answer_tries += 1
+            if kind is RefusalClass.MODEM:
+                self._link.blame(words)
+        else:
+            self._record(fail)
+            if row is None:
+                self._answer_tries = 0
+            logging.warning("failed message=%s: %s", row.id if row else "of the box itself", words)
+
+    def _is_third(self, number: str, kind: RefusalClass) -> bool:
+        """Count a refusal; the same for three recipients in a row speaks of the box."""
+        if kind is RefusalClass.TRANSIENT:
+            return False
+        alike = {each: why for each, why in self._refused.items() if why is kind}
+        self._refused = {**alike, number: kind}
+        if len(self._refused) < _FAILURES_TO_PAUSE:
+            return False
+        self._refused.clear()
+        return True
+
+    def _may_retry(self, row: StoredRow | None) -> bool:
+        if row is None:
+            return self._answer_tries < _ANSWER_TRIES
+        return row.attempts < len(self._retry_minutes)
+
+    def _explain_refusal(self, kind: RefusalClass, words: str) -> str:
+        modem = self._link.modem
+        if kind is not RefusalClass.ACCOUNT:
+            return f"{_FAILURES_TO_PAUSE} recipients in a row were not reached, the last: {words}"
+        if modem is not None and modem.access == "LTE" and "facility" in words:
+            words += (
+                f"; {modem.identity.operator or 'the operator'} may not carry SMS over LTE here"
+            )
+        return f"refused: {words}"
+
+    def _pause(self, because: str) -> None:
+        with self._database.transaction():
+            pause_box(self._database, because, self._clock, account=True)
+
+    # --- after a lost answer nobody knows
+
+    def note_lost_answer(self, segment: Segment, words: str, modem: Modem) -> None:
+        """A segment was handed over, and what came of it was not heard."""
+        before, self._lost = self._lost, segment
+        late = modem.take_late_reference()  # it came before this text: of the one before
+        self.give_up(segment, words)
+        if before is not None and late is not None:
+            self._settle_late(before, late)
+
+    def give_up(self, segment: Segment, words: str, *, at_start: bool = False) -> None:
+        """Nobody knows whether a segment was sent: it is never sent again by itself."""
+        end = partial(self._database.sending.end_segment, segment, BubbleStatus.UNCONFIRMED)
+        said = f"segment {segment.sequence} of {segment.total}: {words}"
+        write = partial(end, self._clock.now(), words=said)
+        if at_start:
+            write()  # a start that the disk refuses begins anew
+        else:
+            self._record(write)
+        logging.warning("unconfirmed %s: %s", _place(segment), words)
+        if self._is_third(segment.bubble.phone_number, RefusalClass.UNKNOWN):
+            self._pause(self._explain_refusal(RefusalClass.UNKNOWN, words))
+
+    def hear_late_answer(self, modem: Modem) -> None:
+        """A reference that comes after its time settles the segment that was given up last."""
+        reference = modem.take_late_reference()
+        if reference is not None and self._lost is not None:
+            segment, self._lost = self._lost, None
+            self._settle_late(segment, reference)
+
+    def _settle_late(self, segment: Segment, reference: int) -> None:
+        settle = self._database.sending.settle_late
+        self._record(partial(settle, segment, reference, self._clock.now()))
+        logging.info("settled %s: its answer came late mr=%d", _place(segment), reference)
+
+
+class Sender:
+    """Sends one message at a time, from its first bubble to its last."""
+
+    def __init__(
+        self, config: Config, database: Database, clock: Clock, rng: random.Random, link: Link,
+        face: Face, look: Callable[[], Turn],
+    ) -> None:  # fmt: skip
+        self.outcomes = Outcomes(config, database, clock, link)
+        self.in_hand: MessageId | None = None  # the row whose bubbles are going out
+        self._config = config
+        self._database = database
+        self._clock = clock
+        self._rng = rng
+        self._link = link
+        self._face = face
+        self._look = look  # lets everything else go on
+        self._last_begun: tuple[MessageId | None, float] | None = None  # row; when, monotonic
+        self._budgets: tuple[date, Budgets] | None = None  # of this day, until something is sent
+        self._told_wait: tuple[MessageId, str] | None = None  # the first due row, and why it waits
+
+    def send_next(self, turn: Turn) -> float:
+        """Send the first message whose gates are all open; when to look again, monotonic."""
+        monotonic = self._clock.monotonic()
+        poll_at = monotonic + self._config.service.poll_seconds
+        if self.answer_next(turn):
+            return self._clock.monotonic()
+        if turn.next_row is None:
+            return poll_at
+        wait_s = (turn.next_row.scheduled_for - turn.now).total_seconds()
+        if wait_s > 0:
+            return min(poll_at, monotonic + wait_s)
+        if any(gate.shut for gate in find_box_gates(turn)):
+            return poll_at
+        first: tuple[MessageId, str] | None = None
+        for row in self._list_due(turn):
+            if end := find_end(row, turn, self._config):
+                self._end(row, end, turn.now)
+                return monotonic
+            shut = [gate for gate in find_row_gates(row, turn, self._config) if gate.shut]
+            pace = find_pace(row, turn, self._config)
+            if not shut and not pace.shut:
+                self._send(row, turn)
+                return self._clock.monotonic()
+            gates = shut or [pace]
+            first = first or (row.id, self._explain_wait(gates[0]) if shut else "")
+            if until := max((gate.until for gate in gates if gate.until), default=None):
+                poll_at = min(poll_at, monotonic + (until - turn.now).total_seconds())
+            if not shut:  # nobody overtakes it
+                break
+        if first and first[1] and first != self._told_wait:
+            logging.info("message=%d waits: %s", *first)
+        self._told_wait = first
+        return poll_at
+
+    def _explain_wait(self, gate: Gate) -> str:
+        zone = self._config.business_hours.timezone
+        until = f" until {gate.until.astimezone(zone):%a %b %d %H:%M}" if gate.until else ""
+        return gate.shut + until
+
+    def _list_due(self, turn: Turn) -> Iterator[StoredRow]:
+        """Yield what is cut off, then what goes at once, then the others in their order."""
+        queue = self._database.queue
+        yield from queue.cut_off()
+        yield from queue.due_at_once(turn.now)[: max(turn.at_once_left, 0)]
+        page = queue.due(turn.now)
+        while page:
+            yield from page
+            page = queue.due(turn.now, page[-1])
+
+    def _end(self, row: StoredRow, end: End, now: datetime) -> None:
+        if end.code is None:
+            with self._database.transaction():
+                self._database.queue.end(row.id, RowStatus.CANCELLED, end.words, now)
+        else:
+            self._database.queue.hold(row.id, end.code, end.words, now)
+        done = "held" if end.code else "cancelled"
+        logging.warning("%s message=%d: %s", done, row.id, end.words)
+
+    def _send(self, row: StoredRow, turn: Turn) -> None:
+        """Send one message, bubble by bubble; what stops it half-way goes on in a later turn."""
+        if not self._claim(row, turn):
+            return
+        self.in_hand, begins = row.id, not row.at_once
+        while bubble := self._database.sending.next_bubble(row.id):
+            pdus = self._encode(bubble, row.until)
+            done = self._database.sending.sent_sequences(bubble.id) if row.is_begun else ()
+            for sequence, (pdu, octets) in enumerate(pdus, 1):
+                if sequence in done:
+                    continue
+                self._clock.until(self._clock.monotonic())  # a stop is heard between segments
+                if self._database.state.get("paused_now"):
+                    return
+                segment = Segment(bubble, sequence, len(pdus))
+                if not self._hand_over(row, segment, pdu, octets, begins):
+                    return
+                begins = False
+            if bubble.number == bubble.total or not self._may_go_on(row):
+                return
+
+    def _claim(self, row: StoredRow, turn: Turn) -> bool:
+        """Split a row into bubbles; a hand-made row that can't be sent fails with the reason."""
+        now, bubbles = turn.now, split_bubbles(unify_line_breaks(row.message_content))
+        try:
+            number = parse_stored_number(row.phone_number)
+            if not bubbles:
+                raise ValueError("the text is empty")
+            for bubble in bubbles:
+                encode_submit(bubble, number)
+        except ValueError as error:
+            with self._database.transaction():
+                self._database.queue.end(row.id, RowStatus.FAILED, str(error), now)
+            logging.warning("failed message=%d: %s", row.id, error)
+            return False
+        with self._database.transaction():
+            if pause_unwanted_campaign(self._database, row.campaign_name, now):
+                return False
+            claimed = self._database.sending.claim(row, number, bubbles, now)
+        if not claimed:
+            logging.info("message=%d is not sent: see smsbox why %d", row.id, row.id)
+        return claimed
+
+    def _may_go_on(self, begun: StoredRow) -> bool:
+        """Let everything else go on between two bubbles; True if the message's gates are open."""
+        gap_s = self._rng.uniform(*self._config.pacing.bubble_gap_seconds)
+        end, poll_s = self._clock.monotonic() + gap_s, self._config.service.poll_seconds
+        while True:
+            turn = self._look()
+            if self.answer_next(turn):
+                continue
+            self._face.show(turn, in_hand=True)
+            if (monotonic := self._clock.monotonic()) >= end:
+                break
+            self._clock.until(min(end, monotonic + poll_s, self._link.wake_at), self._link.port)
+        row = self._database.queue.row(begun.id)
+        if row is None or turn.doubt or turn.not_ready or turn.not_read:
+            return False
+        # A part of it went out just now, whatever the clock was set to meanwhile.
+        row = replace(row, last_segment_at=turn.now, until=None)
+        if row.scheduled_for == begun.scheduled_for:
+            row = replace(row, scheduled_for=min(row.scheduled_for, turn.now))
+        if ends := find_end(row, turn, self._config):
+            self._end(row, ends, turn.now)
+            return False
+        shut = [gate for gate in find_row_gates(row, turn, self._config) if gate.shut]
+        if shut and row.status is RowStatus.SCHEDULED:
+            logging.info("message=%d goes on later: %s", row.id, shut[0].shut)
+        return not shut
+
+    def _encode(self, bubble: Bubble, until: datetime | None) -> list[tuple[str, int]]:
+        modem, validity = self._link.modem, None
+        if until:
+            validity = validity_within((until - self._clock.now()).total_seconds() / 60)
+        return encode_submit(
+            bubble.body,
+            bubble.phone_number,
+            status_report=modem is not None and modem.delivery_reports,
+            validity_minutes=validity,
+            # The same after a crash, another one for the next bubble.
+            reference=bubble.id & 0xFF,
+        )
+
+    def answer_next(self, turn: Turn, only_alerts: bool = False) -> bool:
+        """Send a text of the box itself, whatever the pace, the hours, or the number's opt-out."""
+        if turn.not_ready or self._clock.monotonic() < self.outcomes.answer_at:
+            return False
+        only_alerts |= bool(turn.doubt)
+        answer = self._database.sending.next_answer(turn.now, _ANSWER_WITHIN, only_alerts)
+        if answer is None:
+            return False
+        if answer.phone_number != self._config.alerts.operator and "account_refused" in turn.words:
+            return False  # one try to say just that
+        ((pdu, octets),) = self._encode(answer, None)
+        self._hand_over(None, Segment(answer, 1, 1), pdu, octets, begins=False)
+        return True
+
+    def _hand_over(
+        self, row: StoredRow | None, segment: Segment, pdu: str, octets: int, begins: bool
+    ) -> bool:
+        """Hand one segment to the modem and write down what came of it; True if it was sent.
+
+        begins: a campaign message begins with it, or goes on, and the pace counts from now.
+        """
+        modem, sending, begun_s = self._link.modem, self._database.sending, self._clock.monotonic()
+        if modem is None or not sending.begin_segment(segment, self._clock.now(), begins):
+            return False
+        self._budgets = None
+        if row is not None and begins:
+            self._last_begun = row.id, begun_s
+        self._face.show_sending(True)
+        try:
+            reference = modem.submit(pdu, octets)
+        except OutcomeUnknown as unknown:
+            self.outcomes.note_lost_answer(segment, str(unknown), modem)
+            return False
+        except Refused as refused:
+            self.outcomes.note_refusal(row, segment, refused)
+            return False
+        except ModemError:
+            self.outcomes.withdraw(segment)
+            raise
+        finally:
+            self._face.show_sending(False)
+        self.outcomes.note_sent(segment, reference, self._clock.monotonic() - begun_s)
+        return True
+
+    def find_last_begun(self, now: datetime, is_trusted: bool) -> tuple[MessageId | None, float]:
+        """Return the campaign message begun last, and how long ago in seconds.
+
+        Within one life the pace is kept by the clock that never jumps.
+        """
+        monotonic = self._clock.monotonic()
+        if self._last_begun is None:
+            if not is_trusted:
+                return None, 0.0
+            found = self._database.queue.last_begun()
+            passed_s = max(0.0, (now - found[1]).total_seconds()) if found else 0.0
+            self._last_begun = found[0] if found else None, monotonic - passed_s
+        return self._last_begun[0], monotonic - self._last_begun[1]
+
+    def find_budgets(self, now: datetime) -> Budgets:
+        """Return the budgets with what was sent, read anew after each segment and each day."""
+        day = now.astimezone(self._config.business_hours.timezone).date()
+        if self._budgets is None or self._budgets[0] != day:
+            self._budgets = day, find_budgets(self._database, now, self._config)
+        return self._budgets[1]
+
+
+# --- the loop
 
 
 class Service:
@@ -8076,43 +8554,36 @@ class Service:
         self._database = database
         self._around = around
         self._clock = around.clock
-        self._rng = rng
         self._link = Link(config.modem, around, database)
         self._intake = Intake(config, database, around.clock, self._link)
         self._time = Timekeeper(config, around, database)
         self._alerts = Alerts(config.alerts.operator, config.business_hours, database)
         self._copies = Copies(config.service.backup_dir, database, around.clock)
-        self._face = Face(around, database, self._link, self._time)
-        self._in_hand: MessageId | None = None  # the row whose bubbles are going out
-        self._next_bubble_at = 0.0  # monotonic
-        self._answer_at = 0.0  # monotonic, after a passing refusal of an answer
-        self._answer_tries = 0  # refusals of it so far
-        self._claimed_at_s = 0.0  # monotonic, of the row in hand
-        self._sent_at_s: float | None = None  # monotonic, of the last try of this life
-        self._knows_hours = False  # whether the stored rows were planned for the hours of now
-        self._owed: list[Callable[[], None]] = []  # what was done but could not be written down
+        self._face = Face(around, database, self._link, self._time, config.business_hours)
+        self._diary = Diary(config.business_hours, database)
+        self._sender = Sender(
+            config, database, around.clock, rng, self._link, self._face, self._look
+        )
+        self._next_row: StoredRow | None = None  # of the last turn
         self._disk_words = ""
+        self._stuck_since_s: float | None = None  # monotonic; what the box itself can't mend
         self._error_words = ""  # of an error of smsbox itself, while each tick ends with one
         self._errors = 0  # of them in a row
         self._is_recovered = False  # what a crash left is found before anything else is done
-        self._outcomes = Outcomes(database, around.clock, self._link, self._record)
-        self._streak = RefusalStreak()
-        self._diary = Diary(config.business_hours, database)
 
-    # --- the loop
+    def run(self, drain: bool) -> str:
+        """Serve until StopRequested; with drain until no row can go without a person.
 
-    def run(self, drain: bool) -> None:
-        """Serve until StopRequested, or until the queue is empty with drain."""
+        Return "", or with drain why the box itself can't send what waits.
+        """
         self._around.notifier.notify("READY=1")
         try:
             while True:
                 wake_at = self._guarded_tick()
-                if drain and self._is_drained():
-                    logging.info("the queue is empty")
-                    return
-                port = self._link.port
+                if drain and (why := self._find_drain_end()) is not None:
+                    return why
                 try:
-                    self._clock.until(wake_at, port)
+                    self._clock.until(wake_at, self._link.port)
                 except PortLost as lost:
                     self._link.lose(str(lost))
         finally:
@@ -8121,34 +8592,75 @@ class Service:
 
     def tick(self) -> float:
         """Do what is to be done now; give the monotonic time of the next tick."""
+        turn = self._look()
+        wake_at = self._sender.send_next(turn)
+        is_open_now = is_open(self._clock.now(), self._config.business_hours)
+        if self._time.trusted_by:
+            self._diary.tend(self._clock.now())
+            self._copies.tend(is_open_now)
+        is_done = wake_at <= self._clock.monotonic()  # something was
+        self._face.show(self._read_turn() if is_done else turn, in_hand=False)
+        return min(wake_at, self._link.wake_at)
+
+    def _look(self) -> Turn:
+        """Tend everything but the sending, and read what it depends on."""
         self._link.listen()  # before anything that a failing disk may end
         if not self._is_recovered:
             self._recover()
-        self._pay_what_is_owed()
+        self._sender.outcomes.pay()
         if self._errors > 1:
             self._tell_of_error()
         self._time.look()
         self._link.tend(self._is_busy())
         if self._link.modem is not None and self._link.is_ready():
             self._time.ask_network(self._link.modem, self._link.attachments)
-            if unconfirmed := self._outcomes.settle(self._link.modem):
-                self._count_unconfirmed(unconfirmed)
+            self._sender.outcomes.hear_late_answer(self._link.modem)
             self._intake.take_in(self._link.modem)
-        if self._time.trusted_by:
-            self._keep_the_plan()
+        turn = self._read_turn()
+        if not turn.doubt and self._end_what_has_passed(turn):
+            turn = self._read_turn()
         if self._link.is_ready():
-            self._alerts.tend(self._clock.now(), self._time.waits_s())
-        wake_at = self._send_what_is_due()
-        is_open_now = is_open(self._clock.now(), self._config.business_hours)
-        if self._in_hand is None and self._time.trusted_by:
-            self._diary.tend(self._clock.now())
-            self._copies.tend(is_open_now)
-        self._face.show(is_open_now, self._in_hand is not None)
-        return min(wake_at, self._link.wake_at)
+            self._alerts.tend(turn, self._time.waits_s())
+        return turn
+
+    def _read_turn(self) -> Turn:
+        now, queue = self._clock.now(), self._database.queue
+        last, waited_s = self._sender.find_last_begun(now, bool(self._time.trusted_by))
+        self._next_row = queue.next_row()
+        swept = self._link.is_swept() or not self._link.is_ready()
+        return Turn(
+            now,
+            self._database.state.all(),
+            self._database.state.pauses(),
+            self._next_row,
+            last,
+            timedelta(seconds=waited_s) if last is not None else None,
+            _AT_ONCE_AN_HOUR - queue.count_at_once(now - timedelta(hours=1)),
+            partial(self._sender.find_budgets, now) if self._config.pacing.is_limited else None,
+            "" if self._time.trusted_by else self._time.doubt,
+            "" if self._link.is_ready() else self._link.words,
+            "" if swept else _NOT_LISTED,  # their STOP may wait in the storage
+        )
+
+    def _end_what_has_passed(self, turn: Turn) -> bool:
+        """End the pauses whose end has come, hold what a restored copy may have sent; True if any.
+
+        A copy may have been restored while nobody vouched for the clock: now it is known what was
+        due.
+        """
+        held = hold_restored_late(self._database, turn.now) if "restored_copy" in turn.words else 0
+        if held:
+            logging.warning("held %s of the restored copy", plural(held, "message"))
+        ended = [name for name, pause in turn.pauses.items() if pause.has_ended(turn.now)]
+        for name in ended:
+            with self._database.transaction():
+                resume(self._database, name, turn.now, "daemon")
+            logging.info("resumed: the end of the pause has come campaign=%s", name or "all")
+        return bool(held or ended)
 
     def _is_busy(self) -> bool:
         """True if a message goes out soon: then the modem is watched closely."""
-        row = self._database.queue.next_row()
+        row = self._next_row
         return row is not None and row.scheduled_for - self._clock.now() < timedelta(hours=1)
 
     def _guarded_tick(self) -> float:
@@ -8166,6 +8678,7 @@ class Service:
             again = self._link.wake_at
         except Exception as error:  # one row must not stop all the others
             self._note_own_error(f"{type(error).__name__}: {error}")
+        self._sender.in_hand = None
         if self._disk_words:
             self._face.show_fault(Fault.DISK, self._disk_words)
         elif self._errors > 1:
@@ -8175,34 +8688,39 @@ class Service:
     def _note_own_error(self, words: str) -> None:
         """Log an error of smsbox itself once while it repeats, and hold the row in hand."""
         if words != self._error_words:
-            logging.exception("an error of smsbox itself row=%s", self._in_hand)
+            logging.exception("an error of smsbox itself row=%s", self._sender.in_hand)
         self._error_words = words
         self._errors += 1
-        self._hold_row_in_hand()
+        if (row_id := self._sender.in_hand) is not None:
+            because, now = "an error of smsbox: see the journal", self._clock.now()
+            with suppress(StoreError):
+                self._database.queue.hold(row_id, HeldCode.ERROR, because, now)
 
     def _tell_of_error(self) -> None:
         """Alert the operator's phone before the step that fails is tried again."""
-        if self._link.is_ready() and not self._outcomes.pending:
-            self._alerts.tend(self._clock.now(), self._time.waits_s(), has_error=True)
-            self._answer_next(self._clock.now(), only_alerts=True)
+        if self._link.is_ready():
+            turn = self._read_turn()
+            self._alerts.tend(turn, self._time.waits_s(), has_error=True)
+            self._sender.answer_next(turn, only_alerts=True)
 
-    def _is_drained(self) -> bool:
+    def _find_drain_end(self) -> str | None:
+        """Return why draining ends: "" if nothing can go without a person; None: it goes on."""
+        stuck = self._disk_words or (_NOT_LISTED if _NOT_LISTED in self._link.warnings else "")
+        if not stuck:
+            self._stuck_since_s = None
+        elif self._stuck_since_s is None:
+            self._stuck_since_s = self._clock.monotonic()
+        elif self._clock.monotonic() - self._stuck_since_s >= _LASTING_S:
+            return stuck
         with suppress(StoreError):
             answers = bool(self._time.trusted_by) and self._database.sending.has_answer()
-            return (
-                not (answers or self._owed)
-                and self._is_recovered
-                and self._database.queue.is_drained()
-            )
-        return False
-
-    def _hold_row_in_hand(self) -> None:
-        row_id, self._in_hand = self._in_hand, None
-        with suppress(StoreError):
-            if row_id is not None:
-                self._database.queue.hold(
-                    row_id, HeldCode.ERROR, "an error of smsbox: see the journal", self._clock.now()
-                )
+            if answers or self._sender.outcomes.is_owing() or not self._is_recovered:
+                return None
+            box = self._database.state.pauses().get("", _NO_PAUSE)
+            if self._database.queue.is_drained() or (box.because and box.until is None):
+                logging.info("nothing is left that can go without a person")
+                return ""
+        return None
 
     def _recover(self) -> None:
         self._database.verify()
@@ -8211,376 +8729,11 @@ class Service:
             "smsbox %s starts database=%s scheduled=%d held=%d",
             VERSION, self._database.path, counts["scheduled"], counts["held"],
         )  # fmt: skip
-        self._outcomes.pending = self._database.sending.recover()
+        for segment in self._database.sending.recover():
+            words = "smsbox stopped while the modem had it"
+            self._sender.outcomes.give_up(segment, words, at_start=True)
+        self._next_row = self._database.queue.next_row()
         self._is_recovered = True
-
-    def _pay_what_is_owed(self) -> None:
-        while self._owed:
-            self._owed[0]()
-            self._owed.pop(0)
-
-    def _record(self, write: Callable[[], None]) -> None:
-        """Write down what has happened; if the disk refuses, it is owed, never done again."""
-        try:
-            write()
-        except StoreError:
-            self._owed.append(write)
-            raise
-
-    # --- sending
-
-    def _send_what_is_due(self) -> float:
-        now, monotonic = self._clock.now(), self._clock.monotonic()
-        poll_at = monotonic + self._config.service.poll_seconds
-        if self._outcomes.pending:
-            return min(poll_at, monotonic + 1.0)
-        if self._answer_next(now):
-            return self._clock.monotonic()
-        row = self._find_row(now)
-        if row is None:
-            return poll_at
-        wait_s = (row.scheduled_for - now).total_seconds()
-        if wait_s > 0:
-            return min(poll_at, monotonic + wait_s)
-        if self._is_shut(row):
-            return poll_at
-        if self._put_in_its_place(row, now):
-            return monotonic
-        if row.id == self._in_hand and monotonic < self._next_bubble_at:
-            return min(poll_at, self._next_bubble_at)
-        self._send_row(row, now)
-        return self._clock.monotonic()
-
-    def _answer_next(self, now: datetime, only_alerts: bool = False) -> bool:
-        """Send a text of the box itself, whatever the pace, the hours, or the number's opt-out."""
-        only_alerts |= not self._time.trusted_by
-        answer = self._database.sending.next_answer(now, _ANSWER_WITHIN, only_alerts)
-        shut = False
-        if answer is not None and answer.phone_number != self._config.alerts.operator:
-            shut |= bool(self._database.state.get("account_refused"))  # one try to say just that
-        if (
-            answer is None
-            or shut
-            or not self._link.is_ready()
-            or self._clock.monotonic() < self._answer_at
-        ):
-            return False
-        modem = self._link.modem
-        assert modem is not None  # it is ready
-        ((pdu, octets),) = encode_submit(
-            answer.body, answer.phone_number, status_report=modem.delivery_reports
-        )
-        segment = Segment(answer, 1, 1, self._outcomes.know_last_reference(modem))
-        if self._database.sending.begin_segment(segment, now):
-            self._face.show_sending(True)
-            try:
-                self._submit(None, segment, modem, pdu, octets)
-            finally:
-                self._face.show_sending(False)
-        return True
-
-    def _find_row(self, now: datetime) -> StoredRow | None:
-        """The row in hand goes before all others, while it is still to be sent now."""
-        if self._in_hand is not None:
-            row = self._database.queue.row(self._in_hand)
-            if (
-                row
-                and row.status is RowStatus.SCHEDULED
-                and not row.held_because
-                and row.scheduled_for <= now
-            ):
-                return row
-            self._in_hand = None
-        return self._database.queue.next_row()
-
-    def _is_shut(self, row: StoredRow) -> bool:
-        """True if the box as a whole may not send; the row waits where it is."""
-        paused = self._database.state.get("paused_because")
-        finishing = row.id == self._in_hand and not self._database.state.get("paused_now")
-        if paused and not finishing:
-            return True
-        if not self._link.is_swept():  # their STOP may wait in the storage
-            return True
-        return not self._time.trusted_by or not self._link.is_ready()
-
-    def _put_in_its_place(self, row: StoredRow, now: datetime) -> bool:
-        """Move, hold or cancel a row that may not begin now; True if it was."""
-        second = now.replace(microsecond=0)
-        if row.until and second > row.until and row.id != self._in_hand:
-            with self._database.transaction():  # moved past its end, it is cancelled
-                self._database.queue.reschedule_many([(row.id, second)], now, "daemon")
-            logging.warning("cancelled message=%d: too late", row.id)
-            return True
-        begun = self._database.sending.is_begun(row.id)
-        limit = None
-        try:
-            self._opening(row, now)
-            if not begun:
-                share = count_share(row.phone_number, row.message_content)
-                limit = find_limit(self._database, share, now, self._config)
-        except ValueError as error:
-            self._hold(row, HeldCode.UNSENDABLE, str(error), now)
-            return True
-        late = now - row.scheduled_for
-        if row.id == self._in_hand:  # whatever the clock was set to meanwhile
-            late = timedelta(seconds=self._clock.monotonic() - self._claimed_at_s)
-        settings = self._config.service
-        shut = find_shut_gate(row, now, self._config) or explain_limit(limit, self._config)
-        is_late = late > timedelta(minutes=settings.late_after_minutes)
-        if late > timedelta(days=settings.expire_after_days):
-            words = f"more than {settings.expire_after_days:g} days late"
-            self._hold(row, HeldCode.LATE, words, now)
-        elif begun and late > _CUT_AFTER:
-            self._hold(row, HeldCode.CUT, "cut in half: a part was sent, the rest is late", now)
-        elif row.anyway and is_late and not is_open(now, self._config.business_hours):
-            self._hold(row, HeldCode.LATE, "late, and outside the business hours", now)
-        elif shut and (begun or row.anyway):
-            self._move_alone(row, begun, limit[1] if limit else now, now)
-            logging.info("message=%d goes on later: %s", row.id, shut)
-        elif shut or (is_late and not begun and not row.anyway):
-            moved, finish = repace(self._database, now, self._rng, self._config, "daemon")
-            logging.info(
-                "%s paced anew: %s; the queue now ends at %s UTC",
-                plural(moved, "message"), shut or f"message={row.id} was late",
-                to_database_time(finish) if finish else "once",
-            )  # fmt: skip
-        else:
-            return False
-        return True
-
-    def _opening(self, row: StoredRow, at: datetime) -> datetime:
-        return find_opening(row.phone_number, row.timezone, row.anyway, at, self._config)
-
-    def _move_alone(self, row: StoredRow, begun: bool, at: datetime, now: datetime) -> None:
-        """Move a row that the queue's pace leaves alone to its opening; no two go at once then."""
-        opens = self._opening(row, at)
-        least = timedelta(minutes=self._config.pacing.interval_minutes[0])
-        with self._database.transaction():
-            for each in [] if begun else self._database.queue.waiting():
-                if each.id != row.id and opens - least < each.scheduled_for <= opens:
-                    opens = self._opening(row, each.scheduled_for + least)
-            self._database.queue.reschedule_many([(row.id, opens)], now, "daemon")
-
-    def _hold(self, row: StoredRow, code: HeldCode, because: str, now: datetime) -> None:
-        self._database.queue.hold(row.id, code, because, now)
-        logging.warning("held message=%d: %s", row.id, because)
-
-    def _send_row(self, row: StoredRow, now: datetime) -> None:
-        if row.id != self._in_hand:
-            with self._database.transaction():
-                if pause_unwanted_campaign(self._database, row.campaign_name, now):
-                    return
-            if not self._claim(row, now):
-                return
-            self._claimed_at_s = self._clock.monotonic()
-        self._in_hand = row.id
-        bubble = self._database.sending.next_bubble(row.id)
-        if bubble is None:
-            self._in_hand = None
-            return
-        try:
-            self._send_bubble(row, bubble)
-        finally:
-            self._face.show_sending(False)
-        if self._in_hand is not None:
-            gap_s = self._rng.uniform(*self._config.pacing.bubble_gap_seconds)
-            self._next_bubble_at = self._clock.monotonic() + gap_s
-
-    def _claim(self, row: StoredRow, now: datetime) -> bool:
-        """Split a row into bubbles; a hand-made row that can't be sent fails with the reason."""
-        bubbles = split_bubbles(unify_line_breaks(row.message_content))
-        try:
-            number = parse_stored_number(row.phone_number)
-            if not bubbles:
-                raise ValueError("the text is empty")
-            for bubble in bubbles:
-                encode_submit(bubble, number)
-        except ValueError as error:
-            with self._database.transaction():
-                self._database.queue.end(row.id, RowStatus.FAILED, str(error), now)
-            logging.warning("failed message=%d: %s", row.id, error)
-            return False
-        claimed = self._database.sending.claim(row, number, bubbles, now)
-        if not claimed:
-            logging.info("message=%d is not sent: see smsbox why %d", row.id, row.id)
-        return claimed
-
-    def _send_bubble(self, row: StoredRow, bubble: Bubble) -> None:
-        modem = self._link.modem
-        assert modem is not None  # is_ready() was asked on the way here
-        validity = None
-        if row.until:
-            validity = validity_within((row.until - self._clock.now()).total_seconds() / 60)
-        pdus = encode_submit(
-            bubble.body,
-            bubble.phone_number,
-            status_report=modem.delivery_reports,
-            validity_minutes=validity,
-            # The same after a crash, another one for the next bubble.
-            reference=bubble.id & 0xFF,
-        )
-        done = self._database.sending.sent_sequences(bubble.id)
-        for sequence, (pdu, octets) in enumerate(pdus, 1):
-            if sequence in done:
-                continue
-            self._clock.until(self._clock.monotonic())  # a stop is heard between segments
-            if self._database.state.get("paused_now"):
-                return
-            before = self._outcomes.know_last_reference(modem)
-            segment = Segment(bubble, sequence, len(pdus), before)
-            if not self._database.sending.begin_segment(segment, self._clock.now()):
-                return
-            self._face.show_sending(True)
-            if not self._submit(row, segment, modem, pdu, octets):
-                self._in_hand = None
-                return
-        if self._database.sending.next_bubble(cast(MessageId, bubble.row_id)) is None:
-            self._in_hand = None
-
-    def _submit(
-        self, row: StoredRow | None, segment: Segment, modem: Modem, pdu: str, octets: int
-    ) -> bool:
-        """Hand one segment over and write down what came of it; True if it was sent."""
-        begun, sending = self._clock.monotonic(), self._database.sending
-        place = _place(segment, len(sending.bubbles(row.id)) if row else 0)
-        if row is not None:
-            self._sent_at_s = begun
-        try:
-            reference = modem.submit(pdu, octets)
-        except OutcomeUnknown as unknown:
-            if unconfirmed := self._outcomes.miss(modem, segment, str(unknown)):
-                self._count_unconfirmed(unconfirmed)
-            return False
-        except Refused as refused:
-            logging.info("refused %s: %s", place, refused)
-            doubted = None
-            if refused.refusal is RefusalClass.MODEM:
-                words = f"{refused}, yet the SIM has counted it"
-                doubted = self._outcomes.doubt(modem, segment, words)
-            if doubted:
-                self._count_unconfirmed(doubted)
-            else:
-                self._answer_refusal(row, segment, refused)
-            return False
-        except ModemError:
-            self._record(partial(sending.withdraw_segment, segment))
-            if row is not None and not sending.is_begun(row.id):
-                self._in_hand = None  # nothing of it is out: a pause holds it too
-            raise
-        end = partial(sending.end_segment, segment, BubbleStatus.SENT, self._clock.now())
-        self._record(partial(end, reference=reference))
-        self._outcomes.learn(modem, reference)
-        logging.info("sent %s mr=%d in=%.1fs", place, reference, self._clock.monotonic() - begun)
-        if row is None:
-            self._answer_tries = 0
-        self._streak.end()
-        self._link.praise()
-        return True
-
-    # --- what a refusal means
-
-    def _answer_refusal(self, row: StoredRow | None, segment: Segment, refused: Refused) -> None:
-        now, words, kind = self._clock.now(), str(refused), refused.refusal
-        sending, number = self._database.sending, segment.bubble.phone_number
-        withdraw = partial(sending.withdraw_segment, segment)
-        fail = partial(sending.end_segment, segment, BubbleStatus.FAILED, now, words=words)
-        if kind in (RefusalClass.NETWORK, RefusalClass.SIM):
-            self._record(withdraw)
-            self._link.wait_for(Fault.SIM if kind is RefusalClass.SIM else Fault.NO_NETWORK, words)
-        elif kind is RefusalClass.ACCOUNT or self._streak.is_third(number, kind):
-            # A row stays scheduled: resume tries it first, and alone. Nothing holds back what goes
-            # to the operator: the one try to say it was in vain.
-            in_vain = row is None and number == self._config.alerts.operator
-            self._record(fail if in_vain else withdraw)
-            self._pause(self._explain_refusal(kind, words))
-        elif kind in (RefusalClass.TRANSIENT, RefusalClass.MODEM) and self._may_retry(row):
-            self._record(withdraw)
-            if row is not None:
-                postpone(self._database, row, words, now, self._rng, self._config)
-            else:
-                self._answer_at = self._clock.monotonic() + 60.0
-                self._answer_tries += 1
-            if kind is RefusalClass.MODEM:
-                self._link.blame(words)
-        else:
-            self._record(fail)
-            if row is None:
-                self._answer_tries = 0
-            logging.warning("failed message=%s: %s", row.id if row else "of the box itself", words)
-
-    def _may_retry(self, row: StoredRow | None) -> bool:
-        if row is None:
-            return self._answer_tries < _ANSWER_TRIES
-        return row.attempts < len(self._config.service.retry_minutes)
-
-    def _explain_refusal(self, kind: RefusalClass, words: str) -> str:
-        modem = self._link.modem
-        if kind is not RefusalClass.ACCOUNT:
-            return f"{_FAILURES_TO_PAUSE} recipients in a row were not reached, the last: {words}"
-        if modem is not None and modem.access == "LTE" and "facility" in words:
-            words += (
-                f"; {modem.identity.operator or 'the operator'} may not carry SMS over LTE here"
-            )
-        return f"refused: {words}"
-
-    def _count_unconfirmed(self, unsettled: Segment) -> None:
-        if self._streak.is_third(unsettled.bubble.phone_number, RefusalClass.UNKNOWN):
-            self._pause(self._explain_refusal(RefusalClass.UNKNOWN, unsettled.words))
-
-    def _pause(self, because: str) -> None:
-        with self._database.transaction():
-            pause_box(self._database, because, self._clock, account=True)
-
-    # --- what changes a plan from outside
-
-    def _keep_the_plan(self) -> None:
-        """Pace anew what a step of the clock, other hours or a restored copy have overthrown."""
-        self._hold_restored(self._clock.now())
-        self._end_pauses(self._clock.now())
-        if self._time.has_moved:
-            self._follow_clock()
-            self._time.has_moved = False
-        if not self._knows_hours:
-            self._follow_hours()
-            self._knows_hours = True
-
-    def _end_pauses(self, now: datetime) -> None:
-        """A pause may have been given an end."""
-        ended = self._database.state.find_ended_pauses(now)
-        for name in ended:
-            with self._database.transaction():
-                resume(self._database, name, now, "daemon")
-            logging.info("resumed: the end of the pause has come campaign=%s", name or "all")
-        if ended:
-            repace(self._database, now, self._rng, self._config, "daemon")
-
-    def _follow_clock(self) -> None:
-        """After a step the pace is kept by the clock that never jumps."""
-        now = self._clock.now()
-        row = self._database.queue.row(self._in_hand) if self._in_hand is not None else None
-        if row is not None and row.scheduled_for > now:  # set back: it goes on all the same
-            with self._database.transaction():
-                self._database.queue.reschedule_many([(row.id, now)], now, "daemon")
-        last = None
-        if self._sent_at_s is not None:
-            last = now - timedelta(seconds=self._clock.monotonic() - self._sent_at_s)
-        repace(self._database, now, self._rng, self._config, "daemon", last)
-
-    def _follow_hours(self) -> None:
-        """The stored rows were planned for the hours and the zone of then."""
-        hours = describe_hours(self._config)
-        known = self._database.state.get("hours")
-        if hours == known:
-            return
-        if known:
-            moved = move_into_hours(self._database, self._clock.now(), self._rng, self._config)
-            logging.info("the hours have changed: %s moved", plural(moved, "message"))
-        self._database.state.set_key("hours", hours)
-
-    def _hold_restored(self, now: datetime) -> None:
-        """A copy was restored while nobody vouched for the clock: now it is known what was due."""
-        if held := hold_restored_late(self._database, now):
-            logging.warning("held %s of the restored copy", plural(held, "message"))
 
 
 def find_lamps(
@@ -8702,8 +8855,6 @@ class SimulatedModem:
             return f"{listed}\r\n\r\nOK\r\n".encode()
         elif re.fullmatch(r'AT\+CPMS="\w\w"', command):
             return f"\r\n+CPMS: {len(self.stored)},50,0,50,0,50\r\n\r\nOK\r\n".encode()
-        elif command == "AT+CRSM=176,28483,0,0,2":
-            return f'\r\n+CRSM: 144,0,"{self.reference:02X}FF"\r\n\r\nOK\r\n'.encode()
         elif command.startswith("AT+CUSD=1"):
             return b'\r\nOK\r\n\r\n+CUSD: 0,"Your balance is 12.50 USD",15\r\n'
         elif command in self._answers:
@@ -8742,6 +8893,8 @@ DEFAULT_CONFIG = Path("/etc/smsbox/config.toml")
 STATE_FOLDER = Path("/var/lib/smsbox")
 LONGEST_PLAN = timedelta(days=60)
 KNOWN_FOR = timedelta(days=30)  # a text sent in any campaign is not sent again within it
+_SHOWN_FOR = timedelta(minutes=15)  # a plan that was shown counts from the YES so long
+_MOST_EXPECTED = 2000  # of more waiting rows it is not told when they go
 
 
 @dataclass(frozen=True, slots=True)
@@ -9032,12 +9185,11 @@ class Draft(NamedTuple):
     planned: list[ScheduledMessage]
     skipped: list[Skipped]
     start: datetime
-    queue: tuple[object, ...]  # what must not have changed when it is stored
+    waiting: frozenset[MessageId]  # the rows that it was planned behind
     written_to: frozenset[str]  # who knows the sender
     limits: Mapping[str, list[date]]  # budgets that are met -> the days
     until: datetime | None = None
     repeats: int = 0  # with --again
-    behind: Sequence[tuple[StoredRow, datetime]] = ()  # with --first: the queue, its new times
 
 
 def cmd_schedule(desk: Desktop) -> int:
@@ -9057,7 +9209,8 @@ def cmd_schedule(desk: Desktop) -> int:
     _report_problems(args, reading)
     if reading.problems and not args.skip_invalid:
         if args.json:
-            nothing = Draft([], reading.skipped, start or desk.now, (), frozenset(), {})
+            start = start or desk.now
+            nothing = Draft([], reading.skipped, start, frozenset(), frozenset(), {})
             print_plan_json(desk, reading, nothing, seed)
         raise CampaignError(
             f"{plural(len(reading.rejected), 'row')} of {args.file} can't be taken and nothing was"
@@ -9065,8 +9218,6 @@ def cmd_schedule(desk: Desktop) -> int:
         )
     if not reading.messages and not reading.skipped:
         raise CampaignError(f"every row of {args.file} was rejected: fix them")
-    if args.replace:
-        return _replace_texts(desk, reading)
     return _settle_plan(desk, reading, start, seed)
 
 
@@ -9095,11 +9246,9 @@ def _settle_plan(desk: Desktop, reading: Reading, start: datetime | None, seed: 
 
 
 def _refuse_odd_options(args: argparse.Namespace) -> None:
-    alone = "--replace" if args.replace else "--try" if args.try_number else ""
-    odd = ["until", "again", "limit", *(["json", "rejects"] if args.try_number else [])]
-    for name in odd if alone else []:
+    for name in ("until", "again", "limit", "json", "rejects") if args.try_number else ():
         if getattr(args, name):
-            raise UsageError(f"--{name} has no meaning with {alone}: leave one of them out")
+            raise UsageError(f"--{name} has no meaning with --try: leave one of them out")
     if (args.row or args.anyway) and not args.try_number:
         raise UsageError("--row and --anyway are of --try: add --try NUMBER")
 
@@ -9168,7 +9317,9 @@ def _read_file(desk: Desktop) -> Reading:
 
     @cache
     def _check_never(prefix: str, zone: str) -> str:
-        find_opening(f"{prefix}0000000", zone, False, desk.now, desk.config)
+        hours = find_hours(f"{prefix}0000000", zone, False, desk.now, desk.config)
+        if hours.shut and hours.until is None:
+            raise ValueError(hours.shut)
         return ""
 
     order = ReadingOrder(
@@ -9219,56 +9370,60 @@ def _write_rejects(path: Path, reading: Reading) -> None:
 class QueueView(NamedTuple):
     """What of the database a plan depends on."""
 
-    last_at: datetime | None
+    waiting: frozenset[MessageId]  # what can go without a person
+    times: Sequence[datetime]  # when it really will, in order
     known: frozenset[tuple[str, str, str]]
     opted_out: frozenset[str]
-    is_busy: Callable[[datetime, datetime], bool]
     written_to: frozenset[str] = frozenset()
-    spent: tuple[tuple[datetime, Share], ...] = ()  # of the budgets, by what is sent and planned
+    spent: tuple[tuple[datetime, Share], ...] = ()  # of the budgets, by what is sent and waits
     running: frozenset[str] = frozenset()
-    waiting: tuple[StoredRow, ...] = ()  # what --first goes before
-    last_sent: datetime | None = None
+
+    def is_busy(self, first: datetime, last: datetime) -> bool:
+        """True if a message goes within a span."""
+        place = bisect_left(self.times, first)
+        return place < len(self.times) and self.times[place] <= last
 
 
 def _look_at_queue(desk: Desktop, reading: Reading) -> QueueView:
     """Read the queue; where there is no database, none is made for the sake of looking."""
     if not desk.has_database():
-        return QueueView(None, frozenset(), frozenset(), lambda first, last: False)
+        return QueueView(frozenset(), (), frozenset(), frozenset())
     database = desk.read() if desk.args.dry_run else desk.write()
     return _view_queue(desk, database, reading)
 
 
 def _view_queue(desk: Desktop, database: Database, reading: Reading) -> QueueView:
-    first = desk.args.first
+    queue, campaigns = database.queue, {message.campaign_name for message in reading.messages}
+    expected = project_queue(database, desk.now, desk.config)
     spent: list[tuple[datetime, Share]] = []
-    if Budgets(desk.config.pacing, desk.config.business_hours.timezone).is_limited:
+    if desk.config.pacing.is_limited:
         spent += list_spent(database, desk.now)
         spent += [
-            (row.scheduled_for, count_share(row.phone_number, row.message_content))
-            for row in ([] if first else database.queue.rows(RowFilter(status="scheduled")))
+            (at, count_share(row.phone_number, row.message_content))
+            for row in queue.waiting()
+            if (at := expected.get(row.id))
         ]
-    campaigns = {message.campaign_name for message in reading.messages}
-    queue = database.queue
     return QueueView(
-        queue.last_scheduled(), queue.known_texts(sorted(campaigns), desk.now - KNOWN_FOR),
-        database.opt_outs.numbers(), queue.is_busy_between, queue.written_to(), tuple(spent),
-        queue.running(), tuple(queue.waiting(exclude_anyway=True) if first else ()),
-        queue.last_sent_at(),
-    )  # fmt: skip
+        frozenset(expected),
+        sorted(at for at in expected.values() if at),
+        queue.known_texts(sorted(campaigns), desk.now - KNOWN_FOR),
+        database.opt_outs.numbers(),
+        queue.written_to(),
+        tuple(spent),
+        queue.running(),
+    )
 
 
 def make_draft(
     desk: Desktop, reading: Reading, start: datetime | None, seed: int, queue: QueueView
 ) -> Draft:
-    """Plan the messages that are new: behind the queue, before it, or from --start on."""
+    """Plan the messages that are new: behind the queue, or from --start on."""
     import random
 
     kept, skipped, repeats = _choose_new(desk, reading, queue)
     now = desk.now.replace(microsecond=0) + timedelta(seconds=1 if desk.now.microsecond else 0)
-    after = queue.last_at if start is None and queue.last_at and queue.last_at > now else None
-    least = timedelta(minutes=desk.config.pacing.interval_minutes[0])
-    if desk.args.first:
-        after, start = None, max(now, queue.last_sent + least) if queue.last_sent else now
+    after = queue.times[-1] if start is None and queue.times else None
+    after = after if after and after > now else None
     begin = start or after or now
     budgets = Budgets(desk.config.pacing, desk.config.business_hours.timezone)
     for at, share in queue.spent:
@@ -9278,15 +9433,12 @@ def make_draft(
         desk.config.recipient_hours, budgets,
     )  # fmt: skip
     skipped = sorted([*reading.skipped, *skipped])
-    seen = (queue.last_at, skipped)
-    if start is not None and planned and not desk.args.first:
+    if start is not None and planned:
         _refuse_busy_time(desk, planned, queue)
-        seen = (None, skipped)  # whether it is free is asked anew
     until = _parse_time(desk, "until")
     _refuse_late_end(desk, planned, until, seed)
     met = {name: [*days] for name, days in budgets.met.items()}
-    behind = _pace_behind(desk, planned, queue, seed, budgets)
-    return Draft(planned, skipped, begin, seen, queue.written_to, met, until, repeats, behind)
+    return Draft(planned, skipped, begin, queue.waiting, queue.written_to, met, until, repeats)
 
 
 def _choose_new(
@@ -9310,14 +9462,13 @@ def _refuse_changed_texts(
     """Refuse new texts for recipients of a campaign, and a file that looks like a running one."""
     import shlex
 
-    file, args = shlex.quote(desk.args.file), desk.args
+    args = desk.args
     if changed := find_changed(kept, reading.messages, queue.known):
         first = changed[0]
         name = printable(first.campaign_name)
-        named = f" --campaign {shlex.quote(args.campaign)}" if args.campaign else ""
         remedy = (
-            f"smsbox schedule {file} --replace{named} puts the new texts in place of those still"
-            " scheduled"
+            f"smsbox edit NUMBER --text TEXT puts another text into one of them, smsbox cancel"
+            f" --campaign {shlex.quote(first.campaign_name)} takes back those still scheduled"
             if first.campaign_name in queue.running
             else "nothing of it is scheduled any more"
         )
@@ -9330,9 +9481,8 @@ def _refuse_changed_texts(
     if name and not args.again:
         raise CampaignError(
             f"{count} of the {plural(total, 'recipient')} of {args.file} are those of campaign"
-            f' "{printable(name)}", which still runs: smsbox schedule {file} --campaign'
-            f" {shlex.quote(name)} --replace puts the new texts into it; to write to them in both,"
-            " add --again"
+            f' "{printable(name)}", which still runs: smsbox cancel --campaign {shlex.quote(name)}'
+            " takes back what is left of it; to write to them in both, add --again"
         )
 
 
@@ -9350,28 +9500,12 @@ def _refuse_late_end(
     )
 
 
-def _pace_behind(
-    desk: Desktop, planned: Sequence[ScheduledMessage], queue: QueueView, seed: int,
-    budgets: Budgets,
-) -> list[tuple[StoredRow, datetime]]:  # fmt: skip
-    """Pace what waits anew behind a plan that goes first."""
-    import random
-
-    if not (desk.args.first and planned):
-        return []
-    rng = random.Random(~seed)
-    gap = draw_gap(rng, desk.config.pacing)
-    at = planned[-1].scheduled_for + timedelta(seconds=gap.gap_s + gap.skip_s)
-    times = replan_queue(queue.waiting, at, rng, desk.config, budgets)
-    return list(zip(queue.waiting, times, strict=True))
-
-
 def _refuse_busy_time(desk: Desktop, planned: list[ScheduledMessage], queue: QueueView) -> None:
     margin = timedelta(minutes=desk.config.pacing.interval_minutes[0])
     first, last = planned[0].scheduled_for, planned[-1].scheduled_for
-    if queue.last_at and queue.is_busy(first - margin, last + margin):
+    if queue.is_busy(first - margin, last + margin):
         # From here on nothing of the queue is in the way, seconds left out of --start included.
-        free = queue.last_at + margin + timedelta(minutes=1)
+        free = queue.times[-1] + margin + timedelta(minutes=1)
         free = next_open(free.replace(second=0), desk.config.business_hours)
         zone = desk.config.business_hours.timezone
         # In the hour that autumn repeats a --start means the first one: then step over it.
@@ -9395,23 +9529,35 @@ def _check_draft(desk: Desktop, draft: Draft, start: datetime | None) -> None:
 def _store_draft(
     desk: Desktop, reading: Reading, draft: Draft, start: datetime | None, seed: int
 ) -> list[ScheduledMessage] | None:
-    """Store the draft if the queue is still the one it was made for; what was stored, or None.
+    """Store what was shown; None if it does not fit the queue or the time any more.
 
-    Without --start the same gaps count from now, the moment of YES.
+    Where its first time passed before the YES, by a quarter of an hour at most and on the same last
+    day, the same gaps count from now.
     """
     database = desk.write()
     fresh = replace(desk, now=tell_time(desk.database_path))
+    first, last = (draft.planned[place].scheduled_for for place in (0, -1))
     with database.transaction():
-        again = make_draft(fresh, reading, start, seed, _view_queue(desk, database, reading))
-        if again.queue != draft.queue:
+        queue = _view_queue(fresh, database, reading)
+        again = make_draft(fresh, reading, start, seed, queue)
+        if not queue.waiting <= draft.waiting or again.skipped != draft.skipped:
             return None
-        if start is not None and start < fresh.now:
-            raise UsageError("--start has passed meanwhile: name a later time")
-        actor = find_actor()
-        database.queue.add_campaign(again.planned, seed, fresh.now, actor, again.until)
-        moves = [(row.id, at) for row, at in again.behind if at != row.scheduled_for]
-        database.queue.reschedule_many(moves, fresh.now, actor)
-    return again.planned
+        planned = draft.planned
+        if first < fresh.now:
+            if start is not None:
+                raise UsageError("--start has passed meanwhile: name a later time")
+            planned = again.planned
+            ends = planned[-1].scheduled_for
+            if (
+                fresh.now - first > _SHOWN_FOR
+                or len(planned) != len(draft.planned)
+                or desk.local(ends).date() != desk.local(last).date()
+            ):
+                return None
+        elif start is None and any(row.scheduled_for > first for row in database.queue.waiting()):
+            return None
+        database.queue.add_campaign(planned, seed, fresh.now, find_actor(), draft.until)
+    return planned
 
 
 def _report_stored(desk: Desktop, stored: list[ScheduledMessage]) -> None:
@@ -9475,12 +9621,6 @@ def print_plan_json(desk: Desktop, reading: Reading, draft: Draft, seed: int) ->
         tail["repeats"] = draft.repeats
     if desk.args.simplify:
         tail["segments_without_simplify"] = _count_segments(planned, simple=False)
-    if desk.args.first:
-        tail["behind"] = [
-            {"campaign": name, "was": to_database_time(was), "last": to_database_time(last),
-             "too_late": late}
-            for name, was, last, late in _list_finishes(draft)
-        ]  # fmt: skip
     if draft.limits:
         tail["budgets_met"] = {name: list(map(str, met)) for name, met in draft.limits.items()}
     write("], " + json.dumps(tail)[1:] + "\n")
@@ -9580,10 +9720,6 @@ def _print_totals(desk: Desktop, reading: Reading, draft: Draft) -> None:
             f"WARNING: {plural(draft.repeats, 'row')} repeat a text that is scheduled or was sent"
             " to the same number, as --again says."
         )
-    for name, was, finish, late in _list_finishes(draft):
-        ends = f"ends {show_time(desk.local(finish))}, was {show_time(desk.local(was))}"
-        lost = f"; {plural(late, 'message')} of it will be too late and cancelled" if late else ""
-        say_wrapped(f"Behind it: {name or 'what has no campaign'} {ends}{lost}")
 
 
 def _count_segments(planned: Sequence[ScheduledMessage], simple: bool) -> int:
@@ -9595,19 +9731,6 @@ def _count_segments(planned: Sequence[ScheduledMessage], simple: bool) -> int:
         same = text == each.message.message_content
         count += each.message.segments if same else count_share("", text).segments
     return count
-
-
-def _list_finishes(draft: Draft) -> list[tuple[str, datetime, datetime, int]]:
-    """Return each campaign behind a plan that goes first: its last time, the new one, how many are
-    too late."""
-    rows: dict[str, list[tuple[StoredRow, datetime]]] = {}
-    for row, at in draft.behind:
-        rows.setdefault(row.campaign_name, []).append((row, at))
-    return [
-        (name, max(row.scheduled_for for row, _ in each), max(at for _, at in each),
-         sum(row.until is not None and at > row.until for row, at in each))
-        for name, each in rows.items()
-    ]  # fmt: skip
 
 
 def _count_left_out(draft: Draft) -> str:
@@ -9720,7 +9843,7 @@ def _print_storing_command(desk: Desktop, seed: int, start: datetime) -> None:
             words += [f"--{name}", str(getattr(args, name))]
     for pair in args.map:
         words += ["--map", pair]
-    options = ("long", "skip_invalid", "first", "again", "simplify")
+    options = ("long", "skip_invalid", "again", "simplify")
     words += [f"--{name.replace('_', '-')}" for name in options if getattr(args, name)]
     words += ["--seed", str(seed)]
     say("To schedule exactly this:" if keeps_start else "To schedule this:")
@@ -9729,7 +9852,7 @@ def _print_storing_command(desk: Desktop, seed: int, start: datetime) -> None:
         say("The same gaps then count from the moment of YES.")
 
 
-# --- a text tried, texts replaced, one text edited
+# --- a text tried, a text edited
 
 
 def _try_row(desk: Desktop, reading: Reading) -> int:
@@ -9747,136 +9870,6 @@ def _try_row(desk: Desktop, reading: Reading) -> int:
     return _send_now(desk, args.try_number, found[0].message_content, campaign=TEST_CAMPAIGN)
 
 
-class Exchange(NamedTuple):
-    """What --replace does with the rows of a file and of its campaigns."""
-
-    changes: list[tuple[StoredRow, Message]]
-    left: list[Skipped]
-    unchanged: int
-    unnamed: int  # rows still scheduled whose number is not in the file so often
-
-
-def _replace_texts(desk: Desktop, reading: Reading) -> int:
-    """Put into rows that are scheduled and not begun the texts of a file; their times stay."""
-    args = desk.args
-    database = desk.read() if args.dry_run else desk.change()
-    exchange = _exchange_texts(database, reading)
-    changes = exchange.changes
-    if args.json:
-        _print_exchange_json(reading, exchange)
-    else:
-        _print_exchange(desk, exchange)
-    tell = complain if args.json else say
-    if args.dry_run or not changes:
-        tell("Nothing was changed." if args.dry_run else "Nothing to replace.")
-        return 0
-    question = f"Replace {plural(len(changes), 'text')}."
-    if not ask_yes(question, args.yes, args.file == "-"):
-        return 1
-    with database.transaction():
-        texts = [(row.id, message.message_content) for row, message in changes]
-        done = frozenset(database.queue.set_texts(texts, desk.now, find_actor()))
-    tell(f"Replaced {plural(len(done), 'text')}.")
-    late = [row.id for row, _ in changes if row.id not in done]
-    for row_id in late:
-        complain(f"Message {row_id} was begun or ended meanwhile: it keeps its text.")
-    return 1 if late else 0
-
-
-def _exchange_texts(database: Database, reading: Reading) -> Exchange:
-    """Pair the rows of a file with those of its campaigns, by number and in their order."""
-    names = list(dict.fromkeys(message.campaign_name for message in reading.messages))
-    if not (running := database.queue.running()).intersection(names):
-        now = ", ".join(sorted(map(printable, running))) or "none"
-        raise CampaignError(
-            f'nothing of campaign "{printable(", ".join(names))}" is still scheduled: say whose'
-            f" texts these are with --campaign NAME; the campaigns that run are {now}"
-        )
-    changes: list[tuple[StoredRow, Message]] = []
-    left = list(reading.skipped)
-    stored: dict[tuple[str, str], list[StoredRow]] = {}
-    for name in names:
-        for row in database.queue.rows(RowFilter(campaign=name)):
-            if row.status is not RowStatus.CANCELLED:
-                stored.setdefault((name, row.phone_number), []).append(row)
-    changed = []
-    for message in reading.messages:
-        rows = stored.get((message.campaign_name, message.phone_number), [])
-        same = [row for row in rows if row.message_content == message.message_content]
-        if same:
-            rows.remove(same[0])
-        else:
-            changed.append(message)
-    for message in changed:
-        rows = stored.get((message.campaign_name, message.phone_number), [])
-        reason = "not in the campaign: schedule it in a file and --campaign of its own"
-        if rows:
-            row = rows.pop(0)
-            if row.status is RowStatus.SCHEDULED and not database.sending.is_begun(row.id):
-                changes.append((row, message))
-                continue
-            state = "begun" if row.status is RowStatus.SCHEDULED else row.status.value
-            reason = f"already {state}: it keeps its text"
-        left.append(Skipped(message.row, message.phone_number, reason))
-    unnamed = sum(row.status is RowStatus.SCHEDULED for rows in stored.values() for row in rows)
-    return Exchange(changes, sorted(left), len(reading.messages) - len(changed), unnamed)
-
-
-def _print_exchange(desk: Desktop, exchange: Exchange) -> None:
-    changes = exchange.changes
-    counts = [0, 0]
-    for place, (row, message) in enumerate(changes, 1):
-        was = count_share("", row.message_content).segments
-        counts = [counts[0] + was, counts[1] + message.segments]
-        held = " | held" if row.held_because else ""
-        say(
-            f"[{place}/{len(changes)}] {fit(row.customer_name, 18)} | {message.phone_number}"
-            f" | {show_time(desk.local(row.scheduled_for))} | {was} -> "
-            f"{plural(message.segments, 'segment')}{held}"
-        )
-    for skipped in exchange.left:
-        say_wrapped(f"[LEFT OUT] row {skipped.row} {skipped.phone_number}: {skipped.reason}")
-    if changes:
-        say("-" * find_width())
-        say(f"New texts: {len(changes):,}, their times stay")
-        say(f"Segments:  {counts[0]:,} -> {counts[1]:,}")
-    if exchange.unchanged:
-        say(f"Same text: {plural(exchange.unchanged, 'row')}")
-    if exchange.unnamed:
-        say_wrapped(f"Not named: {plural(exchange.unnamed, 'message')} still scheduled that the"
-                    " file has no row for: they keep their texts")  # fmt: skip
-    if changes:
-        messages = [message for _, message in changes]
-        say(f"First text was (row {messages[0].row}):")
-        _print_bubbles(changes[0][0].message_content)
-        _print_texts(messages, desk.args.texts)
-        _print_ucs2(messages)
-
-
-def _print_exchange_json(reading: Reading, exchange: Exchange) -> None:
-    replaced = [
-        {
-            "id": row.id, "row": message.row, "phone_number": message.phone_number,
-            "scheduled_for": to_database_time(row.scheduled_for),
-            "segments_before": count_share("", row.message_content).segments,
-            "segments": message.segments,
-        }
-        for row, message in exchange.changes
-    ]  # fmt: skip
-    names = dict.fromkeys(message.campaign_name for message in reading.messages)
-    print(
-        json.dumps(
-            {
-                "campaign": ", ".join(names),
-                "replaced": replaced,
-                "skipped": [each._asdict() for each in exchange.left],
-                "unchanged": exchange.unchanged,
-                "not_named": exchange.unnamed,
-            }
-        )
-    )
-
-
 def cmd_edit(desk: Desktop) -> int:
     """Put another text into one message that is not begun."""
     text = _check_text(desk.args.text)
@@ -9888,18 +9881,14 @@ def cmd_edit(desk: Desktop) -> int:
             say(_row_line(desk, row))
         raise UsageError(f"{plural(len(rows), 'message')} go to {desk.args.id}: name one by its ID")
     (row,) = rows
-    share = count_share(row.phone_number, text)
-    _check_length(database, share, desk)
+    _find_quota(desk, database, row.phone_number, text)
     with database.transaction():
         done = database.queue.set_texts([(row.id, text)], desk.now, find_actor())
     if not done:
         state = "being sent" if row.status is RowStatus.SCHEDULED else row.status.value
         raise StoreError(f"message {row.id} is {state}: its text can't be changed any more")
-    was = count_share("", row.message_content).segments
-    say(
-        f"Message {row.id} to {row.phone_number}, {was} -> {plural(share.segments, 'segment')}."
-        "\nWas:"
-    )
+    was, is_now = (count_share("", each).segments for each in (row.message_content, text))
+    say(f"Message {row.id} to {row.phone_number}, {was} -> {plural(is_now, 'segment')}.\nWas:")
     _print_bubbles(row.message_content)
     say("Now:")
     _print_bubbles(text)
@@ -9924,12 +9913,13 @@ def _check_text(said: str) -> str:
     return text
 
 
-def _check_length(database: Database, share: Share, desk: Desktop) -> str:
-    """Return which budget leaves a text no room now; UsageError where it never has room."""
-    try:
-        return explain_limit(find_limit(database, share, desk.now, desk.config), desk.config)
-    except ValueError as error:
-        raise UsageError(f"the text: {error}") from error
+def _find_quota(desk: Desktop, database: Database, number: str, text: str) -> Gate:
+    """Return the gate of the budgets for a text; UsageError where it never opens."""
+    budgets = partial(find_budgets, database, desk.now, desk.config)
+    quota = find_quota(number, text, budgets, desk.now, desk.config)
+    if quota.shut and quota.until is None:
+        raise UsageError(f"the text: {quota.shut}")
+    return quota
 
 
 # --- which rows a command means
@@ -10008,7 +9998,9 @@ def _confirm_many(desk: Desktop, rows: Sequence[StoredRow], what: str) -> bool:
     return ask_yes(f"{what} {plural(len(rows), 'message')}.", args.yes)
 
 
-def _row_line(desk: Desktop, row: StoredRow) -> str:
+def _row_line(
+    desk: Desktop, row: StoredRow, expected: datetime | None = None, is_too_late: bool = False
+) -> str:
     import textwrap
 
     state = _state_of(row)
@@ -10019,6 +10011,12 @@ def _row_line(desk: Desktop, row: StoredRow) -> str:
         f" {show_time(desk.local(at))} {state:<9} {fit(row.campaign_name, 12).rstrip()}"
     )
     why = row.held_because if state == "held" else row.error_message
+    if expected and expected - row.scheduled_for > timedelta(minutes=1):
+        why = f"expected {show_time(desk.local(expected))}{': ' if why else ''}{why}"
+    elif is_too_late and row.until:
+        why = (
+            f"its turn comes after its end, {show_time(desk.local(row.until))}: it will be too late"
+        )
     indent = " " * 7
     lines = textwrap.wrap(printable(why), find_width(), initial_indent=indent,
                           subsequent_indent=indent)  # fmt: skip
@@ -10078,8 +10076,10 @@ def cmd_reschedule(desk: Desktop) -> int:
     at = desk.local(first + shift)
     year = "" if at.year - desk.now.year in (0, 1) else f" {at.year}"
     done = f"Moved {plural(len(live), 'message')}; the first is due {show_time(at)}{year}."
-    if shut := find_shut_gate(min(rows, key=lambda row: row.scheduled_for), at, desk.config):
-        done += f"\nThat is {shut.partition(' until ')[0]}: it will go at the next opening."
+    row = min(rows, key=lambda row: row.scheduled_for)
+    hours = find_hours(row.phone_number, row.timezone, row.anyway, at, desk.config)
+    if hours.shut:
+        done += f"\nThat is {hours.shut}: it will go at the next opening."
     return _report_done(done, refused)
 
 
@@ -10127,30 +10127,19 @@ def cmd_retry(desk: Desktop) -> int:
         for row in rows
         if row.id not in done
     ]
-    if len(done) > 1:
-        _repace(desk, database)
     return _report_done(f"{plural(len(done), 'message')} will be tried again.", refused)
 
 
 def cmd_release(desk: Desktop) -> int:
-    """Let held rows go, paced anew where their time has passed."""
+    """Let held rows go: at once where their time has passed."""
     database = desk.change()
     rows, refused = _find_rows(desk, database, "held")
     rows = _refuse_late(rows, lambda row: max(row.scheduled_for, desk.now), refused)
     if rows and not _confirm_many(desk, rows, "Release"):
         return 1
     with database.transaction():
-        moves = [(row.id, max(row.scheduled_for, desk.now)) for row in rows]
-        done = database.queue.release(moves, desk.now, find_actor())
-    if done > 1:
-        _repace(desk, database)
+        done = database.queue.release([row.id for row in rows], desk.now, find_actor())
     return _report_done(f"Released {plural(done, 'message')}.", refused)
-
-
-def _repace(desk: Desktop, database: Database) -> tuple[int, datetime | None]:
-    import random
-
-    return repace(database, desk.now, random.Random(), desk.config, find_actor())
 
 
 def cmd_pause(desk: Desktop) -> int:
@@ -10202,7 +10191,7 @@ def _tell_last_sent(desk: Desktop, database: Database) -> str:
 
 
 def cmd_resume(desk: Desktop) -> int:
-    """Go on after a pause, paced anew from now."""
+    """Go on after a pause; no time is changed: what is late goes first, each at its own gap."""
     database = desk.change()
     args, actor = desk.args, find_actor()
     with database.transaction():
@@ -10212,18 +10201,35 @@ def cmd_resume(desk: Desktop) -> int:
             for key in ("trusted_boot", "clock_word"):
                 database.state.set_key(key, read_boot_id())
             database.state.add_event("clock is right", "", desk.now, actor)
-    moved, finish = _repace(desk, database)
     sent, left = (
         len(database.queue.rows(RowFilter(status=status, campaign=args.campaign)))
         for status in ("sent", "scheduled")
     )
     say(f"Resumed: {plural(sent, 'message')} sent so far, {left:,} will be.")
-    if moved and finish:
-        last = show_time(desk.local(finish))
-        say(f"{plural(moved, 'message')} paced anew; the last now goes {last}.")
+    if told := _tell_finishes(desk, database):
+        say(told)
     if others := database.state.paused_campaigns():
         say(f"Still paused: {', '.join(others)}.")
     return 0
+
+
+def _tell_finishes(desk: Desktop, database: Database) -> str:
+    """Return how many messages have become late, and when each campaign is done now."""
+    expected = project_queue(database, desk.now, desk.config)
+    late_after = timedelta(minutes=desk.config.service.late_after_minutes)
+    late, ends = 0, dict[str, datetime]()
+    for row in database.queue.waiting():
+        late += desk.now - row.scheduled_for > late_after
+        if at := expected.get(row.id):
+            ends[row.campaign_name] = max(at, ends.get(row.campaign_name, at))
+    words = [
+        f"{name or 'what has no campaign'} is now done about {_stamp(desk, at)}"
+        for name, at in sorted(ends.items())
+    ]
+    if not late:
+        return ""
+    first = f"{plural(late, 'late message')} {'goes' if late == 1 else 'go'} first"
+    return f"{'; '.join([first, *words])}."
 
 
 def cmd_send(desk: Desktop) -> int:
@@ -10237,12 +10243,15 @@ def _send_now(desk: Desktop, said: str, text: str, campaign: str = "") -> int:
         number = parse_phone_number(said)
     except ValueError as error:
         raise UsageError(f'"{said}": {error}') from error
-    if shut := explain_shut(number, "", anyway, desk.now, desk.config):
-        helps = not anyway and not explain_shut(number, "", True, desk.now, desk.config)
-        raise StoreError(f"it is {shut}: wait{', or add --anyway' if helps else ''}")
+    hours = find_hours(number, "", anyway, desk.now, desk.config)
+    if hours.shut:
+        helps = not anyway and not find_hours(number, "", True, desk.now, desk.config).shut
+        words = ", or add --anyway" if helps else ""
+        raise StoreError(f"it is {_tell_gate(desk, hours)}: wait{words}")
     database = desk.write()
-    if met := _check_length(database, count_share(number, text), desk):
-        raise StoreError(f"{met}: send it then, or raise that setting")
+    quota = _find_quota(desk, database, number, text)
+    if quota.shut:
+        raise StoreError(f"{_tell_gate(desk, quota)}: send it then, or raise that setting")
     if stopped_at := database.opt_outs.at(number):
         raise StoreError(f"{number} said stop on {stopped_at[:10]}: nothing is sent")
     row_id = database.queue.add_row(number, text, anyway, desk.now, find_actor(), campaign)
@@ -10287,27 +10296,40 @@ def cmd_list(desk: Desktop) -> int:
     rows = database.queue.rows(
         wanted, -1 if args.next is None else args.next, args.next is not None
     )
+    expected = _expect(desk, database)
     if args.json:
-        say(json.dumps([_row_values(row) for row in rows], indent=1))
+        say(json.dumps([_row_values(row, expected) for row in rows], indent=1))
     elif args.csv:
-        _print_cells([each.name for each in fields(StoredRow)],
-                     (_row_values(row).values() for row in rows))  # fmt: skip
+        _print_cells([*ROW_KEYS, "expected_at"],
+                     (_row_values(row, expected).values() for row in rows))  # fmt: skip
     elif not rows:
         say("No message is like that.")
     else:
         for row in rows:
             moods = {"failed": "fault", "held": "warning"}
-            say(_row_line(desk, row), moods.get(_state_of(row), ""))
+            is_too_late = row.id in expected and expected[row.id] is None
+            line = _row_line(desk, row, expected.get(row.id), is_too_late)
+            say(line, moods.get(_state_of(row), ""))
     return 0
 
 
-def _row_values(row: StoredRow) -> dict[str, Any]:
-    """Return a row with the database's names and forms."""
-    values = {each.name: getattr(row, each.name) for each in fields(row)}
+def _expect(desk: Desktop, database: Database) -> dict[MessageId, datetime | None]:
+    """Return when each waiting row will really go; {} where there are too many to tell."""
+    if database.queue.count_waiting() > _MOST_EXPECTED:
+        return {}
+    return project_queue(database, desk.now, desk.config)
+
+
+def _row_values(row: StoredRow, expected: Mapping[MessageId, datetime | None]) -> dict[str, Any]:
+    """Return a row with the database's names and forms, and when it will really go."""
+    values = {name: getattr(row, name) for name in ROW_KEYS}
+    values["expected_at"] = None
     values["scheduled_for"] = to_database_time(row.scheduled_for)
-    for name in ("sent_at", "until"):
+    for name in ("sent_at", "until", "begun_at", "retry_at"):
         at = getattr(row, name)
         values[name] = to_database_time(at) if at else None
+    if at := expected.get(row.id):
+        values["expected_at"] = to_database_time(at)
     values["status"] = row.status.value
     values["error_message"] = row.error_message or None
     values["held_because"] = row.held_because or None
@@ -10335,11 +10357,11 @@ def cmd_show(desk: Desktop) -> int:
     database = desk.read()
     wanted = _parse_name(desk.args.id)
     rows = database.queue.rows(wanted)
-    number = wanted.number or (_e164_of(rows[0]) if rows else "")
+    number = wanted.number or (normalize_number(rows[0].phone_number) if rows else "")
     person = _show_person(database, number)
     if not any(person.values()):
         rows = _find_named(database, desk.args.id)  # it says so if there is none
-    shown = [{**_show_values(database, row), **person} for row in rows]
+    shown = [{**_show_values(desk, database, row), **person} for row in rows]
     if desk.args.json:
         alone = shown[0] if len(shown) == 1 else shown or {"phone_number": number, **person}
         say(json.dumps(alone, indent=1))
@@ -10355,13 +10377,6 @@ def cmd_show(desk: Desktop) -> int:
         said = stopped["reason"] or stopped["words"] or "by hand"
         say(f"{number} gets nothing any more since {stopped['at']} UTC: {said}")
     return 0
-
-
-def _e164_of(row: StoredRow) -> str:
-    """Return a row's number; a hand-made one may be in another spelling."""
-    with suppress(ValueError):
-        return parse_stored_number(row.phone_number)
-    return row.phone_number
 
 
 def _name_values(records: Iterable[Any]) -> list[dict[str, Any]]:
@@ -10401,7 +10416,7 @@ def _print_reply(desk: Desktop, text: Mapping[str, Any]) -> None:
 _OPT_OUT_KEYS = ("phone_number", "at", "words", "reason", "tier", "campaign")
 
 
-def _show_values(database: Database, row: StoredRow) -> dict[str, Any]:
+def _show_values(desk: Desktop, database: Database, row: StoredRow) -> dict[str, Any]:
     bubbles = []
     for bubble in database.sending.bubbles(row.id):
         segments = _name_values(database.sending.segments(bubble.id))
@@ -10411,7 +10426,10 @@ def _show_values(database: Database, row: StoredRow) -> dict[str, Any]:
     consent = dict(
         zip(("consent_at", "consent_source"), database.queue.consent(row.id), strict=True)
     )
-    return {**_row_values(row), **consent, "bubbles": bubbles, "events": events}
+    expected = (
+        project_queue(database, desk.now, desk.config) if row.status is RowStatus.SCHEDULED else {}
+    )
+    return {**_row_values(row, expected), **consent, "bubbles": bubbles, "events": events}
 
 
 def _print_message(desk: Desktop, row: StoredRow, values: Mapping[str, Any]) -> None:
@@ -10446,50 +10464,54 @@ def _describe_segment(segment: Mapping[str, Any]) -> str:
 def cmd_why(desk: Desktop) -> int:
     """Print each gate that a message must pass, open or shut."""
     database = desk.read()
+    running = read_status_file(status_path(desk.database_path)) if desk.is_served() else {}
+    expected = project_queue(database, desk.now, desk.config)
     for row in _find_named(database, desk.args.id):
         say(f"Message {row.id} to {row.phone_number}, {row.status.value}:")
-        for name, shut in _find_gates(desk, database, row):
-            words = f"  {'shut' if shut else 'open'}  {name:<10} {shut}".rstrip()
-            say(words, "warning" if shut else "good")
+        turn = _read_turn(desk, database, running)
+        off = "" if running else "smsbox is not running: sudo systemctl start smsbox"
+        for gate in [*find_gates(row, turn, desk.config), Gate("service", off)]:
+            state, tone = ("shut", "warning") if gate.shut else ("open", "good")
+            say(f"  {state}  {gate.name:<10} {_tell_gate(desk, gate)}".rstrip(), tone)
+        if at := expected.get(row.id):
+            before = sum(each is not None and each < at for each in expected.values())
+            go = "goes" if before == 1 else "go"
+            words = f"{plural(before, 'message')} {go} first, " if before else ""
+            say(f"  place: {words}expected {show_time(desk.local(at))}")
+        elif row.id in expected:
+            say("  place: its turn comes after its end: it will be too late", "warning")
     return 0
 
 
-def _find_gates(desk: Desktop, database: Database, row: StoredRow) -> Iterator[tuple[str, str]]:
-    """Return each gate with why it is shut; "" for an open one."""
-    running = read_status_file(status_path(desk.database_path)) if desk.is_served() else {}
-    done = row.status is not RowStatus.SCHEDULED
-    yield (
-        "status",
-        f"it is {row.status.value} {row.error_message}".strip() if done else "",
-    )
-    yield "held", row.held_because
-    stopped = database.opt_outs.at(_e164_of(row))
-    yield "opt-out", f"the recipient said stop on {stopped[:10]}" if stopped else ""
-    yield "campaign", database.state.paused_campaigns().get(row.campaign_name, "")
-    yield "pause", database.state.get("paused_because")
-    wait_s = (row.scheduled_for - desk.now).total_seconds()
-    due = f"due {show_time(desk.local(row.scheduled_for))}, in {show_wait(wait_s)}"
-    yield "time", due if wait_s > 0 else ""
-    if row.until:
-        late = f"too late: it ended {show_time(desk.local(row.until))}"
-        yield "until", late if desk.now > row.until else ""
-    yield "hours", find_shut_gate(row, desk.now, desk.config)
-    yield "budget", "" if done else _explain_budget(desk, database, row)
-    yield "service", "" if running else "smsbox is not running: sudo systemctl start smsbox"
+def _tell_gate(desk: Desktop, gate: Gate) -> str:
+    if gate.until is None:
+        return gate.shut
+    wait = show_wait((gate.until - desk.now).total_seconds())
+    return f"{gate.shut} until {show_time(desk.local(gate.until))}, in {wait}"
+
+
+def _read_turn(desk: Desktop, database: Database, running: Mapping[str, Any]) -> Turn:
+    """Read what the daemon reads, its own part from what it has published."""
+    queue, state = database.queue, database.state
+    last = queue.last_begun()
     clock, modem = str(running.get("clock", "")), str(running.get("modem", "no modem yet"))
-    yield "clock", clock if clock.startswith("not trusted") else ""
-    yield "modem", "" if modem == "ready" or not running else modem
-    yield "storage", _NOT_LISTED if _NOT_LISTED in running.get("warnings", ()) else ""
-
-
-def _explain_budget(desk: Desktop, database: Database, row: StoredRow | None) -> str:
-    if row is None:
-        return ""
-    share = count_share(row.phone_number, row.message_content)
-    try:
-        return explain_limit(find_limit(database, share, desk.now, desk.config), desk.config)
-    except ValueError as error:
-        return str(error)
+    unread = _NOT_LISTED if _NOT_LISTED in running.get("warnings", ()) else ""
+    return Turn(
+        desk.now,
+        state.all(),
+        state.pauses(),
+        queue.next_row(),
+        last[0] if last else None,
+        max(desk.now - last[1], timedelta()) if last else None,
+        _AT_ONCE_AN_HOUR - queue.count_at_once(desk.now - timedelta(hours=1)),
+        cache(partial(find_budgets, database, desk.now, desk.config))
+        if desk.config.pacing.is_limited
+        else None,
+        clock if clock.startswith("not trusted") else "",
+        "" if modem == "ready" or not running else modem,
+        unread,
+        explain_fault(running),
+    )
 
 
 def cmd_status(desk: Desktop) -> int:
@@ -10525,9 +10547,13 @@ def _show_status(desk: Desktop) -> int:
     changed_at = read_change_time(Path(status.get("config", "")))
     known = "config" in status and changed_at > 0
     status["config_is_newer"] = known and changed_at != status["config_changed_at"]
-    row = database.queue.next_row()
-    status["next"] = _row_values(row) if row else None
-    status["budget"] = _explain_budget(desk, database, row)
+    turn = _read_turn(desk, database, status if served else {})
+    row = turn.next_row
+    expected = _expect(desk, database)
+    status["next"] = _row_values(row, expected) if row else None
+    text = (row.phone_number, row.message_content) if row else ("", "")
+    quota = find_quota(*text, turn.budgets, desk.now, desk.config)
+    status["budget"] = _tell_gate(desk, quota) if row else ""
     database.close()
     if desk.args.json:
         say(json.dumps(status, indent=1))
@@ -10585,8 +10611,10 @@ def _print_status(desk: Desktop, status: Mapping[str, Any], row: StoredRow | Non
     if status["budget"]:
         say(f"budget   {status['budget']}")
     if row:
-        at = show_time(desk.local(row.scheduled_for))
-        say(f"next     {row.id} {row.customer_name} {row.phone_number} at {at}")
+        told = status["next"]["expected_at"]
+        at = max(row.scheduled_for, from_database_time(told)) if told else row.scheduled_for
+        words = f"{row.customer_name} {row.phone_number} at {show_time(desk.local(at))}"
+        say(f"next     {row.id} {words}")
     say(f"queue    {counts['scheduled']:,} scheduled, {counts['sent']:,} sent"
         f" ({status['sent_today']:,} today), {counts['failed']:,} failed,"
         f" {counts['cancelled']:,} cancelled")  # fmt: skip
@@ -10932,6 +10960,10 @@ def cmd_report(desk: Desktop) -> int:
     course = database.reports.course(args.campaign)
     (values,) = _name_values(database.reports.campaigns(args.campaign))
     values |= _count_course(desk, course)
+    expected = _expect(desk, database)
+    times = sorted(at for each in course if (at := expected.get(MessageId(each.id))))
+    if times:
+        values |= {"next": to_database_time(times[0]), "ends": to_database_time(times[-1])}
     if args.json:
         say(json.dumps(values, indent=1))
     elif args.csv:
@@ -11790,7 +11822,9 @@ def cmd_run(desk: Desktop) -> int:
     )  # fmt: skip
     give_memory_back()
     try:
-        Service(desk.config, database, around, random.Random()).run(desk.args.drain)
+        why = Service(desk.config, database, around, random.Random()).run(desk.args.drain)
+        if why:
+            raise StoreError(f"not all was sent: {why}")
     except StopRequested:
         logging.info("smsbox stops")
     finally:
@@ -12059,8 +12093,6 @@ def _add_schedule(command: argparse.ArgumentParser) -> None:
     add("--dry-run", action="store_true", help="show the plan, store nothing")
     when = command.add_mutually_exclusive_group().add_argument
     when("--start", metavar='"YYYY-MM-DD HH:MM"', help="in the sender's zone (default: now)")
-    when("--first", action="store_true", help="before everything still scheduled")
-    when("--replace", action="store_true", help="new texts for what is scheduled and not begun")
     when("--try", dest="try_number", metavar="NUMBER", help="send one row to your own phone only")
     add("--row", type=_whole_number, metavar="N", help="--try: this row of the file (else: first)")
     add("--anyway", action="store_true", help="--try: outside the business hours too")

@@ -32,12 +32,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from types import FrameType
 from typing import NamedTuple, NewType
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 import smsbox  # noqa: E402 (found by the path above)
+from rig.played import PlayedBox  # noqa: E402
 from rig.pty_modem import Fault, PtyModem, wait_until  # noqa: E402
 
 Seconds = NewType("Seconds", float)
@@ -90,11 +92,15 @@ ROWS = (
     Row("help-module", "--help, byte-compiled module", 100.0, "ms"),
     Row("help-script", "--help, bare script", 250.0, "ms"),
     Row("status-million", "status, 1,000,000 rows", 250.0, "ms"),
+    Row("status-waiting", "status, 1,000,000 rows of which 2,000 wait", 250.0, "ms"),
     Row("poll-million", "processor time of a poll, 1,000,000 rows", 2.0, "ms"),
     Row("poll-paused", "the same, 500,000 of them in a paused campaign", 2.0, "ms"),
+    Row("trace-functions", "functions from a row's being due to sent", 110.0, ""),
+    Row("trace-statements", "SQL statements of that, triggers left out", 30.0, ""),
+    Row("trace-idle", "SQL statements of an idle turn", 12.0, ""),
     Row("segment-fsyncs", "fsyncs of a segment", 3.0, ""),
-    Row("segment-bytes", "bytes written for a segment", 32.0, "KiB"),
-    Row("segment-overhead", "driver and store, without the modem's own time", 7.0, "ms"),
+    Row("segment-bytes", "bytes written for a segment", 17.5, "KiB"),
+    Row("segment-overhead", "driver and store, without the modem's own time", 3.0, "ms"),
     Row("segment-rate", "segments a second, modem without latency", 150.0, "/s", at_least=True),
     Row("lateness", "a due row begins late by (p99)", 50.0, "ms"),
     Row("idle-processor", "idle: processor time a minute", 0.02, "s"),
@@ -278,7 +284,25 @@ def measure_million(folder: Path, runs: int) -> Measured:
             run(pause)
             time.sleep(1)
             measured["poll-paused"] = measure_poll_ms(process.pid)
+        leave_waiting(database, 2000)
+        measured["status-waiting"] = 1000 * median_s(status, 2 * runs, (0, 1, 2))
     return measured
+
+
+def leave_waiting(database: Path, rows: int) -> None:
+    """Let so many rows wait; the others are sent, and no campaign is paused."""
+    import sqlite3
+
+    connection = sqlite3.connect(database)
+    connection.executescript(
+        f"""PRAGMA recursive_triggers = OFF; BEGIN;
+        UPDATE campaigns SET paused_because = NULL;
+        UPDATE scheduled_messages SET status = 'sent', sent_at = scheduled_for
+        WHERE status = 'scheduled' AND id NOT IN
+            (SELECT id FROM scheduled_messages WHERE status = 'scheduled' LIMIT {rows});
+        COMMIT; ANALYZE"""
+    )
+    connection.close()
 
 
 def await_copy(folder: Path, within_s: float = 300) -> None:
@@ -294,6 +318,75 @@ def measure_poll_ms(pid: int, seconds: float = 5.0) -> float:
     polls, spent_s = count_switches(pid), processor_s(pid)
     time.sleep(seconds)
     return 1000 * (processor_s(pid) - spent_s) / max(1, count_switches(pid) - polls)
+
+
+# --- one message, as a reader of the file would follow it
+
+
+class Trace:
+    """The program's own functions and SQL statements in one turn, or as far as `sent` is stored."""
+
+    def __init__(self) -> None:
+        self.functions: set[str] = set()
+        self.statements: list[str] = []
+        self.is_on = False
+        self._in_modem = 0  # the far end has its own functions
+
+    def watch(self, frame: FrameType, event: str, _argument: object) -> None:
+        """Note a function's call; for sys.setprofile."""
+        name = frame.f_code.co_qualname
+        if frame.f_code.co_filename != smsbox.__file__ or event not in ("call", "return"):
+            return
+        if name == "SimulatedModem.feed":
+            self._in_modem += 1 if event == "call" else -1
+        elif event == "return" and name == "Sending.end_segment":
+            self.is_on = False
+        elif self.is_on and event == "call" and not self._in_modem and "<" not in name:
+            self.functions.add(name)
+
+    def note(self, statement: str) -> None:
+        """Note a statement; a trigger's is told by the text of the one that fired it."""
+        again = statement in self.statements[-1:] and not statement.startswith("SELECT")
+        if self.is_on and not again:
+            self.statements.append(statement)
+
+
+def measure_trace(folder: Path, _runs: int) -> Measured:
+    """Follow a message of one segment through the daemon, and a turn in which nothing is due."""
+    box = PlayedBox(folder, datetime(2025, 11, 9, 18, tzinfo=timezone.utc))
+    box.insert("+12135552313", "Hi", in_s=30)
+    traces: list[Trace] = []
+
+    def note(statement: str) -> None:
+        if traces:
+            traces[-1].note(statement)
+
+    box.database._connection.set_trace_callback(note)
+    tick = smsbox.Service.tick
+
+    def traced_tick(self: smsbox.Service) -> float:
+        traces.append(trace := Trace())
+        trace.is_on = True
+        sys.setprofile(trace.watch)
+        try:
+            return tick(self)
+        finally:
+            sys.setprofile(None)
+            trace.is_on = False
+
+    smsbox.Service.tick = traced_tick  # type: ignore[method-assign]
+    try:
+        box.serve(60)
+    finally:
+        smsbox.Service.tick = tick  # type: ignore[method-assign]
+    sent = max(traces[1:], key=lambda each: len(each.functions))
+    if not box.texts():
+        raise SystemExit("nothing was sent")
+    return {
+        "trace-functions": float(len(sent.functions)),
+        "trace-statements": float(len(sent.statements)),
+        "trace-idle": float(len(traces[-1].statements)),
+    }
 
 
 # --- the daemon and what the kernel knows of it
@@ -624,6 +717,7 @@ MEASURES: tuple[tuple[Callable[[Path, int], Measured], Sequence[str]], ...] = (
     (measure_schedule, ("dry-run", "storing")),
     (measure_help, ("help",)),
     (measure_million, ("status", "poll")),
+    (measure_trace, ("trace",)),
     (measure_segments, ("segment",)),
     (measure_lateness, ("lateness",)),
     (measure_idle, ("idle",)),

@@ -850,22 +850,15 @@ def test_watchdog_is_petted_in_idle_hours_and_while_the_modem_takes_long(
     assert max(idle + waiting) < WATCHDOG_S
 
 
-@pytest.mark.parametrize(
-    ("step", "profile", "ends_as"),
-    [
-        ("before sent", "EC25", "sent"),
-        pytest.param("before sent", "plain", "failed", marks=LONG),
-        pytest.param("after text", "plain", "failed", marks=LONG),
-        pytest.param("after text", "EC25", "sent", marks=LONG),
-    ],
-)
+@pytest.mark.parametrize("profile", ["EC25", pytest.param("plain", marks=LONG)])
+@pytest.mark.parametrize("step", ["before sent", pytest.param("after text", marks=LONG)])
 def test_daemon_that_hangs_with_a_text_at_the_modem_is_ended_and_sends_it_once(
-    box: LiveBox, supervisor: Supervisor, step: str, profile: str, ends_as: str
+    box: LiveBox, supervisor: Supervisor, step: str, profile: str
 ) -> None:
-    """Where the SIM's last reference can be read it is known to be sent, else it is not tried."""
+    """It was taken, and nobody knows: it is not tried again."""
     box.modem.begin_anew(profile=profile)
     box.lay_down()
-    box.insert(CHLOE, "The first")  # by its reference the modem is known to tell the truth
+    box.insert(CHLOE, "The first")
     hung_with, after = box.insert(ANA, "Once"), box.insert(BEN, "The next")
     daemon = supervisor.start(kill_rig.__file__, f"hang {step}", "2")
     supervisor.await_ready()
@@ -880,6 +873,8 @@ def test_daemon_that_hangs_with_a_text_at_the_modem_is_ended_and_sends_it_once(
     supervisor.await_ready()
     assert again.wait() == 0, again.journal()
     assert box.texts() == [(CHLOE, "The first"), (ANA, "Once"), (BEN, "The next")]
-    assert box.row(hung_with)[0] == ends_as
-    assert box.bubbles(hung_with) == [{"sent": "sent", "failed": "unconfirmed"}[ends_as]]
+    status, words = box.row(hung_with)
+    assert status == "failed"
+    assert "may have been sent" in words
+    assert box.bubbles(hung_with) == ["unconfirmed"]
     assert box.row(after) == ("sent", "")

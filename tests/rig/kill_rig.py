@@ -9,7 +9,6 @@ It is `smsbox` with its store and its port wrapped: the process kills itself at 
 from __future__ import annotations
 
 import os
-import re
 import signal
 import sys
 import time
@@ -29,15 +28,7 @@ SENDING = (
     "before text", "half of text", "all but Ctrl-Z of text", "after text", "after answer",
     "before sent", "before COMMIT of sent", "after sent",
 )  # fmt: skip
-# While it is found out what became of a segment: of one that was handed over, of one that was not,
-# and where it can not be found out.
-HANDED_OVER = (
-    "before recover", "after recover", "before CRSM", "half of CRSM", "after CRSM",
-    "before handed over", "before COMMIT of handed over", "after handed over",
-)  # fmt: skip
-NOT_SUBMITTED = (
-    "before withdraw_segment", "before COMMIT of withdraw_segment", "after withdraw_segment",
-)  # fmt: skip
+# While a segment that was with the modem is called unconfirmed, after the start.
 GIVEN_UP = (
     "before recover", "after recover",
     "before unconfirmed", "before COMMIT of unconfirmed", "after unconfirmed",
@@ -70,7 +61,7 @@ class _Reaper:
         def method(*given: Any, **named: Any) -> Any:
             step = name
             if name == "end_segment":  # by what came of it
-                step = "handed over" if named.get("goes_on") else given[2].value
+                step = given[2].value
             self.reach(f"before {step}")
             outer, self._within = self._within, step
             try:
@@ -96,8 +87,8 @@ class _Reaper:
         write, read = smsbox.SerialPort.write, smsbox.SerialPort.read
 
         def writing(port: smsbox.SerialPort, data: bytes) -> None:
-            command = re.match(rb"AT\+(CMGS|CRSM)", data)
-            name = command[1].decode() if command else "text" if data[-1:] == b"\x1a" else ""
+            name = "CMGS" if data.startswith(b"AT+CMGS") else ""
+            name = "text" if data.endswith(b"\x1a") else name
             self.reach(f"before {name}")
             for share, end in (("half", len(data) // 2), ("all but Ctrl-Z", len(data) - 1)):
                 if self._is_due(f"{share} of {name}"):
@@ -124,9 +115,7 @@ def _put(owner: type, name: str, wrapped: Callable[..., Any]) -> None:
 
 def _run_and_die(step: str, occurrence: int, words: list[str]) -> int:
     reaper = _Reaper(step, occurrence)
-    for name in (
-        "claim", "begin_segment", "end_segment", "withdraw_segment", "recover",
-    ):  # fmt: skip
+    for name in ("claim", "begin_segment", "end_segment", "recover"):
         reaper.wrap_method(smsbox.Sending, name)
     reaper.wrap_commit()
     reaper.wrap_port()

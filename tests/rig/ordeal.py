@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import smsbox
 from rig import kill_rig
-from rig.kill_rig import GIVEN_UP, HANDED_OVER, NOT_SUBMITTED, SENDING
+from rig.kill_rig import GIVEN_UP, SENDING
 
 AT_RANDOM = "at a random instant"
 STOPPED, UNPLUGGED, REBOOTED = "SIGTERM", "modem unplugged", "modem rebooted"
@@ -78,7 +78,7 @@ class Ordeal:
     def _live(self, death: Death | None) -> bool:
         """Let the daemon live to its death, or until nothing is left to do; True: it came."""
         step, occurrence, after_s = death or Death("")
-        if step in HANDED_OVER or step in GIVEN_UP:
+        if step in GIVEN_UP:
             time.sleep(0.4)  # the answer comes while nobody listens
         words = [step, str(occurrence), *self._box.command("run", "--drain")[2:]]
         with (self._box.folder / "daemon.txt").open("ab") as file:
@@ -159,8 +159,8 @@ class Ordeal:
         named = status == "failed" and "unconfirmed" in told and "may have been sent" in words
         if not (status == "sent" or named):
             self.problems.append(f"row {row} ends as {status}: {words}")
-        if status == "sent" and ("unconfirmed" in told) != bool(words):
-            self.problems.append(f"row {row} is sent, its note is: {words!r}")
+        if status == "sent" and (words or set(told) != {"sent"}):
+            self.problems.append(f"row {row} is sent, yet its segments are {told}: {words!r}")
         for place, (was_taken, word) in enumerate(zip(taken, told, strict=True)):
             if was_taken != (word == "sent") and word != "unconfirmed":
                 self.problems.append(f"row {row}, segment {place}: taken={was_taken}, told={word}")
@@ -172,7 +172,7 @@ class Ordeal:
 def render_table(table: Counter[tuple[str, str]]) -> str:
     """Return the deaths and their consequences, a line a step."""
     columns = ("kills", "duplicates", "losses", "unconfirmed")
-    steps = [*SENDING, *dict.fromkeys((*HANDED_OVER, *NOT_SUBMITTED, *GIVEN_UP)), *FROM_OUTSIDE]
+    steps = [*SENDING, *GIVEN_UP, *FROM_OUTSIDE]
     lines = [f"{'step':<44}" + "".join(f"{each:>13}" for each in columns)]
     for step in [each for each in steps if table[each, "kills"]]:
         lines.append(f"{step:<44}" + "".join(f"{table[step, each]:>13}" for each in columns))

@@ -22,9 +22,6 @@ from smsbox import LampState
 
 UTC = timezone.utc
 SILENCE = b""
-CRSM = b"AT+CRSM=176,28483,0,0,2\r"
-REFUSAL = b"\r\n+CME ERROR: 4\r\n"
-KINDS = pytest.mark.parametrize("readable", [True, False], ids=["readable", "unreadable"])
 
 
 class Play:

@@ -44,7 +44,6 @@ TEXT = "TEXT"  # the moment at which a modem has a whole text: Ctrl-Z was heard
 PDU = "PDU"  # the moment of the first byte behind the prompt
 SENDER = "+12135552399"
 _OK = b"\r\nOK\r\n"
-_ERROR = b"\r\nERROR\r\n"
 _BOOT = "RDY|+CFUN: 1|+CPIN: READY|SMS Ready"
 _PLACES = 50  # for texts, on the SIM
 _CUT_S = 0.1
@@ -89,7 +88,6 @@ class Profile(NamedTuple):
     deaf_to: int = 0  # so many commands after the start only teach it the baud rate
     chatter: str = ""  # said before every third answer
     words: bool = False  # its errors are words, whatever +CMEE says
-    knows_reference: bool = False  # the SIM's last TP-MR can be read: EF SMSS, TS 31.102 4.2.9
 
 
 PROFILES: dict[str, Profile] = {
@@ -124,7 +122,6 @@ PROFILES: dict[str, Profile] = {
         ready="+QIND: SMS DONE|+QIND: PB DONE",
         ready_s=0.3,
         chatter='+QIND: "csq",21,99',
-        knows_reference=True,
     ),
     "A7670": Profile(
         {
@@ -740,9 +737,6 @@ class _Modem:
         for pattern, final in (*early, *self._profile.refuses):
             if re.fullmatch(pattern, line):
                 return f"\r\n{final}\r\n".encode()
-        if line == "AT+CRSM=176,28483,0,0,2":
-            known = self._profile.knows_reference
-            return _inform(f'+CRSM: 144,0,"{self._core.reference:02X}FF"') if known else _ERROR
         answer = self._profile.answers.get(line)
         if answer is None:
             return None

@@ -57,8 +57,7 @@ FAULTS = (
           "return text", "04_campaign report"),
     # --- pacing
     Fault("the recipient's hours are taken in the sender's zone",
-          "BusinessHours(zone, opens, closes, frozenset(days), closed_on) for zone in zones",
-          "BusinessHours(hours.timezone, opens, closes, frozenset(days), closed_on) for _ in zones",
+          "        BusinessHours(zone, opens,", "        BusinessHours(hours.timezone, opens,",
           "recipient_hours"),
     # --- coding
     Fault("a long text is cut after 154 septets",
@@ -75,18 +74,12 @@ FAULTS = (
           "sentences = [text, *re.split(_SENTENCE_END, text)]",
           "sentences = [text]", "06_replies"),
     # --- store
-    Fault("the gate of the opt-out at the claim is open",
-          "            if self._db.opt_outs.at(number):\n                end(",
-          '            if self._db.opt_outs.at("+" + number):\n                end(',
-          "stopping store"),
-    Fault("the gate of held rows is open",
-          "        record = self._db.one(_FIRST_OF_FREE_CAMPAIGNS)\n",
-          "        sql = _FIRST_OF_FREE_CAMPAIGNS.replace('AND held_because IS NULL', '')\n"
-          "        record = self._db.one(sql.replace('INDEXED BY rows_due_by_campaign', ''))\n",
-          "store service"),
-    Fault("a segment that may have been sent is sent again after a restart",
-          "            AND status IN ('sent', 'unconfirmed')\"\"\"\n",
-          "            AND status = 'sent'\"\"\"\n", "settling store"),
+    Fault("a row that changed since it was read is claimed",
+          "        if self._db.queue.row(row.id) != row or row.said_stop_at:\n",
+          "        if row.said_stop_at:\n", "stopping store"),
+    Fault("a message that may have been sent is claimed anew",
+          "        if BubbleStatus.UNCONFIRMED.value in states:\n",
+          "        if states == ['unconfirmed'] * 9:\n", "store settling"),
     Fault("retry repeats what may have been sent, unasked",
           "                if even_if_it_may_repeat:\n", "                if row_id:\n",
           "store command_line"),
@@ -104,7 +97,8 @@ FAULTS = (
           "NOT BETWEEN '2020' AND '2100', 1)", "NOT BETWEEN '2020' AND '2100', 0)",
           "store"),
     Fault("a report counts for the latest segment with its reference",
-          "ORDER BY round(apart * 144), g.delivered_at IS NOT NULL, apart, g.id DESC",
+          "ORDER BY apart >= 0.01, g.status, round(apart * 144), g.delivered_at IS NOT NULL,\n"
+          "                apart, g.id DESC",
           "ORDER BY g.delivered_at IS NOT NULL, g.id DESC", "delivery"),
     # --- copies
     Fault("a restored copy holds nothing",
@@ -140,40 +134,56 @@ FAULTS = (
           "        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)\n", "        pass\n",
           "edges two_processes"),
     # --- service
+    Fault("the gate of held rows is open",
+          'yield Gate("held", row.held_because)', 'yield Gate("held")', "stopping service"),
     Fault("the gate of the pause is open",
-          "        if paused and not finishing:\n            return True\n", "", "service pausing"),
+          'yield Gate("pause", pause.because, pause.until)', 'yield Gate("pause")',
+          "service pausing"),
     Fault("the gate of the clock's trust is open",
-          "return not self._time.trusted_by or not self._link.is_ready()",
-          "return not self._link.is_ready()", "clock service"),
+          'yield Gate("clock", turn.doubt)', 'yield Gate("clock")', "clock service"),
     Fault("the gate of the hours is open",
-          "return explain_shut(row.phone_number, row.timezone, row.anyway, now, config)",
-          'return ""', "service"),
+          "    yield find_hours(row", "    yield Gate('hours') if now else find_hours(row",
+          "service"),
+    Fault("the gate of the pace is open",
+          "    if turn.waited is None or is_free:\n",
+          "    if turn.now:\n", "service"),
+    Fault("a late message forgets its own gap",
+          "        wait = max(wait, gap_of(row, config.pacing).span)\n",
+          "        wait = max(wait, timedelta())\n", "service"),
+    Fault("an attempt that was refused does not count for the pace",
+          "            self._last_begun = row.id, begun_s\n", "            begun_s += 0\n",
+          "service"),
+    Fault("a message that is begun is held back by a quota",
+          "budgets = None if is_done or row.is_begun else", "budgets = None if is_done else",
+          "service budgets"),
     Fault("the gate of the recipient's hours is open",
-          "zones = zones_of(number, said) if theirs.enabled else ()", "zones = ()",
+          "if theirs is None or not theirs.enabled:", "if theirs is None or said != '-':",
           "recipient_hours"),
     Fault("the gate of what is stored unread is open",
-          "        if not self._link.is_swept():  # their STOP may wait in the storage\n"
-          "            return True\n", "", "receiving"),
+          'yield Gate("incoming", turn.not_read)', 'yield Gate("incoming")', "receiving"),
     Fault("a segment is handed over before it is written down",
-          "            if not self._database.sending.begin_segment(segment, self._clock.now()):\n"
-          "                return\n",
-          "            hand_over, begun = modem.submit, self._clock.now()\n"
-          "            def hand_over_first(pdu, octets):\n"
-          "                modem.submit = hand_over\n"
-          "                try:\n"
-          "                    return hand_over(pdu, octets)\n"
-          "                finally:\n"
-          "                    self._database.sending.begin_segment(segment, begun)\n"
-          "            modem.submit = hand_over_first\n", "torn_writes kills failing_disk"),
+          "if modem is None or not sending.begin_segment(segment, self._clock.now(), begins):\n"
+          "            return False\n",
+          "if modem is None:\n"
+          "            return False\n"
+          "        hand_over, begun = modem.submit, self._clock.now()\n"
+          "        def hand_over_first(pdu, octets):\n"
+          "            modem.submit = hand_over\n"
+          "            try:\n"
+          "                return hand_over(pdu, octets)\n"
+          "            finally:\n"
+          "                sending.begin_segment(segment, begun, begins)\n"
+          "        modem.submit = hand_over_first\n", "torn_writes kills failing_disk"),
     Fault("all texts have one concatenation reference",
           "            reference=bubble.id & 0xFF,\n", "            reference=0,\n", "service"),
     Fault("a row over which smsbox stumbles is not held",
-          "        self._hold_row_in_hand()\n", "        self._in_hand = None\n", "service"),
+          "        if (row_id := self._sender.in_hand) is not None:\n",
+          "        if (row_id := self._sender.in_hand) == 0:\n", "service"),
     Fault("a refusal of the account does not pause the box",
-          "elif kind is RefusalClass.ACCOUNT or self._streak.is_third(number, kind):",
-          "elif self._streak.is_third(number, kind):", "service link"),
+          "elif kind is RefusalClass.ACCOUNT or self._is_third(number, kind):",
+          "elif self._is_third(number, kind):", "service link"),
     Fault("three recipients refused in a row do not pause the box",
-          "elif kind is RefusalClass.ACCOUNT or self._streak.is_third(number, kind):",
+          "elif kind is RefusalClass.ACCOUNT or self._is_third(number, kind):",
           "elif kind is RefusalClass.ACCOUNT:", "service link"),
     Fault("START lifts the opt-out of a person's own words",
           '"START", only_keyword=True', '"START", only_keyword=False', "service stopping"),

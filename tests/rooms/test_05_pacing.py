@@ -1,4 +1,4 @@
-"""Pacing: business hours, intervals and skips; the plan, and the plan made anew."""
+"""Pacing: business hours, intervals and skips; the plan, and when what waits will really go."""
 
 from __future__ import annotations
 
@@ -443,125 +443,106 @@ def test_next_opening_is_the_first_minute_inside_the_hours(
         at += 10 * MINUTE
 
 
-# --- the plan made anew -------------------------------------------------------------------------
+# --- when what waits will really go -------------------------------------------------------------
 
 
-def replan(
+def project(
     times: Sequence[datetime],
-    earliest: datetime,
+    now: datetime,
+    last: datetime | None = None,
     *,
-    seed: int = 1,
-    pace: smsbox.Pace = PACE,
+    gaps_s: Sequence[float] = (),
     hours: smsbox.BusinessHours = HOURS,
 ) -> list[datetime]:
-    return smsbox.replan(times, earliest, random.Random(seed), pace, hours)
+    waiting = [
+        smsbox.Candidate((hours,), smsbox.Share(f"+1213555{place:04}", 1), at, at, gap_s)
+        for place, (at, gap_s) in enumerate(zip(times, gaps_s or [300.0] * len(times), strict=True))
+    ]
+    budgets = smsbox.Budgets(PACE, hours.timezone)
+    found = smsbox.project(waiting, now, last, PACE, 2 * MINUTE, budgets)
+    return [at for at in found if at is not None]
 
 
-def test_nothing_late_keeps_its_time() -> None:
+def test_nothing_late_goes_at_its_time() -> None:
     times = times_of(plan(100, la("2025-11-10T10:00")))
-    assert replan(times, times[0]) == times
-    assert replan(times, times[0] - timedelta(hours=3)) == times
-    assert replan([], times[0]) == []
+    assert project(times, times[0]) == times
+    assert project(times, times[0] - timedelta(hours=3)) == times
+    assert project([], times[0]) == []
 
 
-def test_late_rows_are_paced_anew_and_the_rest_keeps_its_time() -> None:
+def test_late_rows_go_each_at_its_own_gap_and_the_rest_at_its_time() -> None:
     times = [la(f"2025-11-10T{wall}") for wall in ("10:00", "10:05", "10:10", "15:00", "15:05")]
-    moved = replan(times, la("2025-11-10T12:00"))
-    assert moved[0] == la("2025-11-10T12:00")
-    for earlier, later in pairwise(moved[:3]):
-        assert 240 * SECOND <= later - earlier <= 1320 * SECOND
-    assert moved[3:] == times[3:]
+    noon = la("2025-11-10T12:00")
+    gaps_s = [300.0, 250.0, 1300.0, 250.0, 250.0]
+    assert project(times, noon, gaps_s=gaps_s) == [
+        noon,
+        noon + 250 * SECOND,
+        noon + 1550 * SECOND,
+        *times[3:],
+    ]
 
 
 def test_backlog_pushes_what_follows_only_as_far_as_needed() -> None:
     planned = times_of(plan(60, la("2025-11-10T09:00"), pace=make_pace(interval_minutes=[20, 20])))
-    pace = make_pace(interval_minutes=[10, 10], skip_chance=[0, 0])
     late_at = planned[10] + MINUTE
-    moved = replan(planned, late_at, pace=pace)
+    moved = project(planned, late_at, gaps_s=[600.0] * 60)
     kept = next(place for place in range(60) if moved[place] == planned[place])
     assert 0 < kept < 60
     assert moved[kept:] == planned[kept:]
     for place in range(kept):
-        assert moved[place] == late_at + place * 10 * MINUTE
         assert moved[place] > planned[place]
-    assert planned[kept] >= moved[kept - 1] + 10 * MINUTE
+    for earlier, later in pairwise(moved[: kept + 1]):
+        assert later - earlier >= 240 * SECOND
 
 
 def test_days_of_downtime_make_no_burst() -> None:
-    planned = times_of(plan(300, la("2025-11-03T09:00")))
-    earliest = la("2025-11-08T22:00")
-    moved = replan(planned, earliest)
+    planned = plan(300, la("2025-11-03T09:00"))
+    gaps_s = [each.gap_s + each.skip_s for each in planned]
+    moved = project(times_of(planned), la("2025-11-08T22:00"), gaps_s=gaps_s)
     assert len(moved) == 300
     assert moved[0] == la("2025-11-09T09:00")
-    for earlier, later in pairwise(moved):
-        assert later - earlier >= 240 * SECOND
+    for (earlier, later), gap_s in zip(pairwise(moved), gaps_s[1:], strict=True):
+        assert (later - earlier).total_seconds() >= gap_s
     assert all(is_in_hours(at, HOURS) for at in moved)
-    skips = sum(later - earlier > 420 * SECOND for earlier, later in pairwise(moved))
-    assert skips > 20  # the pauses of a person are drawn anew too
 
 
 @pytest.mark.parametrize(
-    ("earliest", "first"),
+    ("now", "first"),
     [
         ("2025-03-08T21:00", "2025-03-09T09:00"),
         ("2025-11-01T21:00", "2025-11-02T09:00"),
         ("2025-11-02T01:30", "2025-11-02T09:00"),
-        ("2025-11-10T12:00:00.5", "2025-11-10T12:00:01"),
     ],
 )
-def test_backlog_begins_at_the_earliest_time_or_the_next_opening(earliest: str, first: str) -> None:
+def test_backlog_begins_now_or_at_the_next_opening(now: str, first: str) -> None:
     times = [la("2025-03-01T10:00"), la("2025-03-01T10:05")]
-    assert replan(times, la(earliest))[0] == la(first)
+    assert project(times, la(now))[0] == la(first)
 
 
-def test_row_that_was_meant_for_the_night_waits_for_the_opening_after_its_time() -> None:
-    late, night = la("2025-11-10T10:00"), la("2025-11-10T22:00")
-    assert replan([late, night], la("2025-11-10T12:00")) == [
-        la("2025-11-10T12:00"),
-        la("2025-11-11T09:00"),
-    ]
-    assert replan([night], la("2025-11-10T12:00")) == [la("2025-11-11T09:00")]
-
-
-def test_same_seed_makes_the_same_plan_anew() -> None:
-    times = times_of(plan(100, la("2025-11-10T10:00")))
-    late = la("2025-11-12T10:00")
-    assert replan(times, late, seed=3) == replan(times, late, seed=3)
-    assert replan(times, late, seed=3) != replan(times, late, seed=4)
-
-
-@given(STARTS, st.integers(0, 60 * 24 * 3), st.integers(1, 60), st.integers())
-def test_plan_made_anew_keeps_order_and_intervals_and_pulls_nothing_forward(
-    start: datetime, late_minutes: int, count: int, seed: int
-) -> None:
-    times = times_of(plan(count, start, seed=seed))
-    earliest = start + late_minutes * MINUTE
-    moved = replan(times, earliest, seed=seed)
-    assert len(moved) == count
-    for was, at in zip(times, moved, strict=True):
-        assert at >= was
-        assert at >= min(earliest, was)
-        assert is_in_hours(at, HOURS)
-        assert at.microsecond == 0
-    assert all(at >= earliest for at in moved)
-    for earlier, later in pairwise(moved):
-        assert later - earlier >= 240 * SECOND
+def test_row_that_is_late_waits_its_own_gap_behind_the_one_begun_last() -> None:
+    now = la("2025-11-10T12:00")
+    late = [la("2025-11-10T10:00")]
+    assert project(late, now, now - MINUTE, gaps_s=[900.0]) == [now + 14 * MINUTE]
+    assert project([now], now, now - 3 * MINUTE, gaps_s=[900.0]) == [now + MINUTE]
 
 
 @given(
     st.lists(STARTS, min_size=1, max_size=12).map(sorted),
     STARTS,
     ANY_HOURS,
-    st.integers(),
+    st.lists(st.floats(240, 1320), min_size=12, max_size=12),
 )
-def test_no_row_goes_before_its_own_time_or_out_of_order(
-    times: list[datetime], earliest: datetime, hours: smsbox.BusinessHours, seed: int
+def test_no_row_goes_before_its_own_time_out_of_order_or_near_another(
+    times: list[datetime], now: datetime, hours: smsbox.BusinessHours, gaps_s: list[float]
 ) -> None:
-    whole = [at.replace(microsecond=0) for at in times]
-    moved = replan(whole, earliest, seed=seed, hours=hours)
+    moved = project(times, now, hours=hours, gaps_s=gaps_s[: len(times)])
     assert moved == sorted(moved)
-    assert all(at >= was for was, at in zip(whole, moved, strict=True))
-    assert all(at >= earliest for at in moved)
+    assert all(at >= max(was, now) for was, at in zip(times, moved, strict=True))
+    assert all(is_in_hours(at, hours) for at in moved)
+    for place, (earlier, later) in enumerate(pairwise(moved), 1):
+        assert later - earlier >= 240 * SECOND
+        if later - times[place] > 2 * MINUTE:
+            assert (later - earlier).total_seconds() >= gaps_s[place] - 1e-3
 
 
 # --- local times --------------------------------------------------------------------------------

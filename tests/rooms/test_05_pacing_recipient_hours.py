@@ -31,10 +31,10 @@ def may_write_to(
     at: datetime,
     hours: smsbox.BusinessHours,
     theirs: smsbox.RecipientHours | None,
-    zones: smsbox.Zones,
+    number: str,
 ) -> bool:
     """Tell it by the very window that the plan and the daemon's gate go by."""
-    window = smsbox.common_window(at, smsbox.hours_of(zones, hours, theirs))
+    window = smsbox.common_window(at, smsbox.hours_of(number, "", hours, theirs))
     return window is not None and window[0] <= at < window[1]
 
 
@@ -119,9 +119,9 @@ def test_row_s_own_zone_goes_before_the_area_code_and_abroad_none_is_known() -> 
 
 
 def test_every_zone_of_the_recipient_must_be_open_besides_the_sender() -> None:
-    split = smsbox.recipient_zones("+15415552313")  # Pacific, and an hour later Mountain
+    split = "+15415552313"  # Pacific, and an hour later Mountain
     late = la("2025-11-10T19:59")
-    assert may_write_to(late, HOURS, THEIRS, smsbox.recipient_zones(LOS_ANGELES))
+    assert may_write_to(late, HOURS, THEIRS, LOS_ANGELES)
     assert may_write_to(late, HOURS, THEIRS, split)
     for walls, open_ in ((("20:00", "20:59"), False), (("08:00", "08:59"), True)):
         for wall in walls:
@@ -130,20 +130,19 @@ def test_every_zone_of_the_recipient_must_be_open_besides_the_sender() -> None:
             assert may_write_to(at, whole_day, THEIRS, split) is open_
             assert not may_write_to(at, HOURS, THEIRS, split)
     nine = la("2025-11-10T09:00")
-    assert not may_write_to(nine, HOURS, THEIRS, smsbox.recipient_zones(HONOLULU))
+    assert not may_write_to(nine, HOURS, THEIRS, HONOLULU)
     off = replace(THEIRS, enabled=False)
-    assert may_write_to(nine, HOURS, off, smsbox.recipient_zones(HONOLULU))
+    assert may_write_to(nine, HOURS, off, HONOLULU)
 
 
 def test_strict_hours_are_ten_to_five_on_workdays_and_not_on_closed_days() -> None:
     strict = replace(THEIRS, strict=True)
     hours = make_hours(closed_on=[date(2025, 11, 11)])
-    new_york = smsbox.recipient_zones(NEW_YORK)
     for wall, open_ in (
         ("2025-11-10T09:00", True), ("2025-11-10T13:59", True), ("2025-11-10T14:00", False),
         ("2025-11-09T12:00", False), ("2025-11-11T12:00", False), ("2025-11-12T12:00", True),
     ):  # fmt: skip
-        assert may_write_to(la(wall), hours, strict, new_york) is open_, wall
+        assert may_write_to(la(wall), hours, strict, NEW_YORK) is open_, wall
 
 
 # --- the plan
@@ -190,9 +189,7 @@ def test_every_planned_instant_lies_inside_everyone_s_hours_on_both_nights_of_th
     numbers = [
         number
         for number in numbers
-        if smsbox.common_window(
-            night, smsbox.hours_of(smsbox.recipient_zones(number), hours, THEIRS)
-        )
+        if smsbox.common_window(night, smsbox.hours_of(number, "", hours, THEIRS))
     ]
     planned = plan(numbers, night + timedelta(minutes=minutes), seed, hours)
     assert sorted(each.message.row for each in planned) == list(range(2, len(numbers) + 2))
@@ -204,30 +201,40 @@ def test_every_planned_instant_lies_inside_everyone_s_hours_on_both_nights_of_th
         assert later.scheduled_for - earlier.scheduled_for >= LEAST
 
 
-@given(NIGHTS, st.lists(st.tuples(st.integers(0, 4000), NUMBERS), max_size=60), st.integers(0, 99))
-def test_queue_paced_anew_lies_inside_everyone_s_hours_and_nothing_is_pulled_forward(
-    night: datetime, rows: list[tuple[int, str]], seed: int
+def project(
+    rows: Sequence[tuple[datetime, str]], now: datetime, hours: smsbox.BusinessHours = HOURS
+) -> list[datetime]:
+    waiting = [
+        smsbox.Candidate(
+            smsbox.hours_of(number, "", hours, THEIRS),
+            smsbox.Share(number, 1), at, at, 300.0,
+        )
+        for at, number in rows
+    ]  # fmt: skip
+    budgets = smsbox.Budgets(PACE, hours.timezone)
+    found = smsbox.project(waiting, now, None, PACE, timedelta(minutes=2), budgets)
+    return [at for at in found if at is not None]
+
+
+@given(NIGHTS, st.lists(st.tuples(st.integers(0, 4000), NUMBERS), max_size=60))
+def test_queue_goes_inside_everyone_s_hours_and_nothing_is_pulled_forward(
+    night: datetime, rows: list[tuple[int, str]]
 ) -> None:
-    hours = make_hours(0, 1440)
-    rows = sorted(rows)
-    times = [night + timedelta(minutes=minutes) for minutes, _ in rows]
-    where = [smsbox.recipient_zones(number) for _, number in rows]
-    moved = smsbox.replan(
-        times, night + timedelta(hours=5), random.Random(seed), PACE, hours, THEIRS, where
-    )
-    for was, at, (_, number) in zip(times, moved, rows, strict=True):
-        assert at >= max(was, night + timedelta(hours=5))
+    queue = [(night + timedelta(minutes=minutes), number) for minutes, number in sorted(rows)]
+    now = night + timedelta(hours=5)
+    moved = project(queue, now, make_hours(0, 1440))
+    for (was, number), at in zip(queue, moved, strict=True):
+        assert at >= max(was, now)
         assert is_awake(at, number)
-    pairs = sorted((at, at == was) for at, was in zip(moved, times, strict=True))
-    for (earlier, kept_first), (later, kept_too) in pairwise(pairs):
-        assert later - earlier >= LEAST or (kept_first and kept_too)
+    for earlier, later in pairwise(sorted(moved)):
+        assert later - earlier >= LEAST
 
 
-def test_row_that_sleeps_moves_to_its_opening_and_those_in_their_hours_keep_their_times() -> None:
+def test_row_that_sleeps_goes_at_its_opening_and_those_in_their_hours_at_their_times() -> None:
     walls = ("10:00", "18:30", "18:40", "19:00")
     times = [la(f"2025-11-10T{wall}") for wall in walls]
-    where = [smsbox.recipient_zones(each) for each in (LOS_ANGELES, NEW_YORK, HONOLULU, HONOLULU)]
-    moved = smsbox.replan(times, times[0], random.Random(1), PACE, HOURS, THEIRS, where)
+    numbers = (LOS_ANGELES, NEW_YORK, HONOLULU, HONOLULU)
+    moved = project(list(zip(times, numbers, strict=True)), times[0])
     assert moved == [times[0], la("2025-11-11T09:00"), times[2], times[3]]
 
 
@@ -314,7 +321,7 @@ def test_row_made_by_hand_waits_for_its_recipient_and_those_awake_go_on(evening:
     evening.insert(HONOLULU, "good afternoon", 60)
     evening.serve(3600)
     assert evening.texts() == ["good afternoon"]
-    assert evening.row(asleep, "status, scheduled_for") == ("scheduled", "2025-11-10 17:00:00")
+    assert evening.row(asleep, "status") == ("scheduled",)
     evening.serve(86_400)
     assert evening.texts() == ["good afternoon", "good morning", "by its zone"]
     times = [at for at, _, _ in evening.far.arrived]
@@ -331,11 +338,13 @@ def test_anyway_passes_the_sender_s_hours_and_never_the_recipient_s(evening: Pla
     assert evening.texts() == ["awake"]
     row = evening.database.queue.row(smsbox.MessageId(asleep[0]))
     assert row
-    assert "which anyway does not pass" in smsbox.find_shut_gate(row, evening.play.now(), CONFIG)
-    dues = sorted(evening.row(each, "scheduled_for")[0] for each in asleep)
-    assert dues == ["2025-11-10 13:00:00", "2025-11-10 13:04:00", "2025-11-10 13:08:00"]
+    gate = smsbox.find_hours(row.phone_number, "", True, evening.play.now(), CONFIG)
+    assert "which anyway does not pass" in gate.shut
     evening.serve(86_400)
     assert len(evening.texts()) == 4
+    times = [at for at, _, _ in evening.far.arrived[1:]]
+    assert times[0] - la("2025-11-10T09:00") < timedelta(seconds=30)  # late, they wait for both
+    assert all(later - earlier >= LEAST for earlier, later in pairwise(times))
 
 
 def test_recipient_hours_switched_off_hold_nobody_back(evening: PlayedBox) -> None:
@@ -364,16 +373,19 @@ def test_passing_refusal_is_tried_again_in_the_recipient_s_hours(evening: Played
     evening.far.script.extend([b"\r\n+CMS ERROR: 42\r\n"] * 2)
     evening.serve(600)
     assert evening.texts() == []
-    assert evening.row(row, "scheduled_for") == ("2025-11-10 17:00:00",)
+    evening.far.script.clear()
+    evening.serve(86_400)
+    assert evening.row(row, "status") == ("sent",)
+    assert evening.far.arrived[0][0] - la("2025-11-10T09:00") < timedelta(seconds=30)
 
 
-def test_other_recipient_hours_move_the_rows_that_lie_outside_them(evening: PlayedBox) -> None:
+def test_other_recipient_hours_hold_the_rows_that_lie_outside_them(evening: PlayedBox) -> None:
     evening.play.start = la("2025-11-09T10:00")
     evening.serve(60)
-    row = evening.insert(NEW_YORK, "hello", 7 * 3600)
+    evening.insert(NEW_YORK, "hello", 7 * 3600)
     evening.tables = {"recipient_hours": {"closes": "18:00"}}
-    evening.serve(60)
-    assert evening.row(row, "scheduled_for") == ("2025-11-10 17:00:00",)
+    evening.serve(86_400)
+    assert evening.far.arrived[0][0] - la("2025-11-10T09:00") < timedelta(seconds=30)
 
 
 def test_send_and_why_name_the_recipient_s_hours_and_anyway_does_not_pass_them(

@@ -14,7 +14,7 @@ import struct
 import subprocess
 import sys
 import termios
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta, timezone
 from itertools import pairwise
@@ -385,7 +385,7 @@ def test_why_names_the_hours_the_service_the_clock_and_the_modem(
     assert list(shut_gates(box.run("why", "1").out)) == ["hours", "clock", "modem"]
     unread = "it does not list what came in: nothing is sent until it does"
     path.write_text(json.dumps({**served, "warnings": [unread]}))
-    assert list(shut_gates(box.run("why", "1").out)) == ["hours", "storage"]
+    assert list(shut_gates(box.run("why", "1").out)) == ["hours", "incoming"]
     path.unlink()
     assert list(shut_gates(box.run("why", "1").out)) == ["hours", "service"]
 
@@ -500,6 +500,12 @@ def test_retry_needs_a_word_for_what_may_have_been_sent(box: Operator) -> None:
     assert box.run("retry", str(plain)).status == 1  # no more failed
 
 
+def expected_times(box: Operator, ids: Sequence[int]) -> list[datetime]:
+    rows: Any = box.run("list", "--json").value
+    told = {row["id"]: row["expected_at"] for row in rows}
+    return sorted(smsbox.from_database_time(told[row_id]) for row_id in ids)
+
+
 @pytest.mark.parametrize("command", ["retry", "release"])
 def test_late_rows_that_are_let_go_together_make_no_burst(box: Operator, command: str) -> None:
     state: dict[str, object] = {"status": "failed"}
@@ -507,9 +513,27 @@ def test_late_rows_that_are_let_go_together_make_no_burst(box: Operator, command
         box.insert(-n, **(state if command == "retry" else {"held_because": "x"})) for n in range(4)
     ]
     assert box.run(command, "--campaign", "fall", "--yes").status == 0
-    dues = sorted(map(box.due, ids))
-    assert dues[0] >= datetime.now(UTC) - timedelta(minutes=1)
-    assert all(b - a >= timedelta(minutes=4) for a, b in pairwise(dues))
+    go = expected_times(box, ids)
+    assert go[0] >= datetime.now(UTC) - timedelta(minutes=1)
+    assert all(b - a >= timedelta(minutes=4) for a, b in pairwise(go))
+
+
+def test_row_whose_turn_comes_after_its_end_is_told(box: Operator) -> None:
+    end = f"{datetime.now(UTC) + timedelta(minutes=2):%Y-%m-%d %H:%M:%S}"
+    first, second = box.insert(-60, anyway=1), box.insert(-59, until=end, anyway=1)
+    rows: Any = box.run("list", "--json").value
+    assert [row["expected_at"] is None for row in rows] == [False, True]
+    assert "its turn comes after its end" in box.run("list").out
+    told = box.run("why", str(second)).out
+    assert told.endswith("  place: its turn comes after its end: it will be too late\n")
+    assert "too late" not in box.run("why", str(first)).out
+
+
+def test_status_tells_when_the_next_message_will_really_go(box: Operator) -> None:
+    box.insert(-60)
+    told: Any = box.run("status", "--json").value
+    now = f"{datetime.now(UTC) - timedelta(minutes=1):%Y-%m-%d %H:%M:%S}"
+    assert told["next"]["expected_at"] >= now > told["next"]["scheduled_for"]
 
 
 def test_release_refuses_what_is_not_held(box: Operator) -> None:
@@ -533,9 +557,10 @@ def test_pause_lasts_until_resume_which_says_what_was_and_what_will_be(box: Oper
     assert "1 message" in out
     assert "3 will be" in out
     assert box.run("status", "--json").value["paused"] is None
-    dues = [box.due(each) for each in late]
-    assert all(b - a >= timedelta(minutes=4) for a, b in pairwise(dues))
-    assert dues[0] >= datetime.now(UTC) - timedelta(seconds=30)
+    assert "3 late messages go first; fall is now done about " in out
+    go = expected_times(box, late)
+    assert all(b - a >= timedelta(minutes=4) for a, b in pairwise(go))
+    assert go[0] >= datetime.now(UTC) - timedelta(seconds=30)
     events = box.sql("SELECT actor, event FROM events WHERE scheduled_message_id IS NULL")
     assert events == [(LOGIN, "paused"), (LOGIN, "resumed")]
 

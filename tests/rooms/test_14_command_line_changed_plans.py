@@ -1,15 +1,14 @@
-"""Mistakes mended, texts tried, campaigns that end in time or go first: as the operator does it."""
+"""Mistakes mended, texts tried, campaigns that end in time: as the operator does it."""
 
 from __future__ import annotations
 
 import re
 from datetime import datetime, timedelta
-from itertools import pairwise
 
 import pytest
 
 import smsbox
-from rig.desk import ALWAYS, DAY, HEADER, QUESTION, TEN, Desk, Operator, local, many, texts, utc
+from rig.desk import DAY, HEADER, TEN, Desk, Operator, local, many, texts
 from rig.people import ANA, BEN, CHLOE
 from rig.played import PlayedBox, at
 
@@ -47,7 +46,8 @@ def test_another_text_to_a_number_of_the_campaign_is_refused_and_again_does_not_
     for more in ((), ("--again",), ("--dry-run",)):
         refused = desk.schedule("c.csv", "--yes", *more)
         assert (refused.status, refused.out) == (65, "")
-        assert "smsbox schedule c.csv --replace" in refused.sentence
+        assert "smsbox edit" in refused.sentence
+        assert "smsbox cancel --campaign c" in refused.sentence
         assert "row 3" in refused.sentence
     assert desk.rows("message_content") == ["Hi"] * 3
 
@@ -69,7 +69,7 @@ def test_people_of_a_running_campaign_are_refused_in_another_unless_again(desk: 
     assert desk.schedule("few.csv", "--dry-run").status == 0
     refused = desk.schedule("most.csv", "--yes")
     assert refused.status == 65
-    for word in ('"c"', "--replace", "--again"):
+    for word in ('"c"', "smsbox cancel", "--again"):
         assert word in refused.sentence
     assert len(desk.rows()) == 8
     assert desk.schedule("most.csv", "--dry-run", "--again").status == 0
@@ -80,69 +80,10 @@ def test_people_of_a_running_campaign_are_refused_in_another_unless_again(desk: 
 # --- new texts
 
 
-def test_replace_gives_waiting_rows_their_new_texts_and_leaves_all_else(desk: Desk) -> None:
-    desk.write("c.csv", many(5))
-    assert desk.schedule("c.csv", "--yes", "--start", TEN).status == 0
-    desk.execute("UPDATE scheduled_messages SET status = 'sent', sent_at = datetime('now')"
-                 " WHERE id = 1")  # fmt: skip
-    desk.execute("UPDATE scheduled_messages SET held_because = 'they have replied' WHERE id = 4")
-    times = desk.rows()
-    fixed = many(4).replace("Hello", "Hello again").replace("Hello again 2", "Hello 2")
-    desk.write("fixed.csv", fixed + "2135557777,New,Hi\n")
-    words = ("fixed.csv", "--campaign", "c", "--replace")
-    plan = desk.schedule(*words, "--dry-run", "--json").value
-    assert [each["id"] for each in plan["replaced"]] == [2, 4]
-    assert [each["row"] for each in plan["skipped"]] == [2, 6]
-    assert (plan["unchanged"], plan["not_named"]) == (1, 1)
-    assert "again" not in "".join(desk.rows("message_content"))
-    done = desk.schedule(*words, "--yes")
-    assert done.status == 0, done.err
-    assert done.out.count("[LEFT OUT]") == 2
-    assert desk.rows("message_content") == [
-        "Hello 0", "Hello again 1", "Hello 2", "Hello again 3", "Hello 4",
-    ]  # fmt: skip
-    assert desk.rows() == times
-    assert desk.rows("coalesce(held_because, '')")[3] == "they have replied"
-    assert "Nothing to replace" in desk.schedule(*words, "--yes").out
-
-
-def test_replace_without_yes_or_without_a_running_campaign_changes_nothing(desk: Desk) -> None:
-    desk.write("c.csv", many(2))
-    assert desk.schedule("c.csv", "--yes", "--start", TEN).status == 0
-    desk.write("c.csv", many(2).replace("Hello", "Hey"))
-    terminal = desk.terminal("c.csv", "--replace")
-    assert "Replace 2 texts." in terminal.wait_for(QUESTION)
-    terminal.type("no\n")
-    assert terminal.end() == 1
-    refused = desk.schedule("c.csv", "--replace", "--campaign", "d", "--yes")
-    assert refused.status == 65
-    assert "campaigns that run are c" in refused.sentence
-    assert desk.rows("message_content") == ["Hello 0", "Hello 1"]
-
-
-def test_row_that_begins_before_yes_keeps_its_text(desk: Desk) -> None:
-    desk.write("c.csv", many(2))
-    assert desk.schedule("c.csv", "--yes", "--start", TEN).status == 0
-    desk.write("c.csv", many(2).replace("Hello", "Hey"))
-    terminal = desk.terminal("c.csv", "--replace")
-    terminal.wait_for(QUESTION)
-    desk.execute(
-        "INSERT INTO messages (scheduled_message_id, phone_number, body, status,"
-        " created_at) VALUES (1, '+12135552000', 'Hello 0', 'sending', datetime('now'))"
-    )
-    desk.execute("INSERT INTO segments (message_id, sequence, total, status, submitted_at)"
-                 " VALUES (1, 1, 1, 'sending', datetime('now'))")  # fmt: skip
-    terminal.type("YES\n")
-    assert terminal.end() == 1
-    assert "Message 1 was begun" in terminal.shown
-    assert desk.rows("message_content") == ["Hello 0", "Hey 1"]
-
-
 def test_options_that_mean_nothing_together_are_refused(desk: Desk) -> None:
     desk.write("c.csv", many(2))
     for words in (
-        ("--replace", "--first"), ("--replace", "--until", TEN), ("--row", "2"), ("--anyway",),
-        ("--try", ANA, "--again"), ("--try", ANA, "--replace"), ("--first", "--start", TEN),
+        ("--row", "2"), ("--anyway",), ("--try", ANA, "--again"), ("--try", ANA, "--until", TEN),
     ):  # fmt: skip
         assert desk.schedule("c.csv", *words, "--yes").status == 2, words
     assert not desk.database.exists()
@@ -340,68 +281,3 @@ def test_nothing_is_moved_tried_again_or_released_past_its_end(
     operator.sql("UPDATE scheduled_messages SET scheduled_for = '2099-01-01' WHERE id = ?", waits)
     assert operator.row(waits, "status, error_message") == ("cancelled", "too late")
     assert "shut  until" in operator.run("why", str(held)).out
-
-
-# --- before everything else
-
-# Where each time of a day comes, and comes once.
-ALWAYS_UTC = ALWAYS.replace("\n", '\ntimezone = "UTC"\n', 1)
-
-
-def test_first_goes_before_all_that_is_scheduled_which_is_paced_anew_behind_it(
-    desk: Desk,
-) -> None:
-    desk.configure(ALWAYS_UTC)
-    desk.write("a.csv", many(6))
-    desk.write("p.csv", many(1, first=5000))
-    desk.write("b.csv", many(4, first=3000))
-    desk.write("now.csv", many(8, first=4000))
-    assert desk.schedule("a.csv", "--yes").status == 0
-    assert desk.schedule("b.csv", "--yes").status == 0
-    assert desk.schedule("p.csv", "--yes").status == 0
-    desk.execute("INSERT INTO campaigns (name, created_at, paused_because) VALUES ('p',"
-                 " datetime('now'), 'paused by ana')"
-                 " ON CONFLICT DO UPDATE SET paused_because = 'paused by ana'")  # fmt: skip
-    desk.execute("UPDATE scheduled_messages SET held_because = 'x' WHERE id = 1")
-    kept = "SELECT scheduled_for FROM scheduled_messages WHERE id IN (1, 11) ORDER BY id"
-    before = desk.connect().execute(kept).fetchall()
-    words = ("now.csv", "--first", "--seed", "3")
-    plan = desk.schedule(*words, "--dry-run", "--json").value
-    assert [each["campaign"] for each in plan["behind"]] == ["a", "b"]
-    assert all(each["was"] < each["last"] for each in plan["behind"])
-    done = desk.schedule(*words, "--yes")
-    assert done.status == 0, done.err
-    named = re.findall(r"^Behind it: (\w+) ends (.{14}), was (.{14})$", done.out, re.MULTILINE)
-    assert [name for name, *_ in named] == ["a", "b"]
-    free = [
-        (name, utc(when))
-        for name, when in desk.connect().execute(
-            "SELECT campaign_name, scheduled_for FROM scheduled_messages"
-            " WHERE id NOT IN (1, 11) ORDER BY scheduled_for"
-        )
-    ]
-    assert [name for name, _ in free] == ["now"] * 8 + ["a"] * 5 + ["b"] * 4
-    assert all(239 <= (b - a).total_seconds() <= 1321 for (_, a), (_, b) in pairwise(free))
-    assert desk.connect().execute(kept).fetchall() == before
-    for name, ends, _ in named:
-        last = max(when for each, when in free if each == name)
-        assert abs((last - datetime.strptime(f"{last.year}/{ends}", "%Y/%m/%d %I:%M %p").replace(
-            tzinfo=smsbox.UTC)).total_seconds()) <= 60  # fmt: skip
-
-
-def test_first_keeps_the_interval_to_the_last_message_and_names_what_will_be_too_late(
-    desk: Desk,
-) -> None:
-    desk.configure(ALWAYS_UTC)
-    desk.write("a.csv", many(3))
-    soon = f"{datetime.now(smsbox.UTC) + timedelta(minutes=70):%Y-%m-%d %H:%M}"
-    assert desk.schedule("a.csv", "--yes", "--until", soon, "--seed", "1").status == 0
-    desk.execute("UPDATE scheduled_messages SET status = 'sent', sent_at = datetime('now')"
-                 " WHERE id = 1")  # fmt: skip
-    desk.write("now.csv", many(30, first=4000))
-    plan = desk.schedule("now.csv", "--first", "--dry-run", "--json", "--seed", "1").value
-    assert utc(plan["first"]) - datetime.now(smsbox.UTC) > timedelta(minutes=4, seconds=30)
-    assert [(each["campaign"], each["too_late"]) for each in plan["behind"]] == [("a", 2)]
-    done = desk.schedule("now.csv", "--first", "--yes", "--seed", "1")
-    assert "2 messages of it will be too late" in " ".join(done.out.split())
-    assert desk.rows("status").count("cancelled") == 2

@@ -27,7 +27,6 @@ schedule good.csv --limit 0
 schedule good.csv --template none.txt
 schedule good.csv --html page.html
 schedule good.csv --row 3
-schedule good.csv --replace --limit 2
 list --status asleep
 show 99
 why nobody

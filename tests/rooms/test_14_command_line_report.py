@@ -106,7 +106,9 @@ def test_report_and_list_of_campaigns_read_as_in_the_golden_file(
     told = [("report --campaign fall", box.report()), ("list --campaigns",
             box.run("list", "--campaigns"))]  # fmt: skip
     told.append(("report --campaign no", box.run("report", "--campaign", "no", status=2)))
-    golden("report.txt", "\n".join(f"$ smsbox {words}\n{shown}" for words, shown in told))
+    shown = "\n".join(f"$ smsbox {words}\n{shown}" for words, shown in told)
+    # What waits here is long due: it would go now.
+    golden("report.txt", re.sub(r"((?:next|last) to go +)\S.*", r"\1NOW", shown))
 
 
 def test_numbers_of_a_report_add_up_to_what_was_planned(box: CampaignFolder) -> None:

@@ -1248,7 +1248,7 @@ def test_help_names_every_option(desk: Desk) -> None:
     shown = desk.schedule("--help")
     assert shown.status == 0
     for option in (
-        "--dry-run", "--start", "--first", "--until", "--replace", "--again", "--try", "--row",
+        "--dry-run", "--start", "--until", "--again", "--try", "--row",
         "--texts", "--simplify", "--campaign", "--limit", "--seed", "--yes", "--long",
         "--skip-invalid", "--rejects", "--template", "--map", "--json",
     ):  # fmt: skip
