@@ -479,9 +479,6 @@ class Clock(Protocol):
     def monotonic(self) -> float:
         """Return seconds that never jump."""
 
-    def adopt(self, at: datetime | None) -> None:
-        """Take a time that goes on by the monotonic clock; None: the system's clock again."""
-
     def until(
         self, deadline: float, port: Port | None = None, *, interruptible: bool = True
     ) -> bool:
@@ -820,8 +817,13 @@ class ClockSettings:
     )
     sources: tuple[str, ...] = setting(
         ["ntp"],
-        _list_of(_text("ntp|rtc|network"), 'a list of "ntp", "rtc" and "network"', _at_least_one),
-        'who vouches for it: "ntp", "rtc" (a clock with a battery), "network"',
+        _list_of(
+            _text("ntp|rtc"),
+            'a list of "ntp" and "rtc"; "network" is gone: give the box the Internet, "ntp", or a'
+            ' clock with a battery, "rtc"',
+            _at_least_one,
+        ),
+        'who vouches for it: "ntp", "rtc" (a clock with a battery)',
     )
 
 
@@ -3418,7 +3420,7 @@ INSERT OR IGNORE INTO state SELECT 'paused_by', iif(value LIKE 'paused by %', 'o
     FROM state WHERE key = 'paused_because';
 DELETE FROM state WHERE key LIKE 'paused_until %' OR key LIKE 'resumed %'
     OR key LIKE 'reference %' OR key IN ('came', 'moved', 'moved_away', 'retired',
-        'paused_before', 'restored_copy', 'power_mark');
+        'paused_before', 'restored_copy', 'power_mark', 'clock_veto');
 ALTER TABLE scheduled_messages ADD COLUMN planned_for TEXT;
 ALTER TABLE scheduled_messages ADD COLUMN gap_s REAL;
 ALTER TABLE scheduled_messages ADD COLUMN skip_s REAL;
@@ -4720,6 +4722,12 @@ class State:
         sql = "INSERT INTO events (at, actor, event, detail) VALUES (?, ?, ?, ?)"
         self._db.change(sql, now, actor, event, detail)
 
+    def last_event_at(self) -> datetime | None:
+        """Return the latest time in the audit's last thousand lines."""
+        sql = "SELECT max(at) FROM (SELECT at FROM events ORDER BY id DESC LIMIT 1000)"
+        found = self._db.value(sql)
+        return read_stored_time(found) if found else None
+
     # pauses; campaign "" is the box itself
 
     def pause(
@@ -5515,32 +5523,6 @@ def parse_registration(line: str) -> int | None:
     return int(given[1])
 
 
-_TIME = r'"?(?:20)?(\d\d)/(\d\d)/(\d\d),(\d\d):(\d\d):(\d\d)([+-]\d{1,2})(?!\d)'
-
-
-def parse_network_time(line: str) -> tuple[datetime, ...]:
-    """Read a +CCLK answer, TS 27.007 8.15: what the time may be in UTC, the standard's first.
-
-    Local time with the quarters of an hour east of UTC; some modems give UTC beside the zone. Empty
-    for a clock that nobody set (modems start in 1980, 2004 or so) and for one without a zone.
-
-    >>> [f"{at:%H:%M}" for at in parse_network_time('+CCLK: "26/11/24,15:30:00-32"')]
-    ['23:30', '15:30']
-    """
-    match = re.search(_TIME, line)
-    if not match:
-        return ()
-    year, month, day, hour, minute, second, quarters = map(int, match.groups())
-    try:
-        told = datetime(2000 + year, month, day, hour, minute, second, tzinfo=UTC)
-    except ValueError:
-        return ()
-    if not 2025 <= told.year <= 2079 or abs(quarters) > 56:
-        return ()
-    standard = told - timedelta(minutes=15 * quarters)
-    return (standard, told) if quarters else (told,)
-
-
 # === 10 Modem ====================================================================================
 # The conversation with one modem: find its port, attach, is it ready, submit a segment, read and
 # delete what is stored. One command at a time; a command names the prefix of its answer, and any
@@ -5938,7 +5920,6 @@ class Modem:
         self.storage_full = False
         self.pin_was_refused = False
         self.delivery_reports = False  # whether the modem will tell of them
-        self._keeps_time = False  # whether it was told to keep its clock by the network
         self._clock = clock
         self._settings = settings
         self._talk = talk = Conversation(port, clock, settings.send_timeout_seconds, patience)
@@ -6023,15 +6004,6 @@ class Modem:
         used = parse_fields(self.ask("AT+CPMS?", "+CPMS:"))
         used = used[7:9] or used[1:3]  # the memory that new texts go to is the third
         self.storage_full = len(used) == 2 and used[0] == used[1] != "0"
-
-    def read_network_time(self) -> tuple[datetime, ...]:
-        """Return what the time may be in UTC by the modem's clock, which the network sets."""
-        if not self._keeps_time:
-            self._keeps_time = True
-            # Local time into the clock, where a modem has the choice (Quectel); SIM800: AT+CLTS.
-            for text in ("AT+CTZU=1", "AT+CTZU=3", "AT+CLTS=1"):
-                self.ask(text)
-        return parse_network_time(self.ask("AT+CCLK?", "+CCLK:"))
 
     # --- healing
 
@@ -6208,7 +6180,6 @@ class Waiting:
         self._petted = float("-inf")
         self._stopped = False
         self._wake_descriptor: int | None = None
-        self._adopted_at: datetime | None = None  # the time when the monotonic clock stood at 0
 
     def catch_signals(self) -> None:
         """Let SIGTERM and SIGINT end the wait that runs, and raise StopRequested in it."""
@@ -6227,13 +6198,7 @@ class Waiting:
 
     def now(self) -> datetime:
         """Return the aware UTC time."""
-        if self._adopted_at is not None:
-            return self._adopted_at + timedelta(seconds=self.monotonic())
         return datetime.now(UTC)
-
-    def adopt(self, at: datetime | None) -> None:
-        """Take a time that goes on by the monotonic clock; None: the system's clock again."""
-        self._adopted_at = at and at - timedelta(seconds=self.monotonic())
 
     def monotonic(self) -> float:
         """Return seconds that never jump."""
@@ -6288,7 +6253,7 @@ class FastClock:
     ) -> None:
         self._waiting = waiting
         self._skipped_s = 0.0
-        self._own_start = self._start = start - timedelta(seconds=waiting.monotonic())
+        self._start = start - timedelta(seconds=waiting.monotonic())
         self._shorten = shorten
 
     def now(self) -> datetime:
@@ -6298,10 +6263,6 @@ class FastClock:
     def monotonic(self) -> float:
         """Return the seconds of the play."""
         return self._waiting.monotonic() + self._skipped_s
-
-    def adopt(self, at: datetime | None) -> None:
-        """Take another time, or the play's own again."""
-        self._start = at - timedelta(seconds=self.monotonic()) if at else self._own_start
 
     def until(
         self, deadline: float, port: Port | None = None, *, interruptible: bool = True
@@ -6439,7 +6400,9 @@ class SocketPort:
 _TIMESYNC_MARK = Path("/run/systemd/timesync/synchronized")  # touched at each synchronisation
 _RTC = Path("/sys/class/rtc/rtc0")
 _SYNCED_BELOW_US = 16_000_000  # what systemd's timedated calls synchronised
+_STA_UNSYNC = 0x40
 _MARK_IS_FRESH = (-60.0, 45 * 60.0)  # s; timesyncd asks at least every 34 minutes
+BATTERY_CLOCK = "the battery clock"
 
 
 def find_time_evidence(sources: Sequence[str]) -> str:
@@ -6449,10 +6412,10 @@ def find_time_evidence(sources: Sequence[str]) -> str:
     """
     if "ntp" in sources and _is_fresh(_TIMESYNC_MARK):
         return "systemd-timesyncd"
-    if "ntp" in sources and _read_max_error_us() < _SYNCED_BELOW_US:
+    if "ntp" in sources and _is_kernel_sure():
         return "the kernel's NTP state"
     if "rtc" in sources and _RTC.exists():
-        return "the battery clock"
+        return BATTERY_CLOCK
     return ""
 
 
@@ -6465,18 +6428,19 @@ def _is_fresh(mark: Path) -> bool:
     return False
 
 
-def _read_max_error_us() -> int:
-    """Ask adjtimex(2) for maxerror. STA_UNSYNC is not used: it may be set to spare the RTC."""
+def _is_kernel_sure() -> bool:
+    """Ask adjtimex(2), struct timex of the machine's long integers."""
     import ctypes
 
     try:
         adjtimex = ctypes.CDLL(None, use_errno=True).adjtimex
     except (OSError, AttributeError):
-        return _SYNCED_BELOW_US
+        return False
     timex = (ctypes.c_long * 64)()  # modes = 0: read only
     state = adjtimex(timex)
-    plausible = state >= 0 and 9_000 <= timex[11] <= 11_000  # tick: the layout is as expected
-    return int(timex[3]) if plausible else _SYNCED_BELOW_US
+    max_error_us, status, tick_us = timex[3], timex[5], timex[11]
+    is_plausible = state >= 0 and 9_000 <= tick_us <= 11_000  # the layout is as expected
+    return is_plausible and not status & _STA_UNSYNC and max_error_us < _SYNCED_BELOW_US
 
 
 def read_boot_id(source: Path = Path("/proc/sys/kernel/random/boot_id")) -> str:
@@ -6868,8 +6832,6 @@ _COPIES_EVERY_S = 3600.0
 _STEP_S = 2.0  # more than NTP slews between two looks
 _CLOCK_ALERT_S = 3600.0
 _CLOCK_TOLERANCE = timedelta(minutes=5)
-_BETWEEN_READINGS_S = 10.0
-_READINGS_AGREE_S = 3.0
 _ANSWER_WITHIN = timedelta(minutes=5)
 _ANSWER_TRIES = 4  # once a minute, after the first
 # To one number; to the operator's.
@@ -6909,7 +6871,6 @@ class Link:
         self.wake_at = 0.0  # when tend() wants to be called again, monotonic
         self.sweep_at = 0.0
         self.resets = 0  # how often the modem was healed by force
-        self.attachments = 0
         self.warnings: frozenset[str] = frozenset()  # what the operator should know, told once
         self._settings = settings
         self._around = around
@@ -7051,7 +7012,6 @@ class Link:
 
     def _attach(self, modem: Modem) -> None:
         attach_guarded(modem, self._settings, self._database)
-        self.attachments += 1
         self.sweep_at = 0.0
         who = modem.identity
         if who.imei and who.imei != self._database.state.get("modem_imei"):
@@ -7807,96 +7767,49 @@ def describe_modem(modem: Modem | None, port: Port | None) -> dict[str, object]:
 
 
 class Timekeeper:
-    """Decides whether the time may be believed; nothing is sent, held or moved before it is.
+    """Decides whether the time may be believed; nothing is sent, held or cancelled before it is.
 
     Trust lasts for the boot, since a clock that was right drifts by seconds: but not over a step
-    for which nobody vouches, and not against the network's word or our own past.
+    for which nobody vouches, and not against our own past.
     """
 
     def __init__(self, config: Config, around: Surroundings, database: Database) -> None:
         self.trusted_by = ""  # in words; "" while the time is not trusted
         self.doubt = ""  # then why
-        self.network_time: tuple[str, float, str] | None = None  # UTC, monotonic, boot: adopted
-        self._settings = config.clock
-        self._zone = config.business_hours.timezone
-        self._around = around
+        self._is_watched = config.clock.require_trust
+        self._find_evidence = around.find_time_evidence
         self._clock = around.clock
         self._database = database
         self._boot = read_boot_id()
         self._vouched_by = ""
-        self._began = False
         self._waits_since: float | None = None
         self._is_person_told = False
         self._offset_s: float | None = None  # wall time minus monotonic time, as last seen
-        self._veto = ""  # what the network says against the clock
-        self._future = ""  # what our own past says against it
-        self._suspected = False
-        self._first_reading: tuple[float, Sequence[datetime]] | None = None
-        self._ask_at = 0.0  # when the network is asked again, monotonic
-        self._asked_of = 0  # the attachment that was asked last
 
     def look(self) -> None:
         """Look at the clock, and ask who vouches for it."""
-        stepped = self._is_stepped()
-        if not self._settings.require_trust:
+        is_stepped, before = self._is_stepped(), self.trusted_by
+        if not self._is_watched:
             self.trusted_by = "not watched: require_trust is false"
             return
-        if stepped:
-            self._doubt_after_step()
-        if not self._began or stepped or self.doubt:
-            self._hear_operator()
-            self._find_future()
-        self._ask_evidence()
-        self._began = True
-        self._conclude()
-
-    def ask_network(self, modem: Modem, attachment: int) -> None:
-        """Compare with the network's time: at each attachment, then hourly, sooner in doubt."""
-        monotonic = self._clock.monotonic()
-        if attachment != self._asked_of:
-            self._asked_of, self._ask_at, self._first_reading = attachment, 0.0, None
-        if monotonic < self._ask_at or not self._settings.require_trust:
+        if is_stepped:  # only who vouches for the clock as it is now is believed
+            self._vouched_by = self._find_evidence()
+            if not self._vouched_by:
+                self._database.state.set(trusted_boot="", clock_word="")
+        elif before:
             return
-        readings = modem.read_network_time()
-        if self.network_time and readings:
-            self._compare_adopted(readings[0])
-        wanted = "network" in self._settings.sources and not self._vouched_by
-        wait_s = 60.0 if wanted or self._veto else 3600.0
-        if readings and wanted and self._is_zone_plausible(readings):
-            wait_s = self._compare_readings(readings)
-        elif readings and self._vouched_by and not self.network_time:
-            wait_s = self._compare_clock(readings)
-        self._ask_at = monotonic + wait_s
-        self._conclude()
+        told = self._is_word_of_boot("clock_word")
+        self.doubt = "" if told else self._find_future()
+        if not self._vouched_by:
+            self._vouched_by = self._find_voucher(told)
+        if not self._vouched_by:
+            self.doubt = self.doubt or "nobody vouches for it"
+        self.trusted_by = "" if self.doubt else self._vouched_by
+        self._tell(before)
 
-    # --- who vouches
-
-    def _ask_evidence(self) -> None:
-        if self._vouched_by and not self.network_time:
-            return
-        found = self._around.find_time_evidence()
-        if not found and not self._vouched_by and self._is_word_of_boot("trusted_boot"):
-            told = self._is_word_of_boot("clock_word")
-            found = "the operator's word" if told else "this boot's past"
-        if found:
-            self._leave_network_time()
-            self._vouched_by = found
-            if not self._is_word_of_boot("trusted_boot"):
-                self._database.state.set_key("trusted_boot", self._boot)
-
-    def _is_word_of_boot(self, key: str) -> bool:
-        return bool(self._boot) and self._database.state.get(key) == self._boot
-
-    def _hear_operator(self) -> None:
-        """The operator's word for this boot overrules what speaks against the clock."""
-        if self._is_word_of_boot("clock_word"):
-            self._veto = ""
-        elif not self._began and self._database.state.get("clock_veto").startswith(
-            f"{self._boot} "
-        ):
-            self._veto = self._database.state.get("clock_veto").partition(" ")[2]
-
-    # --- what speaks against it
+    def waits_s(self) -> float:
+        """Return how long the time has not been trusted; 0 while it is."""
+        return 0.0 if self._waits_since is None else self._clock.monotonic() - self._waits_since
 
     def _is_stepped(self) -> bool:
         """True if the clock was set since the last look."""
@@ -7911,104 +7824,38 @@ class Timekeeper:
         logging.warning("the clock was set by %+.0f s", stepped_s)
         return True
 
-    def _doubt_after_step(self) -> None:
-        """Only who vouches for the clock as it is now is believed, not who did before."""
-        self._vouched_by = self._around.find_time_evidence()
-        self._suspected, self._ask_at = False, 0.0
-        if not self._vouched_by:
-            for key in ("trusted_boot", "clock_word"):
-                self._database.state.set_key(key, "")
+    def _is_word_of_boot(self, key: str) -> bool:
+        return bool(self._boot) and self._database.state.get(key) == self._boot
 
-    def _find_future(self) -> None:
+    def _find_voucher(self, told: bool) -> str:
+        """Return who vouches for the clock: somebody now, or somebody before in this boot."""
+        found, now = self._find_evidence(), self._clock.now()
+        past = self._database.state.last_event_at() if found == BATTERY_CLOCK and not told else None
+        if past is not None and now < past:
+            found, said = "", f"the battery clock says {to_database_time(now)} UTC"
+            self.doubt = f"{said}, and something was written down at {to_database_time(past)}"
+        if not found and self._is_word_of_boot("trusted_boot"):
+            return "the operator's word" if told else "this boot's past"
+        if found and not self._is_word_of_boot("trusted_boot"):
+            self._database.state.set_key("trusted_boot", self._boot)
+        return found
+
+    def _find_future(self) -> str:
         now, last = self._clock.now(), self._database.queue.last_sent_at()
-        is_past = last is None or last - now <= _CLOCK_TOLERANCE
-        self._future = ""
-        if last is not None and not is_past and not self._is_word_of_boot("clock_word"):
-            self._future = (
-                f"it says {to_database_time(now)} UTC, and the last message was sent at"
-                f" {to_database_time(last)}"
-            )
+        if last is None or last - now <= _CLOCK_TOLERANCE:
+            return ""
+        said = f"it says {to_database_time(now)} UTC"
+        return f"{said}, and the last message was sent at {to_database_time(last)}"
 
-    def _compare_clock(self, readings: Sequence[datetime]) -> float:
-        """Hold the network's time against the clock; twice in a row it withdraws the trust."""
-        now = self._clock.now()
-        as_local = readings[-1].replace(tzinfo=self._zone)  # with a zone that the modem lacks
-        if any(abs(each - now) <= _CLOCK_TOLERANCE for each in (*readings, as_local)):
-            self._suspected = False
-            self._lift_veto()
-            return 3600.0
-        if self._suspected and not self._veto and not self._is_word_of_boot("clock_word"):
-            network, ours = to_database_time(readings[0]), to_database_time(now)
-            self._veto = f"it says {ours} UTC, the network {network}"
-            self._database.state.set_key("clock_veto", f"{self._boot} {self._veto}")
-        self._suspected = True
-        return 60.0 if self._veto else 30.0
-
-    def _lift_veto(self) -> None:
-        if self._veto:
-            self._veto = ""
-            self._database.state.set_key("clock_veto", "")
-
-    # --- the network's time as our own
-
-    def _is_zone_plausible(self, readings: Sequence[datetime]) -> bool:
-        """Zone 0 is what modems say that know no zone: it counts where the sender's is 0 too."""
-        return len(readings) > 1 or not readings[0].astimezone(self._zone).utcoffset()
-
-    def _compare_readings(self, readings: Sequence[datetime]) -> float:
-        """Adopt the network's time once two readings agree with what has passed between them."""
-        monotonic, reading = self._clock.monotonic(), readings[0]
-        first, self._first_reading = self._first_reading, (monotonic, readings)
-        if first is not None:
-            passed_s = (reading - first[1][0]).total_seconds()
-            same_zone = reading - readings[-1] == first[1][0] - first[1][-1]
-            if same_zone and abs(passed_s - (monotonic - first[0])) <= _READINGS_AGREE_S:
-                self._adopt(reading, monotonic)
-                return 3600.0
-        return _BETWEEN_READINGS_S
-
-    def _adopt(self, reading: datetime, monotonic: float) -> None:
-        self._clock.adopt(reading)
-        self.network_time = (to_database_time(reading), monotonic, self._boot)
-        self._vouched_by = "the network's time"
-        self._lift_veto()
-        self._offset_s = reading.timestamp() - monotonic
-        self._find_future()
-
-    def _compare_adopted(self, reading: datetime) -> None:
-        """What was told at first may have been the modem's own clock: then it is read anew."""
-        if abs(reading - self._clock.now()) > _CLOCK_TOLERANCE:
-            self._leave_network_time()
-            self._vouched_by, self._first_reading = "", None
-
-    def _leave_network_time(self) -> None:
-        if self.network_time:
-            self.network_time = None
-            self._clock.adopt(None)
-            self._offset_s = None  # nobody has set it
-
-    def _conclude(self) -> None:
-        before = self.trusted_by
-        self.doubt = self._veto or self._future
-        if not self._vouched_by:
-            self.doubt = self.doubt or "nobody vouches for it"
-        self.trusted_by = "" if self.doubt else self._vouched_by
+    def _tell(self, before: str) -> None:
+        """After a boot the time is not known for some seconds: only what lasts needs a person."""
         if self.trusted_by:
             if not before:
                 logging.info("the clock is trusted by=%s", self.trusted_by)
             self._waits_since, self._is_person_told = None, False
-        else:
-            self._tell_of_wait("any more" if before else "yet")
-
-    def waits_s(self) -> float:
-        """Return how long the time has not been trusted; 0 while it is."""
-        return 0.0 if self._waits_since is None else self._clock.monotonic() - self._waits_since
-
-    def _tell_of_wait(self, since: str) -> None:
-        """After a boot the time is not known for some seconds: only what lasts needs a person."""
-        if self._waits_since is None:
+        elif self._waits_since is None:
             self._waits_since = self._clock.monotonic()
-            level = logging.INFO if since == "yet" else logging.WARNING
+            level, since = (logging.WARNING, "any more") if before else (logging.INFO, "yet")
             words = "the clock is not trusted %s: %s; nothing is sent before"
             logging.log(level, words, since, self.doubt)
         elif not self._is_person_told and self.waits_s() >= _LASTING_S:
@@ -8056,7 +7903,6 @@ class Face:
             "clock": self._time.trusted_by
             or f"not trusted: {self._time.doubt}: connect the Pi to the Internet, or look at the"
             " time (date) and say smsbox resume --clock-is-right",
-            "network_time": self._time.network_time,
             "next_id": row.id if row else None,
             "next_at": to_database_time(row.scheduled_for) if row else None,
             "ready": ready.value,
@@ -8613,7 +8459,6 @@ class Service:
         self._time.look()
         self._link.tend(self._is_busy())
         if self._link.modem is not None and self._link.is_ready():
-            self._time.ask_network(self._link.modem, self._link.attachments)
             self._sender.outcomes.hear_late_answer(self._link.modem)
             self._intake.take_in(self._link.modem)
         turn = self._read_turn()
@@ -8952,17 +8797,6 @@ def status_path(database: Path) -> Path:
     if database.parent == STATE_FOLDER:
         return Path("/run/smsbox/status.json")
     return database.with_name(database.name + ".status.json")
-
-
-def tell_time(database: Path) -> datetime:
-    """Return the time: where the daemon goes by the network's, that one."""
-    clock = Waiting()
-    adopted = read_status_file(status_path(database)).get("network_time")
-    with suppress(TypeError, ValueError):
-        at, monotonic_s, boot = adopted or (None, 0, "")
-        if at and boot == read_boot_id() and is_locked(lock_path(database)):
-            return from_database_time(at) + timedelta(seconds=clock.monotonic() - monotonic_s)
-    return clock.now()
 
 
 def become_owner(folder: Path) -> None:
@@ -9535,7 +9369,7 @@ def _store_draft(
     day, the same gaps count from now.
     """
     database = desk.write()
-    fresh = replace(desk, now=tell_time(desk.database_path))
+    fresh = replace(desk, now=Waiting().now())
     first, last = (draft.planned[place].scheduled_for for place in (0, -1))
     with database.transaction():
         queue = _view_queue(fresh, database, reading)
@@ -11068,7 +10902,7 @@ def _watch(desk: Desktop, show: Callable[[Desktop], object], every_s: float = 3)
     clock.catch_signals()
     while True:
         with redirect_stdout(StringIO()) as shown:
-            show(replace(desk, now=tell_time(desk.database_path)))
+            show(replace(desk, now=Waiting().now()))
         text = shown.getvalue()
         if sys.stdout.isatty():
             size = shutil.get_terminal_size()
@@ -11533,7 +11367,7 @@ def _follow_inbox(desk: Desktop, database: Database, last: int) -> NoReturn:
         for text in _read_inbox(desk, database, last):
             _print_incoming(desk, text)
             last = text["id"]
-            database.inbox.mark_read([last], tell_time(desk.database_path))
+            database.inbox.mark_read([last], Waiting().now())
 
 
 def cmd_forget(desk: Desktop) -> int:
@@ -12213,7 +12047,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         args = build_parser().parse_args(argv)
         config = load_config(args.config) if args.command != "demo" else parse_config({})
         database = find_database(args.database, config)
-        status = int(args.run(Desktop(args, config, database, tell_time(database))))
+        status = int(args.run(Desktop(args, config, database, Waiting().now())))
         sys.stdout.flush()
         return status
     except SmsboxError as error:

@@ -32,21 +32,14 @@ class Play:
         self.stopped = False
         self.end_s = 0.0
         self.acts: list[tuple[float, Callable[[], object]]] = []
-        self.adoptions: list[tuple[float, datetime | None]] = []  # when, and what was adopted
         self._s = 1000.0
         self._turns = 0
 
     def now(self) -> datetime:
-        since, adopted = self.adoptions[-1] if self.adoptions else (0.0, None)
-        if adopted is not None:
-            return adopted + timedelta(seconds=self._s - since)
         return self.start + timedelta(seconds=self._s - 1000)
 
     def monotonic(self) -> float:
         return self._s
-
-    def adopt(self, at: datetime | None) -> None:
-        self.adoptions.append((self._s, at))
 
     def step(self, seconds: float) -> None:
         """Set the system's clock, as NTP or a person does it."""

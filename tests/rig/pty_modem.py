@@ -321,10 +321,6 @@ class PtyModem:
         """Bring it back, under another number and the same name."""
         self._tell("replug")
 
-    def tell_time(self, ahead_s: float, quarters: int = 0) -> None:
-        """Know the network's time from now on: so much ahead of the system's, in this zone."""
-        self._tell("tell_time", ahead_s=ahead_s, quarters=quarters)
-
     def befall(self, does: str, for_s: float = 0.0) -> None:
         """Let something befall it now, as a Fault's does."""
         self._tell("befall", does=does, for_s=for_s)
@@ -485,7 +481,6 @@ class _Modem:
     ) -> None:
         self._core = smsbox.SimulatedModem()
         self._awaited: deque[tuple[str, str]] = deque()  # the network keeps what finds no room
-        self._network_time: tuple[float, int] | None = None  # seconds ahead, quarter hours
         self._profile = PROFILES[profile]
         self._pin = pin
         self._locked = bool(pin)
@@ -723,10 +718,6 @@ class _Modem:
             return _inform("+CPIN: SIM PIN" if self._tries_left else "+CPIN: SIM PUK")
         if found and (self._locked or not self._registered or not self._has_sim):
             return _inform(f"{found[1]}: 0,2")
-        if line == "AT+CCLK?" and self._network_time is not None:
-            ahead_s, quarters = self._network_time
-            local = datetime.now(timezone.utc) + timedelta(seconds=ahead_s, minutes=15 * quarters)
-            return _inform(f'+CCLK: "{local:%y/%m/%d,%H:%M:%S}{quarters:+03}"')
         if line == "AT+CPMS?":
             used = f"{len(self._core.stored)},{_PLACES}"
             return _inform(f'+CPMS: "SM",{used},"SM",{used},"SM",{used}')
@@ -779,9 +770,6 @@ class _Modem:
 
     def register(self, registered: bool) -> None:
         self._registered = registered
-
-    def tell_time(self, ahead_s: float, quarters: int) -> None:
-        self._network_time = ahead_s, quarters
 
     def count_met(self) -> str:
         pairs = zip(self._faults, self._met, strict=True)

@@ -60,9 +60,6 @@ class FakeClock:
     def monotonic(self) -> float:
         return self.at
 
-    def adopt(self, at: datetime | None) -> None:
-        raise AssertionError("the driver sets no clock")
-
     def until(
         self, deadline: float, port: smsbox.Port | None = None, *, interruptible: bool = True
     ) -> bool:
