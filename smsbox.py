@@ -3420,7 +3420,7 @@ INSERT OR IGNORE INTO state SELECT 'paused_by', iif(value LIKE 'paused by %', 'o
     FROM state WHERE key = 'paused_because';
 DELETE FROM state WHERE key LIKE 'paused_until %' OR key LIKE 'resumed %'
     OR key LIKE 'reference %' OR key IN ('came', 'moved', 'moved_away', 'retired',
-        'paused_before', 'restored_copy', 'power_mark', 'clock_veto');
+        'paused_before', 'restored_copy', 'power_mark', 'clock_veto', 'modem_imei');
 ALTER TABLE scheduled_messages ADD COLUMN planned_for TEXT;
 ALTER TABLE scheduled_messages ADD COLUMN gap_s REAL;
 ALTER TABLE scheduled_messages ADD COLUMN skip_s REAL;
@@ -5602,31 +5602,43 @@ class Identity:
     operator: str = ""
 
 
-def find_ports(wanted: str, sys_tty: Path = Path("/sys/class/tty")) -> list[str]:
-    """Return the devices that may be the modem, best first; PortLost where there is none.
+def find_port(wanted: str, sys_tty: Path = Path("/sys/class/tty")) -> str:
+    """Return the device of the modem; PortLost where there is none, or more than one.
 
-    What is wanted by name is taken at its word while it is there. "auto", or a name that is gone,
-    gives the AT ports of known USB modems, then the UARTs of the Pi: an unknown device is never
-    talked to.
+    What is wanted by name is taken at its word while it is there. "auto" is the AT port of a known
+    USB modem, else the UART of the Pi: an unknown device is never talked to, but named, with the
+    line for the config.
     """
     if wanted != "auto" and (":" in wanted or os.path.exists(wanted)):
-        return [wanted]
-    found = {}
+        return wanted
+    known, others = {}, {}
     for tty in sorted(sys_tty.glob("tty[UA][SC][BM]*")):
         interface = (tty / "device").resolve()
+        device = next((f for f in (interface, *interface.parents[:3]) if _is_usb(f)), interface)
+        others[str(device)] = f"/dev/{tty.name}"
         for folder in (interface, *interface.parents[:3]):
             if _is_at_interface(folder):
-                found[str(folder.parent)] = f"/dev/{tty.name}"
-    if found:
-        return sorted(found.values())
-    if wanted == "auto":
-        for uart in _UARTS:
-            if Path(uart).exists() and sys_tty == Path("/sys/class/tty"):
-                return [uart]
-        raise PortLost(
-            "no modem is plugged in that is known: plug one in, or name its port in [modem]"
-        )
-    raise PortLost(f"{wanted} is not there: is the modem plugged in and powered?")
+                known[str(folder.parent)] = f"/dev/{tty.name}"
+    names = sorted(known.values()) or sorted(others[key] for key in others if key not in known)
+    lines = " or ".join(f'port = "{name_lastingly(name)}"' for name in names)
+    if wanted != "auto":
+        there = f"; another is there: {lines}" if lines else ""
+        raise PortLost(f"{wanted} is not there: is the modem plugged in and powered?{there}")
+    if len(known) > 1:
+        raise PortLost(f"there are {len(known)} modems: put {lines} into [modem] of the config")
+    if known:
+        return names[0]
+    for uart in _UARTS:
+        if Path(uart).exists() and sys_tty == Path("/sys/class/tty"):
+            return uart
+    if lines:
+        unknown = f"{' and '.join(names)} {'is' if len(names) == 1 else 'are'} there and not known"
+        raise PortLost(f"{unknown}: if it is the modem, put {lines} into [modem] of the config")
+    raise PortLost("no modem is plugged in that is known: plug one in, or name its port in [modem]")
+
+
+def _is_usb(folder: Path) -> bool:
+    return (folder / "idVendor").exists()
 
 
 def _is_at_interface(folder: Path) -> bool:
@@ -6856,55 +6868,57 @@ class Surroundings(NamedTuple):
     press_power_key: Callable[[int], None] = lambda pin: None
 
 
-class Link:
-    """The modem as the service has it: absent, attaching, without network, ready.
+class LinkState(Enum):
+    """How near the modem is to being of use."""
 
-    What does not come right by itself is healed in steps of growing force, with growing waits:
-    the port is opened again, the radio goes off and on, the modem starts anew; on a UART other
-    baud rates are tried, and then its power key is pressed.
+    ABSENT = "absent"  # no port is open
+    OPEN = "open"  # it is not known who answers
+    ATTACHED = "attached"  # the modem is set up, and its SIM unlocked
+    READY = "ready"  # and it is in the network
+
+
+class Link:
+    """The modem as the service has it: absent -> open -> attached -> ready, and why not ready.
+
+    A port that is lost leads back to absent, a SIM that is lacking to open, a network to attached.
+    What does not come right by itself is healed in steps of growing force, with growing waits: the
+    port is opened again, the radio goes off and on, the modem starts anew; on a UART other baud
+    rates are tried, and then its power key is pressed.
     """
 
     def __init__(self, settings: ModemSettings, around: Surroundings, database: Database) -> None:
-        self.modem: Modem | None = None
+        self.state = LinkState.ABSENT
+        self.modem: Modem | None = None  # unless it is absent
+        self.port: Port | None = None  # to be listened on while waiting
         self.fault = Fault.NONE
-        self.words = "starting"
+        self.words = "starting"  # why it is not ready
         self.wake_at = 0.0  # when tend() wants to be called again, monotonic
-        self.sweep_at = 0.0
+        self.sweep_at = 0.0  # when what is stored is read again; 0: not since it was attached
         self.resets = 0  # how often the modem was healed by force
         self.warnings: frozenset[str] = frozenset()  # what the operator should know, told once
         self._settings = settings
         self._around = around
+        self._clock = around.clock
         self._database = database
-        self._port: Port | None = None
-        self._attached = False
+        self._name = ""  # of the port that was tried last
         self._tries = 0  # failures since it was last ready
-        self._faulty_since: float | None = None
-        self._is_person_told = False
+        self._tell_at: float | None = None  # a person, monotonic; None: nothing lasts
         self._troubles = 0  # refusals in a row that the modem is to blame for
-        self._searching_since: float | None = None
-        self._heal_after_s = _HEAL_AFTER_S
+        self._heal_at: float | None = None  # monotonic; None: it does not search for a network
+        self._heals = 0  # of that search
         self._key_pressed_at = float("-inf")
-
-    @property
-    def port(self) -> Port | None:
-        """The open port, to be listened on while waiting."""
-        return self._port
 
     def is_ready(self) -> bool:
         """True if a segment may be handed over."""
-        return self._attached and self.words == "ready"
-
-    def is_swept(self) -> bool:
-        """True if what was stored has been read since the modem was attached."""
-        return self.sweep_at > 0
+        return self.state is LinkState.READY
 
     def tend(self, busy: bool) -> None:
-        """Open, attach and watch, when it is time to."""
-        if self._around.clock.monotonic() < self.wake_at:
+        """Bring the modem nearer to ready, and watch it, when it is time to."""
+        if self._clock.monotonic() < self.wake_at:
             return
         try:
             modem = self.modem or self._open()
-            if not self._attached:
+            if self.state is LinkState.OPEN:
                 self._attach(modem)
             modem.check_network()
         except NotReady as lacking:
@@ -6912,12 +6926,10 @@ class Link:
         except ModemError as error:
             self.lose(str(error))
         else:
-            self._tries = 0
-            self._searching_since = None
-            self._heal_after_s = _HEAL_AFTER_S
-            self._settle(Fault.NONE, "ready")
+            self._tries = self._heals = 0
+            self._heal_at = None
+            self._enter(LinkState.READY, Fault.NONE, "ready", _WATCH_S[busy])
             self._warn_of(modem)
-            self.wake_at = self._around.clock.monotonic() + _WATCH_S[busy]
 
     def listen(self) -> None:
         """Take in what the modem says, ready or not: unread bytes would end every wait."""
@@ -6927,23 +6939,21 @@ class Link:
     def lose(self, words: str) -> None:
         """Let the port go, and come back with back-off."""
         self.close()
-        wait = _BACK_OFF_S[min(self._tries, len(_BACK_OFF_S) - 1)]
+        wait_s = _BACK_OFF_S[min(self._tries, len(_BACK_OFF_S) - 1)]
         self._tries += 1
-        self._complain(Fault.NO_MODEM, words, wait)
+        self._enter(LinkState.ABSENT, Fault.NO_MODEM, words, wait_s)
 
     def attach_again(self, words: str) -> None:
         """Bring the modem into a known state before the next segment."""
         logging.info("modem: %s: attaching again", words)
-        self._attached = False
-        self.words = words
-        self.wake_at = 0.0
+        self.state, self.words, self.wake_at = LinkState.OPEN, words, 0.0
 
     def blame(self, words: str) -> None:
         """The modem refused for a reason of its own; the third time in a row it is reset."""
         self._troubles += 1
         self.attach_again(words)
-        if self._troubles >= _TROUBLES_TO_RESET and self.modem is not None:
-            self._reset(self.modem, by_restart=self._troubles > _TROUBLES_TO_RESET)
+        if self._troubles >= _TROUBLES_TO_RESET:
+            self._reset(by_restart=self._troubles > _TROUBLES_TO_RESET)
 
     def praise(self) -> None:
         """A segment went out: the modem is well."""
@@ -6951,56 +6961,63 @@ class Link:
 
     def wait_for(self, fault: Fault, words: str) -> None:
         """A text was refused for want of network or SIM: look again in a while."""
-        self._attached &= fault is not Fault.SIM  # the SIM that comes may be another
-        self._complain(fault, words, 30.0 if self._attached else 5.0)
+        if fault is Fault.SIM:  # the one that comes may be another
+            self._enter(LinkState.OPEN, fault, words, 5.0)
+        else:
+            self._enter(LinkState.ATTACHED, fault, words, 30.0)
+
+    def warn(self, words: str, holds: bool = True) -> None:
+        """Keep a warning for the operator while it holds, and log it once."""
+        if holds and words not in self.warnings:
+            logging.warning("modem: %s", words)
+        self.warnings = self.warnings | {words} if holds else self.warnings - {words}
 
     def close(self) -> None:
         """Release the port."""
-        if self._port is not None:
-            self._port.close()
-        self._port = self.modem = None
-        self._attached = False
+        if self.port is not None:
+            self.port.close()
+        self.port = self.modem = None
+        self.state = LinkState.ABSENT
 
-    # --- opening
+    def _enter(self, state: LinkState, fault: Fault, words: str, wait_s: float) -> None:
+        """Change the state, and look again in a while.
+
+        A change is logged once, not once a minute: what may heal by itself needs nobody, what lasts
+        needs a person.
+        """
+        now = self._clock.monotonic()
+        if fault is Fault.NONE:
+            self._tell_at = None
+        elif self._name and self._name not in words:
+            words = f"{words} ({self._name})"
+        if words != self.words:
+            level = logging.WARNING if fault in (Fault.SIM, Fault.ACCOUNT) else logging.INFO
+            who = self.modem.identity.operator if self.modem and fault is Fault.NONE else ""
+            logging.log(level, "modem: %s%s", words, f" operator={who}" if who else "")
+        if fault is not Fault.NONE and self._tell_at is None:
+            self._tell_at = now + _LASTING_S
+        elif self._tell_at is not None and now >= self._tell_at:
+            self._tell_at = float("inf")
+            logging.warning("modem: for %d minutes: %s", _LASTING_S / 60, words)
+        self.state, self.fault, self.words, self.wake_at = state, fault, words, now + wait_s
 
     def _open(self) -> Modem:
-        name = self._choose(find_ports(self._settings.port))
+        self._name = ""
+        self._name = find_port(self._settings.port)
         baud, patience = self._settings.baud, 10
-        if is_uart(name) and self._tries:
+        if is_uart(self._name) and self._tries:
             rates = [baud, *(rate for rate in BAUD_RATES if rate != baud)]
             baud, patience = rates[self._tries % len(rates)], 3
             if self._tries % len(rates) == 0:
                 self._press_power_key()
-        self._port = self._around.open_port(name, baud)
-        self.modem = Modem(self._port, self._around.clock, self._settings, patience)
+        self.port = self._around.open_port(self._name, baud)
+        self.modem = Modem(self.port, self._clock, self._settings, patience)
+        self.state = LinkState.OPEN
         return self.modem
-
-    def _choose(self, names: Sequence[str]) -> str:
-        """Take the only port, or the one behind which the modem of before answers."""
-        if len(names) == 1 and self._settings.port in ("auto", names[0]):
-            return names[0]
-        remembered = self._database.state.get("modem_imei")
-        for name in names if remembered else ():
-            with suppress(ModemError):
-                if self._ask_imei(name) == remembered:
-                    return name
-        if self._settings.port != "auto":
-            raise PortLost(f"{self._settings.port} is not there: is the modem plugged in?")
-        lines = " or ".join(f'port = "{name_lastingly(name)}"' for name in names)
-        raise PortLost(f"there are {len(names)} modems: put {lines} into [modem] of the config")
-
-    def _ask_imei(self, name: str) -> str:
-        port = self._around.open_port(name, self._settings.baud)
-        try:
-            modem = Modem(port, self._around.clock, self._settings, patience=3)
-            modem.greet()
-            return modem.identity.imei
-        finally:
-            port.close()
 
     def _press_power_key(self) -> None:
         """Switch a HAT on; the key is a toggle, so only after silence at all baud rates."""
-        pin, now = self._settings.power_key_gpio, self._around.clock.monotonic()
+        pin, now = self._settings.power_key_gpio, self._clock.monotonic()
         if pin is None or now - self._key_pressed_at < _KEY_PAUSE_S:
             return
         self._key_pressed_at = now
@@ -7008,20 +7025,15 @@ class Link:
         logging.info("modem: silent at all baud rates: pressing its power key gpio=%d", pin)
         self._around.press_power_key(pin)
 
-    # --- attaching
-
     def _attach(self, modem: Modem) -> None:
         attach_guarded(modem, self._settings, self._database)
         self.sweep_at = 0.0
         who = modem.identity
-        if who.imei and who.imei != self._database.state.get("modem_imei"):
-            self._database.state.set_key("modem_imei", who.imei)
         self._notice_another_sim(who.iccid)
-        self._attached = True  # not before all of this is written down
+        self.state = LinkState.ATTACHED  # not before all of this is written down
         logging.info(
             "modem ready to talk port=%s model=%s imei=...%s iccid=...%s",
-            self._port.name if self._port else "", who.model or "unknown",
-            who.imei[-4:], who.iccid[-4:],
+            self._name, who.model or "unknown", who.imei[-4:], who.iccid[-4:],
         )  # fmt: skip
         if note := find_quirk(who.model).note:
             logging.warning("modem: %s", note)
@@ -7035,73 +7047,41 @@ class Link:
             self._database.state.set_key("iccid", iccid)
             if known and self._database.queue.last_scheduled():
                 because = f"another SIM is in (...{iccid[-4:]}, it was ...{known[-4:]})"
-                pause_box(self._database, f"{because}: resume if this is meant", self._around.clock)
-
-    # --- what goes wrong
+                pause_box(self._database, f"{because}: resume if this is meant", self._clock)
 
     def _lack(self, lacking: NotReady) -> None:
         """Wait for what is lacking; a modem that finds no network for long is reset."""
-        now = self._around.clock.monotonic()
+        now, state = self._clock.monotonic(), LinkState.OPEN  # the SIM that comes may be another
         self._tries += 1
-        if lacking.fault is not Fault.NO_NETWORK:
-            self._attached = False  # the SIM that comes may be another
-        elif self._searching_since is None:
-            self._searching_since = now
-        elif now - self._searching_since > self._heal_after_s and self.modem is not None:
-            self._searching_since = now
-            self._heal_after_s *= 2
-            self._reset(self.modem, by_restart=self._heal_after_s > 2 * _HEAL_AFTER_S)
-        self._complain(lacking.fault, str(lacking), 2.0 if self._tries < 30 else 15.0)
+        if lacking.fault is Fault.NO_NETWORK:
+            state = LinkState.ATTACHED
+            if self._heal_at is None:
+                self._heal_at = now + _HEAL_AFTER_S
+        self._enter(state, lacking.fault, str(lacking), 2.0 if self._tries < 30 else 15.0)
+        if state is LinkState.ATTACHED and self._heal_at is not None and now > self._heal_at:
+            self._heals += 1
+            self._heal_at = now + _HEAL_AFTER_S * 2**self._heals
+            self._reset(by_restart=self._heals > 1)
 
-    def _reset(self, modem: Modem, by_restart: bool) -> None:
+    def _reset(self, *, by_restart: bool) -> None:
+        assert self.modem is not None  # it has answered
         self.resets += 1
         logging.info("modem: %s resets=%d", "starting it anew" if by_restart else
                      "switching its radio off and on", self.resets)  # fmt: skip
         with suppress(ModemError):
             if not by_restart:
-                modem.reset_radio()
+                self.modem.reset_radio()
                 return
-            modem.restart()
+            self.modem.restart()
         self.lose("it starts anew")
 
     def _warn_of(self, modem: Modem) -> None:
-        """Tell of a weak signal, a full storage and the like once, not once a minute."""
-        signal = modem.signal_dbm
-        weak = signal is not None and signal <= _WEAK_DBM + (3 if _WEAK in self.warnings else 0)
-        kept = self.warnings & {_WEAK_POWER_WORDS, _NOT_LISTED}
-        now = kept | ({_WEAK} if weak else set()) | ({_FULL} if modem.storage_full else set())
+        """Tell of a weak signal and a full storage."""
+        signal, margin = modem.signal_dbm, 3 if _WEAK in self.warnings else 0
+        self.warn(_WEAK, signal is not None and signal <= _WEAK_DBM + margin)
+        self.warn(_FULL, modem.storage_full)
         if modem.storage_full:
             self.sweep_at = 0.0
-        for words in now - self.warnings:
-            logging.warning("modem: %s", words)
-        self.warnings = frozenset(now)
-
-    def note_weak_power(self) -> None:
-        """The modem complained of its supply."""
-        if _WEAK_POWER_WORDS not in self.warnings:
-            logging.warning("modem: %s", _WEAK_POWER_WORDS)
-            self.warnings |= {_WEAK_POWER_WORDS}
-
-    def _complain(self, fault: Fault, words: str, wait_s: float) -> None:
-        self._settle(fault, words)
-        now = self._around.clock.monotonic()
-        self.wake_at = now + wait_s
-        if self._faulty_since is None:
-            self._faulty_since = now
-        elif not self._is_person_told and now - self._faulty_since >= _LASTING_S:
-            self._is_person_told = True
-            logging.warning("modem: for %d minutes: %s", _LASTING_S / 60, words)
-
-    def _settle(self, fault: Fault, words: str) -> None:
-        """Log a change of state once, not once a minute; what may heal by itself needs nobody."""
-        if fault is Fault.NONE:
-            self._faulty_since, self._is_person_told = None, False
-        if words != self.words:
-            heals = fault not in (Fault.SIM, Fault.ACCOUNT)
-            level = logging.INFO if heals else logging.WARNING
-            who = self.modem.identity.operator if self.modem and fault is Fault.NONE else ""
-            logging.log(level, "modem: %s%s", words, f" operator={who}" if who else "")
-        self.fault, self.words = fault, words
 
 
 def attach_guarded(modem: Modem, settings: ModemSettings, database: Database) -> None:
@@ -7447,7 +7427,7 @@ class Intake:
         modem.listen()
         notices = modem.take_notices()
         if notices.weak_power:
-            self._link.note_weak_power()
+            self._link.warn(_WEAK_POWER_WORDS)
         self._direct.extend(notices.tpdus)
         if notices.restarted or notices.sim_gone:
             self._link.attach_again("it started anew" if notices.restarted else "the SIM is out")
@@ -7464,12 +7444,11 @@ class Intake:
             elif notices.memories:
                 self._empty(modem, sorted(notices.memories))
         except Refused as refused:
-            if _NOT_LISTED not in self._link.warnings:
-                logging.warning("modem: %s (%s)", _NOT_LISTED, refused)
-            self._link.warnings |= {_NOT_LISTED}
+            logging.debug("the modem refuses to list: %s", refused)
+            self._link.warn(_NOT_LISTED)
             return
         self._link.sweep_at = again_at
-        self._link.warnings -= {_NOT_LISTED}
+        self._link.warn(_NOT_LISTED, holds=False)
 
     def _sweep(self, modem: Modem, told: frozenset[str]) -> None:
         """Read all that is stored anywhere; the memory of new texts must not refuse it."""
@@ -8472,7 +8451,7 @@ class Service:
         now, queue = self._clock.now(), self._database.queue
         last, waited_s = self._sender.find_last_begun(now, bool(self._time.trusted_by))
         self._next_row = queue.next_row()
-        swept = self._link.is_swept() or not self._link.is_ready()
+        swept = self._link.sweep_at > 0 or not self._link.is_ready()
         return Turn(
             now,
             self._database.state.all(),
@@ -11275,12 +11254,10 @@ def _check_facts(told: Mapping[str, Any]) -> Iterator[Fact]:
 def _check_modem(desk: Desktop) -> Iterator[Fact]:
     """Talk to the modem, as nobody else does."""
     settings, clock = desk.config.modem, Waiting()
-    port, names = None, [settings.port]
+    port, name = None, settings.port
     try:
-        names = find_ports(settings.port)
-        for name in names[1:]:
-            yield Fact("warning", "port", f'another modem: port = "{name_lastingly(name)}"')
-        port = open_port(names[0], settings.baud)
+        name = find_port(settings.port)
+        port = open_port(name, settings.baud)
         modem = Modem(port, clock, settings)
         state = None
         if desk.has_database():
@@ -11299,7 +11276,7 @@ def _check_modem(desk: Desktop) -> Iterator[Fact]:
     except ModemError as error:
         yield Fact("fault", "modem", str(error))
         if port is None:
-            yield from _name_holders(names[0])
+            yield from _name_holders(name)
     finally:
         if port is not None:
             port.close()
@@ -11617,7 +11594,7 @@ def run_as_module() -> None:
 def _refuse_busy_port(wanted: str) -> None:
     """Two boxes at one modem would take each other's answers; another program may go away."""
     with suppress(PortLost):
-        port = find_ports(wanted)[0]
+        port = find_port(wanted)
         if pid := find_daemon_at(port):
             raise StoreError(f"{port} is used by another smsbox (pid {pid}): stop that one first")
 

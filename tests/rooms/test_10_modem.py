@@ -742,7 +742,7 @@ def test_known_modem_is_found_by_its_usb_identity(
     sysfs: Sysfs, vendor: str, product: str, ports: dict[str, str], found: str
 ) -> None:
     sysfs.plug("1-1", vendor, product, ports)
-    assert smsbox.find_ports("auto", sysfs.tty) == [found]
+    assert smsbox.find_port("auto", sysfs.tty) == found
 
 
 @pytest.mark.parametrize(
@@ -751,20 +751,34 @@ def test_known_modem_is_found_by_its_usb_identity(
 )
 def test_unknown_device_is_never_taken(sysfs: Sysfs, vendor: str, product: str, name: str) -> None:
     sysfs.plug("1-1", vendor, product, {name: "00"})
-    with pytest.raises(smsbox.PortLost, match=r"\[modem\]"):
-        smsbox.find_ports("auto", sysfs.tty)
+    with pytest.raises(smsbox.PortLost) as lost:
+        smsbox.find_port("auto", sysfs.tty)
+    assert str(lost.value) == (
+        f"/dev/{name} is there and not known: if it is the modem, put"
+        f' port = "/dev/{name}" into [modem] of the config'
+    )
+
+
+def test_nothing_that_is_plugged_in_is_said_so(sysfs: Sysfs) -> None:
+    with pytest.raises(smsbox.PortLost, match="no modem is plugged in that is known"):
+        smsbox.find_port("auto", sysfs.tty)
 
 
 def test_modem_is_found_beside_unknown_devices(sysfs: Sysfs) -> None:
     sysfs.plug("1-1", "2341", "0043", {"ttyACM0": "02"})
     sysfs.plug("1-2", "2c7c", "0125", {"ttyUSB0": "00", "ttyUSB1": "02"})
-    assert smsbox.find_ports("auto", sysfs.tty) == ["/dev/ttyUSB1"]
+    assert smsbox.find_port("auto", sysfs.tty) == "/dev/ttyUSB1"
 
 
-def test_two_modems_are_both_given(sysfs: Sysfs) -> None:
+def test_two_modems_are_an_error_with_the_lines_for_the_config(sysfs: Sysfs) -> None:
     sysfs.plug("1-1", "1e0e", "9001", FIVE_PORTS)
     sysfs.plug("1-2", "2c7c", "0125", {"ttyUSB5": "00", "ttyUSB7": "02"})
-    assert smsbox.find_ports("auto", sysfs.tty) == ["/dev/ttyUSB2", "/dev/ttyUSB7"]
+    with pytest.raises(smsbox.PortLost) as both:
+        smsbox.find_port("auto", sysfs.tty)
+    assert str(both.value) == (
+        'there are 2 modems: put port = "/dev/ttyUSB2" or port = "/dev/ttyUSB7" into [modem] of'
+        " the config"
+    )
 
 
 def test_huawei_tells_its_port_by_the_interface_s_protocol(sysfs: Sysfs) -> None:
@@ -772,16 +786,17 @@ def test_huawei_tells_its_port_by_the_interface_s_protocol(sysfs: Sysfs) -> None
     for name, protocol in (("1-1:1.0", "01"), ("1-1:1.1", "02")):
         folder = sysfs.tty.parent.parent / "devices" / "usb1" / "1-1" / name
         (folder / "bInterfaceProtocol").write_text(protocol + "\n")
-    assert smsbox.find_ports("auto", sysfs.tty) == ["/dev/ttyUSB1"]
+    assert smsbox.find_port("auto", sysfs.tty) == "/dev/ttyUSB1"
 
 
 def test_named_port_is_taken_at_its_word_while_it_is_there(sysfs: Sysfs, tmp_path: Path) -> None:
     port = tmp_path / "ttyMINE"
     port.touch()
-    assert smsbox.find_ports(str(port), sysfs.tty) == [str(port)]
-    assert smsbox.find_ports("socket://localhost:5000", sysfs.tty) == ["socket://localhost:5000"]
+    assert smsbox.find_port(str(port), sysfs.tty) == str(port)
+    assert smsbox.find_port("socket://localhost:5000", sysfs.tty) == "socket://localhost:5000"
     port.unlink()
     with pytest.raises(smsbox.PortLost, match="ttyMINE is not there"):
-        smsbox.find_ports(str(port), sysfs.tty)
-    sysfs.plug("1-1", "1e0e", "9001", FIVE_PORTS)
-    assert smsbox.find_ports(str(port), sysfs.tty) == ["/dev/ttyUSB2"]
+        smsbox.find_port(str(port), sysfs.tty)
+    sysfs.plug("1-1", "1e0e", "9001", FIVE_PORTS)  # another is never taken in its place
+    with pytest.raises(smsbox.PortLost, match='another is there: port = "/dev/ttyUSB2"'):
+        smsbox.find_port(str(port), sysfs.tty)

@@ -541,7 +541,7 @@ def test_absent_modem_is_looked_for_again_and_again(box: PlayedBox) -> None:
     box.serve(60)
     assert 10 <= box.far.opened <= 60
     assert box.wall.shown[-1] == LampState(Ready.STARTING, Fault.NO_MODEM)
-    assert box.published[-1]["modem"] == "no modem is plugged in"
+    assert box.published[-1]["modem"] == "no modem is plugged in (sim:)"
 
 
 def test_nothing_is_sent_until_the_clock_is_trusted(box: PlayedBox) -> None:

@@ -77,7 +77,7 @@ def test_lasting_fault_of_the_modem_is_told_once_and_again_the_next_time(
         box.after(hour * 3600 + 1800, lambda: setattr(box.far, "gone", False))
     box.serve(5 * 3600)
     warned = lines(caplog, logging.WARNING)
-    assert warned == ["modem: for 5 minutes: no modem is plugged in"] * 2
+    assert warned == ["modem: for 5 minutes: no modem is plugged in (sim:)"] * 2
 
 
 def test_message_that_failed_is_told_by_its_number_of_row(

@@ -356,31 +356,3 @@ def test_usb_modem_gets_no_other_baud_rate_and_no_key(box: PlayedBox, tmp_path: 
     search(box, uart, str(port), 600)
     assert set(uart.opened) == {115200}
     assert uart.pressed == []
-
-
-def test_modem_is_known_again_by_its_imei_under_another_name(
-    box: PlayedBox, tmp_path: Path
-) -> None:
-    box.database.state.set_key("modem_imei", "867584030000017")
-    uart = Uart(box, baud=115200, presses=0)
-    settings = smsbox.parse_config({"modem": {"port": str(tmp_path / "gone")}}).modem
-    around = smsbox.Surroundings(
-        box.play, uart.open, box.manager, None, box.published.append, lambda: "", uart.press
-    )
-    link = smsbox.Link(settings, around, box.database)
-    assert link._choose(["/dev/ttyUSB7"]) == "/dev/ttyUSB7"
-    box.database.state.set_key("modem_imei", "111111111111111")
-    with pytest.raises(smsbox.PortLost, match="is not there"):
-        link._choose(["/dev/ttyUSB7"])
-
-
-def test_two_modems_are_an_error_with_the_lines_for_the_config(box: PlayedBox) -> None:
-    uart = Uart(box, baud=115200, presses=0)
-    around = smsbox.Surroundings(
-        box.play, uart.open, box.manager, None, box.published.append, lambda: "", uart.press
-    )
-    link = smsbox.Link(smsbox.parse_config({}).modem, around, box.database)
-    with pytest.raises(smsbox.PortLost) as both:
-        link._choose(["/dev/ttyUSB2", "/dev/ttyUSB7"])
-    assert 'port = "/dev/ttyUSB2"' in str(both.value)
-    assert 'port = "/dev/ttyUSB7"' in str(both.value)

@@ -117,7 +117,7 @@ def test_holder_of_the_port_that_was_found_is_named_with_its_mend(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     box.settle(modem={"port": "auto"})
-    monkeypatch.setattr(smsbox, "find_ports", lambda wanted: [str(box.modem.path)])
+    monkeypatch.setattr(smsbox, "find_port", lambda wanted: str(box.modem.path))
     terminal = os.open(box.modem.path, os.O_RDWR | os.O_NOCTTY)
     fcntl.flock(terminal, fcntl.LOCK_EX | fcntl.LOCK_NB)
     words = ["--config", str(box.config), "--database", str(box.database), "check", "--json"]
