@@ -6491,47 +6491,24 @@ class SystemdNotifier:
 # --- the lamps
 
 LAMP_NAMES = ("ready", "sending", "fault")
-_CYCLE_S = 3.0
-_BLIP_S = 0.08
-
-
-def _flashes(count: int, lit_s: float, every_s: float) -> tuple[tuple[float, float], ...]:
-    return tuple((place * every_s, place * every_s + lit_s) for place in range(count))
-
-
-# The spans within a period at which a lamp is lit, and the period, in seconds.
-_READY_PATTERNS: Mapping[Ready, tuple[tuple[tuple[float, float], ...], float]] = {
-    Ready.STARTING: (_flashes(1, 0.5, 1.0), 1.0),
-    Ready.RESTING: (_flashes(1, _BLIP_S, 1.0), 2 * _CYCLE_S),
-    Ready.UNDER_WAY: (_flashes(2, _BLIP_S, 0.3), _CYCLE_S),
-    Ready.IDLE: (_flashes(1, _BLIP_S, 1.0), _CYCLE_S),
+# A lamp's pattern as it looks, ten places a second, over and over: # is lit.
+_READY_PATTERNS: Mapping[Ready, str] = {
+    Ready.STARTING: "#####.....",
+    Ready.IDLE: "#.............................",
+    Ready.UNDER_WAY: "#..#..........................",
+    Ready.RESTING: "#...........................................................",
 }
-_FAULT_PATTERNS: Mapping[Fault, tuple[tuple[tuple[float, float], ...], float]] = {
-    Fault.DISK: (_flashes(5, 0.2, 0.4), _CYCLE_S),
-    Fault.PROGRAM: (_flashes(6, 0.2, 0.4), _CYCLE_S),
-    Fault.NO_MODEM: (_flashes(2, 0.2, 0.4), _CYCLE_S),
-    Fault.SIM: (_flashes(3, 0.2, 0.4), _CYCLE_S),
-    Fault.NO_NETWORK: (_flashes(4, 0.2, 0.4), _CYCLE_S),
-    Fault.ACCOUNT: (((0.0, _CYCLE_S),), _CYCLE_S),
-    Fault.CLOCK: (_flashes(1, 0.8, 1.0), _CYCLE_S),
-    Fault.ATTENTION: (_flashes(1, _BLIP_S, 1.0), _CYCLE_S),
-    Fault.NONE: ((), _CYCLE_S),
+_FAULT_PATTERNS: Mapping[Fault, str] = {
+    Fault.NO_MODEM: "##..##........................",
+    Fault.SIM: "##..##..##....................",
+    Fault.NO_NETWORK: "##..##..##..##................",
+    Fault.DISK: "##..##..##..##..##............",
+    Fault.PROGRAM: "##..##..##..##..##..##........",
+    Fault.CLOCK: "########......................",
+    Fault.ATTENTION: "#.............................",
+    Fault.ACCOUNT: "#",
+    Fault.NONE: ".",
 }
-
-
-def lamp_level(
-    spans: Sequence[tuple[float, float]], period: float, monotonic: float
-) -> tuple[bool, float]:
-    """True if a pattern is lit at a time, and when that changes next.
-
-    >>> lamp_level(((0, 0.5),), 1.0, 10.2)
-    (True, 10.5)
-    """
-    start = monotonic - monotonic % period
-    phase = monotonic - start + 1e-6  # an edge that rounding has just missed is reached
-    lit = any(begin <= phase < end for begin, end in spans)
-    edges = [edge for span in spans for edge in span if edge > phase]
-    return lit, start + min([*edges, period])
 
 
 class PatternLamps:
@@ -6540,38 +6517,32 @@ class PatternLamps:
     def __init__(self, names: frozenset[str], switch: Callable[[str, bool], None]) -> None:
         self._names = names
         self._switch = switch
-        self._state = LampState()
+        self._patterns: dict[str, str] = {}
         self._lit: dict[str, bool] = {}
 
     def show(self, state: LampState) -> None:
         """Change what the lamps say; with no sending lamp, ready is lit while sending."""
-        self._state = state
-        if state.sending:  # a segment is handed over at once: do not wait for the next edge
-            self._set("sending" if "sending" in self._names else "ready", True)
-        else:
-            self._set("sending", False)
+        is_lit_ready = state.sending and "sending" not in self._names
+        self._patterns = {
+            "ready": "#" if is_lit_ready else _READY_PATTERNS[state.ready],
+            "sending": "#" if state.sending else ".",
+            "fault": _FAULT_PATTERNS[state.fault],
+        }
+        self._set("sending", state.sending)  # a segment is handed over at once
+        if is_lit_ready:
+            self._set("ready", True)
 
     def drive(self, monotonic: float) -> float | None:
         """Set each lamp to its level now; the time of the next change."""
-        changes = []
-        if not (self._state.sending and "sending" not in self._names):
-            spans, period = _READY_PATTERNS[self._state.ready]
-            changes.append(self._play("ready", spans, period, monotonic))
-        if self._state.fault not in (Fault.NONE, Fault.ACCOUNT):
-            spans, period = _FAULT_PATTERNS[self._state.fault]
-            changes.append(self._play("fault", spans, period, monotonic))
-        else:
-            self._set("fault", self._state.fault is Fault.ACCOUNT)
-        return min((at for at in changes if at is not None), default=None)
-
-    def _play(
-        self, name: str, spans: Sequence[tuple[float, float]], period: float, at: float
-    ) -> float | None:
-        if name not in self._names:
-            return None
-        lit, change = lamp_level(spans, period, at)
-        self._set(name, lit)
-        return change
+        place, changes = int(monotonic * 10 + 1e-6), []
+        for name, pattern in self._patterns.items():
+            start = place % len(pattern)
+            to_come = pattern[start:] + pattern[:start]
+            self._set(name, to_come[0] == "#")
+            same = len(to_come) - len(to_come.lstrip(to_come[0]))
+            if name in self._names and same < len(to_come):
+                changes.append((place + same) / 10)
+        return min(changes, default=None)
 
     def _set(self, name: str, lit: bool) -> None:
         if name in self._names and self._lit.get(name) is not lit:
@@ -11674,10 +11645,10 @@ class TerminalLamps:
 
     def show(self, state: LampState) -> None:
         """Draw the lamps if they say something new."""
-        ready = self._draw(*_READY_PATTERNS[state.ready])
-        fault = self._draw(*_FAULT_PATTERNS[state.fault])
-        line = f"  lamps   ready {ready}  sending {'●' * 10 if state.sending else '·' * 10}"
-        line += f"  fault {fault}"
+        ready, fault = _READY_PATTERNS[state.ready], _FAULT_PATTERNS[state.fault]
+        sending = "#" if state.sending else "."
+        drawn = f"ready {ready:20.20}  sending {sending}  fault {fault:.20}"
+        line = "  lamps   " + drawn.replace(".", "·").replace("#", "●")
         if line != self._shown:
             self._shown = line
             say(line)
@@ -11685,14 +11656,6 @@ class TerminalLamps:
     def drive(self, monotonic: float) -> float | None:
         """Nothing blinks on paper."""
         return None
-
-    def _draw(self, spans: Sequence[tuple[float, float]], period: float) -> str:
-        cells = (place * period / 10 for place in range(10))
-        step = period / 10
-        return "".join(
-            "●" if any(begin < at + step and at < end for begin, end in spans) else "·"
-            for at in cells
-        )
 
 
 def cmd_demo(desk: Desktop) -> int:

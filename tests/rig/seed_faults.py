@@ -126,7 +126,7 @@ FAULTS = (
     Fault("the watchdog is petted past the deadline",
           "if now < deadline and now - self._petted", "if now - self._petted", "edges"),
     Fault("the lamp of the SIM flashes as often as that of the network",
-          "Fault.SIM: (_flashes(3, 0.2, 0.4)", "Fault.SIM: (_flashes(4, 0.2, 0.4)", "edges readme"),
+          'Fault.SIM: "##..##..##..', 'Fault.SIM: "##..##..##.#', "edges readme"),
     Fault("controls of eight bits reach the terminal",
           r'_UNPRINTABLE = "[\x00-\x1f\x7f-\x9f', r'_UNPRINTABLE = "[\x00-\x1f\x7f',
           "edges command_line"),

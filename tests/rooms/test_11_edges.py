@@ -374,12 +374,18 @@ def test_waking_at_the_told_times_misses_no_edge(ready: Ready, fault: Fault) -> 
 
 
 @pytest.mark.parametrize("at", [0.0, 1e-9, 2.9999999, 3.0, 86_399.999999, 12_345_678.9])
-def test_level_of_a_lamp_holds_until_the_told_edge(at: float) -> None:
-    spans = ((0.0, 0.08), (0.3, 0.38))
+def test_lamp_changes_at_the_told_time_and_not_before(at: float) -> None:
+    wall = Wall("ready")
+    wall.lamps.show(LampState(Ready.UNDER_WAY))
     for _ in range(50):
-        lit, following = smsbox.lamp_level(spans, 3.0, at)
+        following = wall.lamps.drive(at)
+        assert following is not None
         assert at < following <= at + 3.0
-        assert smsbox.lamp_level(spans, 3.0, (at + following) / 2)[0] is lit
+        before = wall.lit["ready"]
+        wall.lamps.drive((at + following) / 2)
+        assert wall.lit["ready"] is before
+        wall.lamps.drive(following)
+        assert wall.lit["ready"] is not before
         at = following
 
 
