@@ -626,3 +626,17 @@ def test_refused_attempt_keeps_the_next_one_at_its_gap_and_not_its_own_again() -
         box.serve(HOUR)
         told = [(each.row, round(each.at_s - box.attempts[0].at_s)) for each in box.attempts]
     assert told == [(first, 0), (first, 60), (second, 60 + 300)]
+
+
+@pytest.mark.parametrize("refusals", [[], [PASSING], [b""]])
+def test_attempt_keeps_the_next_one_apart_after_a_restart_too(refusals: list[bytes]) -> None:
+    with paced_box(make_tables(("10:00", "20:00"), {})) as box:
+        messages = [Message(60, drawn=(300, 0), refusals=refusals), Message(60, drawn=(300, 600))]
+        first, second = lay_down(box, messages)
+        box.serve(80)
+        box.sql("UPDATE scheduled_messages SET held_because = 'wait' WHERE id = ?", first)
+        box.rest(20)
+        box.serve(HOUR)
+        times = {each.row: each.at_s for each in box.attempts}
+        assert list(times) == [first, second]
+        assert round(times[second] - times[first], 3) == 900
