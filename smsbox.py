@@ -4222,8 +4222,7 @@ class Sending:
     def begin_segment(self, segment: Segment, now: datetime, begins: bool = False) -> bool:
         """Write down, before the modem acts, that a segment is about to be handed over.
 
-        begins: its message begins with it, or goes on, and the pace counts from now. False: the
-        bubble was cancelled meanwhile.
+        begins: its message begins with it, or goes on. False: the bubble was cancelled meanwhile.
         """
         bubble, sequence, total = segment
         with self._db.transaction():
@@ -7441,7 +7440,8 @@ def project_queue(
             if row.is_begun or row.at_once:
                 opens = common_window(max(now, each.ready_at or now), each.hours)
                 found[row.id] = max(now, opens[0]) if opens else None
-                last = now if row.is_begun and found[row.id] == now else last
+                goes_on = row.is_begun and not row.at_once and found[row.id] == now
+                last = now if goes_on else last
             else:
                 paced.append(row)
                 candidates.append(each)
@@ -8456,7 +8456,8 @@ class Service:
         """Send one message, bubble by bubble; what stops it half-way goes on in a later turn."""
         if not self._claim(row, turn):
             return
-        self._in_hand, begins = row.id, not row.at_once
+        self._in_hand, begins = row.id, True
+        keeps_pace = not row.at_once or turn.at_once_left <= 0
         while bubble := self._database.sending.next_bubble(row.id):
             pdus = self._encode(bubble, row.until)
             done = self._database.sending.sent_sequences(bubble.id) if row.is_begun else ()
@@ -8467,7 +8468,7 @@ class Service:
                 if self._database.state.get("paused_now"):
                     return
                 segment = Segment(bubble, sequence, len(pdus))
-                if not self._hand_over(row, segment, pdu, octets, begins):
+                if not self._hand_over(row, segment, pdu, octets, begins, keeps_pace):
                     return
                 begins = False
             if bubble.number == bubble.total or not self._may_go_on(row):
@@ -8550,17 +8551,18 @@ class Service:
         return True
 
     def _hand_over(
-        self, row: StoredRow | None, segment: Segment, pdu: str, octets: int, begins: bool
-    ) -> bool:
+        self, row: StoredRow | None, segment: Segment, pdu: str, octets: int, begins: bool,
+        keeps_pace: bool = True,
+    ) -> bool:  # fmt: skip
         """Hand one segment to the modem and write down what came of it; True if it was sent.
 
-        begins: a campaign message begins with it, or goes on, and the pace counts from now.
+        begins: a message begins with it, or goes on; if it keeps the pace, that counts from now.
         """
         modem, sending, begun_s = self._link.modem, self._database.sending, self._clock.monotonic()
         if modem is None or not sending.begin_segment(segment, self._clock.now(), begins):
             return False
         self._budgets = None
-        if row is not None and begins:
+        if row is not None and begins and keeps_pace:
             self._last_begun = row.id, begun_s
         self._face.show_sending(True)
         try:

@@ -97,6 +97,7 @@ class PacedBox(PlayedBox):
         self.lives += 1
         self.play.stopped = False
         self.play.end_s = self.play.monotonic() + for_s
+        self.after(for_s, lambda: None)  # no sleep lasts longer
         around = smsbox.Surroundings(
             self.play, self.far.open, self.manager, self.wall, lambda status: None,
             self.find_evidence,
@@ -640,3 +641,35 @@ def test_attempt_keeps_the_next_one_apart_after_a_restart_too(refusals: list[byt
         times = {each.row: each.at_s for each in box.attempts}
         assert list(times) == [first, second]
         assert round(times[second] - times[first], 3) == 900
+
+
+def test_five_go_at_once_and_keep_nobody_waiting() -> None:
+    with paced_box(make_tables(("10:00", "20:00"), {})) as box:
+        first, second = lay_down(box, [Message(60), Message(60 + 240)])
+        once = [box.insert(f"+1310777000{n}", f"once {n}", 70, at_once=1) for n in range(5)]
+        box.serve(HOUR)
+        told = [(each.row, round(each.at_s - box.attempts[0].at_s)) for each in box.attempts]
+    assert told == [(first, 0), *((row_id, 10) for row_id in once), (second, 240)]
+
+
+@pytest.mark.parametrize("is_campaign_running", [True, False])
+def test_sixth_and_seventh_within_the_hour_keep_the_pace(is_campaign_running: bool) -> None:
+    with paced_box(make_tables(("10:00", "20:00"), {})) as box:
+        lay_down(box, [Message(60)] if is_campaign_running else [])
+        once = [box.insert(f"+1310777000{n}", f"once {n}", 60, at_once=1) for n in range(7)]
+        box.serve(HOUR)
+        went = [each for each in box.attempts if each.row in once]
+        assert [each.row for each in went] == once
+        gaps = [round(b.at_s - a.at_s) for a, b in pairwise(went)]
+        sixth, seventh = (gap_of(went[n].rows[once[n]], box.config.pacing) for n in (5, 6))
+        assert gaps == [0, 0, 0, 0, sixth if is_campaign_running else 0, seventh]
+
+
+def test_restart_does_not_forget_who_went_at_once() -> None:
+    with paced_box(make_tables(("10:00", "20:00"), {})) as box:
+        once = [box.insert(f"+1310777000{n}", f"once {n}", 60, at_once=1) for n in range(4)]
+        lay_down(box, [Message(300)])
+        box.serve(310)
+        more = [box.insert(f"+1310777100{n}", f"more {n}", 0, at_once=1) for n in range(2)]
+        box.serve(60)
+        assert [each.row for each in box.attempts if each.row in {*once, *more}] == [*once, more[0]]
