@@ -2479,6 +2479,8 @@ class Candidate(NamedTuple):
     span_s: float = 0.0  # its own gap and skip
     until: datetime | None = None  # not after
     apart: str = ""  # of one mark stand one behind the other, and pass those of another
+    anyway: tuple[BusinessHours, ...] = ()  # in the place of hours until then
+    anyway_until: datetime | None = None
 
 
 class _Lane:
@@ -2497,13 +2499,18 @@ class _Lane:
 
     def opens(self, at: datetime, head: Candidate) -> datetime:
         """Return when the first of them may go, by its times and hours."""
-        return self.next_open(at if head.ready_at is None else max(at, head.ready_at))
+        at = at if head.ready_at is None else max(at, head.ready_at)
+        if head.anyway_until and (window := common_window(at, head.anyway)):
+            opens = max(at, window[0])
+            if opens <= head.anyway_until:
+                return opens
+        return self.next_open(at)
 
     def ready(self, at: datetime, head: Candidate, budgets: Budgets) -> datetime:
         """Return when the first of them may go, by all but the pace."""
         at = self.opens(at, head)
         while limit := budgets.find_limit(at, head.share):
-            at = self.next_open(limit[1])
+            at = self.opens(limit[1], head)
         return at
 
     def _find_window(self, at: datetime) -> None:
@@ -7436,10 +7443,11 @@ def project_queue(
     for row in queue.waiting():
         with suppress(ValueError):  # one whose zone is none is held when it is due
             pause = pauses.get(row.campaign_name, _NO_PAUSE)
-            each = _to_candidate(row, pause, now, budgets, config)
+            each = _to_candidate(row, pause, budgets, config)
             if row.is_begun or row.at_once:
-                opens = common_window(max(now, each.ready_at or now), each.hours)
-                found[row.id] = max(now, opens[0]) if opens else None
+                ready = max(now, each.ready_at or now)
+                opens = common_window(ready, _hours_of_row(row, ready, config))
+                found[row.id] = max(ready, opens[0]) if opens else None
                 goes_on = row.is_begun and not row.at_once and found[row.id] == now
                 last = now if goes_on else last
             else:
@@ -7450,9 +7458,7 @@ def project_queue(
     return found | {row.id: at for row, at in zip(paced, times, strict=True)}
 
 
-def _to_candidate(
-    row: StoredRow, pause: Pause, now: datetime, budgets: Budgets, config: Config
-) -> Candidate:
+def _to_candidate(row: StoredRow, pause: Pause, budgets: Budgets, config: Config) -> Candidate:
     share = Share(row.phone_number, 1)
     if config.pacing.is_limited:
         share = count_share(row.phone_number, row.message_content)
@@ -7462,8 +7468,21 @@ def _to_candidate(
     if row.retry_at and row.retry_at > ready_at:
         own, ready_at = str(row.id), row.retry_at
     span_s = gap_of(row, config.pacing).span.total_seconds()
-    hours = _hours_of_row(row, now, config)
-    return Candidate(hours, share, ready_at, row.scheduled_for, span_s, row.until, own)
+    number, said, ours, theirs = (
+        row.phone_number, row.timezone, config.business_hours, config.recipient_hours
+    )  # fmt: skip
+    waiting = Candidate(
+        hours_of(number, said, ours, theirs), share, ready_at, row.scheduled_for, span_s, row.until,
+        own,
+    )  # fmt: skip
+    if not row.anyway:
+        return waiting
+    due = max(row.scheduled_for, row.retry_at or row.scheduled_for)
+    return waiting._replace(
+        apart=str(row.id),
+        anyway=hours_of(number, said, ours, theirs, anyway=True),
+        anyway_until=due + timedelta(minutes=config.service.late_after_minutes),
+    )
 
 
 class Intake:

@@ -558,7 +558,7 @@ def foretell_and_play(
 
 WAITING = st.builds(
     Waiting,
-    message=make_messages(st.just(()), st.just(False)),
+    message=make_messages(st.just(()), st.sampled_from([False, False, True])),
     held=st.sampled_from([False, False, False, False, True]),
     retry_in_s=st.sampled_from([None, None, None]) | st.integers(-HOUR, 3 * HOUR),
     until_in_s=st.none(),
@@ -673,3 +673,30 @@ def test_restart_does_not_forget_who_went_at_once() -> None:
         more = [box.insert(f"+1310777100{n}", f"more {n}", 0, at_once=1) for n in range(2)]
         box.serve(60)
         assert [each.row for each in box.attempts if each.row in {*once, *more}] == [*once, more[0]]
+
+
+# --- smallest cases of what was foretold wrongly
+
+
+def play_as_foretold(waiting: Sequence[Waiting], **tables: Any) -> dict[int, datetime]:
+    """Return when each went, which is when it was to go; row 2 is the first."""
+    with paced_box({**make_tables(("10:00", "20:00"), {}), **tables}) as box:
+        expected, went = foretell_and_play(box, waiting, 10 * MINUTE, {})
+        assert differ(expected, went) == []
+        return went
+
+
+def test_operator_s_word_for_the_night_ends_while_the_pace_keeps_its_row() -> None:
+    night = Message(11 * HOUR, "+4420", drawn=(300, 0), anyway=True)
+    went = play_as_foretold([Waiting(night), Waiting(night)])
+    assert went == {2: at(21, 1), 3: at(10, day=10)}
+
+
+def test_row_sent_at_once_is_foretold_for_its_next_try() -> None:
+    with paced_box(make_tables(("10:00", "20:00"), {})) as box:
+        row_id = box.insert("+13107770000", "once", 0, at_once=1)
+        box.refusals[row_id] = [PASSING]
+        box.serve(30)
+        told = smsbox.project_queue(box.database, box.play.now(), box.config)
+        box.serve(HOUR)
+        assert list(told.values()) == [read_time(f"{box.attempts[1].wall:%Y-%m-%d %H:%M:%S}")]
