@@ -2534,9 +2534,9 @@ def find_slots(
     last) the time at which this one may.
     """
     lanes = _part_into_lanes(waiting, begin, budgets)
-    last = begin
+    last = kept = begin
     while lanes:
-        at = soonest(last)
+        at = max(soonest(last), kept)
         if budgets.pace.is_limited:  # note which limits move whom
             first, place = min(
                 (each.opens(at, waiting[each.places[0]]), each.places[0]) for each in lanes
@@ -2562,6 +2562,8 @@ def find_slots(
             budgets.spend(at, waiting[place].share)
             last = at
             yield place, at
+        elif lane.ready(until, waiting[place], budgets) <= until:  # those behind it waited for it
+            kept = max(kept, until + timedelta(seconds=1))
         lane.places.popleft()
         if not lane.places:
             lanes.remove(lane)

@@ -41,7 +41,7 @@ PASSING, NO_NETWORK = b"\r\n+CMS ERROR: 42\r\n", b"\r\n+CMS ERROR: 38\r\n"
 LATE = timedelta(minutes=2)
 DRAWN = smsbox.parse_config({}).pacing
 ROW_COLUMNS = """id, phone_number, message_content, campaign_name, scheduled_for, status,
-    held_because, retry_at, gap_s, skip_s, anyway, at_once"""
+    held_because, retry_at, until, gap_s, skip_s, anyway, at_once"""
 
 
 # --- a box that is watched
@@ -542,9 +542,9 @@ def foretell_and_play(
             if for_s is not None:
                 box.after(for_s, lambda: None)
         for row in box.rows().values():
-            for column in ("scheduled_for", "retry_at"):
-                if row[column] and read_time(row[column]) > now:
-                    box.look_at(read_time(row[column]))
+            for column in ("scheduled_for", "retry_at", "until"):
+                if row[column] and read_time(row[column]) >= now:
+                    box.look_at(read_time(row[column]) + timedelta(seconds=column == "until"))
         found.update(smsbox.project_queue(box.database, now, box.config))
         last = max([each for each in found.values() if each], default=now)
         box.play.end_s = box.play.monotonic() + (last - now).total_seconds() + HOUR
@@ -561,7 +561,7 @@ WAITING = st.builds(
     message=make_messages(st.just(()), st.sampled_from([False, False, True])),
     held=st.sampled_from([False, False, False, False, True]),
     retry_in_s=st.sampled_from([None, None, None]) | st.integers(-HOUR, 3 * HOUR),
-    until_in_s=st.none(),
+    until_in_s=st.sampled_from([None, None]) | st.integers(0, 2 * HOUR) | st.integers(0, 2 * DAY),
 )
 PAUSES = st.dictionaries(
     st.sampled_from(["fall", "spring", ""]),
@@ -690,6 +690,12 @@ def test_operator_s_word_for_the_night_ends_while_the_pace_keeps_its_row() -> No
     night = Message(11 * HOUR, "+4420", drawn=(300, 0), anyway=True)
     went = play_as_foretold([Waiting(night), Waiting(night)])
     assert went == {2: at(21, 1), 3: at(10, day=10)}
+
+
+def test_row_whose_end_comes_before_its_turn_keeps_the_others_until_then() -> None:
+    ends = Waiting(Message(-600, drawn=(400, 900)), until_in_s=660)
+    went = play_as_foretold([ends, Waiting(Message(0, drawn=(300, 0)))])
+    assert went == {3: at(10, 12) + timedelta(seconds=1)}
 
 
 def test_row_sent_at_once_is_foretold_for_its_next_try() -> None:
