@@ -7449,8 +7449,15 @@ def project_queue(
             if row.is_begun or row.at_once:
                 ready = max(now, each.ready_at or now)
                 opens = common_window(ready, _hours_of_row(row, ready, config))
-                found[row.id] = max(ready, opens[0]) if opens else None
-                goes_on = row.is_begun and not row.at_once and found[row.id] == now
+                goes_at = max(ready, opens[0]) if opens else None
+                if goes_at and not row.is_begun:
+                    is_late = goes_at - row.scheduled_for > _AT_ONCE_WITHIN
+                    if is_late or budgets.find_limit(goes_at, each.share):
+                        goes_at = None
+                    else:
+                        budgets.spend(goes_at, each.share)
+                found[row.id] = goes_at
+                goes_on = row.is_begun and not row.at_once and goes_at == now
                 last = now if goes_on else last
             else:
                 paced.append(row)

@@ -706,3 +706,27 @@ def test_row_sent_at_once_is_foretold_for_its_next_try() -> None:
         told = smsbox.project_queue(box.database, box.play.now(), box.config)
         box.serve(HOUR)
         assert list(told.values()) == [read_time(f"{box.attempts[1].wall:%Y-%m-%d %H:%M:%S}")]
+
+
+@pytest.mark.parametrize(("in_s", "limit", "times"), [
+    (0, 0, [at(10, 1), at(10, 1), at(10, 6)]),
+    (0, 2, [at(10, 1), at(10, 1), at(10, day=10)]),  # it takes its share of the day
+    (10 * HOUR, 0, [at(10, 1), at(10, 6)]),  # held: it could not go within the hour
+    (0, 1, [at(10, 1), at(10, day=10), at(10, day=11)]),
+])  # fmt: skip
+def test_row_sent_at_once_is_foretold_with_its_share(
+    in_s: int, limit: int, times: list[datetime]
+) -> None:
+    with paced_box(make_tables(("10:00", "20:00"), {"max_messages_per_day": limit})) as box:
+        box.insert("+13107770000", "once", MINUTE + in_s, at_once=1)
+        found: dict[smsbox.MessageId, datetime | None] = {}
+
+        def lay() -> None:
+            lay_down(box, [Message(0, drawn=(300, 0)), Message(60, drawn=(300, 0))])
+            found.update(smsbox.project_queue(box.database, box.play.now(), box.config))
+
+        box.after(MINUTE, lay)
+        box.serve(3 * DAY)
+        went = {each.row: each.wall for each in box.attempts}
+        assert {row_id: when for row_id, when in found.items() if when} == went
+        assert sorted(went.values()) == times
