@@ -3945,9 +3945,10 @@ class Queue:
 
     # questions
 
-    def next_row(self) -> StoredRow | None:
-        """Return the free row that comes first, due or not."""
-        record = self._db.one(_FIRST_ROWS, now="9999", at="", id=0, most=1)
+    def next_row(self, after: datetime | None = None) -> StoredRow | None:
+        """Return the free row that comes first, due or not, or the first one due after a time."""
+        since: tuple[object, int] = (after, sys.maxsize) if after else ("", 0)
+        record = self._db.one(_FIRST_ROWS, now="9999", at=since[0], id=since[1], most=1)
         return _to_row(record) if record else None
 
     def row(self, row_id: MessageId) -> StoredRow | None:
@@ -8428,6 +8429,10 @@ class Service:
         poll_at = monotonic + self._config.service.poll_seconds
         if self._answer_next(turn):
             return self._clock.monotonic()
+        ends = [each.until for each in turn.pauses.values() if each.because and each.until]
+        for at in ends:
+            if at > turn.now:
+                poll_at = min(poll_at, monotonic + (at - turn.now).total_seconds())
         if turn.next_row is None:
             return poll_at
         wait_s = (turn.next_row.scheduled_for - turn.now).total_seconds()
@@ -8451,6 +8456,10 @@ class Service:
                 poll_at = min(poll_at, monotonic + (until - turn.now).total_seconds())
             if not shut:  # nobody overtakes it
                 break
+        else:
+            if coming := self._database.queue.next_row(turn.now):
+                wait_s = (coming.scheduled_for - turn.now).total_seconds()
+                poll_at = min(poll_at, monotonic + wait_s)
         if first and first[1] and first != self._told_wait:
             logging.info("message=%d waits: %s", *first)
         self._told_wait = first

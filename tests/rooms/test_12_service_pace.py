@@ -525,8 +525,7 @@ def foretell_and_play(
 ) -> tuple[dict[int, datetime], dict[int, datetime]]:
     """Return when each row was to go and when it went.
 
-    The daemon looks every poll_seconds for what comes due or is resumed while others wait: here it
-    looks just then.
+    That the end of a row has passed, the daemon sees when it polls: here it looks just then.
     """
     found: dict[smsbox.MessageId, datetime | None] = {}
     box.insert(
@@ -539,12 +538,9 @@ def foretell_and_play(
         lay_queue(box, waiting)
         for name, for_s in pauses.items():
             box.pause(name, for_s)
-            if for_s is not None:
-                box.after(for_s, lambda: None)
         for row in box.rows().values():
-            for column in ("scheduled_for", "retry_at", "until"):
-                if row[column] and read_time(row[column]) >= now:
-                    box.look_at(read_time(row[column]) + timedelta(seconds=column == "until"))
+            if row["until"] and read_time(row["until"]) >= now:
+                box.look_at(read_time(row["until"]) + timedelta(seconds=1))
         found.update(smsbox.project_queue(box.database, now, box.config))
         last = max([each for each in found.values() if each], default=now)
         box.play.end_s = box.play.monotonic() + (last - now).total_seconds() + HOUR
@@ -730,3 +726,24 @@ def test_row_sent_at_once_is_foretold_with_its_share(
         went = {each.row: each.wall for each in box.attempts}
         assert {row_id: when for row_id, when in found.items() if when} == went
         assert sorted(went.values()) == times
+
+
+def test_row_goes_on_its_second_behind_one_that_sleeps() -> None:
+    with paced_box(make_tables(("09:00", "20:00"), {})) as box:
+        box.play.start = at(9)
+        _, awake = lay_down(box, [Message(0, "+1808"), Message(73)])
+        box.serve(HOUR)
+        assert [(each.row, each.wall) for each in box.attempts] == [
+            (awake, at(9, 1) + timedelta(seconds=13))
+        ]
+
+
+@pytest.mark.parametrize("name", ["fall", ""])
+def test_row_goes_on_the_second_at_which_its_pause_ends(name: str) -> None:
+    with paced_box(make_tables(("10:00", "20:00"), {})) as box:
+        (row_id,) = lay_down(box, [Message(0)])
+        box.pause(name, 73)
+        box.serve(HOUR)
+        assert [(each.row, each.wall) for each in box.attempts] == [
+            (row_id, at(10, 1) + timedelta(seconds=13))
+        ]
