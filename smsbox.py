@@ -2469,6 +2469,9 @@ class Budgets:
 # --- the placement
 
 
+_LATE = timedelta(seconds=1)  # behind its end, in whole seconds
+
+
 class Candidate(NamedTuple):
     """A message that waits for its slot."""
 
@@ -2534,15 +2537,15 @@ def find_slots(
     last) the time at which this one may.
     """
     lanes = _part_into_lanes(waiting, begin, budgets)
-    last = kept = begin
+    last = begin
     while lanes:
-        at = max(soonest(last), kept)
+        at = soonest(last)
         if budgets.pace.is_limited:  # note which limits move whom
             first, place = min(
                 (each.opens(at, waiting[each.places[0]]), each.places[0]) for each in lanes
             )
             budgets.find_room(first, waiting[place].share)
-        while True:
+        while lanes := _drop_late(lanes, waiting, at):
             heads = [
                 (lane.ready(at, waiting[lane.places[0]], budgets), lane.places[0], lane)
                 for lane in lanes
@@ -2552,21 +2555,31 @@ def find_slots(
                 ((place, lane) for ready, place, lane in heads if ready == at),
                 key=lambda each: each[0],
             )
-            slot = paced(place, at, last)
+            slot, until = paced(place, at, last), waiting[place].until
+            if until is not None and at - until >= _LATE:
+                continue
             if slot <= at:
+                budgets.spend(at, waiting[place].share)
+                last = at
+                yield place, at
+                lane.places.popleft()
+                lanes = [each for each in lanes if each.places]
                 break
-            wakes = (ready for ready, other, _ in heads if at < ready < slot and other < place)
-            at = min(wakes, default=slot)
-        until = waiting[place].until
-        if until is None or at <= until:
-            budgets.spend(at, waiting[place].share)
-            last = at
-            yield place, at
-        elif lane.ready(until, waiting[place], budgets) <= until:  # those behind it waited for it
-            kept = max(kept, until + timedelta(seconds=1))
-        lane.places.popleft()
-        if not lane.places:
-            lanes.remove(lane)
+            wakes = [ready for ready, other, _ in heads if at < ready < slot and other < place]
+            if until is not None:  # those behind it wait for it until then
+                wakes.append(until + _LATE)
+            at = min(*wakes, slot) if wakes else slot
+
+
+def _drop_late(lanes: Iterable[_Lane], waiting: Sequence[Candidate], at: datetime) -> list[_Lane]:
+    """Pass over those whose end has passed; return the lanes in which anybody is left."""
+    for lane in lanes:
+        while lane.places:
+            until = waiting[lane.places[0]].until
+            if until is None or at - until < _LATE:
+                break
+            lane.places.popleft()
+    return [lane for lane in lanes if lane.places]
 
 
 def _part_into_lanes(
@@ -8429,10 +8442,9 @@ class Service:
         poll_at = monotonic + self._config.service.poll_seconds
         if self._answer_next(turn):
             return self._clock.monotonic()
-        ends = [each.until for each in turn.pauses.values() if each.because and each.until]
-        for at in ends:
-            if at > turn.now:
-                poll_at = min(poll_at, monotonic + (at - turn.now).total_seconds())
+        ends = (each.until for each in turn.pauses.values() if each.because and each.until)
+        left_s = ((at - turn.now).total_seconds() for at in ends if at > turn.now)
+        poll_at = min([poll_at, *(monotonic + each for each in left_s)])
         if turn.next_row is None:
             return poll_at
         wait_s = (turn.next_row.scheduled_for - turn.now).total_seconds()

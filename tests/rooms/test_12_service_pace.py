@@ -747,3 +747,16 @@ def test_row_goes_on_the_second_at_which_its_pause_ends(name: str) -> None:
         assert [(each.row, each.wall) for each in box.attempts] == [
             (row_id, at(10, 1) + timedelta(seconds=13))
         ]
+
+
+def test_row_whose_end_has_passed_hides_nobody() -> None:
+    messages = [Message(due_s) for due_s in (-1, 0, 0, -1)]
+    waiting = [Waiting(each) for each in messages]
+    waiting[0], waiting[3] = (
+        Waiting(messages[0], retry_in_s=224),
+        Waiting(messages[3], until_in_s=0),
+    )
+    with paced_box(make_tables(("10:00", "20:00"), {})) as box:
+        expected, went = foretell_and_play(box, waiting, MINUTE, {})
+        assert differ(expected, went) == []
+        assert next(iter(went)) == 3
