@@ -2475,6 +2475,9 @@ class Budgets:
 # --- the placement
 
 
+_LATE = timedelta(seconds=1)  # behind its end, in whole seconds
+
+
 class Candidate(NamedTuple):
     """A message that waits for its slot."""
 
@@ -2485,6 +2488,8 @@ class Candidate(NamedTuple):
     span_s: float = 0.0  # its own gap and skip
     until: datetime | None = None  # not after
     apart: str = ""  # of one mark stand one behind the other, and pass those of another
+    anyway: tuple[BusinessHours, ...] = ()  # in the place of hours until then
+    anyway_until: datetime | None = None
 
 
 class _Lane:
@@ -2503,13 +2508,18 @@ class _Lane:
 
     def opens(self, at: datetime, head: Candidate) -> datetime:
         """Return when the first of them may go, by its times and hours."""
-        return self.next_open(at if head.ready_at is None else max(at, head.ready_at))
+        at = at if head.ready_at is None else max(at, head.ready_at)
+        if head.anyway_until and (window := common_window(at, head.anyway)):
+            opens = max(at, window[0])
+            if opens <= head.anyway_until:
+                return opens
+        return self.next_open(at)
 
     def ready(self, at: datetime, head: Candidate, budgets: Budgets) -> datetime:
         """Return when the first of them may go, by all but the pace."""
         at = self.opens(at, head)
         while limit := budgets.find_limit(at, head.share):
-            at = self.next_open(limit[1])
+            at = self.opens(limit[1], head)
         return at
 
     def _find_window(self, at: datetime) -> None:
@@ -2541,7 +2551,7 @@ def find_slots(
                 (each.opens(at, waiting[each.places[0]]), each.places[0]) for each in lanes
             )
             budgets.find_room(first, waiting[place].share)
-        while True:
+        while lanes := _drop_late(lanes, waiting, at):
             heads = [
                 (lane.ready(at, waiting[lane.places[0]], budgets), lane.places[0], lane)
                 for lane in lanes
@@ -2551,19 +2561,31 @@ def find_slots(
                 ((place, lane) for ready, place, lane in heads if ready == at),
                 key=lambda each: each[0],
             )
-            slot = paced(place, at, last)
+            slot, until = paced(place, at, last), waiting[place].until
+            if until is not None and at - until >= _LATE:
+                continue
             if slot <= at:
+                budgets.spend(at, waiting[place].share)
+                last = at
+                yield place, at
+                lane.places.popleft()
+                lanes = [each for each in lanes if each.places]
                 break
-            wakes = (ready for ready, other, _ in heads if at < ready < slot and other < place)
-            at = min(wakes, default=slot)
-        until = waiting[place].until
-        if until is None or at <= until:
-            budgets.spend(at, waiting[place].share)
-            last = at
-            yield place, at
-        lane.places.popleft()
-        if not lane.places:
-            lanes.remove(lane)
+            wakes = [ready for ready, other, _ in heads if at < ready < slot and other < place]
+            if until is not None:  # those behind it wait for it until then
+                wakes.append(until + _LATE)
+            at = min(*wakes, slot) if wakes else slot
+
+
+def _drop_late(lanes: Iterable[_Lane], waiting: Sequence[Candidate], at: datetime) -> list[_Lane]:
+    """Pass over those whose end has passed; return the lanes in which anybody is left."""
+    for lane in lanes:
+        while lane.places:
+            until = waiting[lane.places[0]].until
+            if until is None or at - until < _LATE:
+                break
+            lane.places.popleft()
+    return [lane for lane in lanes if lane.places]
 
 
 def _part_into_lanes(
@@ -3942,9 +3964,10 @@ class Queue:
 
     # questions
 
-    def next_row(self) -> StoredRow | None:
-        """Return the free row that comes first, due or not."""
-        record = self._db.one(_FIRST_ROWS, now="9999", at="", id=0, most=1)
+    def next_row(self, after: datetime | None = None) -> StoredRow | None:
+        """Return the free row that comes first, due or not, or the first one due after a time."""
+        since: tuple[object, int] = (after, sys.maxsize) if after else ("", 0)
+        record = self._db.one(_FIRST_ROWS, now="9999", at=since[0], id=since[1], most=1)
         return _to_row(record) if record else None
 
     def row(self, row_id: MessageId) -> StoredRow | None:
@@ -4228,8 +4251,7 @@ class Sending:
     def begin_segment(self, segment: Segment, now: datetime, begins: bool = False) -> bool:
         """Write down, before the modem acts, that a segment is about to be handed over.
 
-        begins: its message begins with it, or goes on, and the pace counts from now. False: the
-        bubble was cancelled meanwhile.
+        begins: its message begins with it, or goes on. False: the bubble was cancelled meanwhile.
         """
         bubble, sequence, total = segment
         with self._db.transaction():
@@ -7351,11 +7373,20 @@ def project_queue(
     for row in queue.waiting():
         with suppress(ValueError):  # one whose zone is none is held when it is due
             pause = pauses.get(row.campaign_name, _NO_PAUSE)
-            each = _to_candidate(row, pause, now, budgets, config)
+            each = _to_candidate(row, pause, budgets, config)
             if row.is_begun or row.at_once:
-                opens = common_window(max(now, each.ready_at or now), each.hours)
-                found[row.id] = max(now, opens[0]) if opens else None
-                last = now if row.is_begun and found[row.id] == now else last
+                ready = max(now, each.ready_at or now)
+                opens = common_window(ready, _hours_of_row(row, ready, config))
+                goes_at = max(ready, opens[0]) if opens else None
+                if goes_at and not row.is_begun:
+                    is_late = goes_at - row.scheduled_for > _AT_ONCE_WITHIN
+                    if is_late or budgets.find_limit(goes_at, each.share):
+                        goes_at = None
+                    else:
+                        budgets.spend(goes_at, each.share)
+                found[row.id] = goes_at
+                goes_on = row.is_begun and not row.at_once and goes_at == now
+                last = now if goes_on else last
             else:
                 paced.append(row)
                 candidates.append(each)
@@ -7364,9 +7395,7 @@ def project_queue(
     return found | {row.id: at for row, at in zip(paced, times, strict=True)}
 
 
-def _to_candidate(
-    row: StoredRow, pause: Pause, now: datetime, budgets: Budgets, config: Config
-) -> Candidate:
+def _to_candidate(row: StoredRow, pause: Pause, budgets: Budgets, config: Config) -> Candidate:
     share = Share(row.phone_number, 1)
     if config.pacing.is_limited:
         share = count_share(row.phone_number, row.message_content)
@@ -7376,8 +7405,21 @@ def _to_candidate(
     if row.retry_at and row.retry_at > ready_at:
         own, ready_at = str(row.id), row.retry_at
     span_s = gap_of(row, config.pacing).span.total_seconds()
-    hours = _hours_of_row(row, now, config)
-    return Candidate(hours, share, ready_at, row.scheduled_for, span_s, row.until, own)
+    number, said, ours, theirs = (
+        row.phone_number, row.timezone, config.business_hours, config.recipient_hours
+    )  # fmt: skip
+    waiting = Candidate(
+        hours_of(number, said, ours, theirs), share, ready_at, row.scheduled_for, span_s, row.until,
+        own,
+    )  # fmt: skip
+    if not row.anyway:
+        return waiting
+    due = max(row.scheduled_for, row.retry_at or row.scheduled_for)
+    return waiting._replace(
+        apart=str(row.id),
+        anyway=hours_of(number, said, ours, theirs, anyway=True),
+        anyway_until=due + timedelta(minutes=config.service.late_after_minutes),
+    )
 
 
 class Intake:
@@ -8136,6 +8178,9 @@ class Sender:
         poll_at = monotonic + self._config.service.poll_seconds
         if self.answer_next(turn):
             return self._clock.monotonic()
+        ends = (each.until for each in turn.pauses.values() if each.because and each.until)
+        left_s = ((at - turn.now).total_seconds() for at in ends if at > turn.now)
+        poll_at = min([poll_at, *(monotonic + each for each in left_s)])
         if turn.next_row is None:
             return poll_at
         wait_s = (turn.next_row.scheduled_for - turn.now).total_seconds()
@@ -8159,6 +8204,10 @@ class Sender:
                 poll_at = min(poll_at, monotonic + (until - turn.now).total_seconds())
             if not shut:  # nobody overtakes it
                 break
+        else:
+            if coming := self._database.queue.next_row(turn.now):
+                wait_s = (coming.scheduled_for - turn.now).total_seconds()
+                poll_at = min(poll_at, monotonic + wait_s)
         if first and first[1] and first != self._told_wait:
             logging.info("message=%d waits: %s", *first)
         self._told_wait = first
@@ -8192,7 +8241,8 @@ class Sender:
         """Send one message, bubble by bubble; what stops it half-way goes on in a later turn."""
         if not self._claim(row, turn):
             return
-        self.in_hand, begins = row.id, not row.at_once
+        self.in_hand, begins = row.id, True
+        keeps_pace = not row.at_once or turn.at_once_left <= 0
         while bubble := self._database.sending.next_bubble(row.id):
             pdus = self._encode(bubble, row.until)
             done = self._database.sending.sent_sequences(bubble.id) if row.is_begun else ()
@@ -8203,7 +8253,7 @@ class Sender:
                 if self._database.state.get("paused_now"):
                     return
                 segment = Segment(bubble, sequence, len(pdus))
-                if not self._hand_over(row, segment, pdu, octets, begins):
+                if not self._hand_over(row, segment, pdu, octets, begins, keeps_pace):
                     return
                 begins = False
             if bubble.number == bubble.total or not self._may_go_on(row):
@@ -8286,17 +8336,18 @@ class Sender:
         return True
 
     def _hand_over(
-        self, row: StoredRow | None, segment: Segment, pdu: str, octets: int, begins: bool
-    ) -> bool:
+        self, row: StoredRow | None, segment: Segment, pdu: str, octets: int, begins: bool,
+        keeps_pace: bool = True,
+    ) -> bool:  # fmt: skip
         """Hand one segment to the modem and write down what came of it; True if it was sent.
 
-        begins: a campaign message begins with it, or goes on, and the pace counts from now.
+        begins: a message begins with it, or goes on; if it keeps the pace, that counts from now.
         """
         modem, sending, begun_s = self._link.modem, self._database.sending, self._clock.monotonic()
         if modem is None or not sending.begin_segment(segment, self._clock.now(), begins):
             return False
         self._budgets = None
-        if row is not None and begins:
+        if row is not None and begins and keeps_pace:
             self._last_begun = row.id, begun_s
         self._face.show_sending(True)
         try:
