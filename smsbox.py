@@ -47,7 +47,7 @@ import os
 import re
 import stat
 import sys
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left, bisect_right, insort
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -2346,15 +2346,20 @@ def hours_of(
 
     said is the row's own zone: ValueError where it is asked for and is none.
     """
-    ours = () if anyway else (hours,)
     if theirs is None or not theirs.enabled:
-        return ours
+        return () if anyway else (hours,)
+    return _join_hours(recipient_zones(number, said), hours, theirs, anyway)
+
+
+@lru_cache(maxsize=4096)
+def _join_hours(
+    zones: Zones, hours: BusinessHours, theirs: RecipientHours, anyway: bool
+) -> tuple[BusinessHours, ...]:
     opens, closes, days, closed_on = theirs.opens, theirs.closes, range(7), frozenset[date]()
     if theirs.strict:
         opens, closes, days, closed_on = 10 * 60, 17 * 60, range(5), hours.closed_on
-    return ours + tuple(
-        BusinessHours(zone, opens, closes, frozenset(days), closed_on)
-        for zone in recipient_zones(number, said)
+    return (() if anyway else (hours,)) + tuple(
+        BusinessHours(zone, opens, closes, frozenset(days), closed_on) for zone in zones
     )
 
 
@@ -2495,10 +2500,18 @@ class Candidate(NamedTuple):
 class _Lane:
     """The places of messages that wait for the same hours and room, in their order."""
 
-    def __init__(self, hours: tuple[BusinessHours, ...], at: datetime) -> None:
+    def __init__(
+        self, waiting: Sequence[Candidate], hours: tuple[BusinessHours, ...], at: datetime
+    ) -> None:
         self.places: deque[int] = deque()
+        self._waiting = waiting
         self._hours = hours
         self._find_window(at)
+
+    @property
+    def head(self) -> Candidate:
+        """Return the first of them."""
+        return self._waiting[self.places[0]]
 
     def next_open(self, at: datetime) -> datetime:
         """Return the first instant from at on at which these may be written to."""
@@ -2506,8 +2519,9 @@ class _Lane:
             self._find_window(at)
         return max(at, self._window[0])
 
-    def opens(self, at: datetime, head: Candidate) -> datetime:
+    def opens(self, at: datetime) -> datetime:
         """Return when the first of them may go, by its times and hours."""
+        head = self.head
         at = at if head.ready_at is None else max(at, head.ready_at)
         if head.anyway_until and (window := common_window(at, head.anyway)):
             opens = max(at, window[0])
@@ -2515,11 +2529,11 @@ class _Lane:
                 return opens
         return self.next_open(at)
 
-    def ready(self, at: datetime, head: Candidate, budgets: Budgets) -> datetime:
+    def ready(self, at: datetime, budgets: Budgets) -> datetime:
         """Return when the first of them may go, by all but the pace."""
-        at = self.opens(at, head)
-        while limit := budgets.find_limit(at, head.share):
-            at = self.opens(limit[1], head)
+        at = self.opens(at)
+        while limit := budgets.find_limit(at, self.head.share):
+            at = self.opens(limit[1])
         return at
 
     def _find_window(self, at: datetime) -> None:
@@ -2542,50 +2556,43 @@ def find_slots(
     time at which anybody may go behind the last one, or behind the beginning; paced(place, at,
     last) the time at which this one may.
     """
-    lanes = _part_into_lanes(waiting, begin, budgets)
+    lanes = _part_into_lanes(waiting, begin, budgets)  # in the order of their first
+    has_ends = any(each.until for each in waiting)
     last = begin
     while lanes:
-        at = soonest(last)
+        at, lane = soonest(last), None
         if budgets.pace.is_limited:  # note which limits move whom
-            first, place = min(
-                (each.opens(at, waiting[each.places[0]]), each.places[0]) for each in lanes
-            )
+            first, place = min((each.opens(at), each.places[0]) for each in lanes)
             budgets.find_room(first, waiting[place].share)
-        while lanes := _drop_late(lanes, waiting, at):
-            heads = [
-                (lane.ready(at, waiting[lane.places[0]], budgets), lane.places[0], lane)
-                for lane in lanes
-            ]
-            at = min(ready for ready, _, _ in heads)
-            place, lane = min(
-                ((place, lane) for ready, place, lane in heads if ready == at),
-                key=lambda each: each[0],
-            )
-            slot, until = paced(place, at, last), waiting[place].until
-            if until is not None and at - until >= _LATE:
-                continue
-            if slot <= at:
-                budgets.spend(at, waiting[place].share)
-                last = at
-                yield place, at
-                lane.places.popleft()
-                lanes = [each for each in lanes if each.places]
-                break
-            wakes = [ready for ready, other, _ in heads if at < ready < slot and other < place]
-            if until is not None:  # those behind it wait for it until then
-                wakes.append(until + _LATE)
-            at = min(*wakes, slot) if wakes else slot
+        while lane is None:
+            if has_ends and not (lanes := _drop_late(lanes, at)):
+                return
+            lane = next((each for each in lanes if each.ready(at, budgets) <= at), None)
+            if lane is None:
+                at = min(each.ready(at, budgets) for each in lanes)
+            elif (slot := paced(lane.places[0], at, last)) > at:
+                before = lanes[: lanes.index(lane)]
+                wakes = [each.ready(at, budgets) for each in before]
+                if lane.head.until is not None:  # those behind it wait for it until then
+                    wakes.append(lane.head.until + _LATE)
+                at, lane = min([slot, *wakes]), None
+        budgets.spend(at, lane.head.share)
+        last = at
+        yield lane.places[0], at
+        lane.places.popleft()
+        lanes.remove(lane)
+        if lane.places:
+            insort(lanes, lane, key=lambda each: each.places[0])
 
 
-def _drop_late(lanes: Iterable[_Lane], waiting: Sequence[Candidate], at: datetime) -> list[_Lane]:
+def _drop_late(lanes: Iterable[_Lane], at: datetime) -> list[_Lane]:
     """Pass over those whose end has passed; return the lanes in which anybody is left."""
+    kept = []
     for lane in lanes:
-        while lane.places:
-            until = waiting[lane.places[0]].until
-            if until is None or at - until < _LATE:
-                break
+        while lane.places and (until := lane.head.until) and at - until >= _LATE:
             lane.places.popleft()
-    return [lane for lane in lanes if lane.places]
+        kept += [lane] if lane.places else []
+    return sorted(kept, key=lambda each: each.places[0])
 
 
 def _part_into_lanes(
@@ -2596,7 +2603,7 @@ def _part_into_lanes(
     for place, each in enumerate(waiting):
         key: object = (each.hours, each.apart, *budgets.kind_of(each.share))
         if key not in lanes:
-            lanes[key] = _Lane(each.hours, begin)
+            lanes[key] = _Lane(waiting, each.hours, begin)
         lanes[key].places.append(place)
     return list(lanes.values())
 
