@@ -2413,11 +2413,18 @@ class Budgets:
         self._segments: Counter[date] = Counter()
         self._recipients: dict[date, set[str]] = {}
 
-    def kind_of(self, share: Share) -> tuple[object, ...]:
-        """Return what of a message its room depends on; () where there are no limits."""
-        pace = self.pace
+    def kind_of(self, share: Share, is_only: bool) -> tuple[object, ...]:
+        """Return what of a message its room depends on; () where there are no limits.
+
+        Of a number with one message it is the months in which it was written to, not the number.
+        """
+        pace, who = self.pace, share.phone_number if not is_only else ""
+        if is_only and pace.max_recipients_per_month:
+            months = [month for month, known in self._recipients.items()
+                      if share.phone_number in known]  # fmt: skip
+            who = " ".join(map(str, months))
         segments = share.segments if pace.max_segments_per_day else 0
-        number = share.phone_number if pace.max_recipients_per_month else ""
+        number = who if pace.max_recipients_per_month else ""
         return (segments, number) if pace.is_limited else ()
 
     def spend(self, at: datetime, share: Share) -> None:
@@ -2600,8 +2607,10 @@ def _part_into_lanes(
 ) -> list[_Lane]:
     """Let those stand one behind the other for whom the same gates open at the same time."""
     lanes: dict[object, _Lane] = {}
+    counts = Counter(each.share.phone_number for each in waiting)
     for place, each in enumerate(waiting):
-        key: object = (each.hours, each.apart, *budgets.kind_of(each.share))
+        is_only = counts[each.share.phone_number] == 1
+        key: object = (each.hours, each.apart, *budgets.kind_of(each.share, is_only))
         if key not in lanes:
             lanes[key] = _Lane(waiting, each.hours, begin)
         lanes[key].places.append(place)
@@ -3140,8 +3149,8 @@ CREATE TABLE scheduled_messages (
     consent_source TEXT NOT NULL DEFAULT '',
     actor TEXT,                              -- the writer's signature, moved to events at once
     planned_for TEXT,                        -- scheduled_for of the first plan
-    gap_s REAL,                              -- drawn before it; NULL: drawn from its id
-    skip_s REAL,
+    gap_s REAL CHECK (gap_s BETWEEN 0 AND 600000),  -- drawn before it; NULL: drawn from its id
+    skip_s REAL CHECK (skip_s BETWEEN 0 AND 600000),
     begun_at TEXT,                           -- when its first segment was handed over
     retry_at TEXT,                           -- not tried again before, after a passing refusal
     at_once INTEGER NOT NULL DEFAULT 0 CHECK (at_once IN (0, 1)),  -- of send and --try
@@ -3150,7 +3159,7 @@ CREATE TABLE scheduled_messages (
     CONSTRAINT "a text is no blob: CAST it AS TEXT"
     CHECK ('blob' NOT IN (typeof(phone_number), typeof(customer_name), typeof(message_content),
         typeof(scheduled_for), typeof(campaign_message_id), typeof(campaign_name),
-        typeof(error_message), typeof(held_because)))
+        typeof(error_message), typeof(held_because), typeof(timezone)))
 );
 
 CREATE TABLE messages (
@@ -3293,17 +3302,22 @@ END;
     )
     for name, event in (("insert", "INSERT"), ("update", f"UPDATE OF {column}"))
 )
-# Ten digits, or 1 and ten, however they are grouped: a hand-made row is found by its number too.
+# Ten digits, 1 and ten, or + and all, however they are grouped: a hand-made row is found by its
+# number too, and who said stop is known by it.
 _DIGITS = "NEW.phone_number"
-for _mark in " -().":
+for _mark in " -().\t":
     _DIGITS = f"replace({_DIGITS}, '{_mark}', '')"
 _NUMBER_TRIGGERS = "".join(
     f"""
 CREATE TRIGGER number_normal_{name} AFTER {event} ON scheduled_messages
-WHEN NEW.phone_number NOT GLOB '+[1-9]*' AND {_DIGITS} NOT GLOB '*[^0-9]*'
+WHEN {_DIGITS} NOT GLOB '*[^0-9]*'
     AND (length({_DIGITS}) = 10 OR length({_DIGITS}) = 11 AND {_DIGITS} GLOB '1*')
+    OR {_DIGITS} <> NEW.phone_number AND {_DIGITS} GLOB '+[1-9]*'
+    AND substr({_DIGITS}, 2) NOT GLOB '*[^0-9]*' AND length({_DIGITS}) BETWEEN 9 AND 16
 BEGIN
-    UPDATE scheduled_messages SET phone_number = '+1' || substr({_DIGITS}, -10) WHERE id = NEW.id;
+    UPDATE scheduled_messages
+    SET phone_number = iif({_DIGITS} GLOB '+*', {_DIGITS}, '+1' || substr({_DIGITS}, -10))
+    WHERE id = NEW.id;
 END;
 """
     for name, event in (("insert", "INSERT"), ("update", "UPDATE OF phone_number"))
@@ -3451,8 +3465,8 @@ DELETE FROM state WHERE key LIKE 'paused_until %' OR key LIKE 'resumed %'
     OR key LIKE 'reference %' OR key IN ('came', 'moved', 'moved_away', 'retired',
         'paused_before', 'restored_copy', 'power_mark', 'clock_veto', 'modem_imei');
 ALTER TABLE scheduled_messages ADD COLUMN planned_for TEXT;
-ALTER TABLE scheduled_messages ADD COLUMN gap_s REAL;
-ALTER TABLE scheduled_messages ADD COLUMN skip_s REAL;
+ALTER TABLE scheduled_messages ADD COLUMN gap_s REAL CHECK (gap_s BETWEEN 0 AND 600000);
+ALTER TABLE scheduled_messages ADD COLUMN skip_s REAL CHECK (skip_s BETWEEN 0 AND 600000);
 ALTER TABLE scheduled_messages ADD COLUMN begun_at TEXT;
 ALTER TABLE scheduled_messages ADD COLUMN retry_at TEXT;
 ALTER TABLE scheduled_messages ADD COLUMN at_once INTEGER NOT NULL DEFAULT 0
@@ -3770,6 +3784,10 @@ class Database:
             WHERE {which} AND status = 'scheduled'"""
         return self.change(sql, now=now, actor=actor, **named)
 
+    def count_changes(self) -> int:
+        """Return how many rows this connection has changed so far."""
+        return self._connection.total_changes
+
     def insert(self, sql: str, *given: object, **named: object) -> int:
         """Run one INSERT and return the new row's id."""
         with _sqlite_words(self.path):
@@ -4003,8 +4021,12 @@ class Queue:
     def due(self, now: datetime, after: StoredRow | None = None) -> list[StoredRow]:
         """Return the first free rows that are due, in their order, or those behind one of them."""
         at, row_id = (after.scheduled_for, after.id) if after else ("", 0)
-        found = self._db.all(_FIRST_ROWS, now=now, at=at, id=row_id, most=50)
+        found = self._db.all(_FIRST_ROWS, now=now, at=at, id=row_id, most=500)
         return [_to_row(record) for record in found]
+
+    def change_mark(self) -> tuple[int, int]:
+        """Return what is another after any change of the database, by whomever."""
+        return self._db.value("PRAGMA data_version"), self._db.count_changes()
 
     def due_at_once(self, now: datetime) -> list[StoredRow]:
         """Return the free rows that wait for no pace."""
@@ -4271,7 +4293,7 @@ class Sending:
                 status = 'sending', submitted_at = excluded.submitted_at, error_message = NULL"""
             self._db.change(sql, bubble.id, sequence, total, now)
             if begins:
-                sql = "UPDATE scheduled_messages SET begun_at = ? WHERE id = ?"
+                sql = "UPDATE scheduled_messages SET begun_at = ?, retry_at = NULL WHERE id = ?"
                 self._db.change(sql, now, bubble.row_id)
         return True
 
@@ -6832,6 +6854,8 @@ _PARTS_WAIT = timedelta(days=1)  # how long the rest of a long text is waited fo
 _SWEEP_S = 300.0  # how often stored texts are looked for: notifications get lost
 _CUT_AFTER = timedelta(hours=1)  # open hours; cut in half for longer it waits for a person
 _AT_ONCE_AN_HOUR = 5  # of send and --try, further ones keep the pace
+_LOOK_AGAIN = timedelta(minutes=10)  # where the gates of all due rows are shut
+_MANY = 100  # due rows; fewer are looked through each time
 _JUST_GONE = "another message has just gone"
 _AT_ONCE_WITHIN = timedelta(hours=1)  # after it such a message waits for a person
 _BACK_OFF_S = (1.0, 2.0, 5.0)
@@ -7374,29 +7398,39 @@ def project_queue(
         if box.until is None:
             return {}
         now = max(now, box.until)
+    resumed = {
+        name: each._replace(resumed_at=now) if each.because else each
+        for name, each in pauses.items()
+    }
+    left = _AT_ONCE_AN_HOUR - queue.count_at_once(now - timedelta(hours=1))
+    turn = Turn(
+        now, {}, resumed, None, None, now - last if last else None, left,
+        (lambda: budgets) if config.pacing.is_limited else None, "", "", "",
+    )  # fmt: skip
     found: dict[MessageId, datetime | None] = {}
     paced: list[StoredRow] = []
     candidates: list[Candidate] = []
     for row in queue.waiting():
-        with suppress(ValueError):  # one whose zone is none is held when it is due
-            pause = pauses.get(row.campaign_name, _NO_PAUSE)
-            each = _to_candidate(row, pause, budgets, config)
-            if row.is_begun or row.at_once:
-                ready = max(now, each.ready_at or now)
-                opens = common_window(ready, _hours_of_row(row, ready, config))
-                goes_at = max(ready, opens[0]) if opens else None
-                if goes_at and not row.is_begun:
-                    is_late = goes_at - row.scheduled_for > _AT_ONCE_WITHIN
-                    if is_late or budgets.find_limit(goes_at, each.share):
-                        goes_at = None
-                    else:
-                        budgets.spend(goes_at, each.share)
-                found[row.id] = goes_at
-                goes_on = row.is_begun and not row.at_once and goes_at == now
-                last = now if goes_on else last
+        if find_end(row, turn, config):  # it will be held, or cancelled
+            found[row.id] = None
+            continue
+        each = _to_candidate(row, pauses.get(row.campaign_name, _NO_PAUSE), budgets, config)
+        if not row.is_begun and not (row.at_once and left > 0):
+            paced.append(row)
+            candidates.append(each)
+            continue
+        left -= row.at_once
+        ready = max(now, each.ready_at or now)
+        opens = common_window(ready, _hours_of_row(row, ready, config))
+        goes_at = max(ready, opens[0]) if opens else None
+        if goes_at and not row.is_begun:
+            is_late = goes_at - row.scheduled_for > _AT_ONCE_WITHIN
+            if is_late or budgets.find_limit(goes_at, each.share):
+                goes_at = None
             else:
-                paced.append(row)
-                candidates.append(each)
+                budgets.spend(goes_at, each.share)
+        found[row.id] = goes_at
+        last = now if row.is_begun and not row.at_once and goes_at == now else last
     late_after = timedelta(minutes=config.service.late_after_minutes)
     times = project(candidates, now, last, config.pacing, late_after, budgets)
     return found | {row.id: at for row, at in zip(paced, times, strict=True)}
@@ -7638,7 +7672,7 @@ class Intake:
         """Answer the operator's phone; two machines must not talk to each other for ever."""
         database, day = self._database, now - timedelta(days=1)
         if order == "PAUSE":
-            if not database.state.get("paused_because"):
+            if not database.state.paused_by_box():
                 because = "paused by a text of the operator"
                 database.state.pause("", because, PausedBy.OPERATOR, now)
             self._database.state.add_event("paused", "by a text of the operator", now, "daemon")
@@ -8177,48 +8211,62 @@ class Sender:
         self._look = look  # lets everything else go on
         self._last_begun: tuple[MessageId | None, float] | None = None  # row; when, monotonic
         self._budgets: tuple[date, Budgets] | None = None  # of this day, until something is sent
+        self._all_shut: tuple[tuple[int, int], datetime, datetime] | None = None  # mark, from, to
         self._told_wait: tuple[MessageId, str] | None = None  # the first due row, and why it waits
 
     def send_next(self, turn: Turn) -> float:
         """Send the first message whose gates are all open; when to look again, monotonic."""
         monotonic = self._clock.monotonic()
-        poll_at = monotonic + self._config.service.poll_seconds
         if self.answer_next(turn):
             return self._clock.monotonic()
+        again = turn.now + timedelta(seconds=self._config.service.poll_seconds)
         ends = (each.until for each in turn.pauses.values() if each.because and each.until)
-        left_s = ((at - turn.now).total_seconds() for at in ends if at > turn.now)
-        poll_at = min([poll_at, *(monotonic + each for each in left_s)])
-        if turn.next_row is None:
-            return poll_at
-        wait_s = (turn.next_row.scheduled_for - turn.now).total_seconds()
-        if wait_s > 0:
-            return min(poll_at, monotonic + wait_s)
-        if any(gate.shut for gate in find_box_gates(turn)):
-            return poll_at
+        again = min([again, *(at for at in ends if at > turn.now)])
+        if turn.next_row is not None:
+            if turn.next_row.scheduled_for > turn.now:
+                again = min(again, turn.next_row.scheduled_for)
+            elif not any(gate.shut for gate in find_box_gates(turn)):
+                opens = self._send_first_due(turn)
+                if opens is None:
+                    return self._clock.monotonic()
+                again = min(again, opens)
+        return monotonic + (again - turn.now).total_seconds()
+
+    def _send_first_due(self, turn: Turn) -> datetime | None:
+        """Send, hold or cancel the first due message that may be; else return when one may."""
+        mark = self._database.queue.change_mark()
+        if self._all_shut and self._all_shut[0] == mark:
+            _, since, opens = self._all_shut
+            if since <= turn.now < opens:
+                return opens
+        self._all_shut, looked, opens = None, 0, turn.now + _LOOK_AGAIN
         first: tuple[MessageId, str] | None = None
-        for row in self._list_due(turn):
+        for looked, row in enumerate(self._list_due(turn), 1):
+            self.in_hand = row.id  # what fails by it holds it, and not all the others
             if end := find_end(row, turn, self._config):
                 self._end(row, end, turn.now)
-                return monotonic
+                return None
             shut = [gate for gate in find_row_gates(row, turn, self._config) if gate.shut]
             pace = find_pace(row, turn, self._config)
             if not shut and not pace.shut:
                 self._send(row, turn)
-                return self._clock.monotonic()
+                return None
             gates = shut or [pace]
-            first = first or (row.id, self._explain_wait(gates[0]) if shut else "")
-            if until := max((gate.until for gate in gates if gate.until), default=None):
-                poll_at = min(poll_at, monotonic + (until - turn.now).total_seconds())
+            if looked == 1:
+                first = row.id, self._explain_wait(gates[0]) if shut else ""
+            opens = min([opens, max((gate.until for gate in gates if gate.until), default=opens)])
             if not shut:  # nobody overtakes it
                 break
         else:
             if coming := self._database.queue.next_row(turn.now):
-                wait_s = (coming.scheduled_for - turn.now).total_seconds()
-                poll_at = min(poll_at, monotonic + wait_s)
+                opens = min(opens, coming.scheduled_for)
+            if looked > _MANY:  # they are not looked through again before something has changed
+                self._all_shut = mark, turn.now, opens
+        self.in_hand = None
         if first and first[1] and first != self._told_wait:
             logging.info("message=%d waits: %s", *first)
         self._told_wait = first
-        return poll_at
+        return opens
 
     def _explain_wait(self, gate: Gate) -> str:
         zone = self._config.business_hours.timezone
@@ -8229,10 +8277,11 @@ class Sender:
         """Yield what is cut off, then what goes at once, then the others in their order."""
         queue = self._database.queue
         yield from queue.cut_off()
-        yield from queue.due_at_once(turn.now)[: max(turn.at_once_left, 0)]
+        yield from queue.due_at_once(turn.now) if turn.at_once_left > 0 else ()
         page = queue.due(turn.now)
         while page:
             yield from page
+            self._clock.until(self._clock.monotonic() + 0.001)  # many are progress: a stop is heard
             page = queue.due(turn.now, page[-1])
 
     def _end(self, row: StoredRow, end: End, now: datetime) -> None:
@@ -8249,7 +8298,7 @@ class Sender:
         if not self._claim(row, turn):
             return
         self.in_hand, begins = row.id, True
-        keeps_pace = not row.at_once or turn.at_once_left <= 0
+        row = replace(row, at_once=row.at_once and turn.at_once_left > 0)  # a further one is paced
         while bubble := self._database.sending.next_bubble(row.id):
             pdus = self._encode(bubble, row.until)
             done = self._database.sending.sent_sequences(bubble.id) if row.is_begun else ()
@@ -8257,10 +8306,11 @@ class Sender:
                 if sequence in done:
                     continue
                 self._clock.until(self._clock.monotonic())  # a stop is heard between segments
-                if self._database.state.get("paused_now"):
+                state = self._database.state
+                if state.get("paused_now") and state.get("paused_because"):
                     return
                 segment = Segment(bubble, sequence, len(pdus))
-                if not self._hand_over(row, segment, pdu, octets, begins, keeps_pace):
+                if not self._hand_over(row, segment, pdu, octets, begins):
                     return
                 begins = False
             if bubble.number == bubble.total or not self._may_go_on(row):
@@ -8283,6 +8333,10 @@ class Sender:
         with self._database.transaction():
             if pause_unwanted_campaign(self._database, row.campaign_name, now):
                 return False
+            if self._database.opt_outs.at(number):  # the row may have it in another form
+                stopped = "the recipient said stop"
+                self._database.queue.end(row.id, RowStatus.CANCELLED, stopped, now)
+                return False
             claimed = self._database.sending.claim(row, number, bubbles, now)
         if not claimed:
             logging.info("message=%d is not sent: see smsbox why %d", row.id, row.id)
@@ -8303,10 +8357,12 @@ class Sender:
         row = self._database.queue.row(begun.id)
         if row is None or turn.doubt or turn.not_ready or turn.not_read:
             return False
+        if turn.pauses.get("", _NO_PAUSE).by == PausedBy.BOX.value:  # of another SIM, perhaps
+            return False
         # A part of it went out just now, whatever the clock was set to meanwhile.
         row = replace(row, last_segment_at=turn.now, until=None)
         if row.scheduled_for == begun.scheduled_for:
-            row = replace(row, scheduled_for=min(row.scheduled_for, turn.now))
+            row = replace(row, scheduled_for=turn.now)
         if ends := find_end(row, turn, self._config):
             self._end(row, ends, turn.now)
             return False
@@ -8343,18 +8399,17 @@ class Sender:
         return True
 
     def _hand_over(
-        self, row: StoredRow | None, segment: Segment, pdu: str, octets: int, begins: bool,
-        keeps_pace: bool = True,
-    ) -> bool:  # fmt: skip
+        self, row: StoredRow | None, segment: Segment, pdu: str, octets: int, begins: bool
+    ) -> bool:
         """Hand one segment to the modem and write down what came of it; True if it was sent.
 
-        begins: a message begins with it, or goes on; if it keeps the pace, that counts from now.
+        begins: a message begins with it, or goes on; if it keeps the pace, that counts from now on.
         """
         modem, sending, begun_s = self._link.modem, self._database.sending, self._clock.monotonic()
         if modem is None or not sending.begin_segment(segment, self._clock.now(), begins):
             return False
         self._budgets = None
-        if row is not None and begins and keeps_pace:
+        if row is not None and begins and not row.at_once:
             self._last_begun = row.id, begun_s
         self._face.show_sending(True)
         try:
@@ -8544,10 +8599,11 @@ class Service:
             logging.exception("an error of smsbox itself row=%s", self._sender.in_hand)
         self._error_words = words
         self._errors += 1
-        if (row_id := self._sender.in_hand) is not None:
-            because, now = "an error of smsbox: see the journal", self._clock.now()
-            with suppress(StoreError):
+        with suppress(StoreError):
+            if (row_id := self._sender.in_hand) is not None:
+                because, now = "an error of smsbox: see the journal", self._clock.now()
                 self._database.queue.hold(row_id, HeldCode.ERROR, because, now)
+            self._give_up_open("an error of smsbox while the modem had it")
 
     def _tell_of_error(self) -> None:
         """Alert the operator's phone before the step that fails is tried again."""
@@ -8555,6 +8611,10 @@ class Service:
             turn = self._read_turn()
             self._alerts.tend(turn, self._time.waits_s(), has_error=True)
             self._sender.answer_next(turn, only_alerts=True)
+
+    def _give_up_open(self, words: str) -> None:
+        for segment in self._database.sending.recover():
+            self._sender.outcomes.give_up(segment, words, at_start=True)
 
     def _find_drain_end(self) -> str | None:
         """Return why draining ends: "" if nothing can go without a person; None: it goes on."""
@@ -8582,9 +8642,7 @@ class Service:
             "smsbox %s starts database=%s scheduled=%d held=%d",
             VERSION, self._database.path, counts["scheduled"], counts["held"],
         )  # fmt: skip
-        for segment in self._database.sending.recover():
-            words = "smsbox stopped while the modem had it"
-            self._sender.outcomes.give_up(segment, words, at_start=True)
+        self._give_up_open("smsbox stopped while the modem had it")
         self._next_row = self._database.queue.next_row()
         self._is_recovered = True
 
@@ -9246,7 +9304,7 @@ def _view_queue(desk: Desktop, database: Database, reading: Reading) -> QueueVie
             if (at := expected.get(row.id))
         ]
     return QueueView(
-        frozenset(expected),
+        frozenset(row_id for row_id, at in expected.items() if at),
         sorted(at for at in expected.values() if at),
         queue.known_texts(sorted(campaigns), desk.now - KNOWN_FOR),
         database.opt_outs.numbers(),
@@ -9396,7 +9454,10 @@ def _store_draft(
                 or desk.local(ends).date() != desk.local(last).date()
             ):
                 return None
-        elif start is None and any(row.scheduled_for > first for row in database.queue.waiting()):
+        elif start is None and any(
+            row.scheduled_for > first and row.id in queue.waiting
+            for row in database.queue.waiting()
+        ):
             return None
         database.queue.add_campaign(planned, seed, fresh.now, find_actor(), draft.until)
     return planned
@@ -10321,7 +10382,11 @@ def cmd_why(desk: Desktop) -> int:
             words = f"{plural(before, 'message')} {go} first, " if before else ""
             say(f"  place: {words}expected {show_time(desk.local(at))}")
         elif row.id in expected:
-            say("  place: its turn comes after its end: it will be too late", "warning")
+            end = find_end(row, turn, desk.config)
+            words = "its turn comes after its end: it will be too late"
+            if end:
+                words = f"it will be {'held' if end.code else 'cancelled'}: {end.words}"
+            say(f"  place: {words}", "warning")
     return 0
 
 

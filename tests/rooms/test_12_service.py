@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import sqlite3
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from itertools import pairwise
@@ -146,7 +147,11 @@ def test_operator_s_word_opens_the_night_unless_it_is_late(
     assert timedelta() <= when - goes_at < timedelta(seconds=2)
 
 
-@pytest.mark.parametrize("spelling", [ANA, "(213) 555-2313"])
+@pytest.mark.parametrize(
+    "spelling",
+    [ANA, "(213) 555-2313", "+1 213 555 2313", "+1 (213) 555-2313", "+1.213.555.2313",
+     "\t2135552313"],
+)  # fmt: skip
 def test_opted_out_number_gets_nothing(box: PlayedBox, spelling: str) -> None:
     row_id = box.insert(spelling, "Hi", in_s=30)
     box.sql("INSERT INTO opt_outs (phone_number, at) VALUES (?, '2025-11-01')", ANA)
@@ -619,3 +624,101 @@ def test_start_lifts_only_a_stop_by_keyword(
     box.serve(60)
     assert bool(box.sql("SELECT * FROM opt_outs")) is not may_come_back
     assert box.sql("SELECT request FROM inbound")[-1:] == [("start",)]
+
+
+# --- what a hunt for broken promises has found
+
+
+def test_message_by_the_operator_s_word_goes_to_its_last_bubble_at_night(box: PlayedBox) -> None:
+    box.play.start = at(20, 30)
+    box.tables = {"pacing": {"bubble_gap_seconds": [30, 30]}}
+    text = " [BUBBLE] ".join(f"part {place}" for place in range(10))  # longer than it is late after
+    box.insert(ANA, text, at_once=1, anyway=1, timezone="America/Los_Angeles", campaign_name="")
+    box.tables["recipient_hours"] = {"enabled": False}
+    box.serve(600)
+    assert len(box.texts()) == 10
+
+
+def test_row_over_which_a_gate_stumbles_is_held_and_the_others_go(
+    box: PlayedBox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = [box.insert(f"+1213555231{n}", f"text {n}", in_s=-600 + n) for n in range(3)]
+    real = smsbox.gap_of
+
+    def stumble(row: smsbox.StoredRow, pace: smsbox.Pace) -> smsbox.Gap:
+        if row.id == ids[1]:
+            raise TypeError("a slip")
+        return real(row, pace)
+
+    monkeypatch.setattr(smsbox, "gap_of", stumble)
+    box.serve(3600)
+    assert box.texts() == ["text 0", "text 2"]
+    assert box.row(ids[1], "status, held_code") == ("scheduled", "error")
+
+
+def test_segment_over_whose_answer_smsbox_stumbles_is_never_sent_again(
+    box: PlayedBox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row_id = box.insert(ANA, "one [BUBBLE] two")
+    real = smsbox.Conversation.submit
+
+    def stumble(modem: smsbox.Conversation, pdu: str, octets: int) -> int:
+        monkeypatch.setattr(smsbox.Conversation, "submit", real)
+        real(modem, pdu, octets)
+        raise KeyError("a slip")
+
+    monkeypatch.setattr(smsbox.Conversation, "submit", stumble)
+    box.serve(60)
+    assert box.row(row_id)[0] == "failed"
+    assert "may have been sent" in box.row(row_id)[1]
+    box.sql("UPDATE scheduled_messages SET status = 'scheduled', held_because = NULL")
+    box.serve(600)
+    assert box.texts() == ["one"]
+
+
+def test_word_of_a_pause_that_was_ended_by_hand_stops_nothing(box: PlayedBox) -> None:
+    box.database.state.set(paused_because="x", paused_by="operator", paused_now="1")
+    box.insert(ANA, "Hi")
+    box.serve(30)
+    assert box.texts() == []
+    box.sql("DELETE FROM state WHERE key = 'paused_because'")
+    box.serve(30)
+    assert box.texts() == ["Hi"]
+
+
+def test_other_sim_between_two_bubbles_sends_no_more(box: PlayedBox) -> None:
+    box.tables = {"pacing": {"bubble_gap_seconds": [60, 60]}}
+    box.insert(ANA, "one [BUBBLE] two [BUBBLE] three")
+    box.insert(BEN, "other")
+
+    def change_sim() -> None:
+        box.far.answers[b"AT+CCID\r"] = b"\r\n+CCID: 8901260000000000099\r\n\r\nOK\r\n"
+        box.far.said += b"\r\n+CPIN: NOT READY\r\n"
+
+    box.far.script.append(lambda: box.after(5, change_sim))
+    box.serve(1200)
+    assert "another SIM" in box.database.state.get("paused_because")
+    assert box.texts() == ["one"]
+
+
+def test_many_due_rows_whose_gates_are_all_shut_are_not_looked_through_each_turn(
+    box: PlayedBox,
+) -> None:
+    for place in range(150):
+        box.insert(f"+1213555{3000 + place}", "Hi", in_s=-600, timezone="Asia/Tokyo")
+    seen: list[str] = []
+    box.database._connection.set_trace_callback(seen.append)
+    box.serve(60)
+    after = seen[[place for place, each in enumerate(seen) if "LIMIT 500" in each][-1] :]
+    turns = sum(each.startswith("PRAGMA data_version") for each in after)
+    assert turns >= 4
+    assert len(after) / turns < 12
+    awake = box.insert(ANA, "awake")
+    box.serve(20)
+    assert box.row(awake, "status") == ("sent",)
+
+
+@pytest.mark.parametrize(("column", "value"), [("gap_s", "abc"), ("gap_s", 1e300), ("skip_s", -1)])
+def test_gap_that_is_none_is_refused(box: PlayedBox, column: str, value: object) -> None:
+    with pytest.raises(sqlite3.IntegrityError):
+        box.insert(ANA, "Hi", 0, **{column: value})

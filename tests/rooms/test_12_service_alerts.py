@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
 import smsbox
@@ -197,3 +199,13 @@ def test_alert_that_is_refused_again_and_again_is_given_up(box: PlayedBox, code:
     box.database.state.set(paused_because="it broke again", paused_by="box")
     box.serve(60)
     assert len(box.texts()) == 1
+
+
+def test_pause_by_text_amid_a_pause_with_an_end_has_none(box: PlayedBox) -> None:
+    box.tables = {"alerts": {"operator": BEN}}
+    box.insert(ANA, "no", in_s=60)
+    until = box.play.now() + timedelta(hours=1)
+    box.database.state.pause("", "a walk", smsbox.PausedBy.OPERATOR, box.play.now(), until)
+    box.after(600, lambda: comes(box, "PAUSE", BEN))
+    box.serve(7200)
+    assert "no" not in box.texts()

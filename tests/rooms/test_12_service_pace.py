@@ -760,3 +760,42 @@ def test_row_whose_end_has_passed_hides_nobody() -> None:
         expected, went = foretell_and_play(box, waiting, MINUTE, {})
         assert differ(expected, went) == []
         assert next(iter(went)) == 3
+
+
+def test_further_rows_that_go_at_once_are_not_kept_back_by_five_that_sleep(
+    box: PlayedBox,
+) -> None:
+    for place in range(5):
+        box.insert(f"+1213555{3000 + place}", "asleep", at_once=1, timezone="Asia/Tokyo")
+    for place in range(20):
+        box.insert(f"+1213555{4000 + place}", "late", in_s=-3600)
+    row_id = box.insert("+12135552313", "awake", at_once=1)
+    box.serve(60)
+    assert box.row(row_id, "status") == ("sent",)
+
+
+def test_row_that_will_be_held_or_cancelled_is_expected_at_no_time(box: PlayedBox) -> None:
+    ends = [
+        box.insert("+12135552301", "expired", in_s=-8 * 86_400),
+        box.insert("+12135552302", "at once", in_s=-7200, at_once=1),
+        box.insert("+12135552303", "no zone", in_s=-60, timezone="Nowhere"),
+        box.insert("+12135552304", "stopped", in_s=-60),
+    ]
+    goes = box.insert("+12135552305", "goes", in_s=-60)
+    box.sql("INSERT INTO opt_outs (phone_number) VALUES ('+12135552304')")
+    config = smsbox.parse_config({})
+    found = smsbox.project_queue(box.database, box.play.now(), config)
+    assert [found[smsbox.MessageId(each)] for each in ends] == [None] * 4
+    assert found[smsbox.MessageId(goes)] == box.play.now()
+    box.serve(600)
+    assert box.texts() == ["goes"]
+
+
+def test_numbers_of_one_message_wait_in_one_lane_for_the_recipients_of_a_month() -> None:
+    pace = smsbox.parse_config({"pacing": {"max_recipients_per_month": 50}}).pacing
+    hours = (smsbox.parse_config({}).business_hours,)
+    budgets = smsbox.Budgets(pace, hours[0].timezone)
+    numbers = [f"+1213555{3000 + place % 450}" for place in range(500)]  # 50 have two
+    waiting = [smsbox.Candidate(hours, smsbox.Share(each, 1)) for each in numbers]
+    now = datetime(2025, 11, 9, 18, tzinfo=UTC)
+    assert len(smsbox._part_into_lanes(waiting, now, budgets)) == 1 + 50

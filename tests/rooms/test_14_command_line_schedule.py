@@ -1432,3 +1432,16 @@ def test_queue_that_changed_under_yes_given_in_advance_is_status_75(desk: Desk) 
     assert terminal.end() == 75
     assert re.search(r"(?m)^smsbox: .*changed.*\.$", terminal.shown)
     assert desk.rows("campaign_name") == ["a", "a"]
+
+
+@pytest.mark.parametrize("paused", [False, True])
+def test_campaign_behind_rows_that_do_not_go_by_themselves_is_stored(
+    desk: Desk, paused: bool
+) -> None:
+    first, second = (desk.write(f"{name}.csv", many(2, name)) for name in ("first", "second"))
+    assert desk.schedule(first, "--yes").status == 0
+    if paused:
+        assert desk.run(desk.words("pause")).status == 0
+    else:
+        desk.execute("UPDATE scheduled_messages SET timezone = 'Nowhere' WHERE id = 2")
+    assert desk.schedule(second, "--again", "--yes").status == 0
