@@ -2361,8 +2361,9 @@ def _join_hours(
     )
 
 
+@lru_cache(maxsize=4096)
 def common_window(
-    at: datetime, all_hours: Sequence[BusinessHours]
+    at: datetime, all_hours: tuple[BusinessHours, ...]
 ) -> tuple[datetime, datetime] | None:
     """Return the open span common to all hours that holds the instant, else the next one.
 
@@ -2379,7 +2380,7 @@ def common_window(
     return None
 
 
-def open_time(since: datetime, until: datetime, all_hours: Sequence[BusinessHours]) -> timedelta:
+def open_time(since: datetime, until: datetime, all_hours: tuple[BusinessHours, ...]) -> timedelta:
     """Return how long all hours were open between two times."""
     total, at = timedelta(), since
     while at < until and (window := common_window(at, all_hours)):
@@ -3264,7 +3265,8 @@ CREATE INDEX bubbles_open ON messages (scheduled_message_id)
 CREATE INDEX bubbles_unconfirmed ON messages (scheduled_message_id) WHERE status = 'unconfirmed';
 CREATE INDEX answers_by_number ON messages (phone_number) WHERE kind IS NOT NULL;
 CREATE INDEX segments_open ON segments (message_id) WHERE status = 'sending';
-CREATE INDEX segments_by_reference ON segments (message_reference, submitted_at);
+CREATE INDEX segments_by_reference ON segments (message_reference, submitted_at)
+    WHERE message_reference IS NOT NULL;
 CREATE UNIQUE INDEX inbound_once ON inbound (sender, sent_at, coalesce(body, tpdu))
     WHERE tpdu <> '';
 CREATE INDEX inbound_unread ON inbound (id) WHERE read_at IS NULL;
@@ -3505,7 +3507,6 @@ _ROW_COLUMNS = ", ".join(
         *(f"{query} AS {name}" for name, query in _TOLD_BY_OTHERS.items()),
     ]
 )
-_ROW_TIMES = ("scheduled_for", "sent_at", "until", "begun_at", "retry_at", "last_segment_at")
 _BUBBLE_COLUMNS = """id, scheduled_message_id, bubble, phone_number, body, status,
     coalesce(error_message, ''), (SELECT count(*) FROM messages o
         WHERE o.scheduled_message_id = messages.scheduled_message_id)"""
@@ -3568,16 +3569,31 @@ def read_stored_time(stored: Any) -> datetime:
     return _LONG_PAST
 
 
-def _to_row(record: sqlite3.Row) -> StoredRow:
-    cells: dict[str, Any] = {key: record[key] for key in record.keys()}  # noqa: SIM118 (of a Row)
-    for key, value in cells.items():
-        if key in _ROW_TIMES:
-            cells[key] = read_stored_time(value) if value else None
-        elif value is None and key not in ("gap_s", "skip_s"):
-            cells[key] = ""
-    cells |= {"status": RowStatus(cells["status"]), "anyway": bool(cells["anyway"])}
-    cells["at_once"] = bool(cells["at_once"])
-    return StoredRow(**cells)
+def _read_time_or_none(stored: Any) -> datetime | None:
+    return read_stored_time(stored) if stored else None
+
+
+_ROW_READERS: Mapping[str, Callable[[Any], object]] = {  # of what is no text
+    "status": RowStatus,
+    **dict.fromkeys(("anyway", "at_once"), bool),
+    **dict.fromkeys(("gap_s", "skip_s"), lambda stored: stored),
+    **dict.fromkeys(
+        ("scheduled_for", "sent_at", "until", "begun_at", "retry_at", "last_segment_at"),
+        _read_time_or_none,
+    ),
+}
+_READERS = [
+    (place, _ROW_READERS[each.name])
+    for place, each in enumerate(fields(StoredRow))
+    if each.name in _ROW_READERS
+]
+
+
+def _to_row(record: Sequence[Any]) -> StoredRow:
+    cells: list[Any] = ["" if each is None else each for each in record]  # in the fields' order
+    for place, read in _READERS:
+        cells[place] = read(record[place])
+    return StoredRow(*cells)
 
 
 def _to_bubble(record: Sequence[Any]) -> Bubble:
