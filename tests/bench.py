@@ -235,10 +235,10 @@ CREATE TEMP TABLE n AS WITH RECURSIVE n(i) AS (
 INSERT INTO campaigns (name, created_at) VALUES ('past', '2026-01-01 00:00:00'),
     ('coming', '2026-01-01 00:00:00');
 INSERT INTO scheduled_messages (phone_number, customer_name, message_content, scheduled_for,
-    campaign_name, created_at, updated_at, actor, status, sent_at)
+    campaign_name, created_at, updated_at, actor, gap_s, skip_s, status, sent_at)
 SELECT '+1' || (2132000000 + i), 'Name ' || i, printf('%.450c', 'x'),
     datetime('now', '+1 day', iif(i % 2, i || ' seconds', '-' || (i + 86400) || ' seconds')),
-    iif(i % 2, 'coming', 'past'), '2026-01-01 00:00:00', '2026-01-01 00:00:00', 'bench',
+    iif(i % 2, 'coming', 'past'), '2026-01-01 00:00:00', '2026-01-01 00:00:00', 'bench', 300, 0,
     iif(i % 2, 'scheduled', iif(i % 20, 'sent', 'cancelled')),
     iif(i % 2 = 0 AND i % 20, datetime('now', '-' || i || ' seconds'), NULL)
 FROM n;
