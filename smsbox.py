@@ -4301,7 +4301,7 @@ class Sending:
                 status = 'sending', submitted_at = excluded.submitted_at, error_message = NULL"""
             self._db.change(sql, bubble.id, sequence, total, now)
             if begins:
-                sql = "UPDATE scheduled_messages SET begun_at = ?, retry_at = NULL WHERE id = ?"
+                sql = "UPDATE scheduled_messages SET begun_at = ? WHERE id = ?"
                 self._db.change(sql, now, bubble.row_id)
         return True
 
@@ -8370,7 +8370,7 @@ class Sender:
         if turn.pauses.get("", _NO_PAUSE).by == PausedBy.BOX.value:  # of another SIM, perhaps
             return False
         # A part of it went out just now, whatever the clock was set to meanwhile.
-        row = replace(row, last_segment_at=turn.now, until=None)
+        row = replace(row, last_segment_at=turn.now, until=None, retry_at=None)
         if row.scheduled_for == begun.scheduled_for:
             row = replace(row, scheduled_for=turn.now)
         if ends := find_end(row, turn, self._config):
