@@ -73,6 +73,8 @@ from typing import (
     get_type_hints,
 )
 
+_T = TypeVar("_T")
+
 # Patterns are strings: `re` compiles and keeps each when it is first used. Everything heavier
 # (sqlite3, csv, random, zoneinfo, serial, gpiozero) is imported where it is
 # used: `smsbox --help` answers at once, and a dry run or the demo needs no package at all.
@@ -393,6 +395,14 @@ class StoreError(SmsboxError):
     """The database is busy, missing, damaged or full, or what is asked can't be done now."""
 
     exit_status = 75
+
+
+class Busy(StoreError):
+    """Another process has the database for too long."""
+
+
+class DiskFull(StoreError):
+    """There is no room for what has to be written."""
 
 
 class Damaged(StoreError):
@@ -3649,6 +3659,7 @@ class Database:
 
     def __init__(self, connection: sqlite3.Connection, path: str) -> None:
         self._connection = connection
+        self._file = _identify(path)
         self.path = path
         self.queue = Queue(self)
         self.sending = Sending(self)
@@ -3675,9 +3686,7 @@ class Database:
                 database.all("PRAGMA auto_vacuum = INCREMENTAL")
             database._check_version()
             database._choose_log()
-            database.all("PRAGMA synchronous = FULL")
-            database.all("PRAGMA foreign_keys = ON")
-            database.all("PRAGMA journal_size_limit = 1048576")
+            database._choose_safety()
             database._migrate()
             if new:
                 sync(folder)
@@ -3714,10 +3723,45 @@ class Database:
         """Close the connection."""
         self._connection.close()
 
+    def open_anew(self) -> None:
+        """Take another connection to the same file: after an error this one can't be trusted."""
+        connection = _connect(f"{Path(self.path).absolute().as_uri()}?mode=rw", self.path)
+        self._connection.close()
+        self._connection, self._file = connection, _identify(self.path)
+        self._choose_safety()
+        self.verify()
+
     def verify(self) -> None:
         """Let SQLite look through the whole file; StoreError if it is damaged."""
         if self.value("PRAGMA quick_check(1)") != "ok":
             raise Damaged(f"{self.path}: {_DAMAGED}")
+
+    # --- the disk
+
+    def check_disk(self) -> None:
+        """StoreError if what is written now may not be kept, whatever SQLite says of it.
+
+        A file system that was forced to be read-only answers fsync well and keeps nothing; so does
+        a file that was removed.
+        """
+        path = Path(self.path)
+        try:
+            found = os.statvfs(path.parent)
+        except OSError as error:
+            raise StoreError(f"{path.parent}: {error.strerror}") from error
+        if found.f_flag & os.ST_RDONLY:
+            raise StoreError(f"{path}: {_READ_ONLY}")
+        if _identify(self.path) != self._file:
+            raise StoreError(f"{path}: the file is gone, or another one: see smsbox restore")
+
+    def find_shortage(self) -> str:
+        """Keep the room for what stops; return why there is none, "" if there is."""
+        if not _reserve_of(self.path).exists():
+            found = os.statvfs(Path(self.path).parent)
+            if found.f_bavail * found.f_frsize < 2 * _RESERVE:
+                return f"{self.path}: {_NO_ROOM}"
+            _make_reserve(self.path)
+        return ""
 
     def copy_into(self, other: Database, beat: Callable[[], object]) -> None:
         """Copy every page into another database, online; beat is called every few megabytes."""
@@ -3847,6 +3891,11 @@ class Database:
             raise NotADatabase(f"{self.path}: {_NOT_OURS}")
         return int(version)
 
+    def _choose_safety(self) -> None:
+        self.all("PRAGMA synchronous = FULL")
+        self.all("PRAGMA foreign_keys = ON")
+        self.all("PRAGMA journal_size_limit = 1048576")
+
     def _choose_log(self) -> None:
         """Choose WAL. SQLite does not wait for another process here, so wait by a transaction."""
         for _ in range(10):
@@ -3887,6 +3936,43 @@ def _connect(uri: str, path: str) -> sqlite3.Connection:
     # By hand a text may hold octets that are no UTF-8: they must not keep other rows from us.
     connection.text_factory = lambda octets: str(octets, "utf-8", "replace")
     return connection
+
+
+def _identify(path: str) -> tuple[int, int]:
+    """Name a file itself, whatever its name comes to mean; (0, 0): there is none."""
+    with suppress(OSError):
+        found = os.stat(path)
+        return found.st_dev, found.st_ino
+    return 0, 0
+
+
+def _reserve_of(path: str) -> Path:
+    return Path(f"{path}.reserve")
+
+
+def _make_reserve(path: str) -> None:
+    """Keep room for what stops, really allocated."""
+    reserve = _reserve_of(path)
+    try:
+        with reserve.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, _RESERVE)
+    except OSError as error:
+        with suppress(OSError):
+            reserve.unlink()
+        raise DiskFull(f"{reserve}: {error.strerror}") from error
+
+
+def use_reserve(path: str) -> bool:
+    """Give up the room that is kept for what stops; True if there was any.
+
+    Nothing is sent until there is room for it again.
+    """
+    try:
+        _reserve_of(path).unlink()
+    except OSError:
+        return False
+    logging.warning("%s: %s; what stops has the room that is kept for it", path, _NO_ROOM)
+    return True
 
 
 def create_shared(path: Path) -> None:
@@ -3939,11 +4025,14 @@ def _sqlite_words(path: str) -> Iterator[None]:
         raise kind(f"{path}: {remedy}") from error
 
 
+_READ_ONLY = "the file system is read-only: the card may be worn out, copy it and use a new one"
+_RESERVE = 2 * 2**20  # bytes beside the database, given up for what stops
+_NO_ROOM = "the disk is full: make room, nothing is lost"
 _ERRORS: Mapping[str, tuple[type[StoreError], str]] = {  # by SQLite's own words
-    "locked": (StoreError, "it is busy: try again in a moment"),
+    "locked": (Busy, "it is busy: try again in a moment"),
     "unable to open": (StoreError, "it can't be opened: use sudo, or join the group smsbox"),
     "readonly": (StoreError, "it can't be written: use sudo, or join the group smsbox"),
-    "full": (StoreError, "the disk is full: make room, nothing is lost"),
+    "full": (DiskFull, _NO_ROOM),
     "malformed": (Damaged, _DAMAGED),
     "not a database": (NotADatabase, _NOT_OURS),
     "no such table": (NotADatabase, _NOT_OURS),
@@ -7602,15 +7691,30 @@ class Intake:
     def _take_in_part(self, part: Tpdu, pdu: str, now: datetime) -> None:
         """Keep a part until its text is whole; one that is a stop by itself acts at once."""
         number, text = normalize_number(part.number), clean_text(part.text or "")
-        assert part.concatenation is not None
-        with self._database.transaction():
-            new = self._database.inbox.add_part(
-                pdu, number, part.sent_at or now, part.concatenation, now
-            )
-            if new and is_keyword_stop(text, self._words.stop_words):
-                self._act_on(Request.STOP, number, text, self._is_fresh(part, now), now)
-        if new:
+        concatenation = part.concatenation
+        assert concatenation is not None
+        is_stop = is_keyword_stop(text, self._words.stop_words)
+
+        def store() -> bool:
+            with self._database.transaction():
+                new = self._database.inbox.add_part(
+                    pdu, number, part.sent_at or now, concatenation, now
+                )
+                if new and is_stop:
+                    self._act_on(Request.STOP, number, text, self._is_fresh(part, now), now)
+            return new
+
+        if self._insist(store) if is_stop else store():
             self._join_parts(now)
+
+    def _insist(self, store: Callable[[], _T]) -> _T:
+        """A full disk does not keep a stop out."""
+        try:
+            return store()
+        except DiskFull:
+            if not use_reserve(self._database.path):
+                raise
+            return store()
 
     def _join_parts(self, now: datetime) -> None:
         """Read the long texts that are whole, and as far as they came those that stay cut."""
@@ -7629,11 +7733,17 @@ class Intake:
         words, body = self._words, text.text or ""
         asked = read_reply(body, words.stop_words, words.help_words, words.start_words)
         number = normalize_number(text.number)
-        with self._database.transaction():
-            readable = None if text.text is None else body
-            if not self._database.inbox.add(pdu, number, readable, text.sent_at, asked, now):
-                return
-            touched = self._act_on(asked, number, body, self._is_fresh(text, now), now)
+        readable = None if text.text is None else body
+
+        def store() -> int | None:
+            with self._database.transaction():
+                if self._database.inbox.add(pdu, number, readable, text.sent_at, asked, now):
+                    return self._act_on(asked, number, body, self._is_fresh(text, now), now)
+            return None
+
+        touched = self._insist(store) if asked is Request.STOP else store()
+        if touched is None:  # it was known
+            return
         level = logging.WARNING if asked is Request.PERHAPS_STOP else logging.INFO
         logging.log(
             level, "reply from=%s asks=%s rows=%d", mask(number), asked.value.replace(" ", "-"),
@@ -7929,6 +8039,7 @@ class Face:
         ready, fault = find_lamps(
             link_fault=self._link.fault,
             link_ready=self._link.is_ready(),
+            has_room=not turn.disk,
             account_refused="account_refused" in turn.words,
             trusted=bool(self._time.trusted_by),
             awaits_person=self._database.reports.awaits_person() or by_itself,
@@ -7950,6 +8061,7 @@ class Face:
             "next_at": to_database_time(row.scheduled_for) if row else None,
             "ready": ready.value,
             "fault": fault.value,
+            "fault_words": turn.disk,
         }
         self._status = status
         self._around.publish(status)
@@ -8396,7 +8508,7 @@ class Sender:
 
     def answer_next(self, turn: Turn, only_alerts: bool = False) -> bool:
         """Send a text of the box itself, whatever the pace, the hours, or the number's opt-out."""
-        if turn.not_ready or self._clock.monotonic() < self.outcomes.answer_at:
+        if turn.not_ready or turn.disk or self._clock.monotonic() < self.outcomes.answer_at:
             return False
         only_alerts |= bool(turn.doubt)
         answer = self._database.sending.next_answer(turn.now, _ANSWER_WITHIN, only_alerts)
@@ -8416,6 +8528,7 @@ class Sender:
         begins: a message begins with it, or goes on; if it keeps the pace, that counts from now on.
         """
         modem, sending, begun_s = self._link.modem, self._database.sending, self._clock.monotonic()
+        self._database.check_disk()
         if modem is None or not sending.begin_segment(segment, self._clock.now(), begins):
             return False
         self._budgets = None
@@ -8485,6 +8598,8 @@ class Service:
         )
         self._next_row: StoredRow | None = None  # of the last turn
         self._disk_words = ""
+        self._shortage = ""  # of room on the disk, in the last turn
+        self._must_open_anew = False  # the database, after an error of the disk
         self._stuck_since_s: float | None = None  # monotonic; what the box itself can't mend
         self._error_words = ""  # of an error of smsbox itself, while each tick ends with one
         self._errors = 0  # of them in a row
@@ -8524,6 +8639,10 @@ class Service:
     def _look(self) -> Turn:
         """Tend everything but the sending, and read what it depends on."""
         self._link.listen()  # before anything that a failing disk may end
+        if self._must_open_anew:
+            self._database.open_anew()
+            self._must_open_anew = False
+        self._database.check_disk()
         if not self._is_recovered:
             self._recover()
         self._sender.outcomes.pay()
@@ -8543,6 +8662,7 @@ class Service:
 
     def _read_turn(self) -> Turn:
         now, queue = self._clock.now(), self._database.queue
+        self._shortage = self._database.find_shortage()
         last, waited_s = self._sender.find_last_begun(now, bool(self._time.trusted_by))
         self._next_row = queue.next_row()
         swept = self._link.sweep_at > 0 or not self._link.is_ready()
@@ -8558,6 +8678,7 @@ class Service:
             "" if self._time.trusted_by else self._time.doubt,
             "" if self._link.is_ready() else self._link.words,
             "" if swept else _NOT_LISTED,  # their STOP may wait in the storage
+            self._shortage,
         )
 
     def _end_what_has_passed(self, turn: Turn) -> bool:
@@ -8591,6 +8712,7 @@ class Service:
             if str(error) != self._disk_words:
                 logging.error("%s", error)
             self._disk_words = str(error)
+            self._must_open_anew |= not isinstance(error, (Busy, DiskFull, RowRefused))
         except (PortLost, NoAnswer) as error:
             self._link.lose(str(error))
             again = self._link.wake_at
@@ -8628,7 +8750,11 @@ class Service:
 
     def _find_drain_end(self) -> str | None:
         """Return why draining ends: "" if nothing can go without a person; None: it goes on."""
-        stuck = self._disk_words or (_NOT_LISTED if _NOT_LISTED in self._link.warnings else "")
+        stuck = (
+            self._disk_words
+            or self._shortage
+            or (_NOT_LISTED if _NOT_LISTED in self._link.warnings else "")
+        )
         if not stuck:
             self._stuck_since_s = None
         elif self._stuck_since_s is None:
@@ -8658,7 +8784,7 @@ class Service:
 
 
 def find_lamps(
-    *, link_fault: Fault, link_ready: bool, account_refused: bool, trusted: bool,
+    *, link_fault: Fault, link_ready: bool, has_room: bool, account_refused: bool, trusted: bool,
     awaits_person: bool, resting: bool, under_way: bool,
 ) -> tuple[Ready, Fault]:  # fmt: skip
     """Choose the patterns of the green and the red lamp; the first fault that holds is shown."""
@@ -8668,6 +8794,8 @@ def find_lamps(
         ready = Ready.STARTING
     else:
         ready = Ready.UNDER_WAY if under_way else Ready.IDLE
+    if not has_room:
+        return ready, Fault.DISK
     if link_fault is not Fault.NONE:
         return ready, link_fault
     if account_refused:
@@ -11540,10 +11668,7 @@ def _is_time(column: str) -> bool:
     return column in ("at", "scheduled_for") or column.endswith("_at")
 
 
-_Row = TypeVar("_Row")
-
-
-def _show_progress(rows: Iterable[_Row], what: str) -> Iterator[_Row]:
+def _show_progress(rows: Iterable[_T], what: str) -> Iterator[_T]:
     """Pass rows on; on a terminal a line tells of long work."""
     for count, row in enumerate(rows):
         if count and count % 10_000 == 0:
@@ -11599,13 +11724,13 @@ def cmd_optout(desk: Desktop) -> int:
     except ValueError as error:
         raise UsageError(f'"{args.number}": {error}') from error
     database, actor = desk.write(), find_actor()
+    if args.action == "add":
+        reason = args.reason or "by the operator"
+        with database.transaction():
+            cancelled = database.opt_outs.add(number, "", desk.now, actor, reason)
+        say(f"{number} gets nothing any more; {plural(cancelled, 'message')} cancelled.")
+        return 0
     with database.transaction():
-        if args.action == "add":
-            cancelled = database.opt_outs.add(
-                number, "", desk.now, actor, args.reason or "by the operator"
-            )
-            say(f"{number} gets nothing any more; {plural(cancelled, 'message')} cancelled.")
-            return 0
         if not args.reason:
             raise UsageError("optout remove needs --reason: why may they be written to again?")
         for stopped in _name_values(database.opt_outs.list(number)):
@@ -12110,6 +12235,25 @@ def _column_pair(text: str) -> str:
     return text
 
 
+def _run(desk: Desktop) -> int:
+    """Run a command; on a full disk one that stops something has the room kept for it."""
+    run = desk.args.run
+    try:
+        return int(run(desk))
+    except DiskFull:
+        adds = run is cmd_optout and desk.args.action == "add"
+        if not adds and run not in (cmd_pause, cmd_cancel):
+            raise
+        if use_reserve(str(desk.database_path)):
+            desk.args.yes = True  # it was asked before it wrote
+            with suppress(DiskFull):
+                return int(run(desk))
+    raise StoreError(
+        "nothing was stored, the disk is full: make room; sudo systemctl stop smsbox stops all"
+        " sending meanwhile"
+    )
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; give its exit status."""
     for stream in (sys.stdout, sys.stderr):
@@ -12120,7 +12264,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         args = build_parser().parse_args(argv)
         config = load_config(args.config) if args.command != "demo" else parse_config({})
         database = find_database(args.database, config)
-        status = int(args.run(Desktop(args, config, database, Waiting().now())))
+        status = _run(Desktop(args, config, database, Waiting().now()))
         sys.stdout.flush()
         return status
     except SmsboxError as error:

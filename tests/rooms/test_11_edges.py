@@ -423,7 +423,8 @@ def test_waiting_drives_the_lamps_without_a_thread() -> None:
 
 def find_lamps(**differing: Any) -> tuple[Ready, Fault]:
     well: dict[str, Any] = {
-        "link_fault": Fault.NONE, "link_ready": True, "account_refused": False, "trusted": True,
+        "link_fault": Fault.NONE, "link_ready": True, "has_room": True, "account_refused": False,
+        "trusted": True,
         "awaits_person": False, "resting": False, "under_way": False,
     }  # fmt: skip
     return smsbox.find_lamps(**{**well, **differing})

@@ -503,7 +503,8 @@ def test_nothing_is_handed_over_that_can_not_be_written_down_before(box: PlayedB
 )
 def test_lamps_show_the_first_that_holds(given: dict[str, Any], ready: Ready, fault: Fault) -> None:
     well: dict[str, Any] = {
-        "link_fault": Fault.NONE, "link_ready": True, "account_refused": False, "trusted": True,
+        "link_fault": Fault.NONE, "link_ready": True, "has_room": True, "account_refused": False,
+        "trusted": True,
         "awaits_person": False, "resting": False, "under_way": False,
     }  # fmt: skip
     assert find_lamps(**{**well, **given}) == (ready, fault)
