@@ -3725,6 +3725,8 @@ class Database:
 
     def open_anew(self) -> None:
         """Take another connection to the same file: after an error this one can't be trusted."""
+        if not Path(self.path).exists():
+            raise StoreError(f"{self.path}: {_GONE}")
         connection = _connect(f"{Path(self.path).absolute().as_uri()}?mode=rw", self.path)
         self._connection.close()
         self._connection, self._file = connection, _identify(self.path)
@@ -3752,7 +3754,7 @@ class Database:
         if found.f_flag & os.ST_RDONLY:
             raise StoreError(f"{path}: {_READ_ONLY}")
         if _identify(self.path) != self._file:
-            raise StoreError(f"{path}: the file is gone, or another one: see smsbox restore")
+            raise StoreError(f"{path}: {_GONE}")
 
     def find_shortage(self) -> str:
         """Keep the room for what stops; return why there is none, "" if there is."""
@@ -4026,6 +4028,7 @@ def _sqlite_words(path: str) -> Iterator[None]:
 
 
 _READ_ONLY = "the file system is read-only: the card may be worn out, copy it and use a new one"
+_GONE = "the file is gone, or another one: put it back, or see smsbox restore"
 _RESERVE = 2 * 2**20  # bytes beside the database, given up for what stops
 _NO_ROOM = "the disk is full: make room, nothing is lost"
 _ERRORS: Mapping[str, tuple[type[StoreError], str]] = {  # by SQLite's own words
@@ -10555,8 +10558,16 @@ def _read_turn(desk: Desktop, database: Database, running: Mapping[str, Any]) ->
         clock if clock.startswith("not trusted") else "",
         "" if modem == "ready" or not running else modem,
         unread,
-        explain_fault(running),
+        explain_fault(running) or _find_disk_fault(database),
     )
+
+
+def _find_disk_fault(database: Database) -> str:
+    try:
+        database.check_disk()
+    except StoreError as error:
+        return str(error)
+    return ""
 
 
 def cmd_status(desk: Desktop) -> int:

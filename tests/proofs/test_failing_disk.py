@@ -6,13 +6,16 @@ import os
 import sqlite3
 import subprocess
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
+from shutil import which
 
 import pytest
 
 import smsbox
 from rig.played import PlayedBox, close, find_problems, number_of, write_text
+from rig.tpdus import encode_deliver
 
 WORDS = {"full": "database or disk is full", "failing": "disk I/O error"}
 STATEMENTS = {"begin": "BEGIN", "change": "UPDATE|INSERT", "commit": "COMMIT"}
@@ -176,22 +179,14 @@ def test_disk_that_is_really_full_sends_nothing_twice_and_loses_nothing(
     small_disk: Path, now: datetime, texts_before: int
 ) -> None:
     made = PlayedBox(small_disk, now)
+    made.serve(20)
     ballast = small_disk / "ballast"
-
-    def fill() -> None:
-        with ballast.open("wb", buffering=0) as file:
-            try:
-                while True:
-                    file.write(bytes(4096))
-            except OSError:
-                return
-
     rows = [made.insert(number_of(place), write_text(place), 300 * place) for place in range(3)]
     if texts_before:
         made.far.script.extend([None] * (texts_before - 1))
-        made.far.script.append(fill)
+        made.far.script.append(lambda: fill(small_disk))
     else:
-        fill()
+        fill(small_disk)
     seen: list[tuple[int, str]] = []
     made.after(190, lambda: seen.append((len(made.texts()), shown(made))))
     made.after(200, ballast.unlink)
@@ -201,3 +196,160 @@ def test_disk_that_is_really_full_sends_nothing_twice_and_loses_nothing(
     assert lamp == "database or disk"
     assert_sent_once(made, rows)
     close(made)
+
+
+# --- what stops holds on a full disk
+
+
+def fill(folder: Path) -> Path:
+    """Take all room that is left."""
+    ballast = folder / "ballast"
+    with ballast.open("wb", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+    return ballast
+
+
+def command(box: PlayedBox, *words: str) -> int:
+    return smsbox.main(["--database", box.path, *words])
+
+
+@pytest.fixture
+def full(small_disk: Path, now: datetime) -> Iterator[tuple[PlayedBox, Path]]:
+    """A box that has lived for a while, whose disk is full now; and what fills it."""
+    box = PlayedBox(small_disk, now)
+    box.serve(20)
+    for place in range(3):
+        box.insert(number_of(place), write_text(place), 300 + 300 * place)
+    yield box, fill(small_disk)
+    close(box)
+
+
+def test_stop_that_comes_in_holds_on_a_full_disk_and_over_a_restart(
+    full: tuple[PlayedBox, Path],
+) -> None:
+    box, ballast = full
+    box.far.modem.receive(encode_deliver("STOP", number_of(1), box.play.now()))
+    box.serve(1200)
+    assert box.row(2)[0] == "cancelled"
+    assert box.texts() == []  # nothing is sent while the room for the next stop is missing
+    assert shown(box) == "database or disk"
+    assert "the disk is full" in str(box.published[-1]["fault_words"])
+    box.serve(60)
+    assert box.texts() == []
+    ballast.unlink()
+    box.serve(3600)
+    assert Path(f"{box.path}.reserve").stat().st_size == 2 * 2**20
+    assert [box.row(row)[0] for row in (1, 2, 3)] == ["sent", "cancelled", "sent"]
+    assert not any("1.0" in text for text in box.texts())
+
+
+@pytest.mark.parametrize(
+    ("words", "holds"),
+    [
+        (("pause",), "SELECT count(*) FROM state WHERE key = 'paused_because'"),
+        (("cancel", "2", "--yes"), "SELECT status = 'cancelled' FROM scheduled_messages"
+         " WHERE id = 2"),
+        (("optout", "add", number_of(1)), "SELECT count(*) FROM opt_outs"),
+    ],
+    ids=lambda each: each[0] if isinstance(each, tuple) else "",
+)  # fmt: skip
+def test_command_that_stops_holds_on_a_full_disk(
+    full: tuple[PlayedBox, Path], words: Sequence[str], holds: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    box, _ = full
+    assert command(box, *words) == 0, capsys.readouterr().err
+    assert box.sql(holds) == [(1,)]
+    assert not Path(f"{box.path}.reserve").exists()
+
+
+def test_command_that_can_store_nothing_says_so(
+    full: tuple[PlayedBox, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    box, ballast = full
+    Path(f"{box.path}.reserve").unlink()
+    more = ballast.with_name("more")
+    ballast.rename(more)
+    fill(more.parent)
+    assert command(box, "pause") == 75
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert "nothing was stored" in told.err
+    assert "systemctl stop smsbox" in told.err
+
+
+# --- a disk that keeps nothing
+
+
+def test_nothing_is_sent_from_a_file_system_that_is_forced_to_be_read_only(
+    box: PlayedBox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its writes and fsyncs go on succeeding and keep nothing; only statvfs tells."""
+    real = os.statvfs
+
+    def forced(path: str | Path) -> os.statvfs_result:
+        found = list(real(path))
+        found[8] |= os.ST_RDONLY
+        return os.statvfs_result(found)
+
+    rows = [box.insert(number_of(place), write_text(place), 60) for place in range(2)]
+    box.far.script.append(lambda: monkeypatch.setattr(os, "statvfs", forced))
+    box.serve(600)
+    assert len(box.texts()) == 1  # the segment that was with the modem
+    assert shown(box) == "database or disk"
+    assert "read-only" in str(box.published[-1]["fault_words"])
+    monkeypatch.undo()
+    box.serve(1200)
+    assert_sent_once(box, rows)
+
+
+def test_nothing_is_sent_from_a_file_that_was_moved_away(box: PlayedBox) -> None:
+    box.insert(number_of(0), write_text(0), 60)
+    box.after(30, lambda: Path(box.path).rename(box.path + ".away"))
+    box.serve(600)
+    assert box.texts() == []
+    assert not Path(box.path).exists()  # no empty one is made in its place
+    assert "gone" in str(box.published[-1]["fault_words"])
+    Path(box.path + ".away").rename(box.path)
+    box.serve(600)
+    assert box.texts()[-1] == "The end of 0"
+
+
+@pytest.fixture
+def ext4(tmp_path: Path) -> Iterator[tuple[Path, Path]]:
+    """A small ext4 that turns read-only at an error; and the file by which one is triggered."""
+    folder, image = tmp_path / "card", tmp_path / "image"
+    folder.mkdir()
+    with image.open("wb") as file:
+        file.truncate(24 * 2**20)
+    mount = ["mount", "-o", "loop,errors=remount-ro", str(image), str(folder)]
+    ready = os.geteuid() == 0 and which("mkfs.ext4") is not None
+    ready = ready and not subprocess.run(["mkfs.ext4", "-q", str(image)]).returncode
+    if not ready or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("an ext4 can only be made and mounted by root, with loop devices")
+    device = next(
+        line.split()[0] for line in Path("/proc/mounts").read_text().splitlines()
+        if line.split()[1] == str(folder)
+    )  # fmt: skip
+    trigger = Path("/sys/fs/ext4") / Path(device).name / "trigger_fs_error"
+    try:
+        if not os.access(trigger, os.W_OK):
+            pytest.skip("this kernel triggers no error of ext4")
+        yield folder, trigger
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_ext4_that_turns_read_only_at_an_error_sends_nothing_more(
+    ext4: tuple[Path, Path], now: datetime
+) -> None:
+    folder, trigger = ext4
+    box = PlayedBox(folder, now)
+    for place in range(2):
+        box.insert(number_of(place), write_text(place), 60 + 300 * place)
+    box.far.script.append(lambda: trigger.write_text("1"))
+    box.serve(1200)
+    assert len(box.texts()) == 1
+    assert shown(box) == "database or disk"
+    close(box)

@@ -100,6 +100,11 @@ FAULTS = (
           "ORDER BY apart >= 0.01, g.status, round(apart * 144), g.delivered_at IS NOT NULL,\n"
           "                apart, g.id DESC",
           "ORDER BY g.delivered_at IS NOT NULL, g.id DESC", "delivery"),
+    Fault("a file system that is read-only is sent from",
+          "        if found.f_flag & os.ST_RDONLY:\n            raise",
+          "        if not found.f_flag:\n            raise", "failing_disk"),
+    Fault("a stop is kept out by a full disk",
+          "self._insist(store) if asked is Request.STOP else store()", "store()", "failing_disk"),
     # --- copies
     Fault("a restored copy holds nothing",
           "self.held = hold_restored(self._copy, copied_at, last_id, now, now, now, actor)",
