@@ -3660,6 +3660,7 @@ class Database:
     def __init__(self, connection: sqlite3.Connection, path: str) -> None:
         self._connection = connection
         self._file = _identify(path)
+        self._reserve = _reserve_of(path)
         self.path = path
         self.queue = Queue(self)
         self.sending = Sending(self)
@@ -3746,19 +3747,20 @@ class Database:
         A file system that was forced to be read-only answers fsync well and keeps nothing; so does
         a file that was removed.
         """
-        path = Path(self.path)
         try:
-            found = os.statvfs(path.parent)
+            found, file = os.statvfs(self.path), os.stat(self.path)
+        except FileNotFoundError as error:
+            raise StoreError(f"{self.path}: {_GONE}") from error
         except OSError as error:
-            raise StoreError(f"{path.parent}: {error.strerror}") from error
+            raise StoreError(f"{self.path}: {error.strerror}") from error
         if found.f_flag & os.ST_RDONLY:
-            raise StoreError(f"{path}: {_READ_ONLY}")
-        if _identify(self.path) != self._file:
-            raise StoreError(f"{path}: {_GONE}")
+            raise StoreError(f"{self.path}: {_READ_ONLY}")
+        if (file.st_dev, file.st_ino) != self._file:
+            raise StoreError(f"{self.path}: {_GONE}")
 
     def find_shortage(self) -> str:
         """Keep the room for what stops; return why there is none, "" if there is."""
-        if not _reserve_of(self.path).exists():
+        if not self._reserve.exists():
             found = os.statvfs(Path(self.path).parent)
             if found.f_bavail * found.f_frsize < 2 * _RESERVE:
                 return f"{self.path}: {_NO_ROOM}"
@@ -7021,6 +7023,7 @@ class Link:
         self.wake_at = 0.0  # when tend() wants to be called again, monotonic
         self.sweep_at = 0.0  # when what is stored is read again; 0: not since it was attached
         self.resets = 0  # how often the modem was healed by force
+        self.troubles = 0  # refusals in a row that the modem is to blame for
         self.warnings: frozenset[str] = frozenset()  # what the operator should know, told once
         self._settings = settings
         self._around = around
@@ -7029,7 +7032,6 @@ class Link:
         self._name = ""  # of the port that was tried last
         self._tries = 0  # failures since it was last ready
         self._tell_at: float | None = None  # a person, monotonic; None: nothing lasts
-        self._troubles = 0  # refusals in a row that the modem is to blame for
         self._heal_at: float | None = None  # monotonic; None: it does not search for a network
         self._heals = 0  # of that search
         self._key_pressed_at = float("-inf")
@@ -7057,11 +7059,6 @@ class Link:
             self._enter(LinkState.READY, Fault.NONE, "ready", _WATCH_S[busy])
             self._warn_of(modem)
 
-    def listen(self) -> None:
-        """Take in what the modem says, ready or not: unread bytes would end every wait."""
-        if self.modem is not None:
-            self.modem.listen()
-
     def lose(self, words: str) -> None:
         """Let the port go, and come back with back-off."""
         self.close()
@@ -7076,14 +7073,10 @@ class Link:
 
     def blame(self, words: str) -> None:
         """The modem refused for a reason of its own; the third time in a row it is reset."""
-        self._troubles += 1
+        self.troubles += 1
         self.attach_again(words)
-        if self._troubles >= _TROUBLES_TO_RESET:
-            self._reset(by_restart=self._troubles > _TROUBLES_TO_RESET)
-
-    def praise(self) -> None:
-        """A segment went out: the modem is well."""
-        self._troubles = 0
+        if self.troubles >= _TROUBLES_TO_RESET:
+            self._reset(by_restart=self.troubles > _TROUBLES_TO_RESET)
 
     def wait_for(self, fault: Fault, words: str) -> None:
         """A text was refused for want of network or SIM: look again in a while."""
@@ -8211,7 +8204,7 @@ class Outcomes:
         if segment.bubble.row_id is None:
             self._answer_tries = 0
         self._refused.clear()
-        self._link.praise()
+        self._link.troubles = 0
 
     def withdraw(self, segment: Segment) -> None:
         """The modem does not have a segment, and the message goes on another time."""
@@ -8641,7 +8634,8 @@ class Service:
 
     def _look(self) -> Turn:
         """Tend everything but the sending, and read what it depends on."""
-        self._link.listen()  # before anything that a failing disk may end
+        if self._link.modem is not None:  # before all that a failing disk may end: what is unread
+            self._link.modem.listen()  # would end every wait at once
         if self._must_open_anew:
             self._database.open_anew()
             self._must_open_anew = False
@@ -8652,7 +8646,9 @@ class Service:
         if self._errors > 1:
             self._tell_of_error()
         self._time.look()
-        self._link.tend(self._is_busy())
+        row, hour = self._next_row, timedelta(hours=1)
+        is_soon = row is not None and row.scheduled_for - self._clock.now() < hour
+        self._link.tend(is_soon)
         if self._link.modem is not None and self._link.is_ready():
             self._sender.outcomes.hear_late_answer(self._link.modem)
             self._intake.take_in(self._link.modem)
@@ -8699,11 +8695,6 @@ class Service:
                 resume(self._database, name, turn.now, "daemon")
             logging.info("resumed: the end of the pause has come campaign=%s", name or "all")
         return bool(held or ended)
-
-    def _is_busy(self) -> bool:
-        """True if a message goes out soon: then the modem is watched closely."""
-        row = self._next_row
-        return row is not None and row.scheduled_for - self._clock.now() < timedelta(hours=1)
 
     def _guarded_tick(self) -> float:
         again = self._clock.monotonic() + self._config.service.poll_seconds
