@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -14,37 +13,12 @@ from shutil import which
 import pytest
 
 import smsbox
+from rig.disk import Disk, force_read_only
 from rig.played import PlayedBox, close, find_problems, number_of, write_text
 from rig.tpdus import encode_deliver
 
 WORDS = {"full": "database or disk is full", "failing": "disk I/O error"}
 STATEMENTS = {"begin": "BEGIN", "change": "UPDATE|INSERT", "commit": "COMMIT"}
-
-
-class Disk:
-    """Lets statements of one sort fail for a while."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, words: str, statements: str) -> None:
-        self.fails = False
-        self.failures = 0
-        beginnings = tuple(statements.split("|"))
-
-        def wrap(name: str) -> None:
-            real = getattr(smsbox.Database, name)
-
-            def wrapped(
-                database: smsbox.Database, sql: str, *given: object, **named: object
-            ) -> object:
-                if self.fails and sql.startswith(beginnings):
-                    self.failures += 1
-                    with smsbox._sqlite_words(database.path):
-                        raise sqlite3.OperationalError(words)
-                return real(database, sql, *given, **named)
-
-            monkeypatch.setattr(smsbox.Database, name, wrapped)
-
-        for name in ("change", "change_many", "insert", "all", "one"):
-            wrap(name)
 
 
 @pytest.fixture(params=[(word, step) for word in WORDS for step in STATEMENTS], ids="-".join)
@@ -286,15 +260,8 @@ def test_nothing_is_sent_from_a_file_system_that_is_forced_to_be_read_only(
     box: PlayedBox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its writes and fsyncs go on succeeding and keep nothing; only statvfs tells."""
-    real = os.statvfs
-
-    def forced(path: str | Path) -> os.statvfs_result:
-        found = list(real(path))
-        found[8] |= os.ST_RDONLY
-        return os.statvfs_result(found)
-
     rows = [box.insert(number_of(place), write_text(place), 60) for place in range(2)]
-    box.far.script.append(lambda: monkeypatch.setattr(os, "statvfs", forced))
+    box.far.script.append(lambda: force_read_only(monkeypatch))
     box.serve(600)
     assert len(box.texts()) == 1  # the segment that was with the modem
     assert shown(box) == "database or disk"

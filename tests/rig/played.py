@@ -45,6 +45,10 @@ class Play:
         """Set the system's clock, as NTP or a person does it."""
         self.start += timedelta(seconds=seconds)
 
+    def pass_by(self, seconds: float) -> None:
+        """Let time pass in which nobody waits: something takes long."""
+        self._s += seconds
+
     def until(
         self, deadline: float, port: smsbox.Port | None = None, *, interruptible: bool = True
     ) -> bool:
