@@ -6520,7 +6520,7 @@ def _explain_open(name: str, error: Exception) -> str:
     if number == errno.ENOENT:
         return f"{name} is not there: is the modem plugged in and powered?"
     if number in (errno.EAGAIN, errno.EBUSY):
-        return f"{name} is in use by another program: sudo smsbox check names it"
+        return f"{name} is in use by another program: sudo fuser -v {name} names it"
     if number in (errno.EACCES, errno.EPERM):
         return f"{name} may not be opened: join the group dialout, or use sudo"
     return f"{name} can't be opened: {error}"
@@ -6817,50 +6817,23 @@ class StatusFile:
             self._written = text
 
 
-class Holder(NamedTuple):
-    """A process that has a device open."""
+TAKERS: Mapping[str, str] = {  # what is known to take a modem's port, and the mend
+    "ModemManager": "it takes modems: run install.sh, whose udev rule keeps it off ours",
+    "agetty": "the console is on the UART: sudo raspi-config nonint do_serial_cons 1",
+    "brltty": "it takes USB serial adapters: sudo apt remove brltty",
+}
 
-    pid: int
-    name: str
 
-
-def find_holders(device: str, proc: Path = Path("/proc")) -> list[Holder]:
-    """Return the other processes that have a device open; as root all are seen."""
-    wanted = os.path.realpath(device)
-    found = []
+def find_takers(port: str, proc: Path = Path("/proc")) -> list[str]:
+    """Return which of the takers run; a console counts only where it is on this very port."""
+    found = set()
     for folder in proc.glob("[0-9]*"):
         with suppress(OSError):
-            held = any(os.path.realpath(each) == wanted for each in (folder / "fd").iterdir())
-            if held and int(folder.name) != os.getpid():
-                found.append(Holder(int(folder.name), (folder / "comm").read_text().strip()))
-    return found
-
-
-def find_daemon_at(port: str, proc: Path = Path("/proc")) -> int | None:
-    """Return the process of the smsbox that has locked a port; None if there is none.
-
-    The list of locks may be read by all, unlike the open files of another user's process.
-    """
-    with suppress(OSError):
-        node = os.stat(port)
-        file = f"{os.major(node.st_dev):02x}:{os.minor(node.st_dev):02x}:{node.st_ino}"
-        for line in (proc / "locks").read_text().splitlines():
-            words = line.split()
-            if "FLOCK" in words and file in words:
-                pid = words[words.index(file) - 1]
-                command = (proc / pid / "cmdline").read_bytes()
-                if b"smsbox" in command and b"run" in command.split(b"\0"):
-                    return int(pid)
-    return None
-
-
-def find_running(names: frozenset[str], proc: Path = Path("/proc")) -> frozenset[str]:
-    """Return those of some programs' names that run."""
-    running = set()
-    for comm in proc.glob("[0-9]*/comm"):
-        with suppress(OSError):
-            running.add(comm.read_text().strip())
-    return names & running
+            name = (folder / "comm").read_text().strip()
+            words = (folder / "cmdline").read_bytes().decode(errors="replace").split("\0")
+            if name in TAKERS and (name != "agetty" or Path(os.path.realpath(port)).name in words):
+                found.add(name)
+    return sorted(found)
 
 
 def read_undervoltage(
@@ -8599,6 +8572,7 @@ class Service:
         self._stuck_since_s: float | None = None  # monotonic; what the box itself can't mend
         self._error_words = ""  # of an error of smsbox itself, while each tick ends with one
         self._errors = 0  # of them in a row
+        self._is_shown = False
         self._is_recovered = False  # what a crash left is found before anything else is done
 
     def run(self, drain: bool) -> str:
@@ -8646,6 +8620,9 @@ class Service:
         if self._errors > 1:
             self._tell_of_error()
         self._time.look()
+        if not self._is_shown:  # who it is and what it knows, before the modem takes its time
+            self._face.show(self._read_turn(), in_hand=False)
+            self._is_shown = True
         row, hour = self._next_row, timedelta(hours=1)
         is_soon = row is not None and row.scheduled_for - self._clock.now() < hour
         self._link.tend(is_soon)
@@ -11438,12 +11415,11 @@ def _check_system(desk: Desktop, told: Mapping[str, Any]) -> Iterator[Fact]:
     if low is not None:
         yield _judge(not low, "power", "too low a voltage was seen" if low else "good",
                      "use the official power supply and a short cable", "warning")  # fmt: skip
-    remedies = {
-        "ModemManager": "it takes modems: run install.sh, whose udev rule keeps it off ours",
-        "brltty": "it takes USB serial adapters: sudo apt remove brltty",
-    }
-    for name in sorted(find_running(frozenset(remedies))):
-        yield Fact("warning", "others", f"{name} is running; {remedies[name]}")
+    port = desk.config.modem.port
+    with suppress(PortLost):
+        port = find_port(port)
+    for name in find_takers(port):
+        yield Fact("warning", "others", f"{name} is running; {TAKERS[name]}")
     lamps = desk.config.lamps
     pins = [pin for name in LAMP_NAMES if (pin := getattr(lamps, name)) is not None]
     yield Fact("ok", "lamps", f"on pins {', '.join(map(str, pins))}" if pins else "none configured")
@@ -11488,10 +11464,9 @@ def _check_facts(told: Mapping[str, Any]) -> Iterator[Fact]:
 def _check_modem(desk: Desktop) -> Iterator[Fact]:
     """Talk to the modem, as nobody else does."""
     settings, clock = desk.config.modem, Waiting()
-    port, name = None, settings.port
+    port = None
     try:
-        name = find_port(settings.port)
-        port = open_port(name, settings.baud)
+        port = open_port(find_port(settings.port), settings.baud)
         modem = Modem(port, clock, settings)
         state = None
         if desk.has_database():
@@ -11509,24 +11484,9 @@ def _check_modem(desk: Desktop) -> Iterator[Fact]:
                          "it may know another code, or none over LTE", "warning")  # fmt: skip
     except ModemError as error:
         yield Fact("fault", "modem", str(error))
-        if port is None:
-            yield from _name_holders(name)
     finally:
         if port is not None:
             port.close()
-
-
-def _name_holders(device: str) -> Iterator[Fact]:
-    remedies = {
-        "ModemManager": "run install.sh, whose udev rule keeps it off our modem",
-        "agetty": "the console is on the UART: sudo raspi-config nonint do_serial_cons 1",
-        "brltty": "sudo apt remove brltty",
-    }
-    for holder in find_holders(device):
-        remedy = remedies.get(holder.name, "stop it")
-        yield Fact(
-            "fault", "port", f"{device} is held by {holder.name} (pid {holder.pid}): {remedy}"
-        )
 
 
 def cmd_inbox(desk: Desktop) -> int:
@@ -11822,14 +11782,6 @@ def run_as_module() -> None:
     os.execv(sys.executable, [sys.executable, *words])
 
 
-def _refuse_busy_port(wanted: str) -> None:
-    """Two boxes at one modem would take each other's answers; another program may go away."""
-    with suppress(PortLost):
-        port = find_port(wanted)
-        if pid := find_daemon_at(port):
-            raise StoreError(f"{port} is used by another smsbox (pid {pid}): stop that one first")
-
-
 def cmd_run(desk: Desktop) -> int:
     """Be the daemon."""
     import random
@@ -11850,7 +11802,6 @@ def cmd_run(desk: Desktop) -> int:
             f"another smsbox{f' (pid {who})' if who else ''} already serves"
             f" {desk.database_path}: stop that one first"
         )
-    _refuse_busy_port(desk.config.modem.port)
     lamps = open_gpio_lamps(desk.config.lamps)
     notifier = SystemdNotifier(os.environ)
     clock = Waiting(lamps, notifier)

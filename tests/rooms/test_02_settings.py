@@ -371,3 +371,11 @@ def test_pin_comes_from_the_service_manager_where_the_config_has_none(
 def test_sentence_about_a_pin_does_not_show_it() -> None:
     for toml in ('[modem]\nsim_pin = "43217a"\n', "[modem]\nsim_pin = 4321\n"):
         assert "4321" not in refusal(toml)
+
+
+def test_time_of_the_network_is_refused_with_what_takes_its_place() -> None:
+    with pytest.raises(smsbox.ConfigError) as refused:
+        smsbox.parse_config({"clock": {"sources": ["network"]}})
+    told = str(refused.value)
+    assert "[clock] sources" in told
+    assert '"network" is gone: give the box the Internet, "ntp", or a clock with a battery' in told

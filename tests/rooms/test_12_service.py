@@ -723,3 +723,11 @@ def test_many_due_rows_whose_gates_are_all_shut_are_not_looked_through_each_turn
 def test_gap_that_is_none_is_refused(box: PlayedBox, column: str, value: object) -> None:
     with pytest.raises(sqlite3.IntegrityError):
         box.insert(ANA, "Hi", 0, **{column: value})
+
+
+def test_status_knows_process_and_clock_before_the_modem_takes_its_time(box: PlayedBox) -> None:
+    box.far.gone = True
+    box.serve(10)
+    first = box.published[0]
+    assert (first["pid"], first["clock"]) == (os.getpid(), "the test")
+    assert first["modem"] == "starting"
