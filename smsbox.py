@@ -3975,7 +3975,6 @@ def use_reserve(path: str) -> bool:
         _reserve_of(path).unlink()
     except OSError:
         return False
-    logging.warning("%s: %s; what stops has the room that is kept for it", path, _NO_ROOM)
     return True
 
 
@@ -7683,6 +7682,7 @@ class Intake:
         except DiskFull:
             if not use_reserve(self._database.path):
                 raise
+            logging.warning("the disk is full: a stop has taken the room that was kept for it")
             return store()
 
     def _join_parts(self, now: datetime) -> None:
@@ -8132,6 +8132,25 @@ def _place(segment: Segment) -> str:
 # --- one message
 
 
+class Meaning(NamedTuple):
+    """What a class of refusals means for the message and for the box."""
+
+    waits_for: Fault | None = None  # the message stays as it is, and the link waits
+    is_pause: bool = False  # of the box, for a person
+    is_counted: bool = True  # alike for three recipients in a row it speaks of the box
+    is_tried_again: bool = False  # after the minutes of the config, and so often
+
+
+_MEANINGS: Mapping[RefusalClass, Meaning] = {  # of any other the message fails
+    RefusalClass.NETWORK: Meaning(waits_for=Fault.NO_NETWORK),
+    RefusalClass.SIM: Meaning(waits_for=Fault.SIM),
+    RefusalClass.ACCOUNT: Meaning(is_pause=True),
+    RefusalClass.TRANSIENT: Meaning(is_counted=False, is_tried_again=True),
+    RefusalClass.MODEM: Meaning(is_tried_again=True),
+}
+_FAILS = Meaning()
+
+
 class Outcomes:
     """Writes down what came of each segment, and does what a refusal means.
 
@@ -8189,20 +8208,20 @@ class Outcomes:
         """What may pass is tried again; what speaks of the box pauses it. row: None of its own."""
         logging.info("refused %s: %s", _place(segment), refused)
         now, words, kind = self._clock.now(), str(refused), refused.refusal
-        number = segment.bubble.phone_number
+        number, meaning = segment.bubble.phone_number, _MEANINGS.get(kind, _FAILS)
         withdraw = partial(self._database.sending.withdraw_segment, segment)
         end = partial(self._database.sending.end_segment, segment, BubbleStatus.FAILED)
         fail = partial(end, now, words=words)
-        if kind in (RefusalClass.NETWORK, RefusalClass.SIM):
+        if meaning.waits_for:
             self._record(withdraw)
-            self._link.wait_for(Fault.SIM if kind is RefusalClass.SIM else Fault.NO_NETWORK, words)
-        elif kind is RefusalClass.ACCOUNT or self._is_third(number, kind):
+            self._link.wait_for(meaning.waits_for, words)
+        elif meaning.is_pause or (meaning.is_counted and self._is_third(number, kind)):
             # A row stays scheduled: resume tries it first, and alone. Nothing holds back what goes
             # to the operator: the one try to say it was in vain.
             in_vain = row is None and number == self._operator
             self._record(fail if in_vain else withdraw)
             self._pause(self._explain_refusal(kind, words))
-        elif kind in (RefusalClass.TRANSIENT, RefusalClass.MODEM) and self._may_retry(row):
+        elif meaning.is_tried_again and self._may_retry(row):
             self._record(withdraw)
             if row is not None:
                 wait = timedelta(minutes=self._retry_minutes[row.attempts])
@@ -8220,8 +8239,6 @@ class Outcomes:
 
     def _is_third(self, number: str, kind: RefusalClass) -> bool:
         """Count a refusal; the same for three recipients in a row speaks of the box."""
-        if kind is RefusalClass.TRANSIENT:
-            return False
         alike = {each: why for each, why in self._refused.items() if why is kind}
         self._refused = {**alike, number: kind}
         if len(self._refused) < _FAILURES_TO_PAUSE:
@@ -8638,7 +8655,10 @@ class Service:
 
     def _read_turn(self) -> Turn:
         now, queue = self._clock.now(), self._database.queue
-        self._shortage = self._database.find_shortage()
+        shortage = self._database.find_shortage()
+        if shortage and not self._shortage:
+            logging.error("%s; nothing is sent meanwhile", shortage)
+        self._shortage = shortage
         last, waited_s = self._sender.find_last_begun(now, bool(self._time.trusted_by))
         self._next_row = queue.next_row()
         swept = self._link.sweep_at > 0 or not self._link.is_ready()
@@ -10547,8 +10567,11 @@ def _show_status(desk: Desktop) -> int:
     """Print how it is now; 0 well, 1 needs attention, 2 not working."""
     served = desk.is_served()
     if not desk.has_database():
-        words = "smsbox: there is no database yet: schedule a campaign, or start the service"
-        say(json.dumps({"running": False, "database": None}) if desk.args.json else words)
+        told = read_status_file(status_path(desk.database_path)) if served else {}
+        fault = explain_fault(told)
+        words = fault or "there is no database yet: schedule a campaign, or start the service"
+        answer = {"running": served, "database": None} | ({"fault_words": fault} if fault else {})
+        say(json.dumps(answer) if desk.args.json else f"smsbox: {words}")
         return 2
     database = desk.read()
     counts = database.reports.count_by_status()
@@ -10583,13 +10606,11 @@ def _show_status(desk: Desktop) -> int:
         say(json.dumps(status, indent=1))
     else:
         _print_status(desk, status, row)
-    if not served or status.get("modem") != "ready" or explain_fault(status):
-        return 2
     distrusts = str(status.get("clock", "")).startswith("not trusted")
-    waits = (
-        distrusts
-        or status["config_is_newer"]
-        or any(counts[key] for key in ("held", "unconfirmed", "failed", "unread"))
+    if not served or status.get("modem") != "ready" or explain_fault(status) or distrusts:
+        return 2
+    waits = status["config_is_newer"] or any(
+        counts[key] for key in ("held", "unconfirmed", "failed", "unread")
     )
     return 1 if waits or status["paused"] or status["paused_campaigns"] else 0
 
@@ -12200,7 +12221,9 @@ def _run(desk: Desktop) -> int:
         if use_reserve(str(desk.database_path)):
             desk.args.yes = True  # it was asked before it wrote
             with suppress(DiskFull):
-                return int(run(desk))
+                status = int(run(desk))
+                complain(f"smsbox: {_NO_ROOM}; this has taken the room kept for what stops.")
+                return status
     raise StoreError(
         "nothing was stored, the disk is full: make room; sudo systemctl stop smsbox stops all"
         " sending meanwhile"

@@ -136,13 +136,20 @@ def test_restart_while_a_sent_segment_is_owed_to_the_disk_sends_nothing_twice(
     assert [box.row(row)[0] for row in rows] == ["failed", "sent"]
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of eight megabytes."""
-    folder = tmp_path / "disk"
+@pytest.fixture(params=["tmpfs", "ext4"])
+def small_disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
+    """A disk of some megabytes."""
+    folder, image = tmp_path / "disk", tmp_path / "disk.img"
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(folder)]
-    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode:
+    ready = os.geteuid() == 0
+    if request.param == "ext4":
+        ready = ready and which("mkfs.ext4") is not None
+        with image.open("wb") as file:
+            file.truncate(16 * 2**20)
+        ready = ready and not subprocess.run(["mkfs.ext4", "-q", str(image)]).returncode
+        mount = ["mount", "-o", "loop", str(image), str(folder)]
+    if not ready or subprocess.run(mount, capture_output=True).returncode:
         pytest.skip("a small disk can only be mounted by root")
     yield folder
     subprocess.run(["umount", "-l", str(folder)], check=True)
