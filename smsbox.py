@@ -6816,7 +6816,7 @@ class StatusFile:
             self._written = text
 
 
-TAKERS: Mapping[str, str] = {  # what is known to take a modem's port, and the mend
+TAKERS: Mapping[str, str] = {  # what is known to take a modem's port, and the remedy
     "ModemManager": "it takes modems: run install.sh, whose udev rule keeps it off ours",
     "agetty": "the console is on the UART: sudo raspi-config nonint do_serial_cons 1",
     "brltty": "it takes USB serial adapters: sudo apt remove brltty",
@@ -6995,7 +6995,7 @@ class Link:
         self.wake_at = 0.0  # when tend() wants to be called again, monotonic
         self.sweep_at = 0.0  # when what is stored is read again; 0: not since it was attached
         self.resets = 0  # how often the modem was healed by force
-        self.troubles = 0  # refusals in a row that the modem is to blame for
+        self.troubles = 0  # refusals in a row that are the modem's own fault
         self.warnings: frozenset[str] = frozenset()  # what the operator should know, told once
         self._settings = settings
         self._around = around
@@ -7043,7 +7043,7 @@ class Link:
         logging.info("modem: %s: attaching again", words)
         self.state, self.words, self.wake_at = LinkState.OPEN, words, 0.0
 
-    def blame(self, words: str) -> None:
+    def count_modem_fault(self, words: str) -> None:
         """The modem refused for a reason of its own; the third time in a row it is reset."""
         self.troubles += 1
         self.attach_again(words)
@@ -7985,7 +7985,7 @@ class Timekeeper:
             logging.warning("the clock is not trusted: %s; see smsbox status", self.doubt)
 
 
-class Face:
+class StatusReporter:
     """Tells lamps, service manager and status file how the box is; each only what is new."""
 
     def __init__(
@@ -8154,8 +8154,8 @@ _FAILS = Meaning()
 class Outcomes:
     """Writes down what came of each segment, and does what a refusal means.
 
-    What the disk does not take is owed: it is written down before anything else is done, and what
-    was sent is never sent again.
+    What the disk refuses stays unwritten: it is written down before anything else is done, and
+    what was sent is never sent again.
     """
 
     def __init__(self, config: Config, database: Database, clock: Clock, link: Link) -> None:
@@ -8165,27 +8165,27 @@ class Outcomes:
         self._database = database
         self._clock = clock
         self._link = link
-        self._owed: list[Callable[[], None]] = []
+        self._unwritten: list[Callable[[], None]] = []
         self._lost: Segment | None = None  # the last one whose answer did not come
         self._refused: dict[str, RefusalClass] = {}  # number -> why, alike and in a row
         self._answer_tries = 0  # refusals of an answer so far
 
-    def is_owing(self) -> bool:
+    def has_unwritten(self) -> bool:
         """True if something was done that is not written down yet."""
-        return bool(self._owed)
+        return bool(self._unwritten)
 
-    def pay(self) -> None:
-        """Write down what is owed."""
-        while self._owed:
-            self._owed[0]()
-            self._owed.pop(0)
+    def write_down(self) -> None:
+        """Write down what was done and could not be written down yet."""
+        while self._unwritten:
+            self._unwritten[0]()
+            self._unwritten.pop(0)
 
     def _record(self, write: Callable[[], None]) -> None:
-        """Write down what has happened; if the disk refuses, it is owed, never done again."""
+        """Write down what has happened; if the disk refuses, later, never by doing it again."""
         try:
             write()
         except StoreError:
-            self._owed.append(write)
+            self._unwritten.append(write)
             raise
 
     def note_sent(self, segment: Segment, reference: int, lasted_s: float) -> None:
@@ -8230,7 +8230,7 @@ class Outcomes:
                 self.answer_at = self._clock.monotonic() + 60.0
                 self._answer_tries += 1
             if kind is RefusalClass.MODEM:
-                self._link.blame(words)
+                self._link.count_modem_fault(words)
         else:
             self._record(fail)
             if row is None:
@@ -8306,7 +8306,7 @@ class Sender:
 
     def __init__(
         self, config: Config, database: Database, clock: Clock, rng: random.Random, link: Link,
-        face: Face, look: Callable[[], Turn],
+        reporter: StatusReporter, look: Callable[[], Turn],
     ) -> None:  # fmt: skip
         self.outcomes = Outcomes(config, database, clock, link)
         self.in_hand: MessageId | None = None  # the row whose bubbles are going out
@@ -8315,7 +8315,7 @@ class Sender:
         self._clock = clock
         self._rng = rng
         self._link = link
-        self._face = face
+        self._reporter = reporter
         self._look = look  # lets everything else go on
         self._last_begun: tuple[MessageId | None, float] | None = None  # row; when, monotonic
         self._budgets: tuple[date, Budgets] | None = None  # of this day, until something is sent
@@ -8458,7 +8458,7 @@ class Sender:
             turn = self._look()
             if self.answer_next(turn):
                 continue
-            self._face.show(turn, in_hand=True)
+            self._reporter.show(turn, in_hand=True)
             if (monotonic := self._clock.monotonic()) >= end:
                 break
             self._clock.until(min(end, monotonic + poll_s, self._link.wake_at), self._link.port)
@@ -8520,7 +8520,7 @@ class Sender:
         self._budgets = None
         if row is not None and begins and not row.at_once:
             self._last_begun = row.id, begun_s
-        self._face.show_sending(True)
+        self._reporter.show_sending(True)
         try:
             reference = modem.submit(pdu, octets)
         except OutcomeUnknown as unknown:
@@ -8533,7 +8533,7 @@ class Sender:
             self.outcomes.withdraw(segment)
             raise
         finally:
-            self._face.show_sending(False)
+            self._reporter.show_sending(False)
         self.outcomes.note_sent(segment, reference, self._clock.monotonic() - begun_s)
         return True
 
@@ -8577,16 +8577,18 @@ class Service:
         self._time = Timekeeper(config, around, database)
         self._alerts = Alerts(config.alerts.operator, config.business_hours, database)
         self._copies = Copies(config.service.backup_dir, database, around.clock)
-        self._face = Face(around, database, self._link, self._time, config.business_hours)
+        self._reporter = StatusReporter(
+            around, database, self._link, self._time, config.business_hours
+        )
         self._diary = Diary(config.business_hours, database)
         self._sender = Sender(
-            config, database, around.clock, rng, self._link, self._face, self._look
+            config, database, around.clock, rng, self._link, self._reporter, self._look
         )
         self._next_row: StoredRow | None = None  # of the last turn
         self._disk_words = ""
         self._shortage = ""  # of room on the disk, in the last turn
         self._must_open_anew = False  # the database, after an error of the disk
-        self._stuck_since_s: float | None = None  # monotonic; what the box itself can't mend
+        self._stuck_since_s: float | None = None  # monotonic; what the box itself can't fix
         self._error_words = ""  # of an error of smsbox itself, while each tick ends with one
         self._errors = 0  # of them in a row
         self._is_shown = False
@@ -8620,7 +8622,7 @@ class Service:
             self._diary.tend(self._clock.now())
             self._copies.tend(is_open_now)
         is_done = wake_at <= self._clock.monotonic()  # something was
-        self._face.show(self._read_turn() if is_done else turn, in_hand=False)
+        self._reporter.show(self._read_turn() if is_done else turn, in_hand=False)
         return min(wake_at, self._link.wake_at)
 
     def _look(self) -> Turn:
@@ -8633,12 +8635,12 @@ class Service:
         self._database.check_disk()
         if not self._is_recovered:
             self._recover()
-        self._sender.outcomes.pay()
+        self._sender.outcomes.write_down()
         if self._errors > 1:
             self._tell_of_error()
         self._time.look()
         if not self._is_shown:  # who it is and what it knows, before the modem takes its time
-            self._face.show(self._read_turn(), in_hand=False)
+            self._reporter.show(self._read_turn(), in_hand=False)
             self._is_shown = True
         row, hour = self._next_row, timedelta(hours=1)
         is_soon = row is not None and row.scheduled_for - self._clock.now() < hour
@@ -8711,9 +8713,9 @@ class Service:
             self._note_own_error(f"{type(error).__name__}: {error}")
         self._sender.in_hand = None
         if self._disk_words:
-            self._face.show_fault(Fault.DISK, self._disk_words)
+            self._reporter.show_fault(Fault.DISK, self._disk_words)
         elif self._errors > 1:
-            self._face.show_fault(Fault.PROGRAM, self._error_words)
+            self._reporter.show_fault(Fault.PROGRAM, self._error_words)
         return again
 
     def _note_own_error(self, words: str) -> None:
@@ -8754,7 +8756,7 @@ class Service:
             return stuck
         with suppress(StoreError):
             answers = bool(self._time.trusted_by) and self._database.sending.has_answer()
-            if answers or self._sender.outcomes.is_owing() or not self._is_recovered:
+            if answers or self._sender.outcomes.has_unwritten() or not self._is_recovered:
                 return None
             box = self._database.state.pauses().get("", _NO_PAUSE)
             if self._database.queue.is_drained() or (box.because and box.until is None):
