@@ -4126,7 +4126,8 @@ class Queue:
     def due(self, now: datetime, after: StoredRow | None = None) -> list[StoredRow]:
         """Return the first free rows that are due, in their order, or those behind one of them."""
         at, row_id = (after.scheduled_for, after.id) if after else ("", 0)
-        found = self._db.all(_FIRST_ROWS, now=now, at=at, id=row_id, most=500)
+        most = 500 if after else 10  # the first goes, as a rule
+        found = self._db.all(_FIRST_ROWS, now=now, at=at, id=row_id, most=most)
         return [_to_row(record) for record in found]
 
     def due_at_once(self, now: datetime) -> list[StoredRow]:
