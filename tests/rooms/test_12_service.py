@@ -731,3 +731,13 @@ def test_status_knows_process_and_clock_before_the_modem_takes_its_time(box: Pla
     first = box.published[0]
     assert (first["pid"], first["clock"]) == (os.getpid(), "the test")
     assert first["modem"] == "starting"
+
+
+def test_message_that_is_begun_goes_on_though_the_day_has_no_room_for_another(
+    box: PlayedBox,
+) -> None:
+    box.tables = {"pacing": {"max_messages_per_day": 1, "bubble_gap_seconds": [10, 10]}}
+    box.insert(ANA, "one [BUBBLE] two")
+    box.insert(BEN, "other", in_s=600)
+    box.serve(1200)
+    assert box.texts() == ["one", "two"]
