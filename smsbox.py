@@ -3759,12 +3759,18 @@ class Database:
             raise StoreError(f"{self.path}: {_GONE}")
 
     def find_shortage(self) -> str:
-        """Keep the room for what stops; return why there is none, "" if there is."""
-        if not self._reserve.exists():
-            found = os.statvfs(Path(self.path).parent)
+        """Keep the room for what stops, really allocated; return why there is none, "" if it is."""
+        with suppress(OSError):
+            if self._reserve.stat().st_size == _RESERVE:
+                return ""
+        try:
+            found = os.statvfs(self._reserve.parent)
             if found.f_bavail * found.f_frsize < 2 * _RESERVE:
                 return f"{self.path}: {_NO_ROOM}"
-            _make_reserve(self.path)
+            with self._reserve.open("wb") as file:
+                os.posix_fallocate(file.fileno(), 0, _RESERVE)
+        except OSError as error:
+            return f"{self._reserve}: {error.strerror}"
         return ""
 
     def copy_into(self, other: Database, beat: Callable[[], object]) -> None:
@@ -3952,18 +3958,6 @@ def _identify(path: str) -> tuple[int, int]:
 
 def _reserve_of(path: str) -> Path:
     return Path(f"{path}.reserve")
-
-
-def _make_reserve(path: str) -> None:
-    """Keep room for what stops, really allocated."""
-    reserve = _reserve_of(path)
-    try:
-        with reserve.open("wb") as file:
-            os.posix_fallocate(file.fileno(), 0, _RESERVE)
-    except OSError as error:
-        with suppress(OSError):
-            reserve.unlink()
-        raise DiskFull(f"{reserve}: {error.strerror}") from error
 
 
 def use_reserve(path: str) -> bool:
@@ -4257,11 +4251,6 @@ class Queue:
         changed = (self._db.change_rows(change, which, now, actor, id=row_id) for row_id in ids)
         return sum(changed)
 
-    def cancel_late(self, row_id: MessageId, now: datetime) -> None:
-        """Cancel a row whose end has passed."""
-        change = "status = 'cancelled', error_message = 'too late'"
-        self._db.change_rows(change, "id = :id", now, id=row_id)
-
     def cancel(self, ids: Sequence[MessageId], now: datetime, actor: str) -> list[MessageId]:
         """Cancel rows that are scheduled and not with the modem now; return those cancelled."""
         which = """id = :id AND NOT EXISTS (SELECT 1 FROM messages m JOIN segments g
@@ -4368,10 +4357,6 @@ class Sending:
             AND status IN ('queued', 'sending') ORDER BY bubble LIMIT 1"""
         record = self._db.one(sql, row_id)
         return _to_bubble(record) if record else None
-
-    def is_begun(self, row_id: MessageId) -> bool:
-        """True if some segment of a row may have reached its recipient."""
-        return self._db.has(f"scheduled_messages s WHERE s.id = ? AND {_BEGUN}", row_id)
 
     def sent_sequences(self, bubble: BubbleId) -> frozenset[int]:
         """Return the segments of a bubble that the network has; of one it may not have told us."""
@@ -5046,11 +5031,14 @@ class Reports:
 
     def count_by_status(self) -> dict[str, int]:
         """Count rows: each status, and unconfirmed, held, unread."""
-        rows = "scheduled_messages"
-        others = [status.value for status in RowStatus if status is not RowStatus.SENT]
-        counts = {name: self._db.count(f"{rows} WHERE status = ?", name) for name in others}
         # The most are sent: to count all and take the others off is the quickest way.
-        counts["sent"] = self._db.count(rows) - sum(counts.values())
+        rows, others = "scheduled_messages", [each for each in RowStatus if each != RowStatus.SENT]
+        each = ", ".join(
+            f"(SELECT count(*) FROM {rows} WHERE status = '{status.value}')" for status in others
+        )
+        total, *found = self._db.one(f"SELECT (SELECT count(*) FROM {rows}), {each}")
+        counts = {status.value: count for status, count in zip(others, found, strict=True)}
+        counts["sent"] = total - sum(found)
         sql = f"""SELECT delivery, count(*) FROM {rows} WHERE status = 'sent'
             AND delivery IN ('delivered', 'failed', 'expired') GROUP BY delivery"""
         delivered = Counter(dict(self._db.all(sql)))
@@ -5766,30 +5754,50 @@ def find_port(wanted: str, sys_tty: Path = Path("/sys/class/tty")) -> str:
     """
     if wanted != "auto" and (":" in wanted or os.path.exists(wanted)):
         return wanted
-    known, others = {}, {}
-    for tty in sorted(sys_tty.glob("tty[UA][SC][BM]*")):
-        interface = (tty / "device").resolve()
-        device = next((f for f in (interface, *interface.parents[:3]) if _is_usb(f)), interface)
-        others[str(device)] = f"/dev/{tty.name}"
-        for folder in (interface, *interface.parents[:3]):
-            if _is_at_interface(folder):
-                known[str(folder.parent)] = f"/dev/{tty.name}"
-    names = sorted(known.values()) or sorted(others[key] for key in others if key not in known)
-    lines = " or ".join(f'port = "{name_lastingly(name)}"' for name in names)
+    known, _ = _find_adapters(sys_tty)
+    lines = _write_lines(known)
     if wanted != "auto":
         there = f"; another is there: {lines}" if lines else ""
         raise PortLost(f"{wanted} is not there: is the modem plugged in and powered?{there}")
     if len(known) > 1:
         raise PortLost(f"there are {len(known)} modems: put {lines} into [modem] of the config")
     if known:
-        return names[0]
+        return known[0]
     for uart in _UARTS:
         if Path(uart).exists() and sys_tty == Path("/sys/class/tty"):
             return uart
-    if lines:
-        unknown = f"{' and '.join(names)} {'is' if len(names) == 1 else 'are'} there and not known"
-        raise PortLost(f"{unknown}: if it is the modem, put {lines} into [modem] of the config")
-    raise PortLost("no modem is plugged in that is known: plug one in, or name its port in [modem]")
+    nothing = "no modem is plugged in that is known: plug one in, or name its port in [modem]"
+    raise PortLost(name_unknown(sys_tty) or nothing)
+
+
+def name_unknown(sys_tty: Path = Path("/sys/class/tty")) -> str:
+    """Name the USB serial adapters that are not known, with the line for the config; "": none."""
+    _, unknown = _find_adapters(sys_tty)
+    if not unknown:
+        return ""
+    are = "is" if len(unknown) == 1 else "are"
+    return (
+        f"{' and '.join(unknown)} {are} there and not known: if it is the modem, put"
+        f" {_write_lines(unknown)} into [modem] of the config"
+    )
+
+
+def _write_lines(names: Iterable[str]) -> str:
+    return " or ".join(f'port = "{name_lastingly(name)}"' for name in names)
+
+
+def _find_adapters(sys_tty: Path) -> tuple[list[str], list[str]]:
+    """Return the AT ports of known USB modems, and a port of each other USB serial adapter."""
+    known: dict[str, str] = {}
+    others: dict[str, str] = {}
+    for tty in sorted(sys_tty.glob("tty[UA][SC][BM]*")):
+        interface = (tty / "device").resolve()
+        folders = (interface, *interface.parents[:3])
+        device = next(filter(_is_usb, folders), interface)
+        others.setdefault(str(device), f"/dev/{tty.name}")
+        for folder in filter(_is_at_interface, folders):
+            known[str(folder.parent)] = f"/dev/{tty.name}"
+    return sorted(known.values()), sorted(others[key] for key in others if key not in known)
 
 
 def _is_usb(folder: Path) -> bool:
@@ -7082,6 +7090,8 @@ class Link:
             self._tell_at = None
         elif self._name and self._name not in words:
             words = f"{words} ({self._name})"
+            if fault is Fault.NO_MODEM and self._settings.port == "auto" and is_uart(self._name):
+                words = "; ".join(filter(None, (words, name_unknown())))
         if words != self.words:
             level = logging.WARNING if fault in (Fault.SIM, Fault.ACCOUNT) else logging.INFO
             who = self.modem.identity.operator if self.modem and fault is Fault.NONE else ""
@@ -7354,11 +7364,11 @@ def find_pace(row: StoredRow, turn: Turn, config: Config) -> Gate:
 
 def gap_of(row: StoredRow, pace: Pace) -> Gap:
     """Return what was drawn before a row; of one made by hand it is drawn from its ID."""
-    import random
+    if row.gap_s is not None:
+        return Gap(row.gap_s, row.skip_s or 0.0)
+    import random  # it takes milliseconds
 
-    if row.gap_s is None:
-        return draw_gap(random.Random(row.id), pace)
-    return Gap(row.gap_s, row.skip_s or 0.0)
+    return draw_gap(random.Random(row.id), pace)
 
 
 def find_end(row: StoredRow, turn: Turn, config: Config) -> End | None:
@@ -8729,7 +8739,8 @@ class Service:
             if (row_id := self._sender.in_hand) is not None:
                 because, now = "an error of smsbox: see the journal", self._clock.now()
                 self._database.queue.hold(row_id, HeldCode.ERROR, because, now)
-            self._give_up_open("an error of smsbox while the modem had it")
+            if not self._sender.outcomes.has_unwritten():  # what is known is not given up
+                self._give_up_open("an error of smsbox while the modem had it")
 
     def _tell_of_error(self) -> None:
         """Alert the operator's phone before the step that fails is tried again."""
@@ -11507,7 +11518,9 @@ def _check_modem(desk: Desktop) -> Iterator[Fact]:
             yield _judge(bool(balance), "balance", balance or "the network does not answer",
                          "it may know another code, or none over LTE", "warning")  # fmt: skip
     except ModemError as error:
-        yield Fact("fault", "modem", str(error))
+        silent = settings.port == "auto" and port is not None and is_uart(port.name)
+        unknown = name_unknown() if silent else ""
+        yield Fact("fault", "modem", "; ".join(filter(None, (str(error), unknown))))
     finally:
         if port is not None:
             port.close()

@@ -290,14 +290,15 @@ def measure_million(folder: Path, runs: int) -> Measured:
 
 
 def leave_waiting(database: Path, rows: int) -> None:
-    """Let so many rows wait; the others are sent, and no campaign is paused."""
+    """Let so many rows wait; the others were sent long ago, and no campaign is paused."""
     import sqlite3
 
     connection = sqlite3.connect(database)
     connection.executescript(
         f"""PRAGMA recursive_triggers = OFF; BEGIN;
         UPDATE campaigns SET paused_because = NULL;
-        UPDATE scheduled_messages SET status = 'sent', sent_at = scheduled_for
+        UPDATE scheduled_messages SET status = 'sent',
+            sent_at = datetime('now', '-2 days', '-' || id || ' seconds')
         WHERE status = 'scheduled' AND id NOT IN
             (SELECT id FROM scheduled_messages WHERE status = 'scheduled' LIMIT {rows});
         COMMIT; ANALYZE"""

@@ -260,6 +260,34 @@ def test_command_that_can_store_nothing_says_so(
     assert "systemctl stop smsbox" in told.err
 
 
+def test_room_that_a_power_cut_left_empty_is_made_again(box: PlayedBox) -> None:
+    reserve = Path(f"{box.path}.reserve")
+    reserve.touch()
+    box.serve(20)
+    assert reserve.stat().st_blocks * 512 >= 2 * 2**20
+
+
+def test_error_of_smsbox_gives_up_nothing_that_is_known_and_only_not_written_down(
+    box: PlayedBox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = Disk(monkeypatch, WORDS["failing"], STATEMENTS["commit"])
+    row = box.insert(number_of(0), "one [BUBBLE] two")
+    real, left = smsbox.Conversation.listen, [2]
+
+    def stumble(modem: smsbox.Conversation) -> None:
+        if disk.failures and left[0]:
+            left[0] -= 1
+            disk.fails = False
+            raise KeyError("a slip")
+        real(modem)
+
+    monkeypatch.setattr(smsbox.Conversation, "listen", stumble)
+    box.far.script.append(lambda: setattr(disk, "fails", True))
+    box.serve(300)
+    assert left == [0]
+    assert_sent_once(box, [row])
+
+
 # --- a disk that keeps nothing
 
 

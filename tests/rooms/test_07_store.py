@@ -548,7 +548,7 @@ def test_segment_that_was_not_handed_over_leaves_no_trace(way: Way, hand: Hand) 
     way.sending.withdraw_segment(way.begin(row_id))
     assert hand.sql("SELECT * FROM segments") == []
     assert hand.bubbles(row_id) == ["queued"]
-    assert not way.sending.is_begun(row_id)
+    assert not way.read(row_id).is_begun
 
 
 def test_segment_with_the_modem_at_the_crash_is_found_and_never_begun_anew(

@@ -307,7 +307,7 @@ class Silent:
         pass
 
 
-def search(box: PlayedBox, uart: Uart, port: str, for_s: float) -> None:
+def search(box: PlayedBox, uart: Uart, port: str, for_s: float) -> smsbox.Link:
     settings = smsbox.parse_config({"modem": {"port": port, "power_key_gpio": 4}}).modem
     around = smsbox.Surroundings(
         box.play, uart.open, box.manager, None, box.published.append, lambda: "", uart.press
@@ -318,6 +318,7 @@ def search(box: PlayedBox, uart: Uart, port: str, for_s: float) -> None:
     while box.play.monotonic() < end and not link.is_ready():
         link.tend(busy=True)
         box.play.until(max(link.wake_at, box.play.monotonic() + 0.1))
+    return link
 
 
 @pytest.fixture
@@ -356,3 +357,16 @@ def test_usb_modem_gets_no_other_baud_rate_and_no_key(box: PlayedBox, tmp_path: 
     search(box, uart, str(port), 600)
     assert set(uart.opened) == {115200}
     assert uart.pressed == []
+
+
+def test_unknown_adapter_beside_a_uart_that_is_silent_is_named_with_its_line(
+    box: PlayedBox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The Pi's own UART is always there: a modem behind an FTDI or CH340 is found out as well."""
+    monkeypatch.setattr(smsbox, "find_port", lambda wanted: "/dev/ttyS0")
+    monkeypatch.setattr(smsbox, "is_uart", lambda name: name == "/dev/ttyS0")
+    monkeypatch.setattr(smsbox, "_find_adapters", lambda sys_tty: ([], ["/dev/ttyUSB0"]))
+    uart = Uart(box, baud=9600, presses=99)
+    words = search(box, uart, "auto", 60).words
+    assert "(/dev/ttyS0); /dev/ttyUSB0 is there and not known: if it is the modem, put" in words
+    assert "/dev/ttyUSB0" not in search(box, uart, "/dev/ttyS0", 60).words  # it was named
