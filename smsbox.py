@@ -68,6 +68,7 @@ from typing import (
     NoReturn,
     Protocol,
     TextIO,
+    TypeAlias,
     TypeVar,
     cast,
     get_type_hints,
@@ -315,6 +316,7 @@ class StoredRow:
     begun_at: datetime | None = None  # when its first segment was handed over last
     retry_at: datetime | None = None  # not tried again before
     at_once: bool = False  # of send and --try: it waits for no pace
+    settled_at: datetime | None = None  # a failed one that a person has dealt with
     # What other tables say of it.
     said_stop_at: str = ""  # its number; "": it did not
     last_segment_at: datetime | None = None  # when some of it went out, or may have, last
@@ -1469,7 +1471,7 @@ class ReadingOrder:
     campaign: str | None = None  # --campaign
     template: str | None = None
     columns: Mapping[str, str] = field(default_factory=dict)  # --map: field -> header
-    require_consent: bool = False
+    only: Sequence[tuple[str, str]] = ()  # --only: header, value
     max_segments: int = 0  # of one message; 0: no limit
     # ValueError says why somebody with this number and zone can never be written to.
     check_reachable: Callable[[PhoneNumber, str], str] = lambda number, timezone: ""
@@ -1485,6 +1487,7 @@ class Reading:
     rejected: list[tuple[int, list[str]]] = field(default_factory=list)  # row, its cells
     skipped: list[Skipped] = field(default_factory=list)
     header: list[str] = field(default_factory=list)
+    columns: Mapping[str, int] = field(default_factory=dict)  # field -> place in the header
     unused: list[str] = field(default_factory=list)  # headers that nothing reads
     not_taken: Counter[str] = field(default_factory=Counter)  # 'status "sent"' -> rows
 
@@ -1585,7 +1588,16 @@ def find_columns(header: Sequence[str], said: Mapping[str, str]) -> dict[str, in
     A better kind of match beats a weaker one; two columns of the same kind are a CampaignError.
     """
     plain = [_plain(name) for name in header]
-    found = {field_name: _find_said(field_name, name, header) for field_name, name in said.items()}
+    for field_name, name in said.items():
+        if field_name not in FIELD_NAMES:
+            raise CampaignError(
+                f"--map {field_name}={name}: there is no field {field_name};"
+                f" fields are {', '.join(FIELD_NAMES)}"
+            )
+    found = {
+        field_name: _find_said(f"--map {field_name}", name, header) if name else -1
+        for field_name, name in said.items()
+    }
     exact = {name: (_plain(name),) for name in FIELD_NAMES}
     for known in (exact, FIELD_NAMES):
         for field_name, names in known.items():
@@ -1593,28 +1605,24 @@ def find_columns(header: Sequence[str], said: Mapping[str, str]) -> dict[str, in
     for field_name, pattern in _PART_OF_NAME.items():
         likely = [i for i, name in enumerate(plain) if re.search(pattern, name)]
         _claim(found, field_name, likely, header)
-    return found
+    return {field_name: place for field_name, place in found.items() if place >= 0}
 
 
 def _plain(name: str) -> str:
     return re.sub(r"[\W_]+", "", name.casefold())
 
 
-def _find_said(field_name: str, name: str, header: Sequence[str]) -> int:
-    if field_name not in FIELD_NAMES:
-        raise CampaignError(
-            f"--map {field_name}={name}: there is no field {field_name};"
-            f" fields are {', '.join(FIELD_NAMES)}"
-        )
+def _find_said(option: str, name: str, header: Sequence[str]) -> int:
+    """Return the place of a column that an option names, by its header or its letter."""
     exact = [i for i, each in enumerate(header) if each.strip() == name.strip()]
     alike = [i for i, each in enumerate(header) if _plain(each) == _plain(name)]
-    by_letter = [i for i in range(len(header)) if _column_letter(i) == name and not alike]
+    by_letter = [i for i in range(len(header)) if column_letter(i) == name and not alike]
     for matches in (exact, alike, by_letter):
         if len(matches) == 1:
             return matches[0]
-    shown = ", ".join(f'{_column_letter(i)} "{each}"' for i, each in enumerate(header))
+    shown = ", ".join(f'{column_letter(i)} "{each}"' for i, each in enumerate(header))
     raise CampaignError(
-        f"--map {field_name}={name}: {len(alike) or 'no'} columns have that name;"
+        f"{option}={name}: {len(alike) or 'no'} columns have that name;"
         f" the columns are {shown}: name one by its letter"
     )
 
@@ -1626,15 +1634,16 @@ def _claim(
     if field_name in found or not free:
         return
     if len(free) > 1:
-        both = " and ".join(f'{_column_letter(i)} "{header[i].strip()}"' for i in free[:2])
+        both = " and ".join(f'{column_letter(i)} "{header[i].strip()}"' for i in free[:2])
         raise CampaignError(
             f"columns {both} could both be the {field_name.replace('_', ' ')}:"
-            f" say which with --map {field_name}={_column_letter(free[0])}"
+            f" say which with --map {field_name}={column_letter(free[0])}"
         )
     found[field_name] = free[0]
 
 
-def _column_letter(index: int) -> str:
+def column_letter(index: int) -> str:
+    """Return a column's letter in a spreadsheet: 'A' of 0, 'AA' of 26."""
     letters = ""
     while index >= 0:
         letters = chr(65 + index % 26) + letters
@@ -1873,7 +1882,6 @@ def read_campaign(lines: Iterable[str], order: ReadingOrder) -> Reading:
     header = next(records, (0, []))[1]
     columns = find_columns(header, order.columns)
     wanted = [name for name in _REQUIRED if name != "message_content" or order.template is None]
-    wanted += ["consent_at"] if order.require_consent else []
     missing = [name for name in wanted if name not in columns]
     if missing:
         shown = ", ".join(f'"{name.strip()}"' for name in header) or "none: the file is empty"
@@ -1882,7 +1890,7 @@ def read_campaign(lines: Iterable[str], order: ReadingOrder) -> Reading:
             f" rename one, or say which with --map {missing[0]}=COLUMN"
         )
     reader = _RowReader(header, columns, order, delimiter)
-    reading = Reading(header=header, unused=reader.unused())
+    reading = Reading(header=reader.header, columns=reader.columns, unused=reader.unused())
     for row, cells in records:
         reader.read(row, cells, reading)
     if not reading.messages and not reading.problems and not reading.skipped:
@@ -1909,10 +1917,11 @@ class _RowReader:
         order: ReadingOrder,
         delimiter: str,
     ) -> None:
-        self._header = [name.strip() for name in header]
-        self._columns = columns
+        self.header = [name.strip() for name in header]
+        self.columns = columns
         self._order = order
         self._delimiter = delimiter
+        self._only = [(_find_said("--only", name, header), value) for name, value in order.only]
         self._seen: dict[tuple[str, str, str], int] = {}
         self._places: dict[str, int] = {}  # {field} of the template -> its column
         try:
@@ -1922,15 +1931,15 @@ class _RowReader:
 
     def unused(self) -> list[str]:
         """Return the names of the columns that neither a field nor the template reads."""
-        used = {*self._places.values(), *self._columns.values()}
-        if self._order.template is not None and "message_content" in self._columns:
-            used -= {self._columns["message_content"]} - {*self._places.values()}
-        return [name for i, name in enumerate(self._header) if name and i not in used]
+        used = {*self._places.values(), *self.columns.values()}
+        if self._order.template is not None and "message_content" in self.columns:
+            used -= {self.columns["message_content"]} - {*self._places.values()}
+        return [name for i, name in enumerate(self.header) if name and i not in used]
 
     def read(self, row: int, cells: list[str], into: Reading) -> None:
         """Read one record into messages, problems or skipped."""
-        values = {name: _read_cell(cells, place) for name, place in self._columns.items()}
-        if reason := self._not_taken(values):
+        values = {name: _read_cell(cells, place) for name, place in self.columns.items()}
+        if reason := self._not_taken(values, cells):
             into.not_taken[reason] += 1
             return
         problems: list[Problem] = []
@@ -1939,7 +1948,7 @@ class _RowReader:
             try:
                 return read(value)
             except ValueError as error:
-                column = self._header[self._columns[name]] if name in self._columns else name
+                column = self.header[self.columns[name]] if name in self.columns else name
                 problems.append(Problem(row, column, value, str(error)))
                 return ""
 
@@ -1958,9 +1967,13 @@ class _RowReader:
             reason = f"same number and text as row {first}"
             into.skipped.append(Skipped(row, message.phone_number, reason))
 
-    def _not_taken(self, values: Mapping[str, str]) -> str | None:
-        if (status := values.get("status", "SUG")) != "SUG":
-            named = self._header[self._columns["status"]]
+    def _not_taken(self, values: Mapping[str, str], cells: Sequence[str]) -> str | None:
+        for place, wanted in self._only:
+            if (cell := _read_cell(cells, place)).casefold() != wanted.strip().casefold():
+                return f'{printable(self.header[place])} "{printable(cell)}" (not {wanted})'
+        is_said = self.columns.get("status") in [place for place, _ in self._only]
+        if (status := values.get("status", "SUG")) != "SUG" and not is_said:
+            named = self.header[self.columns["status"]]
             return f'{printable(named)} "{printable(status)}" (only SUG is taken)'
         campaign = values.get("campaign_name")
         if campaign is not None and self._order.campaign not in (None, campaign):
@@ -1988,7 +2001,7 @@ class _RowReader:
         text = unify_line_breaks(text).strip()
         if text or not order.template:
             take("message_content", text, check_text)
-        consent_at = take("consent_at", values.get("consent_at", ""), self._read_consent)
+        consent_at = take("consent_at", values.get("consent_at", ""), parse_consent_time)
         taken = simplify_text(text) if order.simplify else text
         parts = [segment_text(bubble) for bubble in split_bubbles(taken)]
         take("message_content", taken[:40], lambda _: self._check_length(parts))
@@ -2008,11 +2021,6 @@ class _RowReader:
             written=text if taken != text else "",
         )
 
-    def _read_consent(self, cell: str) -> str:
-        if self._order.require_consent and not cell:
-            raise ValueError("empty: when did this person ask to be written to?")
-        return parse_consent_time(cell)
-
     def _check_length(self, parts: Sequence[Segmentation]) -> str:
         for place, part in enumerate(parts, 1):
             if len(part.units) > MAX_SEGMENTS:
@@ -2026,8 +2034,8 @@ class _RowReader:
         return ""
 
     def _find_extra_cell(self, cells: Sequence[str]) -> tuple[str, str, str] | None:
-        extra = next(filter(None, cells[len(self._header) :]), "")
-        column = self._header[self._columns.get("message_content", -1)]
+        extra = next(filter(None, cells[len(self.header) :]), "")
+        column = self.header[self.columns.get("message_content", -1)]
         words = "more cells than the header has: quote the text"
         return (column, extra, words) if extra else None
 
@@ -2043,29 +2051,29 @@ class _RowReader:
                 above = "\n".join(lines[:at]).split(self._delimiter)
                 below = [*line.split(self._delimiter), *tail]
                 if self._is_row(below) and self._is_row([*cells[:place], *above]):
-                    return self._header[min(place, len(self._header) - 1)], line, _SWALLOWED
+                    return self.header[min(place, len(self.header) - 1)], line, _SWALLOWED
         return None
 
     def _is_row(self, cells: Sequence[str]) -> bool:
         with suppress(ValueError):
-            number = _read_cell(cells, self._columns["phone_number"]).strip('"')
-            return len(cells) == len(self._header) and bool(parse_phone_number(number))
+            number = _read_cell(cells, self.columns["phone_number"]).strip('"')
+            return len(cells) == len(self.header) and bool(parse_phone_number(number))
         return False
 
     def _find_place(self, name: str) -> str:
         """Find the column of a {field} of the template."""
-        wanted, plain = _plain(name), [_plain(each) for each in self._header]
+        wanted, plain = _plain(name), [_plain(each) for each in self.header]
         known = [
             field_name
             for field_name, others in FIELD_NAMES.items()
-            if wanted in (_plain(field_name), *others) and field_name in self._columns
+            if wanted in (_plain(field_name), *others) and field_name in self.columns
         ]
         if plain.count(wanted) == 1:
             self._places[name] = plain.index(wanted)
         elif known:
-            self._places[name] = self._columns[known[0]]
+            self._places[name] = self.columns[known[0]]
         else:
-            shown = ", ".join(self._header)
+            shown = ", ".join(self.header)
             raise ValueError(f"{{{name}}} in the template is no column: they are {shown}")
         return ""
 
@@ -2073,7 +2081,7 @@ class _RowReader:
         def look_up(name: str) -> str:
             if value := _read_cell(cells, self._places[name]):
                 return value
-            column = self._header[self._places[name]]
+            column = self.header[self._places[name]]
             raise ValueError(f'the cell "{column}" for {{{name}}} is empty')
 
         return fill_template(self._order.template or "", look_up)
@@ -2108,33 +2116,37 @@ def explain_too_long(segments: int, limit: int) -> str:
     return f"it needs {segments} segments and max_segments_per_day is {limit}: shorten it"
 
 
-def leave_out_known(
-    messages: Iterable[Message], known: Iterable[tuple[str, str, str]]
+def choose_new(
+    messages: Iterable[Message],
+    known: Iterable[tuple[str, str, str]],
+    opted_out: frozenset[str],
+    again: bool = False,
 ) -> tuple[list[Message], list[Skipped]]:
-    """Part messages from those whose number and text is live or sent in a campaign already."""
-    campaigns: dict[tuple[str, str], set[str]] = {}
-    for campaign, *number_and_text in known:
-        campaigns.setdefault(cast("tuple[str, str]", tuple(number_and_text)), set()).add(campaign)
+    """Part messages from those to who said stop or was written to in their campaign already.
+
+    known: campaign, number and text of what waits, was sent or may have been. The same text is not
+    sent in another campaign either, unless again says so.
+    """
+    written_to, campaigns = set[tuple[str, str]](), dict[tuple[str, str], set[str]]()
+    for campaign, number, text in known:
+        written_to.add((campaign, number))
+        campaigns.setdefault((number, text), set()).add(campaign)
     kept: list[Message] = []
-    skipped: list[Skipped] = []
-    for message in messages:
-        found = campaigns.get((message.phone_number, message.message_content))
-        if found:
-            name = message.campaign_name if message.campaign_name in found else min(found)
-            reason = f"already scheduled or sent in {name or 'no campaign'}"
-            skipped.append(Skipped(message.row, message.phone_number, reason))
+    left_out: list[Skipped] = []
+    for each in messages:
+        others = campaigns.get((each.phone_number, each.message_content), set())
+        reason = ""
+        if each.phone_number in opted_out:
+            reason = "the recipient said stop"
+        elif (each.campaign_name, each.phone_number) in written_to:
+            reason = f"already scheduled or sent in {each.campaign_name}"
+        elif others and not again:
+            reason = f"already scheduled or sent in {min(others) or 'no campaign'}"
+        if reason:
+            left_out.append(Skipped(each.row, each.phone_number, reason))
         else:
-            kept.append(message)
-    return kept, skipped
-
-
-def find_changed(
-    messages: Sequence[Message], in_file: Iterable[Message], known: Iterable[tuple[str, str, str]]
-) -> list[Message]:
-    """Return the messages for whose number their campaign has a text that is not in the file."""
-    texts = {(m.campaign_name, m.phone_number, m.message_content) for m in in_file}
-    changed = {(each[0], each[1]) for each in known if each[2] and each not in texts}
-    return [m for m in messages if (m.campaign_name, m.phone_number) in changed]
+            kept.append(each)
+    return kept, left_out
 
 
 def find_overlap(
@@ -2698,21 +2710,79 @@ def project(
     return found
 
 
-def parse_local_time(text: str, zone: ZoneInfo) -> datetime:
-    """Read "YYYY-MM-DD HH:MM" as wall time of a zone; ValueError for what is no time there.
+_WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+_WEEKDAY = r"(?:mon|tues?|wed(?:nes)?|thu(?:rs?)?|fri|sat(?:ur)?|sun)(?:day)?"
+_TYPED_TIME = (
+    rf"(?i)(?:(?P<iso>\d{{4}}-\d\d-\d\d)|(?:(?P<named>{_WEEKDAY}),? +)?(?P<month>\d{{1,2}})/"
+    rf"(?P<day>\d{{1,2}})(?:/(?P<year>\d{{4}}))?|(?P<word>today|tomorrow|{_WEEKDAY}))?"
+    r"(?:(?:^|[T ] *)(?P<hour>\d{1,2})(?::(?P<minute>\d\d)(?::(?P<second>\d\d))?)?"
+    r"(?: ?(?P<half>[ap])\.?m\.?)?)?(?: +(?P<zone>[A-Z]{2,5}))?"
+)
 
-    In the hour that the clock repeats in autumn the first one is meant.
+
+def _read_clock(match: re.Match[str]) -> time:
+    """Return the time of day that was typed, midnight where none was; ValueError: there is none."""
+    hour, minute, half = int(match["hour"] or 0), match["minute"], match["half"]
+    if half:
+        hour = hour % 12 + (12 if half in "Pp" else 0) if 1 <= hour <= 12 else 99
+    elif match["hour"] and not minute:
+        hour = 99  # "fri 6" may be morning or evening
+    return time(hour, int(minute or 0), int(match["second"] or 0))
+
+
+def _find_day(match: re.Match[str], today: datetime, clock: time) -> date:
+    """Return the day that was typed, today where none was; ValueError: there is none."""
+    if match["iso"]:
+        return date.fromisoformat(match["iso"])
+    if match["month"]:
+        years = [int(match["year"])] if match["year"] else range(today.year - 1, today.year + 2)
+        days = []
+        for year in years:
+            with suppress(ValueError):  # the 29th of February
+                days.append(date(year, int(match["month"]), int(match["day"])))
+        near = [day for day in days if -31 <= (day - today.date()).days < 334]
+        if not (found := days if match["year"] else near):
+            raise ValueError("no such day")
+        return found[0]
+    word = (match["word"] or "today").lower()
+    if word in ("today", "tomorrow"):
+        return today.date() + timedelta(days=word == "tomorrow")
+    ahead = (_WEEKDAYS.index(word[:3]) - today.weekday()) % 7
+    has_passed = ahead == 0 and clock <= today.time()
+    return today.date() + timedelta(days=7 if has_passed else ahead)
+
+
+def parse_local_time(text: str, zone: ZoneInfo, now: datetime, needs_hour: bool = True) -> datetime:
+    """Read a time as people type it and as smsbox shows it, as wall time of a zone.
+
+    "2025-11-30 10:00", "11/30 10:00 AM", "Sun 11/30 10:00 AM", "tomorrow 10:00", "fri 18:00",
+    "18:00". A day without a year is the one from a month ago to eleven months ahead, a weekday the
+    next one to come. In the hour that the clock repeats in autumn the first one is meant, unless
+    the zone (PST) says which. ValueError says what is no time.
     """
-    match = re.fullmatch(r"(\d{4}-\d\d-\d\d)[ T](\d{1,2})(:\d\d(?::\d\d)?)", text.strip())
+    forms = '"2025-11-30 10:00", "11/30 10:00 AM", "tomorrow 10:00" or "fri 18:00"'
+    wrong = ValueError(f'"{text}" is not a time: write it like {forms}')
+    match = re.fullmatch(_TYPED_TIME, text.strip()) if text.isascii() else None
+    if not match or not match[0] or (match["hour"] is None and needs_hour):
+        raise wrong
     try:
-        wall = datetime.fromisoformat(f"{match[1]}T{match[2]:0>2}{match[3]}" if match else "")
-        at = wall.replace(tzinfo=zone).astimezone(UTC)
+        clock = _read_clock(match)
+        wall = datetime.combine(_find_day(match, now.astimezone(zone), clock), clock)
+        found = [wall.replace(tzinfo=zone, fold=fold) for fold in (0, 1)]
+        at = found[0].astimezone(UTC)
     except (ValueError, OverflowError) as error:
-        raise ValueError(f'"{text}" is not a time: write "YYYY-MM-DD HH:MM"') from error
+        raise wrong from error
+    if match["named"] and wall.weekday() != _WEEKDAYS.index(match["named"][:3].lower()):
+        raise ValueError(f'"{text}": that day is a {wall:%A}')
     if not 2020 <= wall.year <= 2099:
         raise ValueError(f'"{text}" lies outside the years 2020 to 2099: name a nearer time')
     if at.astimezone(zone).replace(tzinfo=None) != wall:
         raise ValueError(f'"{text}" does not exist: the clock is put forward over it that night')
+    if match["zone"]:
+        named = [each for each in found if each.tzname() == match["zone"].upper()]
+        if not named:
+            raise ValueError(f'"{text}": it is {found[0].tzname()} there then')
+        at = named[0].astimezone(UTC)
     return at
 
 
@@ -3374,7 +3444,8 @@ WHEN NEW.status = 'scheduled' AND OLD.status <> 'scheduled'
 BEGIN
     UPDATE messages SET status = 'queued', error_message = NULL
     WHERE scheduled_message_id = NEW.id AND status IN ('failed', 'cancelled');
-    UPDATE scheduled_messages SET attempts = 0, retry_at = NULL WHERE id = NEW.id;
+    UPDATE scheduled_messages SET attempts = 0, retry_at = NULL, settled_at = NULL
+    WHERE id = NEW.id;
 END;
 -- What is not begun meets the opt-out when it is due.
 CREATE TRIGGER opt_out_amid_message AFTER INSERT ON opt_outs
@@ -3544,7 +3615,9 @@ _FIRST_ROWS = f"""{_LIVE_CAMPAIGNS}
     ORDER BY s.scheduled_for, s.id LIMIT :most"""
 _HELD = """scheduled_messages INDEXED BY rows_held
     WHERE status = 'scheduled' AND held_because IS NOT NULL"""
-_UNCONFIRMED = "messages WHERE status = 'unconfirmed' AND kind IS NULL"  # an answer needs nobody
+_UNSETTLED = "scheduled_messages s WHERE s.status = 'failed' AND s.settled_at IS NULL"
+_MAY_BE_SENT = """EXISTS (SELECT 1 FROM messages INDEXED BY bubbles_unconfirmed
+    WHERE scheduled_message_id = s.id AND status = 'unconfirmed')"""
 _ANSWERS = """messages WHERE scheduled_message_id IS NULL AND status IN ('queued', 'sending')
     AND status = 'queued' AND kind IS NOT NULL"""
 _IS_NEW = """(created_at BETWEEN :oldest AND :newest
@@ -3586,7 +3659,15 @@ _ROW_READERS: Mapping[str, Callable[[Any], object]] = {  # of what is no text
     **dict.fromkeys(("anyway", "at_once"), bool),
     **dict.fromkeys(("gap_s", "skip_s"), lambda stored: stored),
     **dict.fromkeys(
-        ("scheduled_for", "sent_at", "until", "begun_at", "retry_at", "last_segment_at"),
+        (
+            "scheduled_for",
+            "sent_at",
+            "until",
+            "begun_at",
+            "retry_at",
+            "settled_at",
+            "last_segment_at",
+        ),
         lambda stored: read_stored_time(stored) if stored else None,
     ),
 }
@@ -4108,14 +4189,14 @@ class Queue:
             ORDER BY {order} LIMIT {limit}"""
         return [_to_row(record) for record in self._db.all(sql, *given)]
 
-    def waiting(self) -> list[StoredRow]:
+    def waiting(self, most: int = -1) -> list[StoredRow]:
         """Return in their order the rows that go without a person, were they of a campaign that is
-        paused for a time."""
+        paused for a time; only the first ones where there are more than `most`."""
         sql = f"""SELECT {_ROW_COLUMNS} FROM scheduled_messages s INDEXED BY rows_due
             WHERE s.status = 'scheduled' AND s.held_because IS NULL
                 AND s.campaign_name NOT IN {_PAUSED_FOR_GOOD}
-            ORDER BY s.scheduled_for, s.id"""
-        return [_to_row(record) for record in self._db.all(sql)]
+            ORDER BY s.scheduled_for, s.id LIMIT ?"""
+        return [_to_row(record) for record in self._db.all(sql, most)]
 
     def due(self, now: datetime, after: StoredRow | None = None) -> list[StoredRow]:
         """Return the first free rows that are due, in their order, or those behind one of them."""
@@ -4150,12 +4231,6 @@ class Queue:
         rows = "scheduled_messages INDEXED BY rows_begun WHERE begun_at > ? AND at_once = 1"
         return self._db.count(rows, since)
 
-    def has_more_than(self, most: int) -> bool:
-        """True if more rows go without a person, were no campaign paused."""
-        rows = """(SELECT 1 FROM scheduled_messages INDEXED BY rows_due
-            WHERE status = 'scheduled' AND held_because IS NULL LIMIT ?)"""
-        return self._db.count(rows, most + 1) > most
-
     def is_drained(self) -> bool:
         """True if no row can go without a person: what is left is held, or its campaign paused."""
         sql = f"""{_LIVE_CAMPAIGNS} SELECT count(*) FROM live
@@ -4189,7 +4264,7 @@ class Queue:
                 OR status = 'failed' AND updated_at >= :since AND {_BEGUN})"""
         known = self._db.all(sql, test=TEST_CAMPAIGN, since=since)
         sql = f"""{select} WHERE campaign_name = ?
-            AND (status IN ('scheduled', 'sent') OR status = 'failed' AND {_BEGUN})"""
+            AND (status IN ('scheduled', 'sent') OR {_BEGUN})"""
         known += [each for name in campaigns for each in self._db.all(sql, name)]
         return frozenset((name, number, text) for name, number, text in known)
 
@@ -4220,12 +4295,23 @@ class Queue:
 
     # changes
 
+    def has_other(self, row: StoredRow) -> bool:
+        """True if its number has another row in its campaign that goes, went or may have gone."""
+        rows = f"""scheduled_messages s WHERE phone_number = ? AND campaign_name = ? AND id <> ?
+            AND (status IN ('scheduled', 'sent') OR {_BEGUN})"""
+        return self._db.has(rows, row.phone_number, row.campaign_name, row.id)
+
     def reschedule_many(
         self, moves: Sequence[tuple[MessageId, datetime]], now: datetime, actor: str
-    ) -> None:
-        """Move rows that are still scheduled; inside the caller's transaction."""
-        for row_id, to in moves:
-            self._db.change_rows("scheduled_for = :to", "id = :id", now, actor, id=row_id, to=to)
+    ) -> list[MessageId]:
+        """Move rows that are still scheduled, return those; inside the caller's transaction."""
+
+        def move(row_id: MessageId, to: datetime) -> int:
+            return self._db.change_rows(
+                "scheduled_for = :to", "id = :id", now, actor, id=row_id, to=to
+            )
+
+        return [row_id for row_id, to in moves if move(row_id, to)]
 
     def postpone(self, row: StoredRow, until: datetime, words: str, now: datetime) -> None:
         """Count a passing refusal and try the row again later; its place in the plan stays."""
@@ -4252,15 +4338,30 @@ class Queue:
         return sum(changed)
 
     def cancel(self, ids: Sequence[MessageId], now: datetime, actor: str) -> list[MessageId]:
-        """Cancel rows that are scheduled and not with the modem now; return those cancelled."""
+        """Cancel rows that are scheduled and not with the modem now; return those cancelled.
+
+        Inside the caller's transaction.
+        """
         which = """id = :id AND NOT EXISTS (SELECT 1 FROM messages m JOIN segments g
             ON g.message_id = m.id WHERE m.scheduled_message_id = s.id AND g.status = 'sending')"""
 
         def cancelled(row_id: MessageId) -> int:
             return self._db.change_rows("status = 'cancelled'", which, now, actor, id=row_id)
 
-        with self._db.transaction():
-            return [row_id for row_id in ids if cancelled(row_id)]
+        return [row_id for row_id in ids if cancelled(row_id)]
+
+    def settle(self, ids: Sequence[MessageId], now: datetime, actor: str) -> int:
+        """Be done with failed rows; their status and reason stay. Return how many were not yet.
+
+        Inside the caller's transaction.
+        """
+        sql = """UPDATE scheduled_messages SET settled_at = ?
+            WHERE id = ? AND status = 'failed' AND settled_at IS NULL"""
+        done = [row_id for row_id in ids if self._db.change(sql, now, row_id)]
+        sql = """INSERT INTO events (at, actor, scheduled_message_id, event)
+            VALUES (?, ?, ?, 'settled')"""
+        self._db.change_many(sql, [(now, actor, row_id) for row_id in done])
+        return len(done)
 
     def cancel_number(self, number: str, because: str, now: datetime, actor: str) -> int:
         """Cancel all scheduled rows of a number; return how many."""
@@ -4271,10 +4372,12 @@ class Queue:
     def retry(
         self, ids: Sequence[MessageId], even_if_it_may_repeat: bool, now: datetime, actor: str
     ) -> list[MessageId]:
-        """Set failed rows to scheduled, due now; unconfirmed ones only on the operator's word."""
+        """Set failed or cancelled rows to scheduled, due now; unconfirmed ones only on the
+        operator's word. Return those that are."""
         sql = """UPDATE scheduled_messages AS s SET status = 'scheduled', scheduled_for = :now,
                 error_message = NULL, held_because = NULL, updated_at = :now, actor = :actor
-            WHERE id = :id AND status = 'failed' AND message_content <> '' -- blanked
+            WHERE id = :id AND status IN ('failed', 'cancelled')
+                AND message_content <> '' -- blanked
                 AND NOT EXISTS (SELECT 1 FROM messages
                 WHERE scheduled_message_id = s.id AND status = 'unconfirmed')"""
         done = []
@@ -4619,9 +4722,12 @@ class Inbox:
         return bool(self._db.change(sql, *cells))
 
     def texts(self, unread: bool, sender: str | None = None, after: int = 0) -> list[Any]:
-        """Return (id, received_at, sender, body, request, read_at, answers, TPDU of what is not
-        readable), oldest first."""
-        sql = """SELECT id, received_at, sender, body, request, read_at, answers,
+        """Return (id, received_at, sender, their customer_name, body, request, read_at, answers,
+        TPDU of what is not readable), oldest first."""
+        sql = """SELECT id, received_at, sender, (SELECT customer_name FROM scheduled_messages
+                    WHERE phone_number = sender AND customer_name <> '' ORDER BY id DESC LIMIT 1)
+                    AS customer_name,
+                body, request, read_at, answers,
                 CASE WHEN body IS NULL THEN tpdu END AS tpdu FROM inbound
             WHERE sender = coalesce(?, sender) AND id > ? AND (read_at IS NULL OR NOT ?)
             ORDER BY id"""
@@ -5016,8 +5122,7 @@ class Reports:
     def awaits_person(self) -> bool:
         """True if something held, unconfirmed, failed or unread waits for the operator."""
         kinds = (
-            _UNCONFIRMED,
-            "scheduled_messages WHERE status = 'failed'",
+            _UNSETTLED,
             _HELD,
             "inbound WHERE read_at IS NULL",
             "campaigns WHERE paused_because IS NOT NULL AND paused_by = 'box'",
@@ -5030,7 +5135,8 @@ class Reports:
         return self._db.has(f"{_HELD} AND held_code = ?", HeldCode.DOUBTFUL_REPLY.value)
 
     def count_by_status(self) -> dict[str, int]:
-        """Count rows: each status, and unconfirmed, held, unread."""
+        """Count rows by status; of those that failed the unsettled ones, unconfirmed ones and
+        settled ones apart. Also those held, and the replies unread and doubtful among them."""
         # The most are sent: to count all and take the others off is the quickest way.
         rows, others = "scheduled_messages", [each for each in RowStatus if each != RowStatus.SENT]
         each = ", ".join(
@@ -5043,8 +5149,13 @@ class Reports:
             AND delivery IN ('delivered', 'failed', 'expired') GROUP BY delivery"""
         delivered = Counter(dict(self._db.all(sql)))
         counts["held"] = self._db.count(_HELD)
-        counts["unconfirmed"] = self._db.count(_UNCONFIRMED)
+        counts["unconfirmed"] = self._db.count(f"{_UNSETTLED} AND {_MAY_BE_SENT}")
+        unsettled = self._db.count(_UNSETTLED)
+        counts["settled"] = counts["failed"] - unsettled
+        counts["failed"] = unsettled - counts["unconfirmed"]
         counts["unread"] = self._db.count("inbound WHERE read_at IS NULL")
+        doubtful = "inbound WHERE read_at IS NULL AND (body IS NULL OR request = ?)"
+        counts["doubtful"] = self._db.count(doubtful, Request.PERHAPS_STOP.value)
         counts["delivered"] = delivered["delivered"]
         counts["undelivered"] = delivered["failed"] + delivered["expired"]
         return counts
@@ -5099,6 +5210,11 @@ class Reports:
             scheduled_messages EXCEPT SELECT '' EXCEPT SELECT ? ORDER BY 1"""
         return self._db.column(sql, TEST_CAMPAIGN)
 
+    def live_campaigns(self) -> list[str]:
+        """Return the campaigns with rows that no person holds, paused ones included."""
+        sql = f"{_LIVE_CAMPAIGNS} SELECT name FROM live WHERE name IS NOT NULL"
+        return self._db.column(sql)
+
     def campaigns(self, name: str | None = None) -> list[Any]:
         """Return all campaigns, or one: name, created_at, planned, scheduled, of them held, sent,
         failed, cancelled, first and last sent, next and last to go (ends), paused_because."""
@@ -5115,6 +5231,13 @@ class Reports:
             return Course(**cells)
 
         return [read(record) for record in self._db.all(_COURSE, campaign)]
+
+    def texts(self, campaign: str) -> list[str]:
+        """Return the first text of a campaign and its longest."""
+        columns = "message_content FROM scheduled_messages WHERE campaign_name = :name"
+        sql = f"""SELECT * FROM (SELECT {columns} ORDER BY id LIMIT 1) UNION
+            SELECT * FROM (SELECT {columns} ORDER BY length(message_content) DESC, id LIMIT 1)"""
+        return [text for text in self._db.column(sql, name=campaign) if text]
 
     def events(self, row_id: MessageId) -> list[Any]:
         """Return at, actor, event, detail of a row, oldest first."""
@@ -7460,9 +7583,11 @@ def _passes_hours(row: StoredRow, now: datetime, config: Config) -> bool:
 
 
 def project_queue(
-    database: Database, now: datetime, config: Config
+    database: Database, now: datetime, config: Config, rows: Iterable[StoredRow] | None = None
 ) -> dict[MessageId, datetime | None]:
     """Return when each waiting row will really go, were nothing to stand still from now on.
+
+    rows: only these, the first ones of the queue.
 
     None: it will be too late by then. Rows that wait for a person are not in it; with the box
     paused for good it is empty.
@@ -7488,7 +7613,7 @@ def project_queue(
     found: dict[MessageId, datetime | None] = {}
     paced: list[StoredRow] = []
     candidates: list[Candidate] = []
-    for row in queue.waiting():
+    for row in queue.waiting() if rows is None else rows:
         if find_end(row, turn, config):  # it will be held, or cancelled
             found[row.id] = None
             continue
@@ -8031,9 +8156,11 @@ class StatusReporter:
             "pid": os.getpid(),
             "version": VERSION,
             "modem": self._link.words,
+            "modem_ready": self._link.is_ready(),
             **describe_modem(self._link.modem, self._link.port),
             "resets": self._link.resets,
             "warnings": sorted(self._link.warnings),
+            "trusted": bool(self._time.trusted_by),
             "clock": self._time.trusted_by
             or f"not trusted: {self._time.doubt}: connect the Pi to the Internet, or look at the"
             " time (date) and say smsbox resume --clock-is-right",
@@ -8939,20 +9066,365 @@ def open_simulated_port(on_accept: Callable[[Tpdu], None] | None = None) -> Any:
 
 
 # === 14 Command line =============================================================================
-# What the operator types and reads: the parser, one cmd_* per command, rendering, exit statuses. It
-# may use every room, but no AT bytes and no SQL text stand here. Answers go to stdout, problems to
-# stderr in one sentence that says what to do; never a traceback.
+# What the operator types and reads. It begins with its story: main, the table of commands; then
+# what every command needs, facts, rows, the plan, the operator's word, pages, copies, the daemon.
+# It may use every room, but no AT bytes and no SQL text stand here. Answers go to stdout, problems
+# to stderr in one sentence that says what to do; never a traceback. Success is said after the
+# commit.
 
 DEFAULT_CONFIG = Path("/etc/smsbox/config.toml")
 STATE_FOLDER = Path("/var/lib/smsbox")
-LONGEST_PLAN = timedelta(days=60)
-KNOWN_FOR = timedelta(days=30)  # a text sent in any campaign is not sent again within it
-_SHOWN_FOR = timedelta(minutes=15)  # a plan that was shown counts from the YES so long
-_MOST_EXPECTED = 2000  # of more waiting rows it is not told when they go
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; return its exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # a terminal that can't show it gets an escape
+            stream.reconfigure(errors="backslashreplace")
+    umask = os.umask(0o007)  # what SQLite makes beside the database is the group's too, at once
+    try:
+        args = parse_arguments(sys.argv[1:] if argv is None else argv)
+        config = load_config(args.config) if args.command != "demo" else parse_config({})
+        database = find_database(args.database, config)
+        status = _run(Context(args, config, database, Waiting().now()))
+        sys.stdout.flush()
+        return status
+    except SmsboxError as error:
+        complain(f"smsbox: {error}.")
+        return error.exit_status
+    except (KeyboardInterrupt, StopRequested):
+        complain("smsbox: interrupted.")
+        return 130
+    except OSError as error:  # `smsbox list | head`, or a full disk behind `>`
+        if not isinstance(error, BrokenPipeError):
+            complain(f"smsbox: {error.filename or 'the answer'} can't be used: {error.strerror}.")
+        with suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    finally:
+        os.umask(umask)
+
+
+def _run(context: Context) -> int:
+    """Run a command; on a full disk one that stops something has the room kept for it."""
+    args = context.args
+    run = cast("Callable[[Context], int]", globals()[f"cmd_{args.command}"])
+    try:
+        return run(context)
+    except DiskFull:
+        adds = args.command == "optout" and args.action == "add"
+        if not adds and args.command not in ("pause", "cancel"):
+            raise
+        if use_reserve(str(context.database_path)):
+            args.yes = True  # it was asked before it wrote
+            with suppress(DiskFull):
+                status = run(context)
+                complain(f"smsbox: {_NO_ROOM}; this has taken the room kept for what stops.")
+                return status
+    raise StoreError(
+        "nothing was stored, the disk is full: make room; sudo systemctl stop smsbox stops all"
+        " sending meanwhile"
+    )
+
+
+# --- what may be typed: argument types, then the commands as a table
+
+Argument: TypeAlias = "tuple[tuple[str, ...], dict[str, Any]]"
+
+
+def opt(*names: str, **more: Any) -> Argument:
+    """Declare one argument as argparse takes it; an option without more to it is a flag."""
+    if names[0].startswith("-") and not more.keys() & {"metavar", "type", "choices", "nargs"}:
+        more.setdefault("action", "store_true")
+    return names, more
+
+
+def matching(pattern: str, words: str, read: Callable[..., Any] = str) -> Callable[[str], Any]:
+    """Return an argument's type: what does not match is refused in words."""
+
+    def parse(text: str) -> Any:
+        if not re.fullmatch(pattern, text):
+            raise argparse.ArgumentTypeError(words)
+        return read(text)
+
+    return parse
+
+
+def _to_age(text: str) -> timedelta:
+    return timedelta(days=int(text[:-1]) * {"d": 1, "m": 31, "y": 366}[text[-1]])
+
+
+_COUNT = matching("0{0,9}[1-9][0-9]{0,8}", "write a whole number from 1 on", int)
+_SECONDS = matching(r"(?!0+(\.0+)?$)[0-9]{1,3}(\.[0-9]+)?", "write seconds, like 6", float)
+_AGE = matching(
+    "[1-9][0-9]{0,3}[dm]|[1-9][0-9]?y", "write days, months or years, like 90d, 6m or 2y", _to_age
+)
+_USSD = matching("[0-9*#]{2,40}", "write digits, * and #, like *100#")
+_FIELD = matching(r"(?s)[^=]+=.*", "write FIELD=COLUMN")
+_COLUMN = matching(r"(?s)[^=]+=.*", "write COLUMN=VALUE")
+
+YES = opt("--yes", help="do not ask for YES")
+JSON = opt("--json", help="for a script")
+CSV = opt("--csv", help="for a spreadsheet")
+CAMPAIGN = opt("--campaign", metavar="NAME", help="only this campaign")
+ID = opt("id", metavar="ID", help="ID or phone number")
+IDS = opt("ids", nargs="*", metavar="ID", help="IDs or phone numbers")
+HTML = opt("--html", metavar="FILE", help="a page to print or to send; -: to stdout")
+ANYWAY = opt("--anyway", help="outside the business hours too")
+UNTIL = opt("--until", metavar="TIME", help="cancel what is not sent by then")
+
+
+class Command(NamedTuple):
+    """A command: what it is for, two examples, its arguments; a list of some is a choice."""
+
+    words: str
+    examples: tuple[str, str]
+    arguments: tuple[Argument | list[Argument], ...]
+
+
+def command(words: str, first: str, second: str, *arguments: Argument | list[Argument]) -> Command:
+    """Declare a command."""
+    return Command(words, (first, second), arguments)
+
+
+COMMANDS: Mapping[str, Command] = {  # each is run by cmd_NAME
+    "schedule": command(
+        "plan a CSV's campaign, show it, store it",
+        "schedule people.csv --dry-run",
+        'schedule people.csv --template text.txt --start "tomorrow 10:00"',
+        opt("file", metavar="FILE.csv", help="the campaign; -: from stdin"),
+        opt("--dry-run", help="show the plan, store nothing"),
+        [
+            opt("--start", metavar="TIME", help='like "2025-11-09 10:00" (default: now)'),
+            opt("--try", dest="try_number", metavar="NUMBER", help="send one row, to your phone"),
+        ],
+        UNTIL,
+        opt("--campaign", metavar="NAME", help="take the rows of that campaign_name, or name it"),
+        opt("--template", metavar="FILE", help="the text, with {column} fields"),
+        opt("--map", action="append", default=[], type=_FIELD, metavar="FIELD=COLUMN",
+            help="say which column a field is; FIELD= means none"),
+        opt("--only", action="append", default=[], type=_COLUMN, metavar="COLUMN=VALUE",
+            help="take only the rows with that value"),
+        opt("--limit", type=_COUNT, metavar="N", help="only the first N messages"),
+        opt("--seed", type=int, metavar="N", help="the same seed gives the same plan"),
+        opt("--skip-invalid", help="leave bad rows out and go on"),
+        opt("--rejects", metavar="FILE", help="write bad rows there as CSV, with the reason"),
+        opt("--simplify", help="write quotes, dashes, dots that need UCS-2 plainly"),
+        opt("--again", help="also the same text again, also people of a running campaign"),
+        opt("--row", type=_COUNT, metavar="N", help="--try: this row (default: the first)"),
+        opt("--anyway", help="--try: outside the business hours too"),
+        YES, JSON, HTML,
+    ),
+    "list": command(
+        "list messages; with IDs or numbers, all that is known of them",
+        "list --next 5", "list 213-555-2301",
+        IDS, opt("--status", choices=[each.value for each in RowStatus]), CAMPAIGN,
+        opt("--held", help="only those that wait for you"),
+        opt("--find", metavar="TEXT", help="in name, number or text"),
+        opt("--next", type=_COUNT, metavar="N", help="the next N to be sent"),
+        [JSON, CSV],
+    ),
+    "show": command("all that is known of a message or a number (like list ID)",
+                    "show 41", "show 213-555-2301", ID, JSON),
+    "why": command("what holds a message back, gate by gate", "why 41", "why 213-555-2301 --json",
+                   ID, JSON),
+    "cancel": command(
+        "cancel messages; the records stay. A failed one is done with",
+        "cancel 41 42", "cancel --campaign spring",
+        IDS, CAMPAIGN, opt("--all", help="everything scheduled"), YES,
+    ),
+    "reschedule": command(
+        "move messages", "reschedule 41 --by +30m", 'reschedule --campaign spring --at "fri 10:00"',
+        IDS, CAMPAIGN,
+        [opt("--by", metavar="+30m", help="by a span: s, m, h, d"),
+         opt("--at", metavar="TIME", help="the first of them at a time")], YES,
+    ),
+    "retry": command(
+        "try failed messages again, or a cancelled one by its ID",
+        "retry 41", "retry --campaign spring",
+        IDS, CAMPAIGN, opt(RETRY_ANYWAY, help="also those that may have been sent"), YES,
+    ),
+    "release": command("let held messages go", "release 41", "release --campaign spring",
+                       IDS, CAMPAIGN, YES),
+    "edit": command(
+        "give one message that is not begun another text",
+        'edit 41 --text "We open at 9."', 'edit 213-555-2301 --text "Hi Ana! [BUBBLE] See you."',
+        ID, opt("--text", required=True, metavar="TEXT", help="the new text, with its marks"),
+    ),
+    "pause": command(
+        "pause sending; the message in hand is finished",
+        "pause --until fri", "pause --campaign spring",
+        opt("--now", help="stop before the next segment"),
+        opt("--until", metavar="TIME", help="go on by itself then"), CAMPAIGN,
+    ),
+    "resume": command(
+        "go on; what is late goes first, at its own pace", "resume", "resume --campaign spring",
+        CAMPAIGN, opt("--clock-is-right", help="your word for this boot"),
+    ),
+    "send": command(
+        "send one message now, e.g. a test", 'send 213-555-2301 "We are ready."',
+        "send 213-555-2301 - < text.txt",
+        opt("number", metavar="NUMBER"), opt("text", metavar="TEXT", help="-: from stdin"),
+        ANYWAY, JSON,
+    ),
+    "status": command("how it is now (exit 0 well, 1 needs you, 2 not working)",
+                      "status", "status --json", JSON),
+    "check": command(
+        "modem, SIM, network, clock, disk: ok, warning or fault", "check", 'check --ussd "*100#"',
+        opt("--config", dest="only_config", help="only the config"),
+        opt("--at", help="show the dialogue with the modem"),
+        opt("--ussd", type=_USSD, metavar="CODE", help="ask the network, e.g. *100# for a balance"),
+        opt("--lamps", type=_SECONDS, nargs="?", const=6.0, metavar="SECONDS",
+            help="play what the lamps can say, each for 6 seconds"), JSON,
+    ),
+    "inbox": command("replies; marks them as read", "inbox", "inbox --unread --json",
+                     opt("--unread", help="only what was not shown before"), JSON),
+    "optout": command(
+        "who said stop: list, add, remove",
+        "optout add 213-555-2301",
+        'optout remove 213-555-2301 --reason "asked in the shop" --they-asked',
+        opt("action", choices=("list", "add", "remove")),
+        opt("number", nargs="?", metavar="NUMBER", help="add: or FILE.csv; -: from stdin"),
+        opt("--reason", metavar="WHY", help="why; remove needs it"),
+        opt("--they-asked", help="remove: they themselves asked to be written to again"),
+        [JSON, CSV],
+    ),
+    "report": command(
+        "what has become of the campaigns, or of one", "report", "report spring --html spring.html",
+        opt("name", nargs="?", metavar="NAME", help="a campaign (default: all)"), CAMPAIGN,
+        [JSON, CSV, HTML],
+    ),
+    "export": command("write everything as CSV files",
+                      "export everything", "export spring --campaign spring",
+                      opt("folder", metavar="FOLDER", help="a new one"), CAMPAIGN),
+    "backup": command(
+        "copy the database, also while smsbox runs",
+        "backup /media/stick/smsbox.db", "backup - > copy.db",
+        opt("file", metavar="FILE", help="-: to stdout, e.g. through ssh"),
+    ),
+    "restore": command("put a copy back; what may have been sent since is held",
+                       "restore copy.db", "restore copy.db --yes",
+                       opt("file", metavar="FILE"), YES),
+    "forget": command(
+        "erase a person's name and texts, or all that is long done; counts and opt-outs stay",
+        "forget 213-555-2301", "forget --older-than 2y",
+        opt("number", nargs="?", metavar="NUMBER"),
+        opt("--older-than", type=_AGE, metavar="2y", help="d, m or y: days, months, years"), YES,
+    ),
+    "run": command("be the daemon", "run", "run --drain",
+                   opt("--drain", help="end once nothing is left that can go")),
+    "demo": command("the whole way in a minute, without hardware", "demo", "demo --seed 7",
+                    opt("--seed", type=int, default=7, metavar="N", help="another example")),
+}  # fmt: skip
+_GLOBAL = (
+    opt("--config", metavar="FILE", help=f"settings (default: {DEFAULT_CONFIG})"),
+    opt("--database", metavar="FILE", help="the SQLite database"),
+    opt("-v", "--verbose", help="show the modem's dialogue"),
+)
+
+
+class _Parser(argparse.ArgumentParser):
+    def __init__(self, name: str, words: str, epilog: str) -> None:
+        """Make a parser; its help fits the terminal. argparse's own way to that imports a lot."""
+        try:
+            width = os.get_terminal_size().columns
+        except OSError:
+            width = 80
+        name = f"{find_program()} {name}".rstrip()
+        style = partial(argparse.RawDescriptionHelpFormatter, width=max(40, width - 2))
+        super().__init__(name, description=words, epilog=epilog, allow_abbrev=False,
+                         formatter_class=cast(Any, style))  # fmt: skip
+
+    def error(self, message: str) -> NoReturn:
+        """Refuse what was typed in one sentence."""
+        complain(f"smsbox: {message}: {self.prog} --help shows how.")
+        sys.exit(UsageError.exit_status)
+
+
+def parse_arguments(words: Sequence[str]) -> argparse.Namespace:
+    """Read what was typed: global options, the command, its own arguments."""
+    top = build_parser()
+    args = top.parse_args(words)
+    if args.command not in COMMANDS:
+        top.error(f'there is no command "{args.command}"{_guess(args.command, COMMANDS)}')
+    parser = build_command_parser(args.command)
+    args, extra = parser.parse_known_args(args.words, args)
+    if extra and extra[0].startswith("-"):
+        if any(extra[0].partition("=")[0] in names for names, _ in _GLOBAL):
+            parser.error(f"{extra[0]} goes before the command")
+        known = re.findall(r"--[a-z-]+", parser.format_usage())
+        parser.error(f"there is no option {extra[0]}{_guess(extra[0], known)}")
+    elif extra:
+        parser.error(f'"{extra[0]}" is one word too many; quote what belongs together')
+    return args
+
+
+def _guess(typed: str, known: Iterable[str]) -> str:
+    from difflib import get_close_matches
+
+    near = get_close_matches(typed, list(known), 1)
+    return f" (did you mean {near[0]}?)" if near else ""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Build the parser of what stands before a command's own arguments."""
+    commands = "\n".join(f"  {name:<11} {each.words}" for name, each in COMMANDS.items())
+    parser = _Parser(
+        "",
+        "Opt-in SMS campaigns at the pace of a person.",
+        f"commands ({find_program()} COMMAND --help shows its options):\n{commands}\n\n"
+        "Exit: 0 done, 1 failed, 2 usage, 65 bad campaign data, 75 busy or not now,\n"
+        "78 bad config, 130 interrupted.",
+    )
+    for names, more in _GLOBAL:
+        parser.add_argument(*names, **more)
+    parser.add_argument("--version", action="version", version=f"smsbox {VERSION}")
+    parser.add_argument("command", metavar="COMMAND")
+    parser.add_argument("words", nargs=argparse.REMAINDER, metavar="...", help=argparse.SUPPRESS)
+    return parser
+
+
+def build_command_parser(name: str) -> argparse.ArgumentParser:
+    """Build the parser of one command's arguments."""
+    row = COMMANDS[name]
+    examples = "\n".join(f"  {find_program()} {each}" for each in row.examples)
+    parser = _Parser(name, row.words, f"examples:\n{examples}")
+    for each in row.arguments:
+        group = parser.add_mutually_exclusive_group() if isinstance(each, list) else parser
+        for names, more in each if isinstance(each, list) else [each]:
+            group.add_argument(*names, **more)
+    parser._negative_number_matcher = re.compile(r"-\d+")  # --by -30m: a value, no option
+    return parser
+
+
+_COMPLETION = """# bash completion of smsbox
+_smsbox() {{
+    local word=${{COMP_WORDS[COMP_CWORD]}} words="{commands}" each
+    for each in "${{COMP_WORDS[@]:1:COMP_CWORD-1}}"; do
+        case "$each" in
+{options}
+        esac
+    done
+    mapfile -t COMPREPLY < <(compgen -W "$words" -- "$word")
+}}
+complete -o default -F _smsbox smsbox
+"""
+
+
+def render_completion() -> str:
+    """Return the completion of commands and options for bash."""
+    options = []
+    for name in COMMANDS:
+        words = sorted({*re.findall(r"--[a-z-]+", build_command_parser(name).format_usage())})
+        options.append(f'            {name}) words="{" ".join(words)}"; break ;;')
+    return _COMPLETION.format(commands=" ".join(COMMANDS), options="\n".join(options))
+
+
+# --- what every command needs: its arguments, the settings, where the database is
 
 
 @dataclass(frozen=True, slots=True)
-class Desktop:
+class Context:
     """What every command needs: its arguments, the settings, where the database is."""
 
     args: argparse.Namespace
@@ -8991,9 +9463,40 @@ class Desktop:
         """Turn a time into the sender's wall time."""
         return at.astimezone(self.config.business_hours.timezone)
 
+    def show(self, at: datetime | str) -> str:
+        """Write a time, also one of the database, as a row shows it: '11/08 02:59 PM'."""
+        return show_time(self.local(read_stored_time(at) if isinstance(at, str) else at))
+
+    def stamp(self, at: datetime) -> str:
+        """Write a time as a sentence says it: 'Sat 11/8 2:59 PM'."""
+        local = self.local(at)
+        return f"{local:%a %m/%d} {local.hour % 12 or 12}:{local:%M %p}"
+
+    def zone_name(self) -> str:
+        """Name the zone of all times: 'America/Los_Angeles (PST)'."""
+        return f"{self.config.business_hours.timezone.key} ({self.local(self.now):%Z})"
+
+    def zone_note(self) -> str:
+        """Name the zone of all times of an answer."""
+        return f"Times are those of {self.zone_name()}."
+
+    def parse_time(self, option: str, said: str | None, needs_hour: bool = True) -> datetime | None:
+        """Read a time that was typed after an option; UsageError for what is none."""
+        if said is None:
+            return None
+        try:
+            return parse_local_time(said, self.config.business_hours.timezone, self.now, needs_hour)
+        except ValueError as error:
+            raise UsageError(f"{option} {error}") from error
+
     def is_served(self) -> bool:
         """True if a daemon works on this database."""
         return is_locked(lock_path(self.database_path))
+
+    def read_service(self) -> dict[str, Any]:
+        """Return what the daemon says of itself; {} without one."""
+        told = read_status_file(status_path(self.database_path)) if self.is_served() else {}
+        return {"modem": "starting", **told} if self.is_served() else {}
 
 
 def lock_path(database: Path) -> Path:
@@ -9115,17 +9618,57 @@ def find_database(said: str | None, config: Config) -> Path:
 
 
 _COLORS = {"good": "32", "warning": "33", "fault": "31"}  # ECMA-48, SGR
+# What stands for the service manager's commands where smsbox is not installed.
+_BY_HAND = {
+    "sudo systemctl start smsbox": "smsbox run",
+    "sudo systemctl restart smsbox": "end it with Ctrl-C and start it again",
+    "sudo systemctl stop smsbox": "end it with Ctrl-C",
+    "sudo systemctl disable --now smsbox": "end it with Ctrl-C",
+    "journalctl -u smsbox": "smsbox run",
+}
+
+
+def find_program() -> str:
+    """Return the command as it is typed here: smsbox where it is installed."""
+    import shlex
+
+    typed = Path(sys.argv[0])
+    is_installed = Path(__file__).absolute().is_relative_to("/usr")
+    return (
+        "smsbox"
+        if is_installed or typed.name != "smsbox.py"
+        else f"python3 {shlex.quote(str(typed))}"
+    )
+
+
+def name_program(text: str) -> str:
+    """Name the program in a sentence's hints the way it was started."""
+    if (program := find_program()) == "smsbox":
+        return text
+    for command, by_hand in _BY_HAND.items():
+        text = text.replace(command, by_hand)
+    return re.sub(rf"\bsmsbox (?=(?:{'|'.join(COMMANDS)})\b)", lambda _: f"{program} ", text)
+
+
+def color(text: str, mood: str) -> str:
+    """Color a line on a terminal, unless NO_COLOR is set. mood: good, warning, fault or ''."""
+    if mood and sys.stdout.isatty() and not os.environ.get("NO_COLOR"):
+        return f"\x1b[{_COLORS[mood]}m{text}\x1b[0m"
+    return text
 
 
 def say(text: str = "", mood: str = "") -> None:
-    """Answer the operator; what came from outside can't steer the terminal.
+    """Answer the operator in our own words."""
+    print(color(_plain_lines(name_program(text)), mood))
 
-    mood: good, warning or fault colors the line on a terminal, unless NO_COLOR is set.
-    """
-    shown = "\n".join(map(printable, text.split("\n")))
-    if mood and sys.stdout.isatty() and not os.environ.get("NO_COLOR"):
-        shown = f"\x1b[{_COLORS[mood]}m{shown}\x1b[0m"
-    print(shown)
+
+def show_line(text: str, mood: str = "") -> None:
+    """Show what may hold text from outside: it can't steer the terminal."""
+    print(color(_plain_lines(text), mood))
+
+
+def _plain_lines(text: str) -> str:
+    return "\n".join(map(printable, text.split("\n")))
 
 
 def find_width() -> int:
@@ -9140,13 +9683,13 @@ def say_wrapped(text: str) -> None:
     """Answer in lines that fit the terminal."""
     import textwrap
 
-    text = printable(text)
-    say(textwrap.fill(text, find_width(), subsequent_indent=" " * 11, break_on_hyphens=False))
+    text = printable(name_program(text))
+    print(textwrap.fill(text, find_width(), subsequent_indent=" " * 11, break_on_hyphens=False))
 
 
 def complain(text: str) -> None:
     """Tell the operator of a problem, in one line."""
-    print(printable(text), file=sys.stderr)
+    print(printable(name_program(text)), file=sys.stderr)
 
 
 def fit(text: str, width: int) -> str:
@@ -9180,7 +9723,7 @@ def show_time(at: datetime) -> str:
     return f"{at:%m/%d %I:%M %p}"
 
 
-def show_minutes(minutes: int) -> str:
+def show_clock(minutes: int) -> str:
     """Write a time of day, given in minutes after midnight."""
     return f"{minutes // 60}:{minutes % 60:02}"
 
@@ -9219,69 +9762,1160 @@ def ask_yes(question: str, yes: bool, from_terminal: bool = False) -> bool:
     return False
 
 
-# --- schedule
+# --- facts: how it is, one list and one renderer for status, check and why
 
 
-class Draft(NamedTuple):
-    """A plan before it is stored, with the queue that it was made for."""
+class Fact(NamedTuple):
+    """One line about the box; a warning or a fault says what to do, behind a colon."""
 
-    planned: list[ScheduledMessage]
-    skipped: list[Skipped]
+    level: str  # 'ok', 'warning' or 'fault'
+    name: str
+    words: str
+
+
+_LEVELS = ("ok", "warning", "fault")  # in the order of the exit status
+
+
+def judge(holds: object, name: str, words: str, remedy: str, level: str = "fault") -> Fact:
+    """Make a fact of what should hold, with what to do where it does not."""
+    return Fact("ok", name, words) if holds else Fact(level, name, f"{words}: {remedy}")
+
+
+def find_worst(facts: Iterable[Fact]) -> int:
+    """Return the exit status that facts ask for: 0 all ok, 1 a warning, 2 a fault."""
+    return max((_LEVELS.index(fact.level) for fact in facts), default=0)
+
+
+def show_facts(facts: Iterable[Fact]) -> None:
+    """Print facts, a line each: LEVEL NAME WORDS."""
+    for fact in facts:
+        say(f"{fact.level:<8} {fact.name:<10} {fact.words}", fact.level.replace("ok", "good"))
+
+
+def _to_values(facts: Iterable[Fact]) -> list[dict[str, Any]]:
+    return [{**fact._asdict(), "words": name_program(fact.words)} for fact in facts]
+
+
+def cmd_check(context: Context) -> int:
+    """Look at all that smsbox needs, with the daemon running or without; 0 ok, 1, 2 fault."""
+    args, told = context.args, context.read_service()
+    if told and (args.at or args.ussd or args.lamps):
+        has = "lamps" if args.lamps else "modem"
+        raise StoreError(
+            f"smsbox is running and has the {has}: sudo systemctl stop smsbox, then check again"
+        )
+    if args.lamps:
+        return _play_lamps(context)
+    if args.at:
+        start_journal({}, debug=True)
+    facts = [_check_config(context)]
+    if not args.only_config:
+        # The modem first: opening the database gives up what root may see and open.
+        modem = [*(_check_running(told) if told else _check_modem(context))]
+        facts += [*_check_box(context, told), *_check_system(context, told), *modem]
+    if args.json:
+        say_json(_to_values(facts))
+    else:
+        show_facts(facts)
+    return find_worst(facts)
+
+
+class Health(NamedTuple):
+    """What status says, as text or as JSON."""
+
+    answer: str  # how it is, in one line
+    level: str
+    version: str
+    modem: str | None  # None: nobody has it
+    clock: str | None
+    fault: str | None
+    counts: Mapping[str, int]
+    next: Mapping[str, Any] | None
+    campaigns: Sequence[Mapping[str, Any]]  # those with something to go
+    facts: Sequence[Fact]
+
+
+def cmd_status(context: Context) -> int:
+    """Print how it is now; 0 well, 1 needs you, 2 not working."""
+    health = read_health(context)
+    if context.args.json:
+        answer = name_program(health.answer)
+        say_json(health._asdict() | {"answer": answer, "facts": _to_values(health.facts)})
+    else:
+        say(health.answer, health.level.replace("ok", "good"))
+        show_facts(health.facts)
+    return _LEVELS.index(health.level)
+
+
+def read_health(context: Context) -> Health:
+    """Read how it is: the daemon's word, then the queue."""
+    told = context.read_service()
+    facts = [*_tell_service(context, told)]
+    counts: dict[str, int] = {}
+    campaigns: list[dict[str, Any]] = []
+    values, answer = None, ""
+    if not context.has_database():
+        facts.append(
+            Fact("ok", "database", f"{context.database_path} is made by the first campaign")
+        )
+    else:
+        database = context.read()
+        if disk := not told and _find_disk_fault(database):
+            facts.append(Fact("fault", "disk", disk))
+        counts = database.reports.count_by_status()
+        turn = _read_turn(context, database, told)
+        forecast = read_forecast(context, database)
+        campaigns = _read_campaigns(context, database, forecast)
+        if row := turn.next_row:
+            values = _row_values(row, forecast.times)
+        facts += _tell_queue(context, database, turn, values)
+        facts += _tell_waiting(counts, database.reports.count_held())
+        answer = _tell_pause(context, turn) or _tell_course(context, counts, campaigns, forecast)
+        database.close()
+    worst = find_worst(facts)
+    needs = sum(fact.level == "warning" for fact in facts)
+    if worst == 2:
+        words = next(fact.words for fact in facts if fact.level == "fault")
+        what, _, remedy = words.partition(": ")
+        remedy = f"{remedy[:1].upper()}{remedy[1:]}; " if remedy else ""
+        answer = f"Not sending: {what}. {remedy}smsbox check says more."
+    else:
+        answer = answer or "Nothing is scheduled."
+        need = f"{plural(needs, 'thing')} {'needs' if needs == 1 else 'need'} you"
+        answer += f" {need if needs else 'Nothing needs you'}."
+    clock = str(told["clock"]) if "clock" in told else None
+    return Health(
+        answer, _LEVELS[worst], VERSION, str(told["modem"]) if told else None, clock,
+        next((fact.words for fact in facts if fact.level == "fault"), None), counts, values,
+        campaigns, facts,
+    )  # fmt: skip
+
+
+def _tell_pause(context: Context, turn: Turn) -> str:
+    pause = turn.pauses.get("", _NO_PAUSE)
+    if pause.because and pause.until:
+        return f"Paused until {context.stamp(pause.until)}."
+    if pause.because and pause.by == PausedBy.BOX.value:
+        return f"Paused: {pause.because}. smsbox resume goes on."
+    return f"{pause.because[0].upper()}{pause.because[1:]}." if pause.because else ""
+
+
+def _tell_course(
+    context: Context,
+    counts: Mapping[str, int],
+    campaigns: Sequence[Mapping[str, Any]],
+    forecast: Forecast,
+) -> str:
+    """Return in a sentence what goes, how much of it went, and when it is done."""
+    times = [at for at in forecast.times.values() if at]
+    if not times:
+        waiting = counts["scheduled"] - counts["held"]
+        paused = [each["name"] for each in campaigns if each["paused_because"]]
+        if paused:
+            return f"Paused: {_name_campaigns(paused)}."
+        words = [f"{plural(counts['held'], 'message')} held"] if counts["held"] else []
+        words += [f"{plural(waiting, 'message')} too late"] if waiting else []
+        return f"Nothing can go: {', '.join(words)}." if words else ""
+    names = [
+        f"{_name_campaigns([each['name']])}, {each['sent']:,} of"
+        f" {each['planned'] - each['cancelled']:,} sent"
+        for each in campaigns
+        if each["ends"]
+    ]
+    opens = next_open(context.now, context.config.business_hours)
+    goes_on = f", goes on {context.stamp(opens)}" if opens > context.now else ""
+    done = f"done about {context.stamp(max(times))}"
+    if not forecast.is_whole:
+        days = (max(times) - context.now).days
+        done = f"done in more than {plural(days, 'day')}"
+    return f"Sending: {'; '.join(names)}{goes_on}, {done}."
+
+
+def _name_campaigns(names: Iterable[str]) -> str:
+    return ", ".join(name or "what has no campaign" for name in names)
+
+
+def _read_campaigns(
+    context: Context, database: Database, forecast: Forecast
+) -> list[dict[str, Any]]:
+    """Return the campaigns with something to go: their counts, when they are done."""
+    pauses = database.state.paused_campaigns()
+    found = []
+    for name in database.reports.live_campaigns():
+        counts = database.reports.count_by_status_of(name)
+        found.append({
+            "name": name, "planned": sum(counts.values()),
+            **{status.value: counts.get(status.value, 0) for status in RowStatus},
+            "ends": to_json_time(forecast.ends.get(name)), "paused_because": pauses.get(name),
+        })  # fmt: skip
+    return found
+
+
+def _tell_service(context: Context, told: Mapping[str, Any]) -> Iterator[Fact]:
+    """Tell what the daemon says of itself, its modem and its clock."""
+    if not told:
+        yield Fact(
+            "fault", "service", "smsbox is not running: start it with sudo systemctl start smsbox"
+        )
+    else:
+        yield Fact("ok", "service", f"running (pid {told.get('pid', '?')})")
+        signal = told.get("signal_dbm")
+        words = [str(told["modem"]), str(told.get("operator") or "")]
+        words += [f"signal {signal} dBm"] if signal is not None else []
+        yield Fact(
+            "ok" if told.get("modem_ready") else "fault", "modem", ", ".join(filter(None, words))
+        )
+        for warning in told.get("warnings", ()):
+            yield Fact("warning", "modem", str(warning))
+        if fault := explain_fault(told):
+            yield Fact("fault", "sending", fault)
+    yield _check_clock(context, told)
+    path = Path(told.get("config", ""))
+    changed_at = read_change_time(path) if told.get("config") else 0
+    if changed_at and changed_at != told["config_changed_at"]:
+        yield Fact("warning", "config", f"{path} has changed since smsbox read it:"
+                   " sudo systemctl restart smsbox")  # fmt: skip
+
+
+def _check_clock(context: Context, told: Mapping[str, Any]) -> Fact:
+    if not context.config.clock.require_trust:
+        return Fact("ok", "clock", "not watched: require_trust is false")
+    if told.get("clock") and not told.get("trusted"):
+        return Fact("fault", "clock", str(told["clock"]))
+    trusted = str(told.get("clock", "")) or find_time_evidence(context.config.clock.sources)
+    remedy = "connect the Pi to the Internet once, or smsbox resume --clock-is-right"
+    return judge(trusted, "clock", f"right by {trusted}" if trusted else "not trusted", remedy)
+
+
+def _tell_queue(
+    context: Context, database: Database, turn: Turn, coming: Mapping[str, Any] | None
+) -> Iterator[Fact]:
+    """Tell of hours, pauses, the next message, the quota, the copies."""
+    hours = context.config.business_hours
+    opens = next_open(context.now, hours)
+    shut = f"closed until {context.stamp(opens)}" if opens > context.now else "open"
+    yield Fact("ok", "hours", f"{shut}; all times are those of {context.zone_name()}")
+    for name, pause in turn.pauses.items():
+        if pause.because:
+            of = f"campaign {name}: " if name else ""
+            only = f" --campaign {name}" if name else ""
+            yield Fact("warning", "pause", f"{of}{pause.because}: smsbox resume{only} goes on")
+    if (row := turn.next_row) and coming:
+        at = coming["expected_at"] or row.scheduled_for
+        words = f"{row.id} {row.customer_name} {row.phone_number}, expected {context.stamp(at)}"
+        yield Fact("ok", "next", words)
+        text = (row.phone_number, row.message_content)
+        quota = find_quota(*text, turn.budgets, context.now, context.config)
+        if quota.shut:
+            yield Fact("ok", "quota", _tell_gate(context, quota))
+    midnight = context.local(context.now).replace(hour=0, minute=0, second=0, microsecond=0)
+    yield Fact("ok", "today", f"{database.reports.count_sent_since(midnight):,} sent")
+    copies = CopyFolders(context.database_path, context.config.service.backup_dir)
+    newest = copies.newest()
+    words = f"the last of {newest.stem.removeprefix('smsbox-')}" if newest else "none yet"
+    same = "; every copy is on the database's own device, a USB stick as backup_dir is safer"
+    yield Fact("ok", "copies", words + ("" if copies.is_elsewhere() else same))
+
+
+def _tell_waiting(counts: Mapping[str, int], held: Mapping[str, int]) -> Iterator[Fact]:
+    """Tell the counts of the queue, and what waits for a person."""
+    settled = f", {counts['settled']:,} failed and settled" if counts["settled"] else ""
+    yield Fact("ok", "queue", ", ".join(f"{counts[key]:,} {key}" for key in
+               ("scheduled", "sent", "failed", "cancelled")) + settled)  # fmt: skip
+    if counts["delivered"] or counts["undelivered"]:
+        yield Fact("ok", "delivery", f"{counts['delivered']:,} of the sent are delivered,"
+                   f" {counts['undelivered']:,} will never be")  # fmt: skip
+    for because, count in held.items():
+        yield Fact("warning", "held", f"{count:,}, {because}: smsbox list --held")
+    for key, words in (
+        ("failed", "smsbox list --status failed, then retry, or cancel to be done with it"),
+        ("unconfirmed", "may have been sent, nobody knows; smsbox list --status failed, then retry"
+                        f" {RETRY_ANYWAY}, or cancel to be done with it"),
+        ("doubtful", "replies may mean stop; smsbox inbox"),
+    ):  # fmt: skip
+        if counts[key]:
+            yield Fact("warning", key, f"{counts[key]:,}: {words}")
+    if unread := counts["unread"] - counts["doubtful"]:
+        yield Fact("ok", "replies", f"{unread:,} unread: smsbox inbox")
+
+
+def cmd_why(context: Context) -> int:
+    """Print each gate that a message must pass, open or shut, and its place in the queue."""
+    database, told = context.read(), context.read_service()
+    expected = project_queue(database, context.now, context.config)
+    found = _find_named(database, context.args.id)
+    turn = _read_turn(context, database, told)
+    values = []
+    for row in found:
+        facts = [*_tell_gates(context, row, turn, bool(told))]
+        place = _tell_place(context, row, turn, expected)
+        facts += [place] if place else []
+        if context.args.json:
+            values += [{"id": row.id, **each} for each in _to_values(facts)]
+            continue
+        where = f", place: {place.words}" if place else ""
+        say(f"Message {row.id} to {row.phone_number}, {row.status.value}{where}")
+        show_facts(facts)
+    if context.args.json:
+        say_json(values)
+    return 0
+
+
+def _tell_gates(context: Context, row: StoredRow, turn: Turn, is_served: bool) -> Iterator[Fact]:
+    off = "" if is_served else "smsbox is not running: start it with sudo systemctl start smsbox"
+    for gate in [*find_gates(row, turn, context.config), Gate("service", off)]:
+        shut = f"shut: {_tell_gate(context, gate)}"
+        yield Fact("warning", gate.name, shut) if gate.shut else Fact("ok", gate.name, "open")
+
+
+def _tell_place(
+    context: Context, row: StoredRow, turn: Turn, expected: Mapping[MessageId, datetime | None]
+) -> Fact | None:
+    """Tell how many messages go before a waiting row, and when its turn comes."""
+    if row.id not in expected:
+        return None
+    if at := expected[row.id]:
+        before = sum(each is not None and each < at for each in expected.values())
+        go = "goes" if before == 1 else "go"
+        words = f"{plural(before, 'message')} {go} first, " if before else ""
+        return Fact("ok", "place", f"{words}expected {context.show(at)}")
+    end = find_end(row, turn, context.config)
+    words = "its turn comes after its end: it will be too late"
+    if end:
+        words = f"it will be {'held' if end.code else 'cancelled'}: {end.words}"
+    return Fact("warning", "place", words)
+
+
+def _tell_gate(context: Context, gate: Gate) -> str:
+    if gate.until is None:
+        return gate.shut
+    wait = show_wait((gate.until - context.now).total_seconds())
+    return f"{gate.shut} until {context.show(gate.until)}, in {wait}"
+
+
+def _read_turn(context: Context, database: Database, running: Mapping[str, Any]) -> Turn:
+    """Read what the daemon reads, its own part from what it has published."""
+    queue, state = database.queue, database.state
+    last = queue.last_begun()
+    clock, modem = str(running.get("clock", "")), str(running.get("modem", "no modem yet"))
+    trusted = running.get("trusted", True) or not context.config.clock.require_trust
+    unread = _NOT_LISTED if _NOT_LISTED in running.get("warnings", ()) else ""
+    return Turn(
+        context.now,
+        state.all(),
+        state.pauses(),
+        queue.next_row(),
+        last[0] if last else None,
+        max(context.now - last[1], timedelta()) if last else None,
+        _AT_ONCE_AN_HOUR - queue.count_at_once(context.now - timedelta(hours=1)),
+        cache(partial(find_budgets, database, context.now, context.config))
+        if context.config.pacing.is_limited
+        else None,
+        "" if trusted else clock,
+        "" if running.get("modem_ready", not running) else modem,
+        unread,
+        explain_fault(running) or _find_disk_fault(database),
+    )
+
+
+def _find_disk_fault(database: Database) -> str:
+    try:
+        database.check_disk()
+    except StoreError as error:
+        return str(error)
+    return ""
+
+
+def explain_fault(told: Mapping[str, Any]) -> str:
+    """Return what stops the running daemon altogether, with what to do; "" if nothing does."""
+    words = str(told.get("fault_words", ""))
+    if told.get("fault") == Fault.PROGRAM.value:
+        return (
+            f"an error of smsbox itself ({words}): nothing is sent; sudo systemctl restart smsbox,"
+            " and if it comes back, report what journalctl -u smsbox says"
+        )
+    return words
+
+
+def _play_lamps(context: Context) -> int:
+    """Show each pattern for a while, with its name: which lamp is it, and do all of them light?"""
+    lamps = take_gpio_lamps(context.config.lamps)
+    if lamps is None:
+        raise UsageError("no lamps are configured: put their BCM pins under [lamps] in the config")
+    clock = Waiting(lamps)
+    clock.catch_signals()
+    pins = context.config.lamps
+    sending = "ready" if pins.sending is None else "sending"
+    shows = [("ready", each.value, LampState(each)) for each in Ready]
+    shows += [(sending, "a segment is with the modem", LampState(Ready.UNDER_WAY, sending=True))]
+    shows += [("fault", fault.value, LampState(Ready.IDLE, fault)) for fault in Fault]
+    for name, words, state in shows[:-1]:  # the last fault is none
+        if getattr(pins, name) is not None:
+            say(f"{name:<8} pin {getattr(pins, name):<3} {words}")
+            sys.stdout.flush()
+            lamps.show(state)
+            clock.until(clock.monotonic() + context.args.lamps)
+    return 0
+
+
+def _check_config(context: Context) -> Fact:
+    path = find_config(context.args.config)
+    words = f"{path} can be used" if path.exists() else "none: the defaults are used"
+    return Fact("ok", "config", words)
+
+
+def _check_box(context: Context, told: Mapping[str, Any]) -> Iterator[Fact]:
+    yield judge(told, "service", "running" if told else "not running",
+                "sudo systemctl start smsbox", "warning")  # fmt: skip
+    path = context.database_path
+    if context.has_database():
+        writable = os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
+        yield judge(writable or os.geteuid() == 0, "database", str(path),
+                    "you may not write it: use sudo, or join the group smsbox")  # fmt: skip
+        if paused := context.read().state.get("paused_because"):
+            yield Fact("warning", "pause", f"{paused}: smsbox resume goes on")
+    else:
+        yield Fact("ok", "database", f"{path} is made by the first campaign")
+    space = read_space(path.parent)
+    free = f"{space.free_bytes / 1e6:,.0f} MB free"
+    if space.read_only:
+        yield Fact(
+            "fault", "disk", "read-only: the card may be worn out, copy it and use a new one"
+        )
+    else:
+        yield judge(space.free_bytes > 100e6, "disk", free, "make room", "warning")
+
+
+def _check_system(context: Context, told: Mapping[str, Any]) -> Iterator[Fact]:
+    yield _check_clock(context, told)
+    low = read_undervoltage()
+    if low is not None:
+        yield judge(not low, "power", "too low a voltage was seen" if low else "good",
+                     "use the official power supply and a short cable", "warning")  # fmt: skip
+    port = context.config.modem.port
+    with suppress(PortLost):
+        port = find_port(port)
+    for name in find_takers(port):
+        yield Fact("warning", "others", f"{name} is running; {TAKERS[name]}")
+    lamps = context.config.lamps
+    pins = [pin for name in LAMP_NAMES if (pin := getattr(lamps, name)) is not None]
+    yield Fact("ok", "lamps", f"on pins {', '.join(map(str, pins))}" if pins else "none configured")
+
+
+def _check_running(told: Mapping[str, Any]) -> Iterator[Fact]:
+    """Read from the status file what the daemon knows of the modem."""
+    if fault := explain_fault(told):
+        yield Fact("fault", "sending", fault)
+    if told.get("port"):
+        yield from _check_facts(told)
+    if not told.get("modem_ready"):
+        yield Fact("fault", "modem", str(told["modem"]))
+    if told.get("resets"):
+        yield Fact("warning", "resets", f"the modem was reset {plural(told['resets'], 'time')}")
+    for warning in told.get("warnings", ()):
+        yield Fact("warning", "modem", str(warning))
+
+
+def _check_facts(told: Mapping[str, Any]) -> Iterator[Fact]:
+    yield Fact("ok", "port", str(told["port"]))
+    yield Fact("ok", "modem", f"{told['model'] or 'unknown model'}, IMEI {told['imei']}")
+    if note := find_quirk(str(told["model"])).note:
+        yield Fact("warning", "modem", note)
+    yield judge(bool(told["iccid"]), "SIM", f"ICCID {told['iccid'] or 'not told'}",
+                "push it in, contacts down", "warning")  # fmt: skip
+    where = " ".join(filter(None, (told["operator"], told["access"], told["registration"])))
+    yield judge(bool(told["registration"]), "network", where or "not registered",
+                 "check antenna, coverage and contract")  # fmt: skip
+    signal = told["signal_dbm"]
+    strong = signal is not None and signal > -107
+    yield judge(strong, "signal", f"{signal} dBm" if signal is not None else "not told",
+                 "move the antenna", "warning")  # fmt: skip
+    centre = told["service_centre"]
+    yield judge(bool(centre), "centre", centre or "not told", "put smsc into [modem]", "warning")
+    full = bool(told["storage_full"])
+    yield judge(not full, "storage", "full" if full else "has room",
+                 "no reply comes in until smsbox has emptied it", "warning")  # fmt: skip
+
+
+def _check_modem(context: Context) -> Iterator[Fact]:
+    """Talk to the modem, as nobody else does."""
+    settings, clock = context.config.modem, Waiting()
+    port = None
+    try:
+        port = open_port(find_port(settings.port), settings.baud)
+        modem = Modem(port, clock, settings)
+        state = None
+        if context.has_database():
+            with suppress(StoreError):  # on a card that turned read-only the PIN is not tried
+                state = context.write()
+        if state:
+            attach_guarded(modem, settings, state)
+        else:
+            modem.attach(may_try_pin=False)
+        modem.check_network()
+        yield from _check_facts(describe_modem(modem, port))
+        if context.args.ussd:
+            balance = modem.ask_balance(context.args.ussd)
+            yield judge(bool(balance), "balance", balance or "the network does not answer",
+                         "it may know another code, or none over LTE", "warning")  # fmt: skip
+    except ModemError as error:
+        silent = settings.port == "auto" and port is not None and is_uart(port.name)
+        unknown = name_unknown() if silent else ""
+        yield Fact("fault", "modem", "; ".join(filter(None, (str(error), unknown))))
+    finally:
+        if port is not None:
+            port.close()
+
+
+# --- rows: one writer for all that is listed
+
+
+def write_rows(
+    rows: Iterable[_T],
+    form: str,
+    keys: Sequence[str],
+    to_values: Callable[[_T], Sequence[Any]],
+    to_line: Callable[[_T], str],
+    out: TextIO | None = None,
+    mood: Callable[[_T], str] = lambda _: "",
+) -> int:
+    """Write rows as 'text' (a line each), 'json' (a list) or 'csv' (for a spreadsheet): count."""
+    import csv
+
+    out, count = out or sys.stdout, 0
+    writer = csv.writer(out)
+    if form == "csv":
+        writer.writerow(keys)
+    for count, row in enumerate(rows, 1):
+        if form == "json":
+            values = _with_json_times(dict(zip(keys, to_values(row), strict=True)))
+            out.write(f"{'[' if count == 1 else ','}\n{json.dumps(values)}")
+        elif form == "csv":
+            writer.writerow(map(_csv_cell, to_values(row)))
+        else:
+            show_line(to_line(row), mood(row))
+    if form == "json":
+        out.write("\n]\n" if count else "[]\n")
+    return count
+
+
+def _form_of(args: argparse.Namespace) -> str:
+    return "json" if args.json else "csv" if getattr(args, "csv", False) else "text"
+
+
+def _csv_cell(cell: object) -> str:
+    """Write a cell that steers neither a spreadsheet nor a terminal."""
+    text = (
+        to_database_time(cell) if isinstance(cell, datetime) else "" if cell is None else str(cell)
+    )
+    return "\n".join(map(printable, spreadsheet_cell(text).split("\n")))
+
+
+def say_json(value: object) -> None:
+    """Answer in JSON, times as RFC 3339 in UTC."""
+    print(json.dumps(_with_json_times(value), indent=1))
+
+
+def to_json_time(at: datetime | str | None) -> str | None:
+    """Write a time, also one of the database, as RFC 3339 in UTC: '2025-11-09T18:00:00Z'."""
+    text = to_database_time(at) if isinstance(at, datetime) else at
+    return f"{text[:10]}T{text[11:]}Z" if text else None
+
+
+def _with_json_times(value: Any, key: str = "") -> Any:
+    if isinstance(value, Mapping):
+        return {name: _with_json_times(each, name) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_with_json_times(each, key) for each in value]
+    is_stored = isinstance(value, str) and _is_time(key) and re.fullmatch(_STORED_TIME, value)
+    return to_json_time(value) if is_stored or isinstance(value, datetime) else value
+
+
+_STORED_TIME = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"
+
+
+def _is_time(column: str) -> bool:
+    """True if a column holds times in UTC; consent_at is as the CSV had it."""
+    return column in ("at", "until") or (
+        column.endswith(("_at", "_for")) and column != "consent_at"
+    )
+
+
+def cmd_list(context: Context) -> int:
+    """List rows; of IDs or numbers show all that is known."""
+    args = context.args
+    if args.ids:
+        return _show(context, args.ids)
+    form = _form_of(args)
+    database = context.read() if context.has_database() else None
+    wanted = RowFilter(status=args.status, campaign=args.campaign, held=args.held, find=args.find,
+                       free=args.next is not None)  # fmt: skip
+    rows, times = list[StoredRow](), dict[MessageId, datetime | None]()
+    if database:
+        _check_campaign(database, args.campaign)
+        rows = database.queue.rows(wanted, -1 if args.next is None else args.next, bool(args.next))
+        times = dict(read_forecast(context, database).times)
+    elif form == "text":
+        say("Nothing is scheduled yet: smsbox schedule FILE.csv")
+        return 0
+    width = max((len(row.customer_name) for row in rows), default=0)
+
+    def to_line(row: StoredRow) -> str:
+        is_too_late = row.id in times and times[row.id] is None
+        return _row_line(context, row, times.get(row.id), is_too_late, width)
+
+    moods = {"failed": "fault", "held": "warning"}
+    write_rows(rows, form, [*ROW_KEYS, "expected_at"],
+               lambda row: list(_row_values(row, times).values()), to_line,
+               mood=lambda row: moods.get(_state_of(row), ""))  # fmt: skip
+    if form == "text":
+        say(context.zone_note() if rows else "No message is like that.")
+        if any(_state_of(row) == "held" for row in rows):
+            say("smsbox release ID lets a held one go, smsbox cancel ID ends it; why ID says more.")
+    return 0
+
+
+class Forecast(NamedTuple):
+    """When waiting rows will really go; None: too late by then."""
+
+    times: Mapping[MessageId, datetime | None]
+    ends: Mapping[str, datetime]  # campaign -> when it is done
+    is_whole: bool  # else it is told of the first rows alone
+
+
+_MOST_EXPECTED = 2000  # rows of which it is told when they go
+
+
+def read_forecast(context: Context, database: Database) -> Forecast:
+    """Tell when the waiting rows will go; where there are many, the first ones."""
+    rows = database.queue.waiting(_MOST_EXPECTED + 1)
+    is_whole, rows = len(rows) <= _MOST_EXPECTED, rows[:_MOST_EXPECTED]
+    times = project_queue(database, context.now, context.config, rows)
+    ends: dict[str, datetime] = {}
+    for row in rows:
+        if at := times.get(row.id):
+            ends[row.campaign_name] = max(at, ends.get(row.campaign_name, at))
+    return Forecast(times, ends, is_whole)
+
+
+def _row_values(row: StoredRow, times: Mapping[MessageId, datetime | None]) -> dict[str, Any]:
+    """Return a row with the database's names, and when it will really go."""
+    values = {name: getattr(row, name) for name in ROW_KEYS}
+    emptied = {"error_message", "held_because", "campaign_message_id"}
+    values |= {name: values[name] or None for name in emptied & values.keys()}
+    return {**values, "status": row.status.value, "expected_at": times.get(row.id)}
+
+
+def _state_of(row: StoredRow) -> str:
+    if row.held_because and row.status is RowStatus.SCHEDULED:
+        return "held"
+    return {"failed": "undelivered"}.get(row.delivery, row.delivery) or row.status.value
+
+
+def _row_line(
+    context: Context, row: StoredRow, expected: datetime | None = None, is_too_late: bool = False,
+    name_width: int | None = None,
+) -> str:  # fmt: skip
+    """Write a row in a line, and below it why it waits or what became of it."""
+    import textwrap
+
+    state = _state_of(row)
+    at = row.sent_at if row.status is RowStatus.SENT and row.sent_at else row.scheduled_for
+    width = max(5, min(find_width() - 61, name_width or len(row.customer_name)))
+    line = (
+        f"{row.id:>6} {fit(row.customer_name, width)} {fit(row.phone_number, 13)}"
+        f" {context.show(at)} {state:<9} {fit(row.campaign_name, 12).rstrip()}"
+    )
+    why = row.held_because if state == "held" else row.error_message
+    if expected and expected - row.scheduled_for > timedelta(minutes=1):
+        why = f"expected {context.show(expected)}{': ' if why else ''}{why}"
+    elif is_too_late and row.until:
+        why = f"its turn comes after its end, {context.show(row.until)}: it will be too late"
+    lines = textwrap.wrap(printable(why), find_width(), initial_indent=" " * 7,
+                          subsequent_indent=" " * 7)  # fmt: skip
+    return "\n".join([line.rstrip(), *lines])
+
+
+def cmd_show(context: Context) -> int:
+    """Show all that is known of a message, or of each message to a number."""
+    return _show(context, [context.args.id])
+
+
+def _show(context: Context, names: Sequence[str]) -> int:
+    database, found = context.read(), list[dict[str, Any]]()
+    times = project_queue(database, context.now, context.config)
+    for name in names:
+        wanted = _parse_name(name)
+        rows = database.queue.rows(wanted)
+        number = wanted.number or (normalize_number(rows[0].phone_number) if rows else "")
+        person = _read_person(database, number)
+        if not any(person.values()):
+            rows = _find_named(database, name)  # it says so if there is none
+        values = [{**_read_message(database, row, times), **person} for row in rows]
+        found += values or [{"phone_number": number, **person}]
+        if not context.args.json:
+            for row, each in zip(rows, values, strict=True):
+                _print_message(context, row, each)
+            _print_person(context, number, person)
+    if context.args.json:
+        say_json(found[0] if len(found) == 1 else found)
+    else:
+        say(context.zone_note())
+    return 0
+
+
+def _to_dicts(records: Iterable[Any]) -> list[dict[str, Any]]:
+    return [dict(record) for record in records]
+
+
+def _read_person(database: Database, number: str) -> dict[str, Any]:
+    stopped = _to_dicts(database.opt_outs.list(number))
+    own = [
+        {"kind": kind, "created_at": at, "body": bubble.body, "status": bubble.status.value,
+         "segments": _to_dicts(database.sending.segments(bubble.id))}
+        for kind, at, bubble in database.sending.own_bubbles(number)
+    ]  # fmt: skip
+    return {
+        "own_texts": own,
+        "replies": _to_dicts(database.inbox.texts(unread=False, sender=number)),
+        "opt_out": stopped[0] if stopped else None,
+    }
+
+
+def _read_message(
+    database: Database, row: StoredRow, times: Mapping[MessageId, datetime | None]
+) -> dict[str, Any]:
+    bubbles = [
+        {"bubble": bubble.number, "body": bubble.body, "status": bubble.status.value,
+         "segments": _to_dicts(database.sending.segments(bubble.id))}
+        for bubble in database.sending.bubbles(row.id)
+    ]  # fmt: skip
+    consent_at, consent_source = database.queue.consent(row.id)
+    return {
+        **_row_values(row, times), "consent_at": consent_at, "consent_source": consent_source,
+        "bubbles": bubbles, "events": _to_dicts(database.reports.events(row.id)),
+    }  # fmt: skip
+
+
+def _print_message(context: Context, row: StoredRow, values: Mapping[str, Any]) -> None:
+    show_line(_row_line(context, row))
+    for line in row.message_content.split("\n"):
+        show_line(f"    {line}")
+    if consent := f"{values['consent_at']} {values['consent_source']}".strip():
+        show_line(f"  consent {consent}")
+    for bubble in values["bubbles"]:
+        show_line(f"  bubble {bubble['bubble']}: {bubble['status']}")
+        for segment in bubble["segments"]:
+            show_line(f"    segment {_describe_segment(context, segment)}")
+    for event in values["events"]:
+        words = f"{event['actor']}: {event['event']} {event['detail']}"
+        show_line(f"  {context.show(event['at'])}  {words}".rstrip())
+
+
+def _describe_segment(context: Context, segment: Mapping[str, Any]) -> str:
+    words = f"{segment['sequence']}/{segment['total']}: {segment['status']}"
+    words += f" {context.show(segment['answered_at'] or segment['submitted_at'])}"
+    if segment["message_reference"] is not None:
+        words += f", reference {segment['message_reference']}"
+    if segment["delivered_at"]:
+        words += f", delivered {context.show(segment['delivered_at'])}"
+    elif segment["delivery"]:
+        words += {"trying": ", not delivered yet", "failed": ", not delivered"}.get(
+            segment["delivery"], f", {segment['delivery']}"
+        )
+    return words + (f": {segment['error_message']}" if segment["error_message"] else "")
+
+
+def _print_person(context: Context, number: str, person: Mapping[str, Any]) -> None:
+    for own in person["own_texts"]:
+        at = context.show(own["created_at"])
+        show_line(f"{at}  the box itself, {own['kind']}: {own['status']}")
+        show_line(f"    {own['body']}")
+    for text in person["replies"]:
+        show_line(_reply_line(context, text))
+    if stopped := person["opt_out"]:
+        said = stopped["reason"] or stopped["words"] or "by hand"
+        show_line(f"{number} gets nothing any more since {context.show(stopped['at'])}: {said}")
+
+
+def cmd_inbox(context: Context) -> int:
+    """Show what came in, and mark it as read."""
+    database = context.change()
+    texts = [
+        # A notice: its sender is no number to which one could write.
+        {**text, "notice": text["sender"] != "unknown" and not text["sender"].startswith("+")}
+        for text in _to_dicts(database.inbox.texts(context.args.unread))
+    ]
+    if context.args.json:
+        say_json(texts)
+    elif not texts:
+        say("No replies.")
+    else:
+        for text in texts:
+            if not text["notice"]:
+                show_line(_reply_line(context, text))
+                if _is_doubtful(text):
+                    say(f"    smsbox release {text['sender']} lets their messages go, smsbox"
+                        f" optout add {text['sender']} ends them.")  # fmt: skip
+        if notices := [text for text in texts if text["notice"]]:
+            say("Notices, of short codes and names:")
+            for text in notices:
+                show_line(_reply_line(context, text))
+        say(context.zone_note())
+    sys.stdout.flush()  # what could not be shown is not read
+    database.inbox.mark_read([text["id"] for text in texts], context.now)
+    return 0
+
+
+def _is_doubtful(text: Mapping[str, Any]) -> bool:
+    return text["body"] is None or text["request"] == Request.PERHAPS_STOP.value
+
+
+def _reply_line(context: Context, text: Mapping[str, Any]) -> str:
+    asks = "" if text["request"] == "nothing" else f"  [{text['request']}]"
+    if text["answers"] and not asks:
+        asks = f"  [answers message {text['answers']}]"
+    body = f"(not readable) {text['tpdu']}" if text["body"] is None else text["body"]
+    who = f"{text['sender']} {text['customer_name'] or ''}".rstrip()
+    return f"{context.show(text['received_at'])}  {who}{asks}: {body}".replace("\n", "\n    ")
+
+
+_OPT_OUT_KEYS = ("phone_number", "at", "words", "reason", "tier", "campaign")
+
+
+def cmd_optout(context: Context) -> int:
+    """List the suppressed numbers, add one or a file of them, lift one."""
+    args = context.args
+    if args.action == "list":
+        found = context.read().opt_outs.list() if context.has_database() else []
+
+        def to_line(each: Any) -> str:
+            after = f", after {each['campaign']}" if each["campaign"] else ""
+            said = each["reason"] or each["words"]
+            return (
+                f"{each['phone_number']}  {context.show(each['at'])}  {each['tier']}{after}: {said}"
+            )
+
+        write_rows(found, _form_of(args), _OPT_OUT_KEYS, tuple, to_line)
+        if _form_of(args) == "text":
+            say(context.zone_note() if found else "Nobody said stop.")
+        return 0
+    if not args.number:
+        raise UsageError(f"optout {args.action} needs a phone number")
+    return (_add_opt_outs if args.action == "add" else _remove_opt_out)(context)
+
+
+def _add_opt_outs(context: Context) -> int:
+    """Suppress a number, or all that a file holds; its bad rows are told and do not stop it."""
+    args, actor = context.args, find_actor()
+    is_file = not re.fullmatch(r"[+(]?[\d\s().+/-]+", args.number) or args.number == "-"
+    numbers, problems = list[PhoneNumber](), list[Problem]()
+    if is_file:
+        numbers, problems = read_numbers(_open_text(_read_bytes(args.number), args.number), {})
+    else:
+        numbers = [parse_number(args.number)]
+    if not numbers:
+        _print_problems(problems)
+        raise CampaignError(f"there is no number in {args.number}")
+    reason = args.reason or (f"from {Path(args.number).name}" if is_file else "by the operator")
+    database = context.write()
+    known = {each["phone_number"]: each for each in database.opt_outs.list()}
+    tier = "import" if is_file else "operator"
+    with database.transaction():
+        cancelled = sum(
+            database.opt_outs.add(number, "", context.now, actor, reason, tier)
+            for number in _show_progress(dict.fromkeys(numbers), "opt-outs")
+        )
+    done = f"{plural(cancelled, 'message')} cancelled"
+    old = known.keys() & numbers
+    if is_file:
+        say(
+            f"{plural(len({*numbers} - old), 'number')} added,"
+            f" {len(old):,} were on the list; {done}."
+        )
+    else:
+        say(f"{numbers[0]} gets nothing any more; {done}.")
+    if args.reason and not is_file and old and known[numbers[0]]["tier"] != "keyword":
+        at = context.show(known[numbers[0]]["at"])
+        say(
+            f"It was on the list since {at}; the reason of then stays:"
+            f" {known[numbers[0]]['reason']}"
+        )
+    _print_problems(problems)
+    if problems:
+        raise CampaignError(
+            f"{plural(len(problems), 'row')} of {args.number} could not be read, and nobody was"
+            " added for them: fix these rows and add the file again"
+        )
+    return 0
+
+
+def _remove_opt_out(context: Context) -> int:
+    args, number = context.args, parse_number(context.args.number)
+    database = context.change()
+    if not args.reason:
+        raise UsageError("optout remove needs --reason: why may they be written to again?")
+    with database.transaction():
+        for stopped in database.opt_outs.list(number):
+            if stopped["tier"] in ("keyword", "words") and not args.they_asked:
+                raise UsageError(
+                    f"{number} said stop: only if they themselves have asked to be written to"
+                    " again add --they-asked"
+                )
+        if not database.opt_outs.remove(number, context.now, find_actor(), args.reason):
+            raise UsageError(f"{number} is not on the list: smsbox optout list shows it")
+    say(f"{number} may be written to again; what was cancelled stays cancelled.")
+    return 0
+
+
+_CAMPAIGN_KEYS = (
+    "name", "created_at", "planned", "scheduled", "held", "sent", "failed", "cancelled", "first",
+    "last", "next", "ends", "paused_because",
+)  # fmt: skip
+
+
+def cmd_report(context: Context) -> int:
+    """Report all campaigns, or one: the totals, each message for a spreadsheet, or a page."""
+    args = context.args
+    if args.name and args.campaign:
+        raise UsageError("name the campaign once")
+    name = args.name or args.campaign
+    if args.html and not name:
+        raise UsageError("a page is of one campaign: smsbox report NAME --html FILE")
+    _check_page_file(args.html)
+    database = context.read()
+    _check_campaign(database, name)
+    forecast = read_forecast(context, database)
+    if not name:
+        found = [_fill_campaign(each, forecast) for each in database.reports.campaigns()]
+        write_rows(found, _form_of(args), _CAMPAIGN_KEYS, lambda each: list(each.values()),
+                   partial(_campaign_lines, context))  # fmt: skip
+        if _form_of(args) == "text":
+            say(context.zone_note() if found else "No campaign yet: smsbox schedule FILE.csv")
+        return 0
+    messages = database.reports.course(name)
+    if args.csv:
+        write_rows(messages, "csv", Course._fields, tuple, str)
+        return 0
+    values = _fill_campaign(database.reports.campaigns(name)[0], forecast)
+    values |= _count_course(context, messages)
+    if args.json:
+        say_json(values)
+    elif args.html:
+        _write_page(
+            args.html, _page_of_report(context, values, messages, database.reports.texts(name))
+        )
+    else:
+        show_line(f"{'campaign':<16} {values['name']}")
+        for label, value in _list_numbers(context, values):
+            say(f"{label:<16} {value}")
+        if values["paused_because"]:
+            show_line(f"{'paused':<16} {values['paused_because']}")
+        say(context.zone_note())
+    return 0
+
+
+def _fill_campaign(record: Any, forecast: Forecast) -> dict[str, Any]:
+    """Return a campaign's counts and times; what waits goes when the forecast says."""
+    values = {key: record[key] for key in _CAMPAIGN_KEYS}
+    for key in ("created_at", "first", "last", "next", "ends"):
+        values[key] = read_stored_time(values[key]) if values[key] else None
+    if values["name"] in forecast.ends:
+        values["next"] = max(values["next"], min(filter(None, forecast.times.values())))
+        values["ends"] = forecast.ends[values["name"]] if forecast.is_whole else values["ends"]
+    return values
+
+
+def _campaign_lines(context: Context, each: Mapping[str, Any]) -> str:
+    held = f" ({each['held']:,} held)" if each["held"] else ""
+    lines = [f"{each['name']}: {each['sent']:,} sent, {each['scheduled']:,} scheduled{held},"
+             f" {each['failed']:,} failed, {each['cancelled']:,} cancelled"]  # fmt: skip
+    lines.append(f"  created  {context.stamp(each['created_at'])}")
+    for label, begin, end in (("sent", "first", "last"), ("to go", "next", "ends")):
+        if each[begin]:
+            lines.append(f"  {label:<8} {context.stamp(each[begin])} to {context.stamp(each[end])}")
+    lines += [f"  paused   {each['paused_because']}"] if each["paused_because"] else []
+    return "\n".join(lines)
+
+
+def _count_course(context: Context, messages: Sequence[Course]) -> dict[str, Any]:
+    """Count what has become of the messages; sent ones are those delivered and undelivered too."""
+    states, cost = Counter(each.state for each in messages), context.config.cost
+    segments = sum(each.segments for each in messages)
+    return {
+        "still_to_go": states["scheduled"],
+        **{key: states[key] for key in
+           ("delivered", "undelivered", "failed", "unconfirmed", "cancelled", "held")},
+        "replied": len({each.phone_number for each in messages if each.replied_at}),
+        "opted_out": len({each.phone_number for each in messages if each.opted_out_at}),
+        "segments": segments,
+        "cost": round(segments * cost.price_per_segment, 2) if cost.price_per_segment else None,
+        "currency": cost.currency,
+    }  # fmt: skip
+
+
+def _list_numbers(context: Context, values: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return the numbers of a report or a plan, those that there are, as (name, value)."""
+    counts = (
+        "planned", "sent", "delivered", "undelivered", "failed", "unconfirmed", "cancelled",
+        "still to go", "held", "replied", "opted out", "days", "segments",
+    )  # fmt: skip
+    found = [(name, values.get(name.replace(" ", "_"))) for name in counts]
+    numbers = [(name, f"{value:,}") for name, value in found if value is not None]
+    if values["cost"] is not None:
+        numbers.append(("cost", f"{values['cost']:,.2f} {values['currency']}".strip()))
+    done = " sent" if "sent" in values else ""
+    times = {"first": f"first{done}", "last": f"last{done}", "next": "next to go",
+             "ends": "last to go"}  # fmt: skip
+    return numbers + [
+        (name, context.stamp(values[key])) for key, name in times.items() if values.get(key)
+    ]
+
+
+def cmd_export(context: Context) -> int:
+    """Write everything into a new folder: a CSV a table, as a spreadsheet likes it."""
+    folder, database = Path(context.args.folder), context.read()
+    _check_campaign(database, context.args.campaign)
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        if any(folder.iterdir()):
+            raise UsageError(f"{folder} is not empty: name a new folder")
+    except OSError as error:
+        raise StoreError(f"{folder} can't be a folder: {error.strerror}") from error
+    count = 0
+    with database.one_look():
+        for table in EXPORTED_TABLES:
+            name = str(folder / f"{table}.csv")
+            sink = _create_file(name)
+            with _no_half_file(sink, name), TextIOWrapper(sink, "utf-8-sig", newline="") as out:
+                rows = _show_progress(database.reports.export(table, context.args.campaign), table)
+                keys = [f"{each} (UTC)" if _is_time(each) else each for each in next(rows)]
+                count += write_rows(rows, "csv", keys, tuple, str, out)
+    say(f"Wrote {plural(count, 'row')} to {folder}.")
+    return 0
+
+
+def _show_progress(rows: Iterable[_T], what: str) -> Iterator[_T]:
+    """Pass rows on; on a terminal a line tells of long work."""
+    for count, row in enumerate(rows):
+        if count and count % 10_000 == 0:
+            _draw_progress(f"{what}: {count:,} rows")
+        yield row
+    _draw_progress("")
+
+
+def _draw_progress(words: str) -> None:
+    """Draw one line over, where there is a terminal; "" takes it away."""
+    if sys.stderr.isatty():
+        print(f"\r\x1b[K{words}", end="", file=sys.stderr, flush=True)
+
+
+# --- schedule: a CSV becomes a plan, the plan is shown, and what was shown is stored
+
+_LONG_PLAN = timedelta(days=60)  # of a longer one it is warned
+_KNOWN_FOR = timedelta(days=30)  # a text sent in any campaign is not sent again within it
+_SHOWN_FOR = timedelta(minutes=15)  # a plan that was shown counts from the YES so long
+
+
+class QueueView(NamedTuple):
+    """What of the database a plan depends on."""
+
+    waiting: frozenset[MessageId] = frozenset()  # what can go without a person
+    times: Sequence[datetime] = ()  # when it really will, in order
+    known: frozenset[tuple[str, str, str]] = frozenset()  # campaign, number, text
+    opted_out: frozenset[str] = frozenset()
+    written_to: frozenset[str] = frozenset()  # who knows the sender
+    spent: tuple[tuple[datetime, Share], ...] = ()  # of the quotas, by what is sent and waits
+    running: frozenset[str] = frozenset()  # campaigns
+
+    def is_busy(self, first: datetime, last: datetime) -> bool:
+        """True if a message goes within a span."""
+        place = bisect_left(self.times, first)
+        return place < len(self.times) and self.times[place] <= last
+
+
+class Plan(NamedTuple):
+    """A plan as it is shown, written as JSON and stored: one value for all three."""
+
+    campaign: str
+    seed: int
     start: datetime
-    waiting: frozenset[MessageId]  # the rows that it was planned behind
-    written_to: frozenset[str]  # who knows the sender
-    limits: Mapping[str, list[date]]  # budgets that are met -> the days
-    until: datetime | None = None
-    repeats: int = 0  # with --again
+    until: datetime | None
+    timezone: str
+    columns: Mapping[str, str]  # field -> header
+    messages: Sequence[ScheduledMessage]
+    reading: Reading
+    left_out: Sequence[Skipped]
+    limits: Mapping[str, list[date]]  # quotas that are met -> the days
+    queue: QueueView
+
+    @property
+    def segments(self) -> int:
+        """Count the segments of all texts."""
+        return sum(each.message.segments for each in self.messages)
+
+    @property
+    def ends(self) -> tuple[datetime, datetime] | None:
+        """Return the first and the last time; None if nobody is planned."""
+        times = [each.scheduled_for for each in self.messages]
+        return (times[0], times[-1]) if times else None
 
 
-def cmd_schedule(desk: Desktop) -> int:
+def cmd_schedule(context: Context) -> int:
     """Read a CSV, check it, plan it, show the plan, ask for YES, store it."""
-    args = desk.args
+    args = context.args
     _refuse_odd_options(args)
-    start = _parse_time(desk, "start")
-    _check_outputs(args)
+    start = _parse_coming(context, "start")
+    _parse_coming(context, "until")
+    if args.rejects and Path(args.rejects).exists():
+        raise UsageError(f"{args.rejects} exists and is not overwritten: name another file")
+    if args.html and not args.dry_run:
+        raise UsageError("--html shows a plan that is not stored: add --dry-run")
+    _check_page_file(args.html)
     seed = args.seed
     if seed is None:
         import random
 
         seed = random.SystemRandom().randrange(1_000_000)
-    reading = _read_file(desk)
+    reading = _read_file(context)
     if args.try_number:
-        return _try_row(desk, reading)
-    _report_problems(args, reading)
+        return _try_row(context, reading)
+    _write_rejects(args, reading)
     if reading.problems and not args.skip_invalid:
         if args.json:
-            start = start or desk.now
-            nothing = Draft([], reading.skipped, start, frozenset(), frozenset(), {})
-            print_plan_json(desk, reading, nothing, seed)
+            nothing = replace(reading, messages=[])
+            print_plan_json(make_plan(context, nothing, start, seed, QueueView()))
+        _print_problems(reading.problems)
         raise CampaignError(
             f"{plural(len(reading.rejected), 'row')} of {args.file} can't be taken and nothing was"
             " scheduled: fix them, or leave them out with --skip-invalid"
         )
     if not reading.messages and not reading.skipped:
+        _print_problems(reading.problems)
         raise CampaignError(f"every row of {args.file} was rejected: fix them")
-    return _settle_plan(desk, reading, start, seed)
+    return _settle_plan(context, reading, start, seed)
 
 
-def _settle_plan(desk: Desktop, reading: Reading, start: datetime | None, seed: int) -> int:
-    """Show the plan, ask for YES, store it; anew as long as the queue changes meanwhile."""
-    args = desk.args
+def _settle_plan(context: Context, reading: Reading, start: datetime | None, seed: int) -> int:
+    """Show the plan, ask for YES, store it; shown anew if the queue changes meanwhile."""
+    args = context.args
+    tell = complain if args.json or args.html == "-" else say  # stdout is the plan's
     while True:
-        draft = make_draft(desk, reading, start, seed, _look_at_queue(desk, reading))
-        _check_draft(desk, draft, start)
-        _show_plan(desk, reading, draft, seed)
+        plan = make_plan(context, reading, start, seed, _look_at_queue(context, reading))
+        _refuse_late_end(context, plan)
+        if args.html != "-":
+            print_plan_json(plan) if args.json else print_plan(context, plan)
+        if args.html:
+            _write_page(args.html, _page_of_plan(context, plan))
+        if not plan.messages:
+            tell(f"Nothing to schedule: {_explain_nothing(plan)}.")
+            return 0
         if args.dry_run:
             return 0
-        if not draft.planned:
-            tell = complain if args.json else say  # stdout is the plan's
-            tell(f"Nothing to schedule: {_count_left_out(draft)}.")
-            return 0
-        if not ask_yes(f"{plural(len(draft.planned), 'message')}.", args.yes, args.file == "-"):
+        if not ask_yes(f"{plural(len(plan.messages), 'message')}.", args.yes, args.file == "-"):
             return 1
-        stored = _store_draft(desk, reading, draft, start, seed)
-        if stored:
-            _report_stored(desk, stored)
+        if stored := _store_plan(context, plan, start):
+            _report_stored(context, stored, tell)
             return 0
         if args.yes or args.json:
             raise StoreError("the queue has changed meanwhile: run the command again")
@@ -9289,43 +10923,25 @@ def _settle_plan(desk: Desktop, reading: Reading, start: datetime | None, seed: 
 
 
 def _refuse_odd_options(args: argparse.Namespace) -> None:
-    for name in ("until", "again", "limit", "json", "rejects") if args.try_number else ():
+    for name in ("until", "again", "limit", "json", "rejects", "html") if args.try_number else ():
         if getattr(args, name):
             raise UsageError(f"--{name} has no meaning with --try: leave one of them out")
     if (args.row or args.anyway) and not args.try_number:
         raise UsageError("--row and --anyway are of --try: add --try NUMBER")
 
 
-def _check_outputs(args: argparse.Namespace) -> None:
-    if args.rejects and Path(args.rejects).exists():
-        raise UsageError(f"{args.rejects} exists and is not overwritten: name another file")
-    if args.html and not args.dry_run:
-        raise UsageError("--html draws a plan that is not stored: add --dry-run")
-    _check_page_file(args.html)
-
-
-def _show_plan(desk: Desktop, reading: Reading, draft: Draft, seed: int) -> None:
-    args = desk.args
-    if args.html != "-":
-        (print_plan_json if args.json else print_plan)(desk, reading, draft, seed)
-    if args.html:
-        _write_page(args.html, _page_of_plan(desk, draft))
-
-
-def _parse_time(desk: Desktop, name: str) -> datetime | None:
-    said = getattr(desk.args, name)
-    if said is None:
-        return None
-    try:
-        at = parse_local_time(said, desk.config.business_hours.timezone)
-    except ValueError as error:
-        raise UsageError(f"--{name} {error}") from error
-    if at < desk.now:
-        words = f"--{name} {said} lies in the past"
-        if not desk.args.dry_run or name == "until":
+def _parse_coming(context: Context, name: str) -> datetime | None:
+    """Read an option that names a time to come; a dry run may start in the past."""
+    at = context.parse_time(f"--{name}", getattr(context.args, name))
+    if at and at < context.now:
+        words = f"--{name} {getattr(context.args, name)} lies in the past"
+        if not context.args.dry_run or name == "until":
             raise UsageError(f"{words}: name a later time")
         complain(f"Warning: {words}; it could not be stored like this.")
     return at
+
+
+# --- what the file says
 
 
 def _read_bytes(name: str) -> bytes:
@@ -9351,105 +10967,106 @@ def _open_text(data: bytes, name: str) -> TextIO:
     return TextIOWrapper(BytesIO(data), encoding=encoding, newline="")
 
 
-def _read_file(desk: Desktop) -> Reading:
-    args, template = desk.args, None
+def _read_file(context: Context) -> Reading:
+    args, template = context.args, None
     if args.template:
         template = _open_text(_read_bytes(args.template), args.template).read().rstrip("\r\n")
-    columns = dict(pair.split("=", 1) for pair in args.map)
-    stem = "stdin" if args.file == "-" else Path(args.file).stem
 
     @cache
     def _check_never(prefix: str, zone: str) -> str:
-        hours = find_hours(f"{prefix}0000000", zone, False, desk.now, desk.config)
+        hours = find_hours(f"{prefix}0000000", zone, False, context.now, context.config)
         if hours.shut and hours.until is None:
             raise ValueError(hours.shut)
         return ""
 
     order = ReadingOrder(
-        stem,
-        args.campaign,
-        template,
-        columns,
-        args.require_consent,
-        desk.config.pacing.max_segments_per_day,
-        lambda number, zone: _check_never(number[:5], zone),
-        args.simplify,
+        default_campaign="stdin" if args.file == "-" else Path(args.file).stem,
+        campaign=args.campaign,
+        template=template,
+        columns=dict(pair.split("=", 1) for pair in args.map),
+        only=[tuple(pair.split("=", 1)) for pair in args.only],
+        max_segments=context.config.pacing.max_segments_per_day,
+        check_reachable=lambda number, zone: _check_never(number[:5], zone),
+        simplify=args.simplify,
     )
     return read_campaign(_open_text(_read_bytes(args.file), args.file), order)
 
 
-def _tell_problems(problems: Iterable[Problem]) -> None:
-    for problem in problems:
-        value = f" {fit(problem.value, 30).strip()!r}" if problem.value else ""
-        complain(f'row {problem.row}, "{problem.column}"{value}: {problem.problem}')
+def _sum_problems(problems: Iterable[Problem]) -> dict[tuple[str, str], list[Problem]]:
+    """Put the problems of a kind together: same column, same words but for what they quote."""
+    kinds: dict[tuple[str, str], list[Problem]] = {}
+    for each in problems:
+        words = re.sub(r'"[^"]*"|\d+', "", each.problem)
+        kinds.setdefault((each.column, words), []).append(each)
+    return dict(sorted(kinds.items(), key=lambda kind: -len(kind[1])))
 
 
-def _report_problems(args: argparse.Namespace, reading: Reading) -> None:
-    _tell_problems(reading.problems)
-    if args.rejects and reading.rejected:
-        if not args.dry_run:
-            _write_rejects(Path(args.rejects), reading)
-        would_be = "would be " if args.dry_run else ""
-        complain(f"{plural(len(reading.rejected), 'row')} {would_be}written to {args.rejects}")
+def _print_problems(problems: Iterable[Problem]) -> None:
+    """Tell the problems by kind, each with its first rows and an example."""
+    for found in _sum_problems(problems).values():
+        first = found[0]
+        value = f" {fit(first.value, 30).strip()!r}" if first.value else ""
+        where = f"row {first.row}"
+        if len(found) > 1:
+            where = f"{len(found):,} rows, {_list_rows([each.row for each in found])}"
+        complain(f'{where}, "{first.column}"{value}: {first.problem}')
 
 
-def _write_rejects(path: Path, reading: Reading) -> None:
-    import csv
+def _list_rows(rows: Sequence[int], most: int = 8) -> str:
+    shown = ", ".join(map(str, rows[:most])) + (", ..." if len(rows) > most else "")
+    return f"row{'s' if len(rows) > 1 else ''} {shown}"
 
+
+def _write_rejects(args: argparse.Namespace, reading: Reading) -> None:
+    """Write the rows that can't be taken as a CSV, each with its reasons."""
+    if not (args.rejects and reading.rejected):
+        return
     reasons: dict[int, list[str]] = {}
     for problem in reading.problems:
         reasons.setdefault(problem.row, []).append(f"{problem.column}: {problem.problem}")
-    try:
-        with path.open("x", encoding="utf-8-sig", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow([*map(spreadsheet_cell, reading.header), "row", "reason"])
-            for row, cells in reading.rejected:
-                padded = [*cells, *[""] * (len(reading.header) - len(cells))]
-                writer.writerow([*map(spreadsheet_cell, padded), row, "; ".join(reasons[row])])
-    except OSError as error:
-        raise UsageError(f"{path} can't be written: {error.strerror}") from error
+    width = len(reading.header)
+    rows = (
+        [*cells, *[""] * (width - len(cells)), row, "; ".join(reasons[row])]
+        for row, cells in reading.rejected
+    )
+    if not args.dry_run:
+        keys = [*map(spreadsheet_cell, reading.header), "row", "reason"]
+        try:
+            with open(args.rejects, "x", encoding="utf-8-sig", newline="") as out:
+                write_rows(rows, "csv", keys, list, str, out)
+        except OSError as error:
+            raise UsageError(f"{args.rejects} can't be written: {error.strerror}") from error
+    would_be = "would be " if args.dry_run else ""
+    complain(f"{plural(len(reading.rejected), 'row')} {would_be}written to {args.rejects}")
 
 
-class QueueView(NamedTuple):
-    """What of the database a plan depends on."""
-
-    waiting: frozenset[MessageId]  # what can go without a person
-    times: Sequence[datetime]  # when it really will, in order
-    known: frozenset[tuple[str, str, str]]
-    opted_out: frozenset[str]
-    written_to: frozenset[str] = frozenset()
-    spent: tuple[tuple[datetime, Share], ...] = ()  # of the budgets, by what is sent and waits
-    running: frozenset[str] = frozenset()
-
-    def is_busy(self, first: datetime, last: datetime) -> bool:
-        """True if a message goes within a span."""
-        place = bisect_left(self.times, first)
-        return place < len(self.times) and self.times[place] <= last
+# --- the plan is made
 
 
-def _look_at_queue(desk: Desktop, reading: Reading) -> QueueView:
+def _look_at_queue(context: Context, reading: Reading) -> QueueView:
     """Read the queue; where there is no database, none is made for the sake of looking."""
-    if not desk.has_database():
-        return QueueView(frozenset(), (), frozenset(), frozenset())
-    database = desk.read() if desk.args.dry_run else desk.write()
-    return _view_queue(desk, database, reading)
+    if not context.has_database():
+        return QueueView()
+    database = context.read() if context.args.dry_run else context.write()
+    return _view_queue(context, database, reading)
 
 
-def _view_queue(desk: Desktop, database: Database, reading: Reading) -> QueueView:
+def _view_queue(context: Context, database: Database, reading: Reading) -> QueueView:
     queue, campaigns = database.queue, {message.campaign_name for message in reading.messages}
-    expected = project_queue(database, desk.now, desk.config)
+    waiting = queue.waiting()
+    expected = project_queue(database, context.now, context.config, waiting)
     spent: list[tuple[datetime, Share]] = []
-    if desk.config.pacing.is_limited:
-        spent += list_spent(database, desk.now)
+    if context.config.pacing.is_limited:
+        spent += list_spent(database, context.now)
         spent += [
             (at, count_share(row.phone_number, row.message_content))
-            for row in queue.waiting()
+            for row in waiting
             if (at := expected.get(row.id))
         ]
     return QueueView(
         frozenset(row_id for row_id, at in expected.items() if at),
         sorted(at for at in expected.values() if at),
-        queue.known_texts(sorted(campaigns), desk.now - KNOWN_FOR),
+        queue.known_texts(sorted(campaigns), context.now - _KNOWN_FOR),
         database.opt_outs.numbers(),
         queue.written_to(),
         tuple(spent),
@@ -9457,315 +11074,348 @@ def _view_queue(desk: Desktop, database: Database, reading: Reading) -> QueueVie
     )
 
 
-def make_draft(
-    desk: Desktop, reading: Reading, start: datetime | None, seed: int, queue: QueueView
-) -> Draft:
+def make_plan(
+    context: Context, reading: Reading, start: datetime | None, seed: int, queue: QueueView
+) -> Plan:
     """Plan the messages that are new: behind the queue, or from --start on."""
-    import random
-
-    kept, skipped, repeats = _choose_new(desk, reading, queue)
-    now = desk.now.replace(microsecond=0) + timedelta(seconds=1 if desk.now.microsecond else 0)
+    args, config = context.args, context.config
+    kept, left_out = choose_new(reading.messages, queue.known, queue.opted_out, again=args.again)
+    if not args.again:
+        _refuse_overlap(context, kept, queue)
+    kept = kept[: args.limit]
+    now = context.now.replace(microsecond=0)
+    now += timedelta(seconds=1 if context.now.microsecond else 0)
     after = queue.times[-1] if start is None and queue.times else None
     after = after if after and after > now else None
     begin = start or after or now
-    budgets = Budgets(desk.config.pacing, desk.config.business_hours.timezone)
+    planned, limits = _place_all(config, kept, begin, after, seed, queue)
+    if start is not None and planned:
+        _refuse_busy_time(context, planned, queue)
+    names = dict.fromkeys(message.campaign_name for message in reading.messages)
+    return Plan(
+        ", ".join(names) or args.campaign or "", seed, begin, _parse_coming(context, "until"),
+        config.business_hours.timezone.key,
+        {name: reading.header[place] for name, place in reading.columns.items()}, planned, reading,
+        sorted([*reading.skipped, *left_out]), limits, queue,
+    )  # fmt: skip
+
+
+def _place_all(
+    config: Config, messages: Sequence[Message], begin: datetime, after: datetime | None,
+    seed: int, queue: QueueView,
+) -> tuple[list[ScheduledMessage], dict[str, list[date]]]:  # fmt: skip
+    """Place messages behind what is spent of the quotas; also return the quotas that are met."""
+    import random
+
+    budgets = Budgets(config.pacing, config.business_hours.timezone)
     for at, share in queue.spent:
         budgets.spend(at, share)
     planned = plan(
-        kept, begin, random.Random(seed), desk.config.pacing, desk.config.business_hours, after,
-        desk.config.recipient_hours, budgets,
+        messages, begin, random.Random(seed), config.pacing, config.business_hours, after,
+        config.recipient_hours, budgets,
     )  # fmt: skip
-    skipped = sorted([*reading.skipped, *skipped])
-    if start is not None and planned:
-        _refuse_busy_time(desk, planned, queue)
-    until = _parse_time(desk, "until")
-    _refuse_late_end(desk, planned, until, seed)
-    met = {name: [*days] for name, days in budgets.met.items()}
-    return Draft(planned, skipped, begin, queue.waiting, queue.written_to, met, until, repeats)
+    return planned, {name: [*days] for name, days in budgets.met.items()}
 
 
-def _choose_new(
-    desk: Desktop, reading: Reading, queue: QueueView
-) -> tuple[list[Message], list[Skipped], int]:
-    """Return the messages to plan, those that are left out, and how many repeat a text."""
-    kept, skipped = leave_out_known(reading.messages, queue.known)
-    repeats = len(skipped) if desk.args.again else 0
-    if desk.args.again:
-        kept, skipped = list(reading.messages), []
-    stopped = [message for message in kept if message.phone_number in queue.opted_out]
-    skipped += [Skipped(m.row, m.phone_number, "the recipient said stop") for m in stopped]
-    kept = [message for message in kept if message.phone_number not in queue.opted_out]
-    _refuse_changed_texts(desk, reading, kept, queue)
-    return kept[: desk.args.limit], skipped, repeats
-
-
-def _refuse_changed_texts(
-    desk: Desktop, reading: Reading, kept: list[Message], queue: QueueView
-) -> None:
-    """Refuse new texts for recipients of a campaign, and a file that looks like a running one."""
-    import shlex
-
-    args = desk.args
-    if changed := find_changed(kept, reading.messages, queue.known):
-        first = changed[0]
-        name = printable(first.campaign_name)
-        remedy = (
-            f"smsbox edit NUMBER --text TEXT puts another text into one of them, smsbox cancel"
-            f" --campaign {shlex.quote(first.campaign_name)} takes back those still scheduled"
-            if first.campaign_name in queue.running
-            else "nothing of it is scheduled any more"
-        )
-        raise CampaignError(
-            f'campaign "{name}" has another text for {plural(len(changed), "number")} of'
-            f" {args.file}, the first in row {first.row}, {first.phone_number}: {remedy};"
-            " for a campaign of its own give --campaign another name"
-        )
+def _refuse_overlap(context: Context, kept: list[Message], queue: QueueView) -> None:
+    """Refuse a file that looks like another campaign that runs."""
     name, count, total = find_overlap(kept, queue.known, queue.running)
-    if name and not args.again:
+    if name:
+        import shlex
+
         raise CampaignError(
-            f"{count} of the {plural(total, 'recipient')} of {args.file} are those of campaign"
-            f' "{printable(name)}", which still runs: smsbox cancel --campaign {shlex.quote(name)}'
-            " takes back what is left of it; to write to them in both, add --again"
+            f"{count} of the {plural(total, 'recipient')} of {context.args.file} are those of"
+            f' campaign "{printable(name)}", which still runs: smsbox cancel --campaign'
+            f" {shlex.quote(name)} takes back what is left of it; to write to them in both, add"
+            " --again"
         )
 
 
-def _refuse_late_end(
-    desk: Desktop, planned: Sequence[ScheduledMessage], until: datetime | None, seed: int
-) -> None:
-    if until is None or not planned or planned[-1].scheduled_for <= until:
+def _refuse_late_end(context: Context, plan: Plan) -> None:
+    """Refuse a plan that ends after --until: how many fit, and what would make them fit."""
+    if plan.until is None or plan.ends is None or plan.ends[1] <= plan.until:
         return
-    fits = sum(each.scheduled_for <= until for each in planned)
-    fewer = f", or take fewer with --limit {fits} --seed {seed}" if fits else ""
+    until, messages = plan.until, [each.message for each in plan.messages]
+    after = plan.start if context.args.start is None and plan.queue.times else None
+
+    def count(config: Config) -> int:
+        placed, _ = _place_all(config, messages, plan.start, after, plan.seed, plan.queue)
+        return sum(each.scheduled_for <= until for each in placed)
+
+    fits = sum(each.scheduled_for <= until for each in plan.messages)
+    fewer = f", take fewer with --limit {fits} --seed {plan.seed}" if fits else ""
     raise UsageError(
-        f"the plan ends {show_time(desk.local(planned[-1].scheduled_for))}, later than --until"
-        f" {desk.args.until}: {fits:,} of {plural(len(planned), 'message')}"
-        f" {'fits' if fits == 1 else 'fit'}; name a later time{fewer}"
+        f"the plan ends {context.stamp(plan.ends[1])}, later than --until {context.args.until}:"
+        f" {fits:,} of {plural(len(messages), 'message')} {'fits' if fits == 1 else 'fit'}; name a"
+        f" later time{fewer}, or {describe_remedies(context.config, count, fits, len(messages))}"
     )
 
 
-def _refuse_busy_time(desk: Desktop, planned: list[ScheduledMessage], queue: QueueView) -> None:
-    margin = timedelta(minutes=desk.config.pacing.interval_minutes[0])
+def find_remedies(config: Config) -> dict[str, Config]:
+    """Return the settings that leave more room in a week, each in words; the pace is none."""
+    hours, pace = config.business_hours, config.pacing
+    found: dict[str, Config] = {}
+    if len(hours.days) < 7:
+        found["days with all seven days"] = replace(
+            config, business_hours=replace(hours, days=frozenset(range(7)))
+        )
+    if hours.opens > 480 or hours.closes < 1260:
+        wider = replace(hours, opens=min(hours.opens, 480), closes=max(hours.closes, 1260))
+        words = f'opens = "{show_clock(wider.opens)}" and closes = "{show_clock(wider.closes)}"'
+        found[words] = replace(config, business_hours=wider)
+    for name in ("max_messages_per_day", "max_segments_per_day", "max_recipients_per_month"):
+        if getattr(pace, name):
+            found[f"no {name}"] = replace(
+                config, pacing=replace(pace, **cast("dict[str, Any]", {name: 0}))
+            )
+    if config.recipient_hours.strict:
+        theirs = replace(config.recipient_hours, strict=False)
+        found["strict = false"] = replace(config, recipient_hours=theirs)
+    return found
+
+
+def describe_remedies(config: Config, count: Callable[[Config], int], fits: int, total: int) -> str:
+    """Say how many fit with each setting that helps; count tells it of a config."""
+    counts = {words: count(each) for words, each in find_remedies(config).items()}
+    helps = [f"{words} ({n:,} fit)" for words, n in counts.items() if n > fits]
+    if not helps:
+        return "no setting makes more of them fit"
+    most = max(counts.values())
+    return f"change a setting: {', '.join(helps)}{'' if most >= total else '; none fits all'}"
+
+
+def _refuse_busy_time(
+    context: Context, planned: Sequence[ScheduledMessage], queue: QueueView
+) -> None:
+    hours = context.config.business_hours
+    margin = timedelta(minutes=context.config.pacing.interval_minutes[0])
     first, last = planned[0].scheduled_for, planned[-1].scheduled_for
     if queue.is_busy(first - margin, last + margin):
         # From here on nothing of the queue is in the way, seconds left out of --start included.
         free = queue.times[-1] + margin + timedelta(minutes=1)
-        free = next_open(free.replace(second=0), desk.config.business_hours)
-        zone = desk.config.business_hours.timezone
+        free = next_open(free.replace(second=0), hours)
         # In the hour that autumn repeats a --start means the first one: then step over it.
-        free += free - parse_local_time(f"{desk.local(free):%Y-%m-%d %H:%M}", zone)
+        typed = f"{context.local(free):%Y-%m-%d %H:%M}"
+        free += free - parse_local_time(typed, hours.timezone, context.now)
         raise StoreError(
             f"the SIM is busy then with messages that are scheduled: it is free from"
-            f' --start "{desk.local(free):%Y-%m-%d %H:%M}" on, or leave --start out'
+            f' --start "{context.local(free):%Y-%m-%d %H:%M}" on, or leave --start out'
         )
 
 
-def _check_draft(desk: Desktop, draft: Draft, start: datetime | None) -> None:
-    if draft.planned and not desk.args.long:
-        last = draft.planned[-1].scheduled_for
-        if last - draft.start > LONGEST_PLAN:
-            raise UsageError(
-                f"the plan runs until {desk.local(last):%Y-%m-%d}, longer than 60 days:"
-                " add --long if that is meant"
-            )
+# --- the plan is stored
 
 
-def _store_draft(
-    desk: Desktop, reading: Reading, draft: Draft, start: datetime | None, seed: int
-) -> list[ScheduledMessage] | None:
+def _store_plan(
+    context: Context, plan: Plan, start: datetime | None
+) -> Sequence[ScheduledMessage] | None:
     """Store what was shown; None if it does not fit the queue or the time any more.
 
     Where its first time passed before the YES, by a quarter of an hour at most and on the same last
     day, the same gaps count from now.
     """
-    database = desk.write()
-    fresh = replace(desk, now=Waiting().now())
-    first, last = (draft.planned[place].scheduled_for for place in (0, -1))
+    database = context.write()
+    fresh = replace(context, now=Waiting().now())
+    first, last = cast("tuple[datetime, datetime]", plan.ends)
     with database.transaction():
-        queue = _view_queue(fresh, database, reading)
-        again = make_draft(fresh, reading, start, seed, queue)
-        if not queue.waiting <= draft.waiting or again.skipped != draft.skipped:
+        queue = _view_queue(fresh, database, plan.reading)
+        again = make_plan(fresh, plan.reading, start, plan.seed, queue)
+        if not queue.waiting <= plan.queue.waiting or again.left_out != plan.left_out:
             return None
-        planned = draft.planned
+        planned = plan.messages
         if first < fresh.now:
             if start is not None:
                 raise UsageError("--start has passed meanwhile: name a later time")
-            planned = again.planned
+            planned = again.messages
             ends = planned[-1].scheduled_for
-            if (
-                fresh.now - first > _SHOWN_FOR
-                or len(planned) != len(draft.planned)
-                or desk.local(ends).date() != desk.local(last).date()
-            ):
+            is_late = fresh.now - first > _SHOWN_FOR or len(planned) != len(plan.messages)
+            if is_late or context.local(ends).date() != context.local(last).date():
                 return None
-        elif start is None and any(
-            row.scheduled_for > first and row.id in queue.waiting
-            for row in database.queue.waiting()
-        ):
+        elif start is None and queue.times and queue.times[-1] > first:
             return None
-        database.queue.add_campaign(planned, seed, fresh.now, find_actor(), draft.until)
+        if plan.until and planned[-1].scheduled_for > plan.until:
+            return None
+        database.queue.add_campaign(planned, plan.seed, fresh.now, find_actor(), plan.until)
     return planned
 
 
-def _report_stored(desk: Desktop, stored: list[ScheduledMessage]) -> None:
-    first, last = (desk.local(each.scheduled_for) for each in (stored[0], stored[-1]))
-    names = sorted({each.message.campaign_name for each in stored})
-    tell = complain if desk.args.json else say  # stdout is the plan's
+def _report_stored(
+    context: Context, stored: Sequence[ScheduledMessage], tell: Callable[[str], None]
+) -> None:
+    import shlex
+
+    first, last = (context.local(each.scheduled_for) for each in (stored[0], stored[-1]))
     tell(
         f"Scheduled {plural(len(stored), 'message')}: first {show_time(first)},"
         f" last {show_time(last)} ({first:%Z})."
     )
-    tell(f'To take it back: smsbox cancel --campaign "{names[0]}"')
-    if not desk.is_served():
+    name = min(each.message.campaign_name for each in stored)
+    tell(f"To take it back: smsbox cancel --campaign {shlex.quote(name)}")
+    if not context.is_served():
         tell("smsbox is not running, nothing is sent until it does: sudo systemctl start smsbox")
 
 
-def print_plan_json(desk: Desktop, reading: Reading, draft: Draft, seed: int) -> None:
+# --- the plan is shown
+
+
+def print_plan_json(plan: Plan) -> None:
     """Print the plan as one JSON object, message by message: it may be long."""
-    planned = draft.planned
-    names = dict.fromkeys(m.campaign_name for m in reading.messages)
-    head = {
-        "campaign": ", ".join(names),
-        "seed": seed,
-        "start": to_database_time(draft.start),
-        "timezone": str(desk.config.business_hours.timezone),
-    }
-    write = sys.stdout.write
-    write(json.dumps(head)[:-1] + ', "messages": [')
-    encode = json.JSONEncoder().encode
-    for place, each in enumerate(planned):
-        message = each.message
-        line = encode(
-            {
-                "row": message.row,
-                "campaign_message_id": message.campaign_message_id,
-                "phone_number": message.phone_number,
-                "customer_name": message.customer_name,
-                "scheduled_for": to_database_time(each.scheduled_for),
-                "gap_s": each.gap_s,
-                "skip_s": each.skip_s,
-                "bubbles": message.bubbles,
-                "segments": message.segments,
-                "encoding": message.encoding.value,
-                "timezone": name_zones(recipient_zones(message.phone_number, message.timezone)),
-            }
-        )
-        write(("" if place == 0 else ",") + "\n" + line)
-    times = [to_database_time(planned[place].scheduled_for) for place in (0, -1) if planned]
-    lasts = planned[-1].scheduled_for - planned[0].scheduled_for if planned else timedelta()
+    first, last = plan.ends or (None, None)
+    head = {"campaign": plan.campaign, "seed": plan.seed, "start": plan.start,
+            "timezone": plan.timezone, "columns": plan.columns}  # fmt: skip
     tail = {
-        "rejected": [{"row": p.row, "column": p.column, "problem": p.problem}
-                     for p in reading.problems],
-        "skipped": [each._asdict() for each in draft.skipped],
-        "segments": sum(each.message.segments for each in planned),
-        "first": times[0] if times else None,
-        "last": times[-1] if times else None,
-        "duration_hours": round(lasts.total_seconds() / 3600, 2),
+        "rejected": [{"row": each.row, "column": each.column, "problem": each.problem}
+                     for each in plan.reading.problems],
+        "left_out": [each._asdict() for each in plan.left_out],
+        "segments": plan.segments, "first": first, "last": last,
+        "duration_hours": round((last - first).total_seconds() / 3600, 2) if last and first else 0,
+        "until": plan.until,
+        "quotas_met": {name: list(map(str, met)) for name, met in plan.limits.items()},
     }  # fmt: skip
-    if draft.until:
-        tail["until"] = to_database_time(draft.until)
-    if desk.args.again:
-        tail["repeats"] = draft.repeats
-    if desk.args.simplify:
-        tail["segments_without_simplify"] = _count_segments(planned, simple=False)
-    if draft.limits:
-        tail["budgets_met"] = {name: list(map(str, met)) for name, met in draft.limits.items()}
-    write("], " + json.dumps(tail)[1:] + "\n")
+    write, encode = sys.stdout.write, json.JSONEncoder().encode
+    write(encode(_with_json_times(head))[:-1] + ', "messages": [')
+    for place, each in enumerate(plan.messages):
+        message = each.message
+        values = {
+            "row": message.row,
+            "campaign_message_id": message.campaign_message_id,
+            "phone_number": message.phone_number,
+            "customer_name": message.customer_name,
+            "scheduled_for": to_json_time(each.scheduled_for),
+            "gap_s": each.gap_s,
+            "skip_s": each.skip_s,
+            "bubbles": message.bubbles,
+            "segments": message.segments,
+            "encoding": message.encoding.value,
+            "timezone": name_zones(recipient_zones(message.phone_number, message.timezone)),
+        }
+        write(("" if place == 0 else ",") + "\n" + encode(values))
+    write("], " + encode(_with_json_times(tail))[1:] + "\n")
 
 
-def print_plan(desk: Desktop, reading: Reading, draft: Draft, seed: int) -> None:
-    """Print the plan in the guide's form: banner, a line a message, totals, texts."""
-    _print_banner(desk, reading, draft, seed)
-    total = len(draft.planned)
+def print_plan(context: Context, plan: Plan) -> None:
+    """Print the plan in the guide's form: banner, a line a message, then what matters in a screen.
+
+    What has to be seen stands last: on a small terminal the rows have scrolled away by then.
+    """
+    _print_banner(context, plan)
+    _print_messages(context, plan)
+    if plan.messages:
+        say("-" * find_width())
+        _print_texts([each.message for each in plan.messages])
+    counts = Counter(each.reason for each in plan.left_out)
+    for reason, count in Counter(_name_kinds(counts)).most_common():
+        alike = [each.row for each in plan.left_out if _name_kind(each.reason) == reason]
+        say_wrapped(f"Left out:  {plural(count, 'row')}, {reason}: {_list_rows(alike, 4)}")
+    for found in _sum_problems(plan.reading.problems).values():
+        rows = _list_rows([each.row for each in found], 4)
+        words = f'{plural(len(found), "row")}, "{found[0].column}" {found[0].problem}: {rows}'
+        say_wrapped(f"Rejected:  {words}")
+    if plan.messages:
+        _print_warnings(context, plan)
+        _print_totals(context, plan)
+    if context.args.dry_run and plan.messages:
+        _print_storing_command(context, plan)
+
+
+def _name_kind(reason: str) -> str:
+    """Name a reason's kind: without the row that it points to."""
+    return re.sub(r" row \d+", " an earlier row", reason)
+
+
+def _name_kinds(counts: Mapping[str, int]) -> dict[str, int]:
+    kinds: Counter[str] = Counter()
+    for reason, count in counts.items():
+        kinds[_name_kind(reason)] += count
+    return dict(kinds)
+
+
+def _print_banner(context: Context, plan: Plan) -> None:
+    config, rule = context.config, "=" * find_width()
+    pace, hours, theirs = config.pacing, config.business_hours, config.recipient_hours
+    there = f"{show_clock(theirs.opens)} to {show_clock(theirs.closes)}"
+    if theirs.strict:
+        there = "Monday to Friday, 10:00 to 17:00"
+    names = Counter(each.message.campaign_name for each in plan.messages)
+    low, high = (f"{chance * 100:g}" for chance in pace.skip_chance)
+    reading = plan.reading
+    say(rule)
+    for label, value in (
+        ("Campaign", ", ".join(f"{name} ({count})" for name, count in names.items())),
+        ("Columns", ", ".join(" = ".join(each) for each in _name_columns(context, reading))),
+        ("Not used", ", ".join(reading.unused)),
+        ("Not taken", "; ".join(f"{plural(n, 'row')} with {why}"
+                                for why, n in reading.not_taken.items())),
+        ("Start", f"{context.local(plan.start):%m/%d/%Y %I:%M:%S %p %Z}"),
+        ("Until", f"{context.local(plan.until):%m/%d/%Y %I:%M %p %Z}: what is not sent by then is"
+                  " cancelled" if plan.until else ""),
+        ("Intervals", f"{show_span(pace.interval_minutes)} minutes"),
+        ("Skips", f"{low}-{high} % chance of an extra {show_span(pace.skip_minutes)} minutes"),
+        ("Hours", f"{show_clock(hours.opens)} to {show_clock(hours.closes)} {hours.timezone}"
+                  f" (there it is {show_time(context.local(context.now))} now)"),
+        ("Recipient", f"{there} in every zone where they may be" if theirs.enabled else ""),
+        ("Dry run", "yes: nothing is stored or sent" if context.args.dry_run else "no"),
+        ("Seed", str(plan.seed)),
+    ):  # fmt: skip
+        if value:
+            say_wrapped(f"{label + ':':<11}{value}")
+    say(rule)
+
+
+def _name_columns(context: Context, reading: Reading) -> Iterator[tuple[str, str]]:
+    """Name the column of each field as a spreadsheet does: F "Mobile"."""
+    short = {"phone_number": "phone", "customer_name": "name", "message_content": "text"}
+    for field_name, place in reading.columns.items():
+        if field_name != "message_content" or not context.args.template:
+            where = f'{column_letter(place)} "{reading.header[place]}"'
+            yield short.get(field_name, field_name), where
+    if context.args.template:
+        yield "text", "template"
+
+
+def _print_messages(context: Context, plan: Plan) -> None:
+    planned, total = plan.messages, len(plan.messages)
     place_width = len(f"[{total}/{total}]")
-    number_width = max((len(each.message.phone_number) for each in draft.planned), default=0)
-    name_width = max(5, find_width() - 42 - place_width - number_width)
-    for place, each in enumerate(draft.planned, 1):
+    number_width = max((len(each.message.phone_number) for each in planned), default=0)
+    room = max(5, find_width() - 42 - place_width - number_width)
+    name_width = min(room, max((len(each.message.customer_name) for each in planned), default=0))
+    name_width = (
+        room if any(not each.message.customer_name.isascii() for each in planned) else name_width
+    )
+    for place, each in enumerate(planned, 1):
         message = each.message
         if each.skip_s and not each.opens_day:
             say(f"[SKIP] Adding extra {round(each.skip_s / 60)} min delay")
         wait = "opens" if each.opens_day else f"+{round((each.gap_s + each.skip_s) / 60)}m"
-        say(
+        show_line(
             f"{fit(f'[{place}/{total}]', place_width)} {fit(message.customer_name, name_width)}"
             f" | {message.phone_number:<{number_width}}"
-            f" | {show_time(desk.local(each.scheduled_for))} | {wait:<5}"
+            f" | {show_time(context.local(each.scheduled_for))} | {wait:<5}"
             f" | {plural(message.bubbles, 'bubble')}"
         )
-    for skipped in draft.skipped:
-        say_wrapped(f"[LEFT OUT] row {skipped.row} {skipped.phone_number}: {skipped.reason}")
-    if draft.planned:
-        _print_totals(desk, reading, draft)
-        if desk.config.recipient_hours.enabled:
-            _print_moved(draft)
-        messages = [each.message for each in draft.planned]
-        _print_texts(messages, desk.args.texts)
-        _print_ucs2(messages)
-        for words, rows in _find_bare_first_texts(desk, draft).items():
-            shown = ", ".join(map(str, rows[:20])) + (", ..." if len(rows) > 20 else "")
-            say_wrapped(f"Warning:   {words} in {plural(len(rows), 'first message')} to a number:"
-                        f" row{'s' if len(rows) > 1 else ''} {shown}")  # fmt: skip
-    if desk.args.dry_run:
-        _print_storing_command(desk, seed, draft.start)
 
 
-def _print_banner(desk: Desktop, reading: Reading, draft: Draft, seed: int) -> None:
-    pace, hours, rule = desk.config.pacing, desk.config.business_hours, "=" * find_width()
-    theirs = desk.config.recipient_hours
-    there = f"{show_minutes(theirs.opens)} to {show_minutes(theirs.closes)}"
-    if theirs.strict:
-        there = "Monday to Friday, 10:00 to 17:00"
-    names = Counter(each.message.campaign_name for each in draft.planned)
-    named = ", ".join(f"{name} ({count})" for name, count in names.items()) or "-"
-    low, high = (f"{chance * 100:g}" for chance in pace.skip_chance)
-    say(rule)
-    for label, value in (
-        ("Campaign", named),
-        ("Start", f"{desk.local(draft.start):%m/%d/%Y %I:%M:%S %p %Z}"),
-        ("Intervals", f"{show_span(pace.interval_minutes)} minutes"),
-        ("Skips", f"{low}-{high} % chance of an extra {show_span(pace.skip_minutes)} minutes"),
-        ("Hours", f"{show_minutes(hours.opens)} to {show_minutes(hours.closes)} {hours.timezone}"
-                  f" (there it is {show_time(desk.local(desk.now))} now)"),
-        ("Recipient", f"{there} in every zone where they may be" if theirs.enabled else "-"),
-        ("Until", f"{desk.local(draft.until):%m/%d/%Y %I:%M %p %Z}: what is not sent by then is"
-                  " cancelled" if draft.until else "-"),
-        ("Dry run", "yes: nothing is stored or sent" if desk.args.dry_run else "no"),
-        ("Seed", str(seed)),
-        ("Not used", ", ".join(reading.unused) if reading.unused else "-"),
-    ):  # fmt: skip
-        if value != "-":
-            say_wrapped(f"{label + ':':<11}{value}")
-    for reason, count in reading.not_taken.items():
-        say_wrapped(f"{'Not taken:':<11}{plural(count, 'row')} with {reason}")
-    say(rule)
-
-
-def _print_totals(desk: Desktop, reading: Reading, draft: Draft) -> None:
-    planned = draft.planned
-    first, last = (desk.local(each.scheduled_for) for each in (planned[0], planned[-1]))
-    segments = sum(each.message.segments for each in planned)
-    days = Counter(f"{desk.local(each.scheduled_for):%a %m/%d}" for each in planned)
+def _print_totals(context: Context, plan: Plan) -> None:
+    planned = plan.messages
+    first, last = (context.local(each.scheduled_for) for each in (planned[0], planned[-1]))
+    days = Counter(f"{context.local(each.scheduled_for):%a %m/%d}" for each in planned)
     lasts = (last - first).total_seconds()
-    say("-" * find_width())
     say(f"Duration:  {show_wait(lasts)}: from {show_time(first)} to {show_time(last)} ({first:%Z})")
-    each_day = ", ".join(f"{day}: {count}" for day, count in days.items())
-    say_wrapped(f"Messages:  {len(planned):,} on {plural(len(days), 'day')} ({each_day})")
-    cost = desk.config.cost
-    price = f", {segments * cost.price_per_segment:,.2f} {cost.currency}"
-    other = _count_segments(planned, simple=not desk.args.simplify)
-    hint = f" ({other:,} with{'out' if desk.args.simplify else ''} --simplify)"
-    hint = hint if desk.args.simplify or other != segments else ""
-    say(f"Segments:  {segments:,}{price if cost.price_per_segment else ''}{hint}")
-    for name, met in draft.limits.items():
+    each_day = [f"{day}: {count}" for day, count in days.items()]
+    each_day = each_day if len(each_day) <= 7 else [*each_day[:3], "...", *each_day[-3:]]
+    say_wrapped(
+        f"Messages:  {len(planned):,} on {plural(len(days), 'day')} ({', '.join(each_day)})"
+    )
+    cost = context.config.cost
+    price = f", {plan.segments * cost.price_per_segment:,.2f} {cost.currency}"
+    other = _count_segments(planned, simple=not context.args.simplify)
+    hint = f" ({other:,} with{'out' if context.args.simplify else ''} --simplify)"
+    hint = hint if context.args.simplify or other != plan.segments else ""
+    say(f"Segments:  {plan.segments:,}{price if cost.price_per_segment else ''}{hint};"
+        " a segment is what the network counts and bills")  # fmt: skip
+    for name, met in plan.limits.items():
         on = ", ".join(f"{day:%a %m/%d}" for day in met)
-        say_wrapped(f"Budget:    {name} = {getattr(desk.config.pacing, name)} is met on {on}")
-    if reading.rejected:
-        say(f"Rejected:  {plural(len(reading.rejected), 'row')}, listed above")
-    if draft.skipped:
-        say_wrapped(f"Left out:  listed above: {_count_left_out(draft)}")
-    if draft.repeats:
-        say_wrapped(
-            f"WARNING: {plural(draft.repeats, 'row')} repeat a text that is scheduled or was sent"
-            " to the same number, as --again says."
-        )
+        say_wrapped(f"Quota:     {name} = {getattr(context.config.pacing, name)} is met on {on}")
 
 
 def _count_segments(planned: Sequence[ScheduledMessage], simple: bool) -> int:
@@ -9779,66 +11429,85 @@ def _count_segments(planned: Sequence[ScheduledMessage], simple: bool) -> int:
     return count
 
 
-def _count_left_out(draft: Draft) -> str:
-    counts = Counter(each.reason for each in draft.skipped)
-    return "; ".join(f"{plural(n, 'row')}: {reason}" for reason, n in counts.items())
+def _explain_nothing(plan: Plan) -> str:
+    """Say why nobody is planned, and what then."""
+    import shlex
+
+    counts = _name_kinds(Counter(each.reason for each in plan.left_out))
+    words = "; ".join(f"{plural(count, 'row')}: {reason}" for reason, count in counts.items())
+    written_to = {(campaign, number) for campaign, number, _ in plan.queue.known}
+    if any((m.campaign_name, m.phone_number) in written_to for m in plan.reading.messages):
+        other = shlex.quote(f"{plan.campaign} 2")
+        words += f"; to write to them once more, give it a name of its own: --campaign {other}"
+    return words or "no row is left"
 
 
-def _print_moved(draft: Draft) -> None:
-    """Print who was passed over for the recipient's hours, and for whom no zone is known."""
-    latest, moved, nowhere = 0, [], 0
-    for each in draft.planned:
-        message = each.message
-        zones = recipient_zones(message.phone_number, message.timezone)
-        nowhere += not zones
-        if message.row < latest:
-            local = (f"{show_time(each.scheduled_for.astimezone(z))} {z.key}" for z in zones)
-            moved.append(f"row {message.row}, {', '.join(local)}")
-        latest = max(latest, message.row)
-    if moved:
-        last = f"; the last {moved[-1]}" if len(moved) > 1 else ""
-        say_wrapped(
-            f"Moved:     {plural(len(moved), 'message')} behind later rows, into the recipient's"
-            f" hours: the first {moved[0]}{last}"
-        )
-    if nowhere:
-        say_wrapped(
-            f"WARNING: the zone of {plural(nowhere, 'number')} is not known: only your own hours"
-            " hold for them. Give their zones in a column timezone, like Europe/Berlin."
-        )
+def _choose_texts(messages: Sequence[Message]) -> list[tuple[str, Message]]:
+    """Return the texts that are shown: the first, the longest, and one that needs UCS-2."""
+    if not messages:
+        return []
+    chosen = [("First text", messages[0])]
+    chosen.append(("Longest text", max(messages, key=lambda m: len(m.message_content))))
+    chosen += [("First UCS-2 text", m) for m in messages if m.encoding is Encoding.UCS2][:1]
+    seen: dict[str, tuple[str, Message]] = {}
+    for label, message in chosen:
+        seen.setdefault(message.message_content, (label, message))
+    return [*seen.values()][:2]
 
 
-def _print_texts(messages: Sequence[Message], every: bool = False) -> None:
-    shown = [("First text", messages[0])]
-    shown.append(("Longest text", max(messages, key=lambda m: len(m.message_content))))
-    shown += [("First UCS-2 text", m) for m in messages if m.encoding is Encoding.UCS2][:1]
-    if every:
-        shown = [("Text", message) for message in messages]
-    seen: set[int] = set()
-    for label, message in shown:
-        if message.row in seen:
-            continue
-        seen.add(message.row)
-        say(
-            f"{label} (row {message.row}, {fit(message.customer_name, 30).strip()},"
-            f" {plural(message.segments, 'segment')}):"
-        )
+def _print_texts(messages: Sequence[Message]) -> None:
+    for label, message in _choose_texts(messages):
+        who = fit(message.customer_name, 30).strip()
+        show_line(f"{label} (row {message.row}, {who}, {plural(message.segments, 'segment')}):")
         _print_bubbles(message.message_content)
 
 
 def _print_bubbles(text: str) -> None:
+    """Print a text as it is read, wrapped at words, a mark before each bubble."""
+    import textwrap
+
     for bubble in split_bubbles(text):
-        first, *rest = bubble.split("\n")
-        say(f"  > {first}")
-        for line in rest:
-            say(f"    {line}")
+        lines = [
+            part
+            for line in bubble.split("\n")
+            for part in textwrap.wrap(printable(line), find_width() - 4, break_on_hyphens=False)
+            or [""]
+        ]
+        show_line(
+            "\n".join(f"  {'>' if place == 0 else ' '} {line}" for place, line in enumerate(lines))
+        )
 
 
-def _find_bare_first_texts(desk: Desktop, draft: Draft) -> dict[str, list[int]]:
+def _print_warnings(context: Context, plan: Plan) -> None:
+    """Warn of what the operator may not have meant."""
+    messages = [each.message for each in plan.messages]
+    _print_ucs2(messages)
+    for words, rows in _find_bare_first_texts(context, plan).items():
+        say_wrapped(f"Warning:   {words} in {plural(len(rows), 'first message')} to a number:"
+                    f" {_list_rows(rows)}")  # fmt: skip
+    zones = [recipient_zones(each.phone_number, each.timezone) for each in messages]
+    if context.config.recipient_hours.enabled and not all(zones):
+        say_wrapped(
+            f"Warning:   the zone of {plural(zones.count(()), 'number')} is not known: only your"
+            " own hours hold for them. Give their zones in a column timezone, like Europe/Berlin."
+        )
+    if context.args.again:
+        same = {(each[1], each[2]) for each in plan.queue.known}
+        repeats = sum((each.phone_number, each.message_content) in same for each in messages)
+        if repeats:
+            words = f"{plural(repeats, 'row')} repeat a text that is scheduled or was sent"
+            say_wrapped(f"Warning:   {words} to the same number, as --again says.")
+    last = plan.messages[-1].scheduled_for
+    if last - plan.start > _LONG_PLAN:
+        say_wrapped(f"Warning:   the plan runs until {context.local(last):%m/%d/%Y}, longer than 60"
+                    " days: is that meant?")  # fmt: skip
+
+
+def _find_bare_first_texts(context: Context, plan: Plan) -> dict[str, list[int]]:
     """Find first messages to a number that name no sender or no way to stop: words -> rows."""
-    name, known = desk.config.replies.sender_name, set(draft.written_to)
+    name, known = context.config.replies.sender_name, set(plan.queue.written_to)
     found: dict[str, list[int]] = {}
-    for each in draft.planned:
+    for each in plan.messages:
         message, text = each.message, each.message.message_content
         if message.phone_number in known:
             continue
@@ -9851,20 +11520,23 @@ def _find_bare_first_texts(desk: Desktop, draft: Draft) -> dict[str, list[int]]:
 
 
 def _print_ucs2(messages: Sequence[Message]) -> None:
-    """Print each text that needs UCS-2 with the characters that force it, rows alike together."""
+    """Tell which characters force UCS-2, and in which rows."""
     rows: dict[str, list[int]] = {}
     for message in messages:
         if message.encoding is Encoding.UCS2:
-            bubbles = "".join(split_bubbles(message.message_content))
-            rows.setdefault("".join(find_ucs2_characters(bubbles)), []).append(message.row)
+            for char in find_ucs2_characters("".join(split_bubbles(message.message_content))):
+                rows.setdefault(char, []).append(message.row)
     if not rows:
         return
-    count = sum(map(len, rows.values()))
+    count = len({row for each in rows.values() for row in each})
     verb = "needs" if count == 1 else "need"
-    say(f"{plural(count, 'text')} {verb} UCS-2 (70 characters a segment in place of 160):")
-    for chars, where in rows.items():
-        named = ", ".join(_name_character(char) for char in chars)
-        say_wrapped(f"  row{'s' if len(where) > 1 else ''} {', '.join(map(str, where))}: {named}")
+    shown = sorted(rows.items(), key=lambda each: -len(each[1]))
+    named = "; ".join(
+        f"{_name_character(char)} in {_list_rows(where, 4)}" for char, where in shown[:6]
+    )
+    more = f"; and {len(shown) - 6} other characters" if len(shown) > 6 else ""
+    say_wrapped(f"UCS-2:     {plural(count, 'text')} {verb} it, 70 characters a segment in place of"
+                f" 160, for {named}{more}")  # fmt: skip
 
 
 def _name_character(char: str) -> str:
@@ -9874,62 +11546,283 @@ def _name_character(char: str) -> str:
     return f"{shown} U+{ord(char):04X}{remedy}"
 
 
-def _print_storing_command(desk: Desktop, seed: int, start: datetime) -> None:
+def _print_storing_command(context: Context, plan: Plan) -> None:
     import shlex
 
-    args = desk.args
-    keeps_start = args.start is not None and start >= desk.now
-    words = ["smsbox"]
+    args = context.args
+    keeps_start = args.start is not None and plan.start >= context.now
+    words = []
     for name in ("config", "database"):
         if getattr(args, name):
             words += [f"--{name}", getattr(args, name)]
     words += ["schedule", args.file]
-    for name in ("start", "until", "campaign", "template", "limit"):
+    for name in ("start", "until", "campaign", "template", "limit", "rejects"):
         if getattr(args, name) is not None and (name != "start" or keeps_start):
             words += [f"--{name}", str(getattr(args, name))]
-    for pair in args.map:
-        words += ["--map", pair]
-    options = ("long", "skip_invalid", "again", "simplify")
+    for name in ("map", "only"):
+        for pair in getattr(args, name):
+            words += [f"--{name}", pair]
+    options = ("skip_invalid", "again", "simplify")
     words += [f"--{name.replace('_', '-')}" for name in options if getattr(args, name)]
-    words += ["--seed", str(seed)]
-    say("To schedule exactly this:" if keeps_start else "To schedule this:")
-    say("  " + shlex.join(words))
-    if not keeps_start:
-        say("The same gaps then count from the moment of YES.")
+    words += ["--seed", str(plan.seed)]
+    gaps = "" if keeps_start else " (the same gaps then count from the moment of YES)"
+    say_wrapped(f"To schedule {'exactly ' if keeps_start else ''}this{gaps}:")
+    show_line(f"  {find_program()} {shlex.join(words)}")
 
 
-# --- a text tried, a text edited
+# --- the operator's word: which rows a command means, and what it does to them
 
 
-def _try_row(desk: Desktop, reading: Reading) -> int:
-    """Send one row of a file to the operator's own phone; no campaign is stored."""
-    args = desk.args
-    found = [message for message in reading.messages if args.row in (None, message.row)]
+def parse_number(said: str) -> PhoneNumber:
+    """Read a phone number that was typed; UsageError for what is none."""
+    try:
+        return parse_phone_number(said)
+    except ValueError as error:
+        raise UsageError(f'"{said}": {error}') from error
+
+
+def _parse_name(name: str) -> RowFilter:
+    if name.isascii() and name.isdigit() and len(name) < 10:
+        return RowFilter(ids=(int(name),))
+    try:
+        return RowFilter(number=parse_phone_number(name))
+    except ValueError as error:
+        raise UsageError(f'"{name}" is no ID and no phone number: {error}') from error
+
+
+def _find_named(database: Database, name: str) -> list[StoredRow]:
+    wanted = _parse_name(name)
+    found = database.queue.rows(wanted)
     if not found:
-        _tell_problems(each for each in reading.problems if args.row in (None, each.row))
-        which = f"row {args.row}" if args.row else "any row"
-        raise CampaignError(f"{args.file}: can't send {which}: fix it, or name another --row")
-    _print_texts(found[:1])
-    _print_ucs2(found[:1])
-    if args.dry_run:
-        return 0
-    return _send_now(desk, args.try_number, found[0].message_content, campaign=TEST_CAMPAIGN)
+        which = f"to {wanted.number}" if wanted.number else name
+        raise UsageError(f"there is no message {which}: smsbox list shows them")
+    return found
 
 
-def cmd_edit(desk: Desktop) -> int:
+def _check_campaign(database: Database, name: str | None) -> None:
+    names = database.reports.campaign_names()
+    if name and name not in names:
+        known = ", ".join(names) or "none yet"
+        raise UsageError(f'there is no campaign "{name}": the campaigns are {known}')
+
+
+class Verb(NamedTuple):
+    """What a command does to the rows that it names."""
+
+    states: tuple[str, ...]  # of rows to which it can be done
+    question: str
+    change: Callable[[Context, Database, list[StoredRow], list[str]], str]  # what was done
+    by_name: tuple[str, ...] = ()  # states that --campaign and --all pass over
+
+
+def _change_rows(context: Context, verb: Verb) -> int:
+    """Find the rows that are meant, ask, change them; say what was done and what was refused."""
+    database = context.change()
+    rows, refused = _find_rows(context, database, verb)
+    if rows and not _confirm_many(context, rows, verb.question):
+        return 1
+    done = verb.change(context, database, rows, refused)
+    say(done)
+    for sentence in refused:
+        complain(f"{sentence}.")
+    return 1 if refused else 0
+
+
+def _find_rows(
+    context: Context, database: Database, verb: Verb
+) -> tuple[list[StoredRow], list[str]]:
+    """Return the rows named by ID, number, --campaign or --all to which it can be done.
+
+    And a sentence for each name of which there is none.
+    """
+    args, states = context.args, verb.states
+    if getattr(args, "all", False) or args.campaign:
+        if args.ids:
+            raise UsageError("give IDs or --campaign, not both")
+        _check_campaign(database, args.campaign)
+        states = tuple(state for state in states if state not in verb.by_name)
+        named = [database.queue.rows(RowFilter(campaign=args.campaign))]
+    elif args.ids:
+        named = [_find_named(database, name) for name in args.ids]
+    else:
+        raise UsageError("say which: an ID, a phone number, or --campaign NAME")
+    rows: dict[MessageId, StoredRow] = {}
+    refused: list[str] = []
+    for found in named:
+        fitting = {row.id: row for row in found if _state_of(row) in states}
+        rows.update(fitting)
+        if not fitting and len(found) == 1:
+            refused.append(f"Message {found[0].id} is {_state_of(found[0])}, not {verb.states[0]}")
+        elif not fitting:
+            counts = Counter(map(_state_of, found))
+            told = ", ".join(f"{count:,} {each}" for each, count in counts.items())
+            which = f"None of {plural(len(found), 'message')} is {verb.states[0]}: {told}"
+            refused.append(which if found else "There is no message")
+    return list(rows.values()), refused
+
+
+def _confirm_many(context: Context, rows: Sequence[StoredRow], what: str) -> bool:
+    """Show many rows and ask; few that were named one by one need no question."""
+    args = context.args
+    named = bool(args.ids) and len(rows) <= len(args.ids)
+    if named or len(rows) < 2:
+        return True
+    if args.ids:
+        for row in rows:
+            show_line(_row_line(context, row))
+    return ask_yes(f"{what} {plural(len(rows), 'message')}.", args.yes)
+
+
+def _cancel(context: Context, database: Database, rows: list[StoredRow], refused: list[str]) -> str:
+    """Cancel what is scheduled; what has failed is settled, its status and its reason stay."""
+    failed = [row.id for row in rows if row.status is RowStatus.FAILED]
+    waiting = [row.id for row in rows if row.status is not RowStatus.FAILED]
+    with database.transaction():
+        settled = database.queue.settle(failed, context.now, find_actor())
+        done = database.queue.cancel(waiting, context.now, find_actor())
+    refused += [
+        f"Message {row_id} is being sent right now and can't be cancelled: try again in a moment"
+        for row_id in waiting
+        if row_id not in done
+    ]
+    words = f"Cancelled {plural(len(done), 'message')}."
+    if failed:
+        settled_words = (
+            f"{plural(settled, 'failed message')} settled: status no longer counts them."
+        )
+        words = settled_words if not waiting else f"{words} {settled_words}"
+    return words
+
+
+def _reschedule(
+    context: Context, database: Database, rows: list[StoredRow], refused: list[str]
+) -> str:
+    """Move rows by a span, or so that the first of them goes at a time."""
+    if not rows:
+        return "Nothing was moved."
+    first = min(row.scheduled_for for row in rows)
+    shift = _parse_shift(context, first)
+    if first + shift < context.now - timedelta(minutes=1):
+        raise UsageError("that lies in the past: name a later time")
+    if (max(row.scheduled_for for row in rows) + shift).year > 2099:
+        raise UsageError("that lies beyond the year 2099: name a nearer time")
+    rows = _refuse_late(context, rows, lambda row: row.scheduled_for + shift, refused)
+    moves = [(row.id, row.scheduled_for + shift) for row in rows]
+    with database.transaction():
+        moved = database.queue.reschedule_many(moves, context.now, find_actor())
+    refused += [
+        f"Message {row.id} is not scheduled any more" for row in rows if row.id not in moved
+    ]
+    if not moved:
+        return "Nothing was moved."
+    at = first + shift
+    year = "" if context.local(at).year - context.now.year in (0, 1) else f" {at.year}"
+    done = f"Moved {plural(len(moved), 'message')}; the first is due {context.stamp(at)}{year}."
+    row = min(rows, key=lambda row: row.scheduled_for)
+    hours = find_hours(row.phone_number, row.timezone, row.anyway, at, context.config)
+    return done + (f"\nThat is {hours.shut}: it will go at the next opening." if hours.shut else "")
+
+
+def _refuse_late(
+    context: Context, rows: Iterable[StoredRow], moved_to: Callable[[StoredRow], datetime],
+    refused: list[str],
+) -> list[StoredRow]:  # fmt: skip
+    """Return the rows that may still go at their new times; say of the others that they may not."""
+    kept = []
+    for row in rows:
+        if row.until is None or moved_to(row) <= row.until:
+            kept.append(row)
+        else:
+            end = context.stamp(row.until)
+            refused.append(f"Message {row.id} is too late then: it may be sent until {end}")
+    return kept
+
+
+def _parse_shift(context: Context, first: datetime) -> timedelta:
+    args = context.args
+    if args.by:
+        match = re.fullmatch(r"([+-]?)(\d{1,5})\s*(s|m|min|h|d)", args.by.strip())
+        if not match:
+            raise UsageError(f"--by {args.by} is no span: write +30m, +2h or +1d")
+        unit = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}[match[3]]
+        return timedelta(seconds=int(match[2]) * unit * (-1 if match[1] == "-" else 1))
+    at = context.parse_time("--at", args.at)
+    if at is None:
+        raise UsageError("say where to: --by +30m, or --at TIME")
+    return at - first
+
+
+def _retry(context: Context, database: Database, rows: list[StoredRow], refused: list[str]) -> str:
+    """Set failed rows to scheduled, and cancelled ones that were named by their ID."""
+    args, kept = context.args, []
+    for row in _refuse_late(context, rows, lambda row: context.now, refused):
+        if row.said_stop_at:
+            refused.append(f"Message {row.id} goes to {row.phone_number}, who said stop")
+        elif row.status is RowStatus.CANCELLED and str(row.id) not in args.ids:
+            refused.append(f"Message {row.id} was cancelled: name it by its ID")
+        elif row.status is RowStatus.CANCELLED and database.queue.has_other(row):
+            refused.append(f"Message {row.id} was cancelled, and another message of its campaign"
+                           f" goes or went to {row.phone_number}")  # fmt: skip
+        else:
+            kept.append(row.id)
+    done = database.queue.retry(kept, args.even_if_it_may_repeat, context.now, find_actor())
+    refused += [
+        f"Message {row_id} may have been sent: add {RETRY_ANYWAY} to send it all the same"
+        for row_id in kept
+        if row_id not in done
+    ]
+    return f"{plural(len(done), 'message')} will be tried again."
+
+
+def _release(
+    context: Context, database: Database, rows: list[StoredRow], refused: list[str]
+) -> str:
+    """Let held rows go: at once where their time has passed."""
+    rows = _refuse_late(context, rows, lambda row: max(row.scheduled_for, context.now), refused)
+    with database.transaction():
+        done = database.queue.release([row.id for row in rows], context.now, find_actor())
+    return f"Released {plural(done, 'message')}."
+
+
+def cmd_cancel(context: Context) -> int:
+    """Cancel rows that are not sent yet, and be done with failed ones; the records stay."""
+    states = ("scheduled", "held", "failed")
+    by_name = ("failed",) if context.args.all else ()
+    return _change_rows(context, Verb(states, "Cancel", _cancel, by_name))
+
+
+def cmd_reschedule(context: Context) -> int:
+    """Move rows."""
+    if not context.args.by and not context.args.at:
+        raise UsageError("say where to: --by +30m, or --at TIME")
+    return _change_rows(context, Verb(("scheduled", "held"), "Move", _reschedule))
+
+
+def cmd_retry(context: Context) -> int:
+    """Set failed rows to scheduled; unconfirmed ones only on the operator's word."""
+    return _change_rows(context, Verb(("failed", "cancelled"), "Retry", _retry, ("cancelled",)))
+
+
+def cmd_release(context: Context) -> int:
+    """Let held rows go."""
+    return _change_rows(context, Verb(("held",), "Release", _release))
+
+
+def cmd_edit(context: Context) -> int:
     """Put another text into one message that is not begun."""
-    text = _check_text(desk.args.text)
-    database = desk.change()
-    found = _find_named(database, desk.args.id)
+    text = _check_text(context.args.text)
+    database = context.change()
+    found = _find_named(database, context.args.id)
     rows = [row for row in found if row.status is RowStatus.SCHEDULED] or found
     if len(rows) > 1:
         for row in rows:
-            say(_row_line(desk, row))
-        raise UsageError(f"{plural(len(rows), 'message')} go to {desk.args.id}: name one by its ID")
+            show_line(_row_line(context, row))
+        which = f"{plural(len(rows), 'message')} go to {context.args.id}"
+        raise UsageError(f"{which}: name one by its ID")
     (row,) = rows
-    _find_quota(desk, database, row.phone_number, text)
+    _find_quota(context, database, row.phone_number, text)
     with database.transaction():
-        done = database.queue.set_texts([(row.id, text)], desk.now, find_actor())
+        done = database.queue.set_texts([(row.id, text)], context.now, find_actor())
     if not done:
         state = "being sent" if row.status is RowStatus.SCHEDULED else row.status.value
         raise StoreError(f"message {row.id} is {state}: its text can't be changed any more")
@@ -9946,6 +11839,8 @@ def cmd_edit(desk: Desktop) -> int:
 def _check_text(said: str) -> str:
     """Return a text that the operator typed as it is stored; UsageError where it can't be sent."""
     text = unify_line_breaks(said).strip()
+    if not text:
+        raise UsageError("the text is empty: write what is to be sent")
     try:
         check_text(text)
     except ValueError as error:
@@ -9959,981 +11854,344 @@ def _check_text(said: str) -> str:
     return text
 
 
-def _find_quota(desk: Desktop, database: Database, number: str, text: str) -> Gate:
+def _find_quota(context: Context, database: Database, number: str, text: str) -> Gate:
     """Return the gate of the budgets for a text; UsageError where it never opens."""
-    budgets = partial(find_budgets, database, desk.now, desk.config)
-    quota = find_quota(number, text, budgets, desk.now, desk.config)
+    budgets = partial(find_budgets, database, context.now, context.config)
+    quota = find_quota(number, text, budgets, context.now, context.config)
     if quota.shut and quota.until is None:
         raise UsageError(f"the text: {quota.shut}")
     return quota
 
 
-# --- which rows a command means
-
-
-def _find_rows(desk: Desktop, database: Database, state: str) -> tuple[list[StoredRow], list[str]]:
-    """Return the rows in a state that were named by ID, number, --campaign or --all.
-
-    And a sentence for each name of which no row is in that state.
-    """
-    args = desk.args
-    if getattr(args, "all", False) or args.campaign:
-        if args.ids:
-            raise UsageError("give IDs or --campaign, not both")
-        _check_campaign(database, args.campaign)
-        named = [database.queue.rows(RowFilter(campaign=args.campaign))]
-    elif args.ids:
-        named = [_find_named(database, name) for name in args.ids]
-    else:
-        raise UsageError("say which: an ID, a phone number, or --campaign NAME")
-    rows: dict[MessageId, StoredRow] = {}
-    refused: list[str] = []
-    for found in named:
-        fitting = {row.id: row for row in found if state in (row.status.value, _state_of(row))}
-        rows.update(fitting)
-        if not fitting and len(found) == 1:
-            refused.append(f"Message {found[0].id} is {_state_of(found[0])}, not {state}")
-        elif not fitting:
-            states = Counter(map(_state_of, found))
-            counts = ", ".join(f"{count:,} {each}" for each, count in states.items())
-            which = f"None of {plural(len(found), 'message')} is {state}: {counts}"
-            refused.append(which if found else "There is no message")
-    return list(rows.values()), refused
-
-
-def _find_named(database: Database, name: str) -> list[StoredRow]:
-    wanted = _parse_name(name)
-    found = database.queue.rows(wanted)
-    if not found:
-        which = f"to {wanted.number}" if wanted.number else name
-        raise UsageError(f"there is no message {which}: smsbox list shows them")
-    return found
-
-
-def _parse_name(name: str) -> RowFilter:
-    if name.isascii() and name.isdigit() and len(name) < 10:
-        return RowFilter(ids=(int(name),))
-    try:
-        return RowFilter(number=parse_phone_number(name))
-    except ValueError as error:
-        raise UsageError(f'"{name}" is no ID and no phone number: {error}') from error
-
-
-def _state_of(row: StoredRow) -> str:
-    if row.held_because and row.status is RowStatus.SCHEDULED:
-        return "held"
-    return {"failed": "undelivered"}.get(row.delivery, row.delivery) or row.status.value
-
-
-def _check_campaign(database: Database, name: str | None) -> None:
-    names = database.reports.campaign_names()
-    if name and name not in names:
-        known = ", ".join(names) or "none yet"
-        raise UsageError(f'there is no campaign "{name}": the campaigns are {known}')
-
-
-def _confirm_many(desk: Desktop, rows: Sequence[StoredRow], what: str) -> bool:
-    """Show many rows and ask; few that were named one by one need no question."""
-    args = desk.args
-    named = bool(args.ids) and len(rows) <= len(args.ids)
-    if named or len(rows) < 2:
-        return True
-    if args.ids:
-        for row in rows:
-            say(_row_line(desk, row))
-    return ask_yes(f"{what} {plural(len(rows), 'message')}.", args.yes)
-
-
-def _row_line(
-    desk: Desktop, row: StoredRow, expected: datetime | None = None, is_too_late: bool = False
-) -> str:
-    import textwrap
-
-    state = _state_of(row)
-    at = row.sent_at if row.status is RowStatus.SENT and row.sent_at else row.scheduled_for
-    name = fit(row.customer_name, max(5, find_width() - 61))
-    line = (
-        f"{row.id:>6} {name} {fit(row.phone_number, 13)}"
-        f" {show_time(desk.local(at))} {state:<9} {fit(row.campaign_name, 12).rstrip()}"
-    )
-    why = row.held_because if state == "held" else row.error_message
-    if expected and expected - row.scheduled_for > timedelta(minutes=1):
-        why = f"expected {show_time(desk.local(expected))}{': ' if why else ''}{why}"
-    elif is_too_late and row.until:
-        why = (
-            f"its turn comes after its end, {show_time(desk.local(row.until))}: it will be too late"
-        )
-    indent = " " * 7
-    lines = textwrap.wrap(printable(why), find_width(), initial_indent=indent,
-                          subsequent_indent=indent)  # fmt: skip
-    return "\n".join([line.rstrip(), *lines])
-
-
-# --- the commands
-
-
-def cmd_cancel(desk: Desktop) -> int:
-    """Cancel rows that are not sent yet; the records stay."""
-    database = desk.change()
-    rows, refused = _find_rows(desk, database, "scheduled")
-    if rows and not _confirm_many(desk, rows, "Cancel"):
-        return 1
-    done = database.queue.cancel([row.id for row in rows], desk.now, find_actor())
-    refused += [
-        f"Message {row.id} is being sent right now and can't be cancelled: try again in a moment"
-        for row in rows
-        if row.id not in done
-    ]
-    return _report_done(f"Cancelled {plural(len(done), 'message')}.", refused)
-
-
-def _report_done(done: str, refused: Sequence[str]) -> int:
-    say(done)
-    for sentence in refused:
-        complain(f"{sentence}.")
-    return 1 if refused else 0
-
-
-def cmd_reschedule(desk: Desktop) -> int:
-    """Move rows by a span, or so that the first of them goes at a time."""
-    database = desk.change()
-    rows, refused = _find_rows(desk, database, "scheduled")
-    if not rows:
-        return _report_done("Nothing was moved.", refused)
-    first = min(row.scheduled_for for row in rows)
-    shift = _parse_shift(desk, first)
-    last = max(row.scheduled_for for row in rows)
-    if first + shift < desk.now - timedelta(minutes=1):
-        raise UsageError("that lies in the past: name a later time")
-    if (last + shift).year > 2099:
-        raise UsageError("that lies beyond the year 2099: name a nearer time")
-    rows = _refuse_late(rows, lambda row: row.scheduled_for + shift, refused)
-    if not rows:
-        return _report_done("Nothing was moved.", refused)
-    if not _confirm_many(desk, rows, "Move"):
-        return 1
-    with database.transaction():
-        live = [
-            row for row in rows if database.queue.rows(RowFilter(ids=(row.id,), status="scheduled"))
-        ]
-        moves = [(row.id, row.scheduled_for + shift) for row in live]
-        database.queue.reschedule_many(moves, desk.now, find_actor())
-    refused += [f"Message {row.id} is not scheduled any more" for row in rows if row not in live]
-    at = desk.local(first + shift)
-    year = "" if at.year - desk.now.year in (0, 1) else f" {at.year}"
-    done = f"Moved {plural(len(live), 'message')}; the first is due {show_time(at)}{year}."
-    row = min(rows, key=lambda row: row.scheduled_for)
-    hours = find_hours(row.phone_number, row.timezone, row.anyway, at, desk.config)
-    if hours.shut:
-        done += f"\nThat is {hours.shut}: it will go at the next opening."
-    return _report_done(done, refused)
-
-
-def _refuse_late(
-    rows: Iterable[StoredRow], moved_to: Callable[[StoredRow], datetime], refused: list[str]
-) -> list[StoredRow]:
-    """Return the rows that may still go at their new times; say of the others that they may not."""
-    kept = []
-    for row in rows:
-        if row.until is None or moved_to(row) <= row.until:
-            kept.append(row)
-        else:
-            end = to_database_time(row.until)[:16]
-            refused.append(f"Message {row.id} is too late then: it may be sent until {end} UTC")
-    return kept
-
-
-def _parse_shift(desk: Desktop, first: datetime) -> timedelta:
-    args = desk.args
-    if args.by:
-        match = re.fullmatch(r"([+-]?)(\d{1,5})\s*(s|m|min|h|d)", args.by.strip())
-        if not match:
-            raise UsageError(f"--by {args.by} is no span: write +30m, +2h or +1d")
-        unit = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}[match[3]]
-        return timedelta(seconds=int(match[2]) * unit * (-1 if match[1] == "-" else 1))
-    try:
-        return parse_local_time(args.at, desk.config.business_hours.timezone) - first
-    except ValueError as error:
-        raise UsageError(f"--at {error}") from error
-
-
-def cmd_retry(desk: Desktop) -> int:
-    """Set failed rows to scheduled; unconfirmed ones only on the operator's word."""
-    database = desk.change()
-    args = desk.args
-    rows, refused = _find_rows(desk, database, "failed")
-    rows = _refuse_late(rows, lambda row: desk.now, refused)
-    if rows and not _confirm_many(desk, rows, "Retry"):
-        return 1
-    done = database.queue.retry(
-        [row.id for row in rows], args.even_if_it_may_repeat, desk.now, find_actor()
-    )
-    refused += [
-        f"Message {row.id} may have been sent: add {RETRY_ANYWAY} to send it all the same"
-        for row in rows
-        if row.id not in done
-    ]
-    return _report_done(f"{plural(len(done), 'message')} will be tried again.", refused)
-
-
-def cmd_release(desk: Desktop) -> int:
-    """Let held rows go: at once where their time has passed."""
-    database = desk.change()
-    rows, refused = _find_rows(desk, database, "held")
-    rows = _refuse_late(rows, lambda row: max(row.scheduled_for, desk.now), refused)
-    if rows and not _confirm_many(desk, rows, "Release"):
-        return 1
-    with database.transaction():
-        done = database.queue.release([row.id for row in rows], desk.now, find_actor())
-    return _report_done(f"Released {plural(done, 'message')}.", refused)
-
-
-def cmd_pause(desk: Desktop) -> int:
+def cmd_pause(context: Context) -> int:
     """Pause the box or one campaign; it lasts over reboots, and until --until if that is given."""
-    database = desk.write()
-    args, actor = desk.args, find_actor()
-    until = _parse_pause_end(desk)
-    shown = f" until {show_time(desk.local(until))}" if until else ""
-    because = f"paused by {actor}{shown}"
+    args, actor = context.args, find_actor()
+    until = context.parse_time("--until", args.until, needs_hour=False)
+    if until and until <= context.now:
+        raise UsageError(f"--until {args.until} has passed: name a time to come")
+    database = context.write()
+    shown = f" until {context.stamp(until)}" if until else ""
+    because, by = f"paused by {actor}{shown}", PausedBy.OPERATOR
     with database.transaction():
         _check_campaign(database, args.campaign)
-        by = PausedBy.OPERATOR
         if own_reason := database.state.paused_by_box(args.campaign or ""):
             if until:
                 raise StoreError(
                     f"it is paused for a reason of its own ({own_reason}): see to that"
                 )
             because, by = own_reason, PausedBy.BOX
-        database.state.pause(args.campaign or "", because, by, desk.now, until)
+        database.state.pause(args.campaign or "", because, by, context.now, until)
         if not args.campaign:
             database.state.set(paused_now="1" if args.now else "")
-        database.state.add_event("paused", f"{args.campaign or ''}{shown}", desk.now, actor)
+        database.state.add_event("paused", f"{args.campaign or ''}{shown}", context.now, actor)
     waiting = len(database.queue.rows(RowFilter(status="scheduled", campaign=args.campaign)))
     goes_on = "it goes on by itself" if until else "smsbox resume goes on"
-    say_wrapped(f"Paused{shown}. {_tell_last_sent(desk, database)}; {waiting:,} wait: {goes_on}.")
+    last = _tell_last_sent(context, database)
+    say_wrapped(f"Paused{shown}. {last}; {waiting:,} wait: {goes_on}.")
     return 0
 
 
-def _parse_pause_end(desk: Desktop) -> datetime | None:
-    said = desk.args.until
-    if said is None:
-        return None
-    zone = desk.config.business_hours.timezone
-    try:
-        until = parse_local_time(said if ":" in said else f"{said} 00:00", zone)
-    except ValueError as error:
-        raise UsageError(f"--until: {error}") from error
-    if until <= desk.now:
-        raise UsageError(f"--until {said} has passed: name a time to come")
-    return until
-
-
-def _tell_last_sent(desk: Desktop, database: Database) -> str:
+def _tell_last_sent(context: Context, database: Database) -> str:
     last = database.reports.last_bubble()
     if last is None:
         return "Nothing was sent yet"
     name, at, place, total = last
-    return f"Last sent: {name}, {show_time(desk.local(at))}, bubble {place} of {total}"
+    return f"Last sent: {name}, {context.stamp(at)}, bubble {place} of {total}"
 
 
-def cmd_resume(desk: Desktop) -> int:
+def cmd_resume(context: Context) -> int:
     """Go on after a pause; no time is changed: what is late goes first, each at its own gap."""
-    database = desk.change()
-    args, actor = desk.args, find_actor()
+    database = context.change()
+    args, actor = context.args, find_actor()
     with database.transaction():
         _check_campaign(database, args.campaign)
-        resume(database, args.campaign or "", desk.now, actor)
+        resume(database, args.campaign or "", context.now, actor)
         if args.clock_is_right:
             for key in ("trusted_boot", "clock_word"):
                 database.state.set_key(key, read_boot_id())
-            database.state.add_event("clock is right", "", desk.now, actor)
+            database.state.add_event("clock is right", "", context.now, actor)
     sent, left = (
         len(database.queue.rows(RowFilter(status=status, campaign=args.campaign)))
         for status in ("sent", "scheduled")
     )
     say(f"Resumed: {plural(sent, 'message')} sent so far, {left:,} will be.")
-    if told := _tell_finishes(desk, database):
+    if told := _tell_finishes(context, database):
         say(told)
     if others := database.state.paused_campaigns():
         say(f"Still paused: {', '.join(others)}.")
     return 0
 
 
-def _tell_finishes(desk: Desktop, database: Database) -> str:
+def _tell_finishes(context: Context, database: Database) -> str:
     """Return how many messages have become late, and when each campaign is done now."""
-    expected = project_queue(database, desk.now, desk.config)
-    late_after = timedelta(minutes=desk.config.service.late_after_minutes)
-    late, ends = 0, dict[str, datetime]()
-    for row in database.queue.waiting():
-        late += desk.now - row.scheduled_for > late_after
-        if at := expected.get(row.id):
-            ends[row.campaign_name] = max(at, ends.get(row.campaign_name, at))
-    words = [
-        f"{name or 'what has no campaign'} is now done about {_stamp(desk, at)}"
-        for name, at in sorted(ends.items())
-    ]
+    late_after = timedelta(minutes=context.config.service.late_after_minutes)
+    late = sum(context.now - row.scheduled_for > late_after for row in database.queue.waiting())
     if not late:
         return ""
+    forecast = read_forecast(context, database)
+    ends = sorted(forecast.ends.items()) if forecast.is_whole else []
+    words = [
+        f"{_name_campaigns([name])} is now done about {context.stamp(at)}" for name, at in ends
+    ]
     first = f"{plural(late, 'late message')} {'goes' if late == 1 else 'go'} first"
     return f"{'; '.join([first, *words])}."
 
 
-def cmd_send(desk: Desktop) -> int:
+# --- one message now: send, and schedule --try
+
+
+def cmd_send(context: Context) -> int:
     """Send one message now, through the daemon."""
-    return _send_now(desk, desk.args.number, _check_text(desk.args.text))
+    args, text = context.args, context.args.text
+    if text == "-":
+        text = _open_text(_read_bytes("-"), "stdin").read()
+    return _send_now(context, args.number, _check_text(text))
 
 
-def _send_now(desk: Desktop, said: str, text: str, campaign: str = "") -> int:
-    anyway = desk.args.anyway
-    try:
-        number = parse_phone_number(said)
-    except ValueError as error:
-        raise UsageError(f'"{said}": {error}') from error
-    hours = find_hours(number, "", anyway, desk.now, desk.config)
-    if hours.shut:
-        helps = not anyway and not find_hours(number, "", True, desk.now, desk.config).shut
-        words = ", or add --anyway" if helps else ""
-        raise StoreError(f"it is {_tell_gate(desk, hours)}: wait{words}")
-    database = desk.write()
-    quota = _find_quota(desk, database, number, text)
-    if quota.shut:
-        raise StoreError(f"{_tell_gate(desk, quota)}: send it then, or raise that setting")
-    if stopped_at := database.opt_outs.at(number):
-        raise StoreError(f"{number} said stop on {stopped_at[:10]}: nothing is sent")
-    row_id = database.queue.add_row(number, text, anyway, desk.now, find_actor(), campaign)
-    if not desk.is_served():
-        say(f"Message {row_id} waits: smsbox is not running. sudo systemctl start smsbox")
+def _try_row(context: Context, reading: Reading) -> int:
+    """Send one row of a file to the operator's own phone; no campaign is stored."""
+    args = context.args
+    found = [message for message in reading.messages if args.row in (None, message.row)]
+    if not found:
+        _print_problems(each for each in reading.problems if args.row in (None, each.row))
+        which = f"row {args.row}" if args.row else "any row"
+        raise CampaignError(f"{args.file}: can't send {which}: fix it, or name another --row")
+    _print_texts(found[:1])
+    _print_ucs2(found[:1])
+    if args.dry_run:
         return 0
-    return _await_result(desk, database, row_id)
+    return _send_now(context, args.try_number, found[0].message_content, campaign=TEST_CAMPAIGN)
 
 
-def _await_result(desk: Desktop, database: Database, row_id: MessageId) -> int:
-    """Watch one row until it is done, two minutes at most."""
+def _send_now(context: Context, said: str, text: str, campaign: str = "") -> int:
+    """Store one message that waits for no pace, and wait until it is sent: 0 only then."""
+    args, number = context.args, parse_number(said)
+    hours = find_hours(number, "", args.anyway, context.now, context.config)
+    if hours.shut:
+        helps = not args.anyway
+        helps &= not find_hours(number, "", True, context.now, context.config).shut
+        words = ", or add --anyway" if helps else ""
+        raise StoreError(f"it is {_tell_gate(context, hours)}: wait{words}")
+    database = context.write()
+    quota = _find_quota(context, database, number, text)
+    if quota.shut:
+        raise StoreError(f"{_tell_gate(context, quota)}: send it then, or raise that setting")
+    if stopped_at := database.opt_outs.at(number):
+        raise StoreError(f"{number} said stop on {context.show(stopped_at)}: nothing is sent")
+    row_id = database.queue.add_row(number, text, args.anyway, context.now, find_actor(), campaign)
+    row = _await_end(context, database, row_id) if context.is_served() else None
+    return _tell_outcome(context, database, row_id, row)
+
+
+def _await_end(context: Context, database: Database, row_id: MessageId) -> StoredRow | None:
+    """Watch one row until it is done, two minutes at most; None: it still waits."""
     clock = Waiting()
     clock.catch_signals()
     end = clock.monotonic() + 120
     while clock.monotonic() < end:
         row = database.queue.row(row_id)
         if row is None or row.status is not RowStatus.SCHEDULED:
-            break
+            return row
         clock.until(clock.monotonic() + 0.5)
+    return None
+
+
+def _tell_outcome(
+    context: Context, database: Database, row_id: MessageId, row: StoredRow | None
+) -> int:
+    """Say what became of a message that was to go now; its exit status: 0 only if it is sent."""
+    if getattr(context.args, "json", False):
+        found = row or database.queue.row(row_id)
+        say_json(_row_values(found, {}) if found else {"id": row_id, "status": None})
     if row and row.status is RowStatus.SENT:
-        say(f"Message {row_id} is sent.")
-        return 0
-    if row and row.status is RowStatus.SCHEDULED:
-        say(f"Message {row_id} still waits: smsbox why {row_id} says why.")
-        return 0
-    state = f"{row.status.value}: {row.error_message}".rstrip(": ") if row else "gone"
-    complain(f"Message {row_id} is {state}.")
-    return 1
-
-
-def cmd_list(desk: Desktop) -> int:
-    """List rows."""
-    args = desk.args
-    if not desk.has_database():
-        say("[]" if args.json else "Nothing is scheduled yet: smsbox schedule FILE.csv")
-        return 0
-    database = desk.read()
-    if args.campaigns:
-        return _list_campaigns(desk, database)
-    wanted = RowFilter(status=args.status, campaign=args.campaign, held=args.held, find=args.find,
-                       free=args.next is not None)  # fmt: skip
-    rows = database.queue.rows(
-        wanted, -1 if args.next is None else args.next, args.next is not None
-    )
-    expected = _expect(desk, database)
-    if args.json:
-        say(json.dumps([_row_values(row, expected) for row in rows], indent=1))
-    elif args.csv:
-        _print_cells([*ROW_KEYS, "expected_at"],
-                     (_row_values(row, expected).values() for row in rows))  # fmt: skip
-    elif not rows:
-        say("No message is like that.")
+        words, status = f"Message {row_id} is sent.", 0
+    elif row:
+        words = f"Message {row_id} is {row.status.value}: {row.error_message}".rstrip(": ") + "."
+        status = SmsboxError.exit_status
+    elif context.is_served():
+        words = f"Message {row_id} still waits: smsbox why {row_id} says why."
+        status = StoreError.exit_status
     else:
-        for row in rows:
-            moods = {"failed": "fault", "held": "warning"}
-            is_too_late = row.id in expected and expected[row.id] is None
-            line = _row_line(desk, row, expected.get(row.id), is_too_late)
-            say(line, moods.get(_state_of(row), ""))
-    return 0
-
-
-def _expect(desk: Desktop, database: Database) -> dict[MessageId, datetime | None]:
-    """Return when each waiting row will really go; {} where there are too many to tell."""
-    if database.queue.has_more_than(_MOST_EXPECTED):
-        return {}
-    return project_queue(database, desk.now, desk.config)
-
-
-def _row_values(row: StoredRow, expected: Mapping[MessageId, datetime | None]) -> dict[str, Any]:
-    """Return a row with the database's names and forms, and when it will really go."""
-    values = {name: getattr(row, name) for name in ROW_KEYS}
-    values["expected_at"] = None
-    values["scheduled_for"] = to_database_time(row.scheduled_for)
-    for name in ("sent_at", "until", "begun_at", "retry_at"):
-        at = getattr(row, name)
-        values[name] = to_database_time(at) if at else None
-    if at := expected.get(row.id):
-        values["expected_at"] = to_database_time(at)
-    values["status"] = row.status.value
-    values["error_message"] = row.error_message or None
-    values["held_because"] = row.held_because or None
-    return values
-
-
-def _print_cells(head: Sequence[str], lines: Iterable[Iterable[Any]]) -> None:
-    import csv
-
-    writer = csv.writer(sys.stdout)
-    writer.writerow(head)
-    writer.writerows(map(_csv_cell, line) for line in lines)
-
-
-def _csv_cell(cell: object) -> str:
-    """Write a cell that steers neither a spreadsheet nor a terminal."""
-    text = (
-        to_database_time(cell) if isinstance(cell, datetime) else "" if cell is None else str(cell)
-    )
-    return "\n".join(map(printable, spreadsheet_cell(text).split("\n")))
-
-
-def cmd_show(desk: Desktop) -> int:
-    """Show all that is known of a message, or of each message to a number."""
-    database = desk.read()
-    wanted = _parse_name(desk.args.id)
-    rows = database.queue.rows(wanted)
-    number = wanted.number or (normalize_number(rows[0].phone_number) if rows else "")
-    person = _show_person(database, number)
-    if not any(person.values()):
-        rows = _find_named(database, desk.args.id)  # it says so if there is none
-    shown = [{**_show_values(desk, database, row), **person} for row in rows]
-    if desk.args.json:
-        alone = shown[0] if len(shown) == 1 else shown or {"phone_number": number, **person}
-        say(json.dumps(alone, indent=1))
-        return 0
-    for row, values in zip(rows, shown, strict=True):
-        _print_message(desk, row, values)
-    for own in person["own_texts"]:
-        say(f"{own['created_at']} UTC  the box itself, {own['kind']}: {own['status']}")
-        say(f"    {own['body']}")
-    for text in person["replies"]:
-        _print_reply(desk, text)
-    if stopped := person["opt_out"]:
-        said = stopped["reason"] or stopped["words"] or "by hand"
-        say(f"{number} gets nothing any more since {stopped['at']} UTC: {said}")
-    return 0
-
-
-def _name_values(records: Iterable[Any]) -> list[dict[str, Any]]:
-    return [dict(record) for record in records]
-
-
-def _show_person(database: Database, number: str) -> dict[str, Any]:
-    stopped = _name_values(database.opt_outs.list(number))
-    return {
-        "own_texts": [
-            {
-                "kind": kind,
-                "created_at": at,
-                "body": bubble.body,
-                "status": bubble.status.value,
-                "segments": _name_values(database.sending.segments(bubble.id)),
-            }
-            for kind, at, bubble in database.sending.own_bubbles(number)
-        ],
-        "replies": _name_values(database.inbox.texts(unread=False, sender=number)),
-        "opt_out": stopped[0] if stopped else None,
-    }
-
-
-def _print_reply(desk: Desktop, text: Mapping[str, Any]) -> None:
-    at = show_time(desk.local(from_database_time(text["received_at"])))
-    asks = "" if text["request"] == "nothing" else f"  [{text['request']}]"
-    if text["answers"] and not asks:
-        asks = f"  [answers message {text['answers']}]"
-    body = text["body"]
-    if body is None:
-        body = f"(not readable) {text['tpdu']}"
-    body = body.replace("\n", "\n    ")
-    say(f"{at}  {text['sender']}{asks}: {body}")
-
-
-_OPT_OUT_KEYS = ("phone_number", "at", "words", "reason", "tier", "campaign")
-
-
-def _show_values(desk: Desktop, database: Database, row: StoredRow) -> dict[str, Any]:
-    bubbles = []
-    for bubble in database.sending.bubbles(row.id):
-        segments = _name_values(database.sending.segments(bubble.id))
-        bubbles.append({"bubble": bubble.number, "body": bubble.body,
-                        "status": bubble.status.value, "segments": segments})  # fmt: skip
-    events = _name_values(database.reports.events(row.id))
-    consent = dict(
-        zip(("consent_at", "consent_source"), database.queue.consent(row.id), strict=True)
-    )
-    expected = (
-        project_queue(database, desk.now, desk.config) if row.status is RowStatus.SCHEDULED else {}
-    )
-    return {**_row_values(row, expected), **consent, "bubbles": bubbles, "events": events}
-
-
-def _print_message(desk: Desktop, row: StoredRow, values: Mapping[str, Any]) -> None:
-    say(_row_line(desk, row))
-    for line in row.message_content.split("\n"):
-        say(f"    {line}")
-    if consent := f"{values['consent_at']} {values['consent_source']}".strip():
-        say(f"  consent {consent}")
-    for bubble in values["bubbles"]:
-        say(f"  bubble {bubble['bubble']}: {bubble['status']}")
-        for segment in bubble["segments"]:
-            say(f"    segment {_describe_segment(segment)}")
-    for event in values["events"]:
-        detail = event["detail"]
-        say(f"  {event['at']} UTC  {event['actor']}: {event['event']} {detail}".rstrip())
-
-
-def _describe_segment(segment: Mapping[str, Any]) -> str:
-    words = f"{segment['sequence']}/{segment['total']}: {segment['status']}"
-    words += f" {segment['answered_at'] or segment['submitted_at']} UTC"
-    if segment["message_reference"] is not None:
-        words += f", reference {segment['message_reference']}"
-    if segment["delivered_at"]:
-        words += f", delivered {segment['delivered_at']} UTC"
-    elif segment["delivery"]:
-        words += {"trying": ", not delivered yet", "failed": ", not delivered"}.get(
-            segment["delivery"], f", {segment['delivery']}"
+        words = (
+            f"Message {row_id} waits: smsbox is not running; it goes if that starts within the"
+            " hour. sudo systemctl start smsbox"
         )
-    return words + (f": {segment['error_message']}" if segment["error_message"] else "")
-
-
-def cmd_why(desk: Desktop) -> int:
-    """Print each gate that a message must pass, open or shut."""
-    database = desk.read()
-    running = read_status_file(status_path(desk.database_path)) if desk.is_served() else {}
-    expected = project_queue(database, desk.now, desk.config)
-    for row in _find_named(database, desk.args.id):
-        say(f"Message {row.id} to {row.phone_number}, {row.status.value}:")
-        turn = _read_turn(desk, database, running)
-        off = "" if running else "smsbox is not running: sudo systemctl start smsbox"
-        for gate in [*find_gates(row, turn, desk.config), Gate("service", off)]:
-            state, tone = ("shut", "warning") if gate.shut else ("open", "good")
-            say(f"  {state}  {gate.name:<10} {_tell_gate(desk, gate)}".rstrip(), tone)
-        if at := expected.get(row.id):
-            before = sum(each is not None and each < at for each in expected.values())
-            go = "goes" if before == 1 else "go"
-            words = f"{plural(before, 'message')} {go} first, " if before else ""
-            say(f"  place: {words}expected {show_time(desk.local(at))}")
-        elif row.id in expected:
-            end = find_end(row, turn, desk.config)
-            words = "its turn comes after its end: it will be too late"
-            if end:
-                words = f"it will be {'held' if end.code else 'cancelled'}: {end.words}"
-            say(f"  place: {words}", "warning")
-    return 0
-
-
-def _tell_gate(desk: Desktop, gate: Gate) -> str:
-    if gate.until is None:
-        return gate.shut
-    wait = show_wait((gate.until - desk.now).total_seconds())
-    return f"{gate.shut} until {show_time(desk.local(gate.until))}, in {wait}"
-
-
-def _read_turn(desk: Desktop, database: Database, running: Mapping[str, Any]) -> Turn:
-    """Read what the daemon reads, its own part from what it has published."""
-    queue, state = database.queue, database.state
-    last = queue.last_begun()
-    clock, modem = str(running.get("clock", "")), str(running.get("modem", "no modem yet"))
-    unread = _NOT_LISTED if _NOT_LISTED in running.get("warnings", ()) else ""
-    return Turn(
-        desk.now,
-        state.all(),
-        state.pauses(),
-        queue.next_row(),
-        last[0] if last else None,
-        max(desk.now - last[1], timedelta()) if last else None,
-        _AT_ONCE_AN_HOUR - queue.count_at_once(desk.now - timedelta(hours=1)),
-        cache(partial(find_budgets, database, desk.now, desk.config))
-        if desk.config.pacing.is_limited
-        else None,
-        clock if clock.startswith("not trusted") else "",
-        "" if modem == "ready" or not running else modem,
-        unread,
-        explain_fault(running) or _find_disk_fault(database),
-    )
-
-
-def _find_disk_fault(database: Database) -> str:
-    try:
-        database.check_disk()
-    except StoreError as error:
-        return str(error)
-    return ""
-
-
-def cmd_status(desk: Desktop) -> int:
-    """Print how it is now, once or again and again."""
-    return _watch(desk, _show_status) if desk.args.watch else _show_status(desk)
-
-
-def _show_status(desk: Desktop) -> int:
-    """Print how it is now; 0 well, 1 needs attention, 2 not working."""
-    served = desk.is_served()
-    if not desk.has_database():
-        told = read_status_file(status_path(desk.database_path)) if served else {}
-        fault = explain_fault(told)
-        words = fault or "there is no database yet: schedule a campaign, or start the service"
-        answer = {"running": served, "database": None} | ({"fault_words": fault} if fault else {})
-        say(json.dumps(answer) if desk.args.json else f"smsbox: {words}")
-        return 2
-    database = desk.read()
-    counts = database.reports.count_by_status()
-    midnight = desk.local(desk.now).replace(hour=0, minute=0, second=0, microsecond=0)
-    status = {
-        "running": served,
-        **(read_status_file(status_path(desk.database_path)) if served else {}),
-        "database": str(desk.database_path),
-        "paused": database.state.get("paused_because") or None,
-        "paused_campaigns": database.state.paused_campaigns(),
-        "counts": counts,
-        "held_by_reason": database.reports.count_held(),
-        "sent_today": database.reports.count_sent_since(midnight),
-        "open": is_open(desk.now, desk.config.business_hours),
-    }
-    copies = CopyFolders(desk.database_path, desk.config.service.backup_dir)
-    newest = copies.newest()
-    status["last_copy"] = newest.stem.removeprefix("smsbox-") if newest else None
-    status["copies_elsewhere"] = copies.is_elsewhere()
-    changed_at = read_change_time(Path(status.get("config", "")))
-    known = "config" in status and changed_at > 0
-    status["config_is_newer"] = known and changed_at != status["config_changed_at"]
-    turn = _read_turn(desk, database, status if served else {})
-    row = turn.next_row
-    expected = _expect(desk, database)
-    status["next"] = _row_values(row, expected) if row else None
-    text = (row.phone_number, row.message_content) if row else ("", "")
-    quota = find_quota(*text, turn.budgets, desk.now, desk.config)
-    status["budget"] = _tell_gate(desk, quota) if row else ""
-    database.close()
-    if desk.args.json:
-        say(json.dumps(status, indent=1))
+        status = StoreError.exit_status
+    if status or getattr(context.args, "json", False):
+        complain(words)
     else:
-        _print_status(desk, status, row)
-    distrusts = str(status.get("clock", "")).startswith("not trusted")
-    if not served or status.get("modem") != "ready" or explain_fault(status) or distrusts:
-        return 2
-    waits = status["config_is_newer"] or any(
-        counts[key] for key in ("held", "unconfirmed", "failed", "unread")
-    )
-    return 1 if waits or status["paused"] or status["paused_campaigns"] else 0
+        say(words)
+    return status
 
 
-def explain_fault(told: Mapping[str, Any]) -> str:
-    """Return what stops the running daemon altogether, with what to do; "" if nothing does."""
-    words = str(told.get("fault_words", ""))
-    if told.get("fault") == Fault.PROGRAM.value:
-        return (
-            f"an error of smsbox itself ({words}): nothing is sent; sudo systemctl restart smsbox,"
-            " and if it comes back, report what journalctl -u smsbox says"
-        )
-    return words
+# --- pages: made of values alone, what a boss signs or reads on Monday
 
 
-def _print_status(desk: Desktop, status: Mapping[str, Any], row: StoredRow | None) -> None:
-    counts, hours = status["counts"], desk.config.business_hours
-    signal = status.get("signal_dbm")
-    if status["running"]:
-        say(f"service  running (pid {status.get('pid', '?')})")
-        say(f"modem    {status.get('modem', 'starting')!s}"
-            + (f", {status['operator']}" if status.get("operator") else "")
-            + (f", signal {signal} dBm" if signal is not None else ""),
-            "good" if status.get("modem") == "ready" else "fault")  # fmt: skip
-        for warning in status.get("warnings", ()):
-            say(f"         {warning}", "warning")
-        if fault := explain_fault(status):
-            say(f"fault    {fault}", "fault")
-        say(f"clock    {status.get('clock', '')!s}")
-        if status["config_is_newer"]:
-            say(f"config   {status['config']} has changed since smsbox read it:"
-                " sudo systemctl restart smsbox", "warning")  # fmt: skip
-    else:
-        say("service  not running: sudo systemctl start smsbox", "fault")
-        if not desk.config.clock.require_trust:
-            say("clock    not watched: require_trust is false")
-    opens = desk.local(next_open(desk.now, hours))
-    say(f"hours    {'open' if status['open'] else f'closed until {show_time(opens)}'}")
-    if status["paused"]:
-        say(f"paused   {status['paused']}: smsbox resume goes on", "warning")
-    for name, because in status["paused_campaigns"].items():
-        say(f"paused   campaign {name}: {because}", "warning")
-    if status["budget"]:
-        say(f"budget   {status['budget']}")
-    if row:
-        told = status["next"]["expected_at"]
-        at = max(row.scheduled_for, from_database_time(told)) if told else row.scheduled_for
-        words = f"{row.customer_name} {row.phone_number} at {show_time(desk.local(at))}"
-        say(f"next     {row.id} {words}")
-    say(f"queue    {counts['scheduled']:,} scheduled, {counts['sent']:,} sent"
-        f" ({status['sent_today']:,} today), {counts['failed']:,} failed,"
-        f" {counts['cancelled']:,} cancelled")  # fmt: skip
-    if counts["delivered"] or counts["undelivered"]:
-        say(f"reports  {counts['delivered']:,} of the sent are delivered,"
-            f" {counts['undelivered']:,} will never be")  # fmt: skip
-    same = (
-        ""
-        if status["copies_elsewhere"]
-        else ("; every copy is on the database's own device: set backup_dir, like a USB stick's")
-    )
-    last = f"the last of {status['last_copy']}" if status["last_copy"] else "none yet"
-    say(f"copies   {last}{same}")
-    _print_what_awaits(counts, status["held_by_reason"])
-
-
-def _print_what_awaits(counts: Mapping[str, int], held: Mapping[str, int]) -> None:
-    for key, remedy in (
-        ("held", "smsbox list --held"),
-        ("failed", "smsbox list --status failed"),
-        ("unconfirmed", "may have been sent: smsbox list --status failed"),
-        ("unread", "replies: smsbox inbox"),
-    ):
-        if counts[key]:
-            say(f"{key:<12} {counts[key]:,}: {remedy}", "warning")
-            for because, count in held.items() if key == "held" else ():
-                say_wrapped(f"{count:>14,} {because}")
-
-
-# --- reports: the pages are made of values alone
-
-
-_MARKS = {  # kind -> what it means, height of its lane, a bar or a sign, its shape
-    "plan": ("planned", 12, "bar", "m0-9v18"),
-    "planned": ("planned at first", 5, "bar", "m0-4v8"),
-    "delivered": ("delivered", 20, "bar", "m0-9v18"),
-    "sent": ("sent, no report", 20, "bar", "m0 0v9"),
-    "scheduled": ("still to go", 20, "bar", "m0-4v8"),
-    "failed": (
-        "failed, undelivered",
-        20,
-        "sign",
-        "m-5-7 5 5 5-5 2 2-5 5 5 5-2 2-5-5-5 5-2-2 5-5-5-5z",
-    ),
-    "unconfirmed": ("unconfirmed", 20, "sign", "m0-8 6 8-6 8-6-8z"),
-    "reply": ("replied", 38, "sign", "m0-5 5 9h-10z"),
-    "stop": ("opted out", 38, "sign", "m-2-5h4l3 3v4l-3 3h-4l-3-3v-4z"),
+_KINDS = {  # kind -> its words, and its color; --line: a number only, not in a day's bar
+    "delivered": ("delivered", "--green"),
+    "sent": ("sent, no report yet", "--teal"),
+    "scheduled": ("still to go", "--sky"),
+    "planned": ("planned", "--blue"),
+    "held": ("held", "--violet"),
+    "unconfirmed": ("may have been sent", "--amber"),
+    "failed": ("failed or undelivered", "--red"),
+    "cancelled": ("cancelled", "--gray"),
+    "replied": ("replied", "--line"),
+    "opted_out": ("opted out", "--line"),
 }
 _PAGE_START = "<!DOCTYPE html><!-- smsbox -->"
+# Bars are borders because browsers print borders, but no backgrounds.
 _PAGE_STYLE = """
-:root{--paper:#fff;--ink:#1b1f24;--quiet:#5b6470;--line:#d5dae0;--shut:#eceef1;--open:#fff9e3;
---plan:#2a5fc4;--planned:#6b7480;--delivered:#14784a;--sent:#14784a;--scheduled:#2a5fc4;
---failed:#c81e1e;--unconfirmed:#a85a00;--reply:#7b3dbd;--stop:#1b1f24}
-@media screen and (prefers-color-scheme:dark){:root{--paper:#14171b;--ink:#eceff3;--quiet:#a6afba;
---line:#39414b;--shut:#1d2127;--open:#333226;--plan:#7fb0ff;--planned:#9aa4b0;--delivered:#4fc98d;
---sent:#4fc98d;--scheduled:#7fb0ff;--failed:#ff7d75;--unconfirmed:#f2ae49;--reply:#c79bff;
---stop:#fff}}
+:root{color-scheme:light dark;--paper:#fff;--ink:#1b1f24;--quiet:#5b6470;--line:#d5dae0;
+--bubble:#e6e9ed;--green:#14784a;--teal:#2f9c95;--sky:#6f8fc4;--blue:#2a5fc4;--violet:#7b3dbd;
+--amber:#b36200;--red:#c81e1e;--gray:#7b848f}
+@media screen and (prefers-color-scheme:dark){:root{--paper:#14171b;--ink:#eceff3;
+--quiet:#a6afba;--line:#39414b;--bubble:#2b3139;--green:#4fc98d;--teal:#2f9c95;--sky:#5576b5;
+--blue:#7fb0ff;--violet:#c79bff;--amber:#f2ae49;--red:#ff7d75;--gray:#8a94a0}}
 *{box-sizing:border-box}
-body{margin:0 auto;padding:16px 12px;max-width:1000px;background:var(--paper);color:var(--ink);
+body{margin:0 auto;padding:16px 12px;max-width:960px;background:var(--paper);color:var(--ink);
 font:16px/1.45 system-ui,sans-serif;overflow-wrap:anywhere}
-h1{font-size:26px;line-height:1.2;margin:0}h2{font-size:19px;margin:28px 0 8px}
-p{margin:4px 0}.quiet{color:var(--quiet)}
-dl{display:grid;grid-template-columns:repeat(auto-fill,minmax(110px,1fr));gap:8px;margin:16px 0}
-dl div{border:1px solid var(--line);border-radius:8px;padding:6px 8px}
-dt{color:var(--quiet);font-size:14px}dd{margin:0;font-size:16px;font-weight:600;
-font-variant-numeric:tabular-nums}
-.legend{display:flex;flex-wrap:wrap;gap:2px 16px;padding:0;margin:0 0 8px;list-style:none}
-.legend svg{width:14px;height:20px;vertical-align:-4px;margin-right:5px}
-.course{display:block;width:100%;height:auto;max-width:520px;margin:0 auto}.wide{display:none}
-.course text{fill:var(--ink)}.course .quiet{fill:var(--quiet)}
-.shut{fill:var(--shut)}.open{fill:var(--open)}.hour{stroke:var(--line);fill:none}
-.bar{fill:none;stroke:var(--c);stroke-width:var(--w,3)}
-.sign{fill:var(--c);stroke:var(--paper);stroke-width:1.5;paint-order:stroke}
-table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}
-th,td{padding:5px 4px;border-bottom:1px solid var(--line);text-align:left;vertical-align:bottom}
-.days{width:auto}.days td{text-align:right;white-space:nowrap}
-.days td,.days th{font-size:14px;padding:5px 3px;overflow-wrap:normal}
-.days th[scope=row]{white-space:nowrap}
-.days thead th+th span{writing-mode:vertical-rl;
-transform:rotate(180deg);white-space:nowrap}.days thead th+th{text-align:right}
-.days tfoot{font-weight:600}tr{break-inside:avoid}
-@media (min-width:800px),print{.course{max-width:none}.wide{display:block}.narrow{display:none}
-.days thead th+th span{writing-mode:initial;transform:none;white-space:normal}
-.days td,.days th{font-size:15px;padding:5px 8px}}
-@media print{body{padding:0;max-width:none}h2{break-after:avoid}
-*{print-color-adjust:exact;-webkit-print-color-adjust:exact}}
+h1{font-size:1.6em;line-height:1.2;margin:0}
+h2{font-size:1.2em;margin:28px 0 8px;break-after:avoid}
+dl{display:grid;grid-template-columns:repeat(auto-fill,minmax(9em,1fr));gap:8px;margin:16px 0}
+dl div{border:1px solid var(--line);border-radius:8px;padding:6px 10px}
+dt,figcaption,thead,footer{color:var(--quiet);font-size:.875em}.zero{color:var(--quiet)}
+dd,tfoot,.group{margin:0;font-weight:600}
+.texts{display:flex;flex-wrap:wrap;gap:16px 32px}figure{margin:0;width:340px;max-width:100%}
+.bubble{width:fit-content;max-width:300px;margin:6px 0;padding:8px 12px;white-space:pre-wrap;
+background:var(--bubble);border:1px solid var(--line);border-radius:4px 16px 16px}
+table{border-collapse:collapse;font-variant-numeric:tabular-nums}.wide{width:100%}
+th,td{padding:5px 12px 5px 0;border-bottom:1px solid var(--line);text-align:left;
+vertical-align:top;font-weight:inherit}
+thead tr>*{vertical-align:bottom;border-bottom:4px solid var(--color,var(--line))}
+.number{padding:5px 0 5px 8px;text-align:right;overflow-wrap:normal}
+.day{width:6em;white-space:nowrap}.name{min-width:8em}
+.bar{width:60%;min-width:80px;padding-top:9px}
+.bar div{display:flex;gap:1px}.bar i{min-width:3px;border-top:14px solid var(--color)}
+.group{padding-top:14px;break-after:avoid}tr,dl div,.bubble{break-inside:avoid}
+tfoot{display:table-row-group}footer{margin-top:28px}
+@media screen and (max-width:839px){.wide thead,.zero{position:absolute;width:1px;height:1px;
+overflow:hidden;clip-path:inset(50%)}
+.wide tr{display:flex;flex-wrap:wrap;gap:2px 14px;padding:6px 0;border-bottom:1px solid var(--line)}
+.wide td,.wide th{padding:0;border:0}.wide .number{border-bottom:3px solid var(--color)}
+.day,.bar{width:100%;font-weight:600}.wide .number::after{content:" " attr(data-words)}}
+@media print{:root{color-scheme:light;--ink:#000;--quiet:#000;--line:#888;--bubble:#fff}
+body{padding:0;max-width:none;font-size:13px}}
 """
 
 
 class Page(NamedTuple):
-    """What a page shows."""
+    """What a page shows, in the order of the page."""
 
     title: str
-    words: str  # how it stands, in a sentence
-    facts: Sequence[tuple[str, str]]
-    marks: Sequence[tuple[str, datetime]]  # (kind, time)
-    hours: BusinessHours
-    failed: Sequence[tuple[str, str, str, str]] = ()  # time, name, number, reason
+    words: str  # how it stands, in a sentence or two
+    facts: Sequence[tuple[str, str]]  # (name, value)
+    texts: Sequence[tuple[str, Sequence[str]]]  # (label, bubbles)
+    left_out: Sequence[tuple[str, int]]  # (reason, number of rows)
+    days: Sequence[tuple[str, Mapping[str, int]]]  # (day, kind -> number of messages)
+    failed: Sequence[tuple[str, str, str, str]]  # (time, name, number, reason)
+    zone: str  # like "America/Los_Angeles (PST)"
 
 
-def _html(text: object) -> str:
-    import html
-
-    return html.escape(printable(str(text)))
-
-
-class Timeline:
-    """The marks of a page, a row a day, as an SVG in units of its own; open hours are shaded."""
-
-    def __init__(self, page: Page, width: int) -> None:
-        self._page, self._width, self._wide = page, width, width > 500
-        self._local = _local_marks(page)
-        minutes = [at.hour * 60 + at.minute for _, at in self._local]
-        self._low = max(0, min(minutes) - 10) // 60  # the first hour that is shown
-        self._high = min(24, (max(minutes) + 70) // 60)
-        self._left, self._right = (104 if self._wide else 24), width - 24
-        self._top = 24 if self._wide else 26
-        self._depth = max(_MARKS[kind][1] for kind, _ in self._local) + 11  # of a day's row
-        self._tops: dict[date, float] = {}
-
-    def draw(self) -> str:
-        """Write the SVG, with its title and its words for who can't see it."""
-        days, below = self._draw_days()
-        rows = [*days, *self._draw_hours(below), *self._draw_marks()]
-        form = "wide" if self._wide else "narrow"
-        counts = Counter(kind for kind, _ in self._local)
-        told = ", ".join(f"{n:,} {_MARKS[kind][0]}" for kind, n in counts.items())
-        busiest = max(Counter((kind, at.date()) for kind, at in self._local).values())
-        bar = min(4, max(1.3, (self._right - self._left) / busiest / 3))
-        first, last = min(self._tops), max(self._tops)
-        return (
-            f'<svg class="course {form}" viewBox="0 0 {self._width} {below}" role="img"'
-            f' aria-labelledby="{form}-title {form}-told" style="--w:{bar:.2f}" font-size="15">'
-            f'<title id="{form}-title">{_html(self._page.title)}</title><desc id="{form}-told">'
-            f"{plural(len(self._tops), 'day')}, a row each, {first} to {last}: {told}.</desc>"
-            f"{''.join(rows)}</svg>"
-        )
-
-    def _across(self, minute: float) -> float:
-        """Return the place of a minute of the day, within the hours that are shown."""
-        share = (minute / 60 - self._low) / (self._high - self._low)
-        return round(self._left + min(max(share, 0), 1) * (self._right - self._left), 1)
-
-    def _draw_days(self) -> tuple[list[str], float]:
-        """Draw each day's row and name; give the drawing's height, too."""
-        rows: list[str] = []
-        below: float = self._top
-        for day in sorted({at.date() for _, at in self._local}):
-            if apart := (day - max(self._tops)).days - 1 if self._tops else 0:
-                words = f"{plural(apart, 'day')} without a message"
-                rows.append(f'<text class="quiet" x="{self._left}" y="{below + 17}">{words}</text>')
-                below += 26
-            name_at = below + self._depth / 2 + 5
-            if not self._wide:
-                name_at, below = below + 17, below + 23
-            x = 0 if self._wide else self._left
-            rows.append(f'<text x="{x}" y="{name_at:g}">{day:%a %m/%d}</text>')
-            rows.append(self._draw_span("shut", self._left, self._right, below))
-            if window := opening_window(day, self._page.hours):
-                begin, end = (self._across(_minute_of(at, day, self._page.hours)) for at in window)
-                rows.append(self._draw_span("open", begin, end, below))
-            self._tops[day], below = below, below + self._depth + 8
-        return rows, below
-
-    def _draw_span(self, form: str, begin: float, end: float, top: float) -> str:
-        return f'<path class="{form}" d="M{begin} {top}H{end}v{self._depth}H{begin}z"/>'
-
-    def _draw_hours(self, below: float) -> Iterator[str]:
-        hours, across = self._high - self._low, self._right - self._left
-        step = next(n for n in (1, 2, 3, 4, 6, 12, 24) if hours / n * 62 <= across)
-        for hour in range(self._low + -self._low % step, self._high + 1, step):
-            x, name = self._across(hour * 60), f"{(hour + 11) % 12 + 1} {'AP'[hour % 24 // 12]}M"
-            place = f'x="{x}" y="{self._top - 8}" text-anchor="middle"'
-            yield f'<path class="hour" d="M{x} {self._top}V{below - 6}"/>'
-            yield f'<text class="quiet" {place}>{name}</text>'
-
-    def _draw_marks(self) -> Iterator[str]:
-        drawn: dict[str, list[str]] = {kind: [] for kind in _MARKS}
-        for kind, at in self._local:
-            _, lane, _, shape = _MARKS[kind]
-            x = self._across(at.hour * 60 + at.minute + at.second / 60)
-            drawn[kind].append(f"M{x} {self._tops[at.date()] + lane}{shape}")
-        for kind, paths in drawn.items():
-            if paths:
-                form, color = _MARKS[kind][2], f"--c:var(--{kind})"
-                yield f'<path class="{form}" style="{color}" d="{"".join(paths)}"/>'
-
-
-def _minute_of(at: datetime, day: date, hours: BusinessHours) -> float:
-    """Return the minute of a local day that an instant is."""
-    local = at.astimezone(hours.timezone)
-    return (local - datetime.combine(day, time(), local.tzinfo)) / timedelta(minutes=1)
-
-
-def _local_marks(page: Page) -> list[tuple[str, datetime]]:
-    return [(kind, at.astimezone(page.hours.timezone)) for kind, at in page.marks]
-
-
-def _draw_days(page: Page) -> str:
-    """Write the table by day: a column for each kind of mark that there is."""
-    counts = Counter((f"{at:%a %m/%d}", kind) for kind, at in sorted(_local_marks(page), key=_when))
-    kinds = [kind for kind in _MARKS if any(each == kind for _, each in counts)]
-    totals = {("All", kind): sum(counts[key] for key in counts if key[1] == kind) for kind in kinds}
-
-    def line(day: str, numbers: Mapping[tuple[str, str], int]) -> str:
-        """Write a row of the table."""
-        cells = (f"<td>{numbers.get((day, kind), 0):,}</td>" for kind in kinds)
-        return f'<tr><th scope="row">{day}</th>{"".join(cells)}</tr>'
-
-    heads = "".join(f'<th scope="col"><span>{_MARKS[kind][0]}</span></th>' for kind in kinds)
-    days = dict.fromkeys(day for day, _ in counts)
-    return (
-        f'<h2>By day</h2><table class="days"><thead><tr><th scope="col">Day</th>{heads}</tr>'
-        f"</thead><tbody>{''.join(line(day, counts) for day in days)}</tbody>"
-        f"<tfoot>{line('All', totals)}</tfoot></table>"
-    )
-
-
-def _when(mark: tuple[str, datetime]) -> datetime:
-    return mark[1]
-
-
-def draw_page(page: Page) -> str:
-    """Write one self-contained page in ASCII: no script, nothing that is fetched from elsewhere."""
-    local = _local_marks(page)
-    zones = "/".join(dict.fromkeys(f"{at:%Z}" for _, at in sorted(local, key=_when)))
-    facts = "".join(
-        f"<div><dt>{name}</dt><dd>{_html(value)}</dd></div>" for name, value in page.facts
-    )
-    drawing = "<p>No message yet.</p>"
-    if local:
-        legend = "".join(
-            f'<li><svg viewBox="-8 -10 16 20" aria-hidden="true"><path class="{form}"'
-            f' style="--c:var(--{kind})" d="M0 0{shape}"/></svg>{words}</li>'
-            for kind, (words, _, form, shape) in _MARKS.items()
-            if any(each == kind for each, _ in local)
-        )
-        drawings = "".join(Timeline(page, width).draw() for width in (340, 760))
-        drawing = (
-            f'<ul class="legend">{legend}</ul>{drawings}'
-            f'<p class="quiet">The light band is the time in which messages may begin. All times'
-            f" are those of {page.hours.timezone.key} ({zones}).</p>{_draw_days(page)}"
-        )
-    failed = "".join(
-        f"<tr><td>{_html(at)}</td><td>{_html(name)} {_html(number)}</td><td>{_html(why)}</td></tr>"
-        for at, name, number, why in page.failed
-    )
-    if failed:
-        failed = ("<h2>Not delivered, and why</h2><table><thead><tr><th>Time</th><th>Recipient</th>"
-                  f"<th>Reason</th></tr></thead><tbody>{failed}</tbody></table>")  # fmt: skip
+def render_page(page: Page) -> str:
+    """Return one self-contained page in ASCII: no script, nothing that is fetched."""
+    title = _html(page.title)
+    facts = (f"<dt>{_html(name)}</dt><dd>{_html(value)}</dd>" for name, value in page.facts)
+    cards = "".join(f"<div>{fact}</div>" for fact in facts)
     text = (
         f'{_PAGE_START}<html lang="en"><head><meta charset="utf-8"><meta name="viewport"'
-        ' content="width=device-width,initial-scale=1"><meta name="color-scheme"'
-        ' content="light dark"><meta http-equiv="Content-Security-Policy"'
+        ' content="width=device-width,initial-scale=1"><meta http-equiv="Content-Security-Policy"'
         " content=\"default-src 'none';style-src 'unsafe-inline'\">"
-        f"<title>{_html(page.title)}</title><style>{_PAGE_STYLE}</style></head><body><main>"
-        f"<h1>{_html(page.title)}</h1><p>{_html(page.words)}</p><dl>{facts}</dl>"
-        f"<h2>Day by day</h2>{drawing}{failed}</main></body></html>\n"
+        f"<title>{title}</title><style>{_PAGE_STYLE}</style></head><body><main>"
+        f"<h1>{title}</h1><p>{_html(page.words)}</p><dl>{cards}</dl>"
+        f"{_render_texts(page.texts)}{_render_left_out(page.left_out)}"
+        f"{_render_days(page.days)}{_render_failed(page.failed)}"
+        f"</main><footer>All times are those of {_html(page.zone)}.</footer></body></html>\n"
     )
     return text.encode("ascii", "xmlcharrefreplace").decode()
+
+
+def _html(text: str) -> str:
+    """Return text from outside as HTML that shows it and does nothing else."""
+    import html
+
+    return html.escape(printable(text))
+
+
+def _render_texts(texts: Sequence[tuple[str, Sequence[str]]]) -> str:
+    """Return the texts as bubbles, the way the customer's phone shows them; "" if none."""
+    figures = ""
+    for label, bubbles in texts:
+        shown = ("\n".join(map(_html, bubble.split("\n"))) for bubble in bubbles)
+        drawn = "".join(f'<p class="bubble" dir="auto">{bubble}</p>' for bubble in shown)
+        figures += f"<figure><figcaption>{_html(label)}</figcaption>{drawn}</figure>"
+    return f'<h2>What the customer gets</h2><div class="texts">{figures}</div>' if texts else ""
+
+
+def _render_left_out(left_out: Sequence[tuple[str, int]]) -> str:
+    """Return the table of who is left out and why; "" if nobody is."""
+    rows = "".join(
+        f'<tr><th scope="row">{_html(reason)}</th><td class="number">{count:,}</td></tr>'
+        for reason, count in left_out
+    )
+    total = sum(count for _, count in left_out)
+    return f"<h2>Left out, and why: {total:,}</h2><table>{rows}</table>" if rows else ""
+
+
+def _render_days(days: Sequence[tuple[str, Mapping[str, int]]]) -> str:
+    """Return the table by day, with a column for each kind that there is."""
+    if not days:
+        return "<h2>Day by day</h2><p>No message yet.</p>"
+    totals = {kind: sum(counts.get(kind, 0) for _, counts in days) for kind in _KINDS}
+    kinds = [kind for kind in _KINDS if totals[kind]]
+    heads = "".join(
+        f'<th scope="col" class="number" style="--color:var({color})">{words}</th>'
+        for words, color in map(_KINDS.__getitem__, kinds)
+    )
+    busiest = max(_count_bar(counts) for _, counts in days)
+    rows = "".join(_render_day(day, counts, kinds, busiest) for day, counts in days)
+    return (
+        '<h2>Day by day</h2><table class="wide"><thead><tr><th scope="col">Day</th><td></td>'
+        f"{heads}</tr></thead><tbody>{rows}</tbody>"
+        f"<tfoot>{_render_day('All', totals, kinds, 0)}</tfoot></table>"
+    )
+
+
+def _count_bar(counts: Mapping[str, int]) -> int:
+    """Return how many messages the bar of a day stands for."""
+    return sum(counts.get(kind, 0) for kind, (_, color) in _KINDS.items() if color != "--line")
+
+
+def _render_day(day: str, counts: Mapping[str, int], kinds: Sequence[str], busiest: int) -> str:
+    """Return a row: the day, its bar next to the busiest day's (none if that is 0), its numbers."""
+    parts = numbers = ""
+    for kind in kinds:
+        (words, color), count = _KINDS[kind], counts.get(kind, 0)
+        style = f"--color:var({color})"
+        if count and color != "--line":
+            parts += f'<i style="flex:{count};{style}"></i>'
+        form = "number" if count else "number zero"
+        numbers += f'<td class="{form}" style="{style}" data-words="{words}">{count:,}</td>'
+    width = 100 * _count_bar(counts) / busiest if busiest else 0
+    bar = f'<div style="width:{width:.1f}%">{parts}</div>' if width else ""
+    name = f'<th scope="row" class="day">{_html(day)}</th>'
+    return f'<tr>{name}<td class="bar">{bar}</td>{numbers}</tr>'
+
+
+def _render_failed(failed: Sequence[tuple[str, str, str, str]]) -> str:
+    """Return the failures, the most frequent reason first; "" if there is none."""
+    by_reason: dict[str, list[str]] = {}
+    for at, name, number, why in failed:
+        cells = "".join(f'<td class="name">{_html(cell)}</td>' for cell in (at, name, number))
+        by_reason.setdefault(why, []).append(f"<tr>{cells}</tr>")
+    bodies = "".join(
+        f'<tbody><tr><th scope="rowgroup" colspan="3" class="group">{_html(why)}: {len(rows):,}'
+        f"</th></tr>{''.join(rows)}</tbody>"
+        for why, rows in sorted(by_reason.items(), key=lambda item: -len(item[1]))
+    )
+    heads = "".join(f'<th scope="col">{head}</th>' for head in ("Time", "Recipient", "Number"))
+    table = f'<table class="wide"><thead><tr>{heads}</tr></thead>{bodies}</table>'
+    return f"<h2>Failed, and why: {len(failed):,}</h2>{table}" if failed else ""
 
 
 def _check_page_file(name: str | None) -> None:
@@ -10953,7 +12211,7 @@ def _check_page_file(name: str | None) -> None:
 
 def _write_page(name: str, page: Page) -> None:
     """Write a page, whole or not at all; an earlier one keeps its rights."""
-    text = draw_page(page)
+    text = render_page(page)
     if name == "-":
         sys.stdout.write(text)
         return
@@ -10970,196 +12228,91 @@ def _write_page(name: str, page: Page) -> None:
         os.replace(part, path)
 
 
-def _stamp(desk: Desktop, at: str | datetime | None) -> str:
-    at = from_database_time(at) if isinstance(at, str) else at
-    return f"{desk.local(at):%a} {show_time(desk.local(at))}" if at else "-"
-
-
-_CAMPAIGN_KEYS = (
-    "name", "created_at", "planned", "scheduled", "held", "sent", "failed", "cancelled", "first",
-    "last", "next", "ends", "paused_because",
-)  # fmt: skip
-
-
-def _list_campaigns(desk: Desktop, database: Database) -> int:
-    """List the campaigns: how many of what, and their times."""
-    found = database.reports.campaigns()
-    values = _name_values(found)
-    if desk.args.json:
-        say(json.dumps(values, indent=1))
-    elif desk.args.csv:
-        _print_cells(_CAMPAIGN_KEYS, found)
-    elif not values:
-        say("No campaign yet: smsbox schedule FILE.csv")
-    for each in [] if desk.args.json or desk.args.csv else values:
-        say(f"{each['name']}: {_count_states(each)}")
-        if each["created_at"]:
-            created = desk.local(from_database_time(each["created_at"]))
-            say(f"  created  {created:%m/%d/%Y %I:%M %p}")
-        for label, begin, end in (("sent", "first", "last"), ("to go", "next", "ends")):
-            if each[begin]:
-                say(f"  {label:<8} {_stamp(desk, each[begin])} to {_stamp(desk, each[end])}")
-        if each["paused_because"]:
-            say(f"  paused   {each['paused_because']}")
-    return 0
-
-
-def _count_states(values: Mapping[str, Any]) -> str:
-    held = f" ({values['held']:,} held)" if values["held"] else ""
-    return (f"{values['sent']:,} sent, {values['scheduled']:,} scheduled{held},"
-            f" {values['failed']:,} failed, {values['cancelled']:,} cancelled")  # fmt: skip
-
-
-def cmd_report(desk: Desktop) -> int:
-    """Report a campaign: the totals, or each message for a spreadsheet, or a page."""
-    args = desk.args
-    _check_page_file(args.html)
-    database = desk.read()
-    _check_campaign(database, args.campaign)
-    course = database.reports.course(args.campaign)
-    (values,) = _name_values(database.reports.campaigns(args.campaign))
-    values |= _count_course(desk, course)
-    expected = _expect(desk, database)
-    times = sorted(at for each in course if (at := expected.get(MessageId(each.id))))
-    if times:
-        values |= {"next": to_database_time(times[0]), "ends": to_database_time(times[-1])}
-    if args.json:
-        say(json.dumps(values, indent=1))
-    elif args.csv:
-        _print_cells(Course._fields, course)
-    elif args.html:
-        _write_page(args.html, _page_of(desk, values, course))
-    else:
-        say(f"{'campaign':<16} {values['name']}")
-        for name, value in _list_facts(desk, values):
-            say(f"{name:<16} {value}")
-        if values["paused_because"]:
-            say(f"{'paused':<16} {values['paused_because']}")
-    return 0
-
-
-def _count_course(desk: Desktop, course: Sequence[Course]) -> dict[str, Any]:
-    """Count what has become of the messages; sent ones are those delivered and undelivered too."""
-    states, cost = Counter(each.state for each in course), desk.config.cost
-    segments = sum(each.segments for each in course)
-    return {
-        "still_to_go": states["scheduled"],
-        **{key: states[key] for key in
-           ("delivered", "undelivered", "failed", "unconfirmed", "cancelled", "held")},
-        "replied": len({each.phone_number for each in course if each.replied_at}),
-        "opted_out": len({each.phone_number for each in course if each.opted_out_at}),
-        "segments": segments,
-        "cost": round(segments * cost.price_per_segment, 2) if cost.price_per_segment else None,
-        "currency": cost.currency,
-    }  # fmt: skip
-
-
-def _list_facts(desk: Desktop, values: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return the numbers of a report or a plan, those that there are, as (name, value)."""
-    counts = (
-        "planned", "sent", "delivered", "undelivered", "failed", "unconfirmed", "cancelled",
-        "still to go", "held", "replied", "opted out", "days", "segments",
-    )  # fmt: skip
-    facts = [
-        (name, f"{value:,}")
-        for name in counts
-        if (value := values.get(name.replace(" ", "_"))) is not None
-    ]
-    if values["cost"] is not None:
-        facts.append(("cost", f"{values['cost']:,.2f} {values['currency']}".strip()))
-    done = " sent" if "sent" in values else ""
-    times = {"first": f"first{done}", "last": f"last{done}", "next": "next to go",
-             "ends": "last to go"}  # fmt: skip
-    facts += [(name, _stamp(desk, values[key])) for key, name in times.items() if values.get(key)]
-    return facts
-
-
-def _page_of(desk: Desktop, values: Mapping[str, Any], course: Sequence[Course]) -> Page:
+def _page_of_report(
+    context: Context, values: Mapping[str, Any], messages: Sequence[Course], texts: Sequence[str]
+) -> Page:
     """Make a report's page of what the database says."""
-    marks: list[tuple[str, datetime]] = []
+    days: dict[date, Counter[str]] = {}
     failed = []
-    for each in course:
-        kind = {"undelivered": "failed", "held": "", "cancelled": ""}.get(each.state, each.state)
-        times = (("planned", each.planned_for), (kind, each.settled_at or each.scheduled_for),
-                 ("reply", each.replied_at), ("stop", each.opted_out_at))  # fmt: skip
-        marks += [(name, at) for name, at in times if name and at]
+    for each in messages:
+        kind = {"undelivered": "failed"}.get(each.state, each.state)
+        at = each.settled_at or each.scheduled_for
+        for name, when in (
+            (kind, at),
+            ("replied", each.replied_at),
+            ("opted_out", each.opted_out_at),
+        ):
+            if when:
+                days.setdefault(context.local(when).date(), Counter())[name] += 1
         if kind in ("failed", "unconfirmed"):
-            at = _stamp(desk, each.settled_at)
-            failed.append((at, each.customer_name, each.phone_number, each.reason))
+            failed.append((context.stamp(at), each.customer_name, each.phone_number, each.reason))
     words = "It is done: nothing is still to go."
     if values["scheduled"]:
         words = f"{values['scheduled']:,} of {plural(values['planned'], 'message')} still to go"
         words += f", {values['held']:,} of them held." if values["held"] else "."
     if values["paused_because"]:
         words += f" Paused: {values['paused_because']}."
-    words += f" As of {desk.local(desk.now):%m/%d/%Y %I:%M %p %Z}."
-    name = f"Campaign {values['name']}"
-    return Page(name, words, _list_facts(desk, values), marks, desk.config.business_hours, failed)
+    return Page(
+        title=f"Campaign {values['name']}",
+        words=f"{words} As of {context.local(context.now):%m/%d/%Y %I:%M %p %Z}.",
+        facts=_list_numbers(context, values),
+        texts=[("A text of it", split_bubbles(text)) for text in texts],
+        left_out=[],
+        days=[(f"{day:%a %m/%d}", counts) for day, counts in sorted(days.items())],
+        failed=failed,
+        zone=context.zone_name(),
+    )
 
 
-def _page_of_plan(desk: Desktop, draft: Draft) -> Page:
-    """Make a plan's page: the same drawing of what is only planned."""
-    times = [each.scheduled_for for each in draft.planned]
-    segments = sum(each.message.segments for each in draft.planned)
-    cost = desk.config.cost
+def _page_of_plan(context: Context, plan: Plan) -> Page:
+    """Make a plan's page: what will be sent to how many people, when, and who is left out."""
+    first, last = plan.ends or (None, None)
+    days = Counter(context.local(each.scheduled_for).date() for each in plan.messages)
+    cost = context.config.cost.price_per_segment
     values = {
-        "planned": len(times), "days": len({desk.local(at).date() for at in times}),
-        "segments": segments, "currency": cost.currency,
-        "cost": segments * cost.price_per_segment if cost.price_per_segment else None,
-        "first": min(times, default=None), "last": max(times, default=None),
+        "planned": len(plan.messages), "days": len(days), "segments": plan.segments,
+        "cost": plan.segments * cost if cost else None, "currency": context.config.cost.currency,
+        "first": first, "last": last,
     }  # fmt: skip
-    names = ", ".join(dict.fromkeys(each.message.campaign_name for each in draft.planned))
-    words = "A dry run: nothing is stored or sent."
-    if draft.skipped:
-        words += f" Left out: {_count_left_out(draft)}."
-    marks = [("plan", at) for at in times]
-    hours = desk.config.business_hours
-    return Page(f"Plan of {names}", words, _list_facts(desk, values), marks, hours)
-
-
-def _watch(desk: Desktop, show: Callable[[Desktop], object], every_s: float = 3) -> NoReturn:
-    """Show something again and again until a signal: in place on a terminal, else each change."""
-    import shutil
-    from contextlib import redirect_stdout
-    from io import StringIO
-
-    clock, before = Waiting(), ""
-    clock.catch_signals()
-    while True:
-        with redirect_stdout(StringIO()) as shown:
-            show(replace(desk, now=Waiting().now()))
-        text = shown.getvalue()
-        if sys.stdout.isatty():
-            size = shutil.get_terminal_size()
-            lines = [fit(line, size.columns).rstrip() for line in text.splitlines()]
-            # From the top, each line over the old one: no flicker.
-            print("\x1b[H" + "".join(f"{line}\x1b[K\n" for line in lines[: size.lines - 1]),
-                  end="\x1b[J")  # fmt: skip
-        elif text != before:
-            print(text, end="")
-        sys.stdout.flush()
-        before = text
-        clock.until(clock.monotonic() + every_s)
+    reasons = Counter(_name_kind(each.reason) for each in plan.left_out)
+    reasons += Counter({f"not taken: {why}": n for why, n in plan.reading.not_taken.items()})
+    bad = len(plan.reading.rejected)
+    reasons += Counter({"rejected: the row can't be taken": bad} if bad else {})
+    until = f" What is not sent by {context.stamp(plan.until)} is cancelled." if plan.until else ""
+    return Page(
+        title=f"Plan of {plan.campaign}",
+        words=f"A dry run: nothing is stored or sent.{until}",
+        facts=_list_numbers(context, values),
+        texts=[
+            (f"{label}, to {message.customer_name}, {plural(message.segments, 'segment')}",
+             split_bubbles(message.message_content))
+            for label, message in _choose_texts([each.message for each in plan.messages])
+        ],
+        left_out=reasons.most_common(),
+        days=[(f"{day:%a %m/%d}", {"planned": count}) for day, count in sorted(days.items())],
+        failed=[],
+        zone=context.zone_name(),
+    )  # fmt: skip
 
 
 # --- copies
 
 
-def cmd_backup(desk: Desktop) -> int:
+def cmd_backup(context: Context) -> int:
     """Make an online copy of the database, whole and verified."""
     import shutil
 
-    args, to_stdout = desk.args, desk.args.file == "-"
-    if not desk.has_database():
-        raise StoreError(f"there is no database at {desk.database_path} to be copied")
+    args, to_stdout = context.args, context.args.file == "-"
+    if not context.has_database():
+        raise StoreError(f"there is no database at {context.database_path} to be copied")
     if to_stdout and sys.stdout.isatty():
         raise UsageError("a terminal can't take a database: smsbox backup - > FILE")
     sink = sys.stdout.buffer if to_stdout else _create_file(args.file)
     with _no_half_file(sink, None if to_stdout else args.file):
-        database = desk.change()
-        copy = _name_near_copy(desk.database_path)
+        database = context.change()
+        copy = _name_near_copy(context.database_path)
         try:
-            copy_database(database, copy, desk.now, lambda: _draw_progress("copying ..."))
+            copy_database(database, copy, context.now, lambda: _draw_progress("copying ..."))
             _draw_progress("")
             with copy.open("rb") as data:
                 shutil.copyfileobj(data, sink)
@@ -11219,23 +12372,23 @@ def _no_half_file(sink: BinaryIO, name: str | None) -> Iterator[None]:
         raise
 
 
-def _take_box(desk: Desktop) -> int | None:
+def _take_box(context: Context) -> int | None:
     """Keep the daemon from starting while this command lasts; None if it runs."""
-    return take_lock(lock_path(desk.database_path))
+    return take_lock(lock_path(context.database_path))
 
 
-def cmd_restore(desk: Desktop) -> int:
+def cmd_restore(context: Context) -> int:
     """Put a copy in the database's place; what may have been sent since it was made is held."""
-    path = desk.database_path
+    path = context.database_path
     temporary = path.with_name(path.name + ".restoring")
-    with _open_copy(desk.args.file) as source:
+    with _open_copy(context.args.file) as source:
         become_owner(path.parent)
         path.parent.mkdir(parents=True, exist_ok=True)
-        if _take_box(desk) is None:
+        if _take_box(context) is None:
             raise StoreError("smsbox is running: sudo systemctl stop smsbox, then restore")
         try:
-            _bring_near(source, temporary, desk.args.file)
-            return _restore(desk, temporary)
+            _bring_near(source, temporary, context.args.file)
+            return _restore(context, temporary)
         finally:
             unlink_database(temporary)
 
@@ -11278,24 +12431,24 @@ def _bring_near(source: BufferedReader, to: Path, name: str) -> None:
         raise StoreError(f"{name}: {str(error).removeprefix(str(to)).lstrip(': ')}") from error
 
 
-def _restore(desk: Desktop, temporary: Path) -> int:
-    path = desk.database_path
+def _restore(context: Context, temporary: Path) -> int:
+    path = context.database_path
     copy = Database.create_or_open(str(temporary))
-    present, is_sound = _open_present(desk)
+    present, is_sound = _open_present(context)
     try:
         restoring = Restoring(copy, present)
         made_at = restoring.copied_at()
-        if made_at and from_database_time(made_at) > desk.now:
+        if made_at and from_database_time(made_at) > context.now:
             raise StoreError(
-                f"the clock says {to_database_time(desk.now)} UTC, the copy was made at {made_at}:"
-                " set the clock first"
+                f"the clock says {to_database_time(context.now)} UTC, the copy was made at"
+                f" {made_at}: set the clock first"
             )
-        clock = desk.config.clock
+        clock = context.config.clock
         sure = not clock.require_trust or bool(find_time_evidence(clock.sources))
         with copy.transaction():
-            restoring.prepare(desk.now, find_actor(), sure)
+            restoring.prepare(context.now, find_actor(), sure)
         _explain_restore(copy, restoring, made_at)
-        if not ask_yes(f"It takes the place of {path}.", desk.args.yes):
+        if not ask_yes(f"It takes the place of {path}.", context.args.yes):
             return 1
         copy.truncate_log()
     finally:
@@ -11303,22 +12456,22 @@ def _restore(desk: Desktop, temporary: Path) -> int:
         if present is not None:
             present.close()
     if present is not None and is_sound:
-        whole = desk.write()
+        whole = context.write()
         whole.truncate_log()
         whole.close()
-    aside = put_in_place(temporary, path, desk.now)
+    aside = put_in_place(temporary, path, context.now)
     kept = f" The database of before is kept as {aside}." if aside else ""
     say(f"Restored.{kept}")
     return 0
 
 
-def _open_present(desk: Desktop) -> tuple[Database | None, bool]:
+def _open_present(context: Context) -> tuple[Database | None, bool]:
     """Open the database that is to be replaced, and tell whether all of it can be read."""
     present = None
-    if not desk.has_database():
+    if not context.has_database():
         return None, True
     try:
-        present = Database.open_to_read(str(desk.database_path), of_any_version=True)
+        present = Database.open_to_read(str(context.database_path), of_any_version=True)
         present.require_schema()
         present.verify()
     except StoreError:
@@ -11340,467 +12493,50 @@ def _explain_restore(copy: Database, restoring: Restoring, made_at: str) -> None
                 " sudo systemctl disable --now smsbox.")  # fmt: skip
 
 
-# --- check
+def cmd_forget(context: Context) -> int:
+    """Blank names and texts of a person, or of all that is long done; counts and opt-outs stay."""
+    args = context.args
+    if bool(args.number) == bool(args.older_than):
+        raise UsageError("say whom: a phone number, or --older-than 2y")
+    return _forget_person(context) if args.number else _forget_old(context)
 
 
-class Fact(NamedTuple):
-    """One line of the check; a warning or fault says its fix."""
-
-    level: str  # 'ok', 'warning' or 'fault'
-    name: str
-    words: str
-
-
-def _judge(holds: bool, name: str, words: str, remedy: str, level: str = "fault") -> Fact:
-    return Fact("ok", name, words) if holds else Fact(level, name, f"{words}: {remedy}")
-
-
-def cmd_check(desk: Desktop) -> int:
-    """Look at all that smsbox needs, with the daemon running or without; 0 ok, 1, 2 fault."""
-    args = desk.args
-    served = desk.is_served()
-    if served and (args.at or args.ussd):
-        raise StoreError(
-            "smsbox is running and has the modem: sudo systemctl stop smsbox, then check again"
-        )
-    if args.lamps:
-        return _play_lamps(desk, served)
-    if args.at:
-        start_journal({}, debug=True)
-    told = read_status_file(status_path(desk.database_path)) if served else {}
-    facts = [_check_config(desk)]
-    if not args.only_config:
-        # The modem first: opening the database gives up what root may see and open.
-        modem = [*(_check_running(told) if served else _check_modem(desk))]
-        facts += [*_check_box(desk, served), *_check_system(desk, told), *modem]
-    if args.json:
-        say(json.dumps([fact._asdict() for fact in facts], indent=1))
-    else:
-        for fact in facts:
-            say(f"{fact.level:<8} {fact.name:<10} {fact.words}", fact.level.replace("ok", "good"))
-    levels = {fact.level for fact in facts}
-    return 2 if "fault" in levels else 1 if "warning" in levels else 0
-
-
-def _play_lamps(desk: Desktop, served: bool) -> int:
-    """Show each pattern for a while, with its name: which lamp is it, and do all of them light?"""
-    if served:
-        raise StoreError("smsbox is running and has the lamps: sudo systemctl stop smsbox first")
-    lamps = take_gpio_lamps(desk.config.lamps)
-    if lamps is None:
-        raise UsageError("no lamps are configured: put their BCM pins under [lamps] in the config")
-    clock = Waiting(lamps)
-    clock.catch_signals()
-    pins = desk.config.lamps
-    sending = "ready" if pins.sending is None else "sending"
-    shows = [("ready", each.value, LampState(each)) for each in Ready]
-    shows += [(sending, "a segment is with the modem", LampState(Ready.UNDER_WAY, sending=True))]
-    shows += [("fault", fault.value, LampState(Ready.IDLE, fault)) for fault in Fault]
-    for name, words, state in shows[:-1]:  # the last fault is none
-        if getattr(pins, name) is not None:
-            say(f"{name:<8} pin {getattr(pins, name):<3} {words}")
-            sys.stdout.flush()
-            lamps.show(state)
-            clock.until(clock.monotonic() + desk.args.lamps)
-    return 0
-
-
-def _check_config(desk: Desktop) -> Fact:
-    path = find_config(desk.args.config)
-    words = f"{path} can be used" if path.exists() else "none: the defaults are used"
-    return Fact("ok", "config", words)
-
-
-def _check_box(desk: Desktop, served: bool) -> Iterator[Fact]:
-    yield _judge(served, "service", "running" if served else "not running",
-                 "sudo systemctl start smsbox", "warning")  # fmt: skip
-    path = desk.database_path
-    if desk.has_database():
-        writable = os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
-        yield _judge(writable or os.geteuid() == 0, "database", str(path),
-                     "you may not write it: use sudo, or join the group smsbox")  # fmt: skip
-        paused = desk.read().state.get("paused_because")
-        if paused:
-            yield Fact("warning", "pause", f"{paused}: smsbox resume goes on")
-    else:
-        yield Fact("ok", "database", f"{path} is made by the first campaign")
-    space = read_space(path.parent)
-    free = f"{space.free_bytes / 1e6:,.0f} MB free"
-    if space.read_only:
-        yield Fact(
-            "fault", "disk", "read-only: the card may be worn out, copy it and use a new one"
-        )
-    else:
-        yield _judge(space.free_bytes > 100e6, "disk", free, "make room", "warning")
-
-
-def _check_system(desk: Desktop, told: Mapping[str, Any]) -> Iterator[Fact]:
-    trusted = str(told.get("clock", "")) or find_time_evidence(desk.config.clock.sources)
-    trusted = "" if trusted.startswith("not trusted") else trusted
-    if not desk.config.clock.require_trust:
-        yield Fact("warning", "clock", "require_trust is false: a wrong clock is not noticed")
-    else:
-        yield _judge(
-            bool(trusted),
-            "clock",
-            f"right by {trusted}" if trusted else "not trusted",
-            "connect the Pi to the Internet once, or smsbox resume --clock-is-right",
-        )
-    low = read_undervoltage()
-    if low is not None:
-        yield _judge(not low, "power", "too low a voltage was seen" if low else "good",
-                     "use the official power supply and a short cable", "warning")  # fmt: skip
-    port = desk.config.modem.port
-    with suppress(PortLost):
-        port = find_port(port)
-    for name in find_takers(port):
-        yield Fact("warning", "others", f"{name} is running; {TAKERS[name]}")
-    lamps = desk.config.lamps
-    pins = [pin for name in LAMP_NAMES if (pin := getattr(lamps, name)) is not None]
-    yield Fact("ok", "lamps", f"on pins {', '.join(map(str, pins))}" if pins else "none configured")
-
-
-def _check_running(told: Mapping[str, Any]) -> Iterator[Fact]:
-    """Read from the status file what the daemon knows of the modem."""
-    words = str(told.get("modem", "starting"))
-    if fault := explain_fault(told):
-        yield Fact("fault", "sending", fault)
-    if told.get("port"):
-        yield from _check_facts(told)
-    if words != "ready":
-        yield Fact("fault", "modem", words)
-    if told.get("resets"):
-        yield Fact("warning", "resets", f"the modem was reset {plural(told['resets'], 'time')}")
-    for warning in told.get("warnings", ()):
-        yield Fact("warning", "modem", str(warning))
-
-
-def _check_facts(told: Mapping[str, Any]) -> Iterator[Fact]:
-    yield Fact("ok", "port", str(told["port"]))
-    yield Fact("ok", "modem", f"{told['model'] or 'unknown model'}, IMEI {told['imei']}")
-    if note := find_quirk(str(told["model"])).note:
-        yield Fact("warning", "modem", note)
-    yield _judge(bool(told["iccid"]), "SIM", f"ICCID {told['iccid'] or 'not told'}",
-                 "push it in, contacts down", "warning")  # fmt: skip
-    where = " ".join(filter(None, (told["operator"], told["access"], told["registration"])))
-    yield _judge(bool(told["registration"]), "network", where or "not registered",
-                 "check antenna, coverage and contract")  # fmt: skip
-    signal = told["signal_dbm"]
-    strong = signal is not None and signal > -107
-    yield _judge(strong, "signal", f"{signal} dBm" if signal is not None else "not told",
-                 "move the antenna", "warning")  # fmt: skip
-    centre = told["service_centre"]
-    yield _judge(bool(centre), "centre", centre or "not told", "put smsc into [modem]", "warning")
-    full = bool(told["storage_full"])
-    yield _judge(not full, "storage", "full" if full else "has room",
-                 "no reply comes in until smsbox has emptied it", "warning")  # fmt: skip
-
-
-def _check_modem(desk: Desktop) -> Iterator[Fact]:
-    """Talk to the modem, as nobody else does."""
-    settings, clock = desk.config.modem, Waiting()
-    port = None
-    try:
-        port = open_port(find_port(settings.port), settings.baud)
-        modem = Modem(port, clock, settings)
-        state = None
-        if desk.has_database():
-            with suppress(StoreError):  # on a card that turned read-only the PIN is not tried
-                state = desk.write()
-        if state:
-            attach_guarded(modem, settings, state)
-        else:
-            modem.attach(may_try_pin=False)
-        modem.check_network()
-        yield from _check_facts(describe_modem(modem, port))
-        if desk.args.ussd:
-            balance = modem.ask_balance(desk.args.ussd)
-            yield _judge(bool(balance), "balance", balance or "the network does not answer",
-                         "it may know another code, or none over LTE", "warning")  # fmt: skip
-    except ModemError as error:
-        silent = settings.port == "auto" and port is not None and is_uart(port.name)
-        unknown = name_unknown() if silent else ""
-        yield Fact("fault", "modem", "; ".join(filter(None, (str(error), unknown))))
-    finally:
-        if port is not None:
-            port.close()
-
-
-def cmd_inbox(desk: Desktop) -> int:
-    """Show what came in, and mark it as read; with --follow, also what comes from now on."""
-    args = desk.args
-    database = desk.change()
-    texts = _read_inbox(desk, database, 0)
-    notices = [text for text in texts if text["notice"]]
-    if args.json and not args.follow:
-        say(json.dumps(texts, indent=1))
-    elif not texts and not args.follow:
-        say("No replies.")
-    else:
-        for text in texts if args.json else [each for each in texts if not each["notice"]]:
-            _print_incoming(desk, text)
-        if notices and not args.json:
-            say("Notices, of short codes and names:")
-        for text in [] if args.json else notices:
-            _print_incoming(desk, text)
-    database.inbox.mark_read([text["id"] for text in texts], desk.now)
-    if args.follow:
-        _follow_inbox(desk, database, max((text["id"] for text in texts), default=0))
-    return 0
-
-
-def _read_inbox(desk: Desktop, database: Database, after: int) -> list[dict[str, Any]]:
-    """A notice: its sender is no number to which one could write."""
-    texts = _name_values(database.inbox.texts(desk.args.unread, after=after))
-    return [
-        {**text, "notice": text["sender"] != "unknown" and not text["sender"].startswith("+")}
-        for text in texts
-    ]
-
-
-def _print_incoming(desk: Desktop, text: Mapping[str, Any]) -> None:
-    if desk.args.json:
-        say(json.dumps(text))
-    else:
-        _print_reply(desk, text)
-
-
-def _follow_inbox(desk: Desktop, database: Database, last: int) -> NoReturn:
-    """Print what comes in, as it comes, until a signal."""
-    clock = Waiting()
-    clock.catch_signals()
-    while True:
-        sys.stdout.flush()
-        clock.until(clock.monotonic() + 1)
-        for text in _read_inbox(desk, database, last):
-            _print_incoming(desk, text)
-            last = text["id"]
-            database.inbox.mark_read([last], Waiting().now())
-
-
-def cmd_forget(desk: Desktop) -> int:
-    """Erase name, texts, replies and consent of a person; counts and the opt-out stay."""
-    args = desk.args
-    try:
-        number = parse_phone_number(args.number)
-    except ValueError as error:
-        raise UsageError(f'"{args.number}": {error}') from error
-    database = desk.change()
+def _forget_person(context: Context) -> int:
+    number, database = parse_number(context.args.number), context.change()
     count = len(database.queue.rows(RowFilter(number=number)))
-    if not count and not any(_show_person(database, number).values()):
+    if not count and not any(_read_person(database, number).values()):
         raise UsageError(f"nothing is known of {number}: smsbox list shows who is known")
-    if not ask_yes(f"{number}, {plural(count, 'message')}: this can't be undone.", args.yes):
+    question = f"{number}, {plural(count, 'message')}: this can't be undone."
+    if not ask_yes(question, context.args.yes):
         return 1
     with database.transaction():
         if database.sending.is_under_way(number):
             raise StoreError(f"a message to {number} is under way: try again when it is done")
-        forget(database, number, desk.now, find_actor())
+        forget(database, number, context.now, find_actor())
     database.truncate_log()
     say(f"{number} is forgotten; copies made before keep it until they are replaced.")
     return 0
 
 
-def cmd_export(desk: Desktop) -> int:
-    """Write everything: a folder of CSV files, or one JSON object."""
-    args = desk.args
-    if args.to == "-" and not args.json:
-        raise UsageError("stdout takes --json alone: name a new folder for the CSV files")
-    database = desk.read()
-    _check_campaign(database, args.campaign)
-    with database.one_look():
-        if args.json:
-            count = _export_json(database, args.to, args.campaign)
-        else:
-            count = _export_folder(database, Path(args.to), args.campaign)
-    if args.to != "-":
-        say(f"Wrote {plural(count, 'row')} to {args.to}.")
-    return 0
-
-
-def _export_folder(database: Database, folder: Path, campaign: str | None) -> int:
-    """Write a CSV a table, as a spreadsheet likes it; the folder is made here or empty."""
-    import csv
-
-    try:
-        folder.mkdir(mode=0o700, exist_ok=True)
-        if any(folder.iterdir()):
-            raise UsageError(f"{folder} is not empty: name a new folder")
-    except OSError as error:
-        raise StoreError(f"{folder} can't be a folder: {error.strerror}") from error
-    count = 0
-    for table in EXPORTED_TABLES:
-        name = str(folder / f"{table}.csv")
-        sink = _create_file(name)
-        with _no_half_file(sink, name):
-            out = TextIOWrapper(sink, encoding="utf-8-sig", newline="")
-            writer = csv.writer(out)
-            rows = _show_progress(database.reports.export(table, campaign), table)
-            writer.writerow(f"{each} (UTC)" if _is_time(each) else each for each in next(rows))
-            for row in rows:
-                writer.writerow("" if cell is None else _csv_cell(str(cell)) for cell in row)
-                count += 1
-            out.close()
-    return count
-
-
-def _export_json(database: Database, name: str, campaign: str | None) -> int:
-    """Write one object, a list of rows a table, times in UTC."""
-    sink = None if name == "-" else _create_file(name)
-    count = 0
-    with _no_half_file(sink or sys.stdout.buffer, name if sink else None):
-        out = TextIOWrapper(sink, encoding="utf-8") if sink else sys.stdout
-        for place, table in enumerate(EXPORTED_TABLES):
-            out.write(f'{"," if place else "{"}\n"{table}": [')
-            rows = _show_progress(database.reports.export(table, campaign), table)
-            keys, comma = next(rows), ""
-            for row in rows:
-                out.write(f"{comma}\n {json.dumps(dict(zip(keys, row, strict=True)))}")
-                comma = ","
-                count += 1
-            out.write("\n]")
-        out.write("\n}\n")
-        out.close() if sink else out.flush()
-    return count
-
-
-def _is_time(column: str) -> bool:
-    return column in ("at", "scheduled_for") or column.endswith("_at")
-
-
-def _show_progress(rows: Iterable[_T], what: str) -> Iterator[_T]:
-    """Pass rows on; on a terminal a line tells of long work."""
-    for count, row in enumerate(rows):
-        if count and count % 10_000 == 0:
-            _draw_progress(f"{what}: {count:,} rows")
-        yield row
-    _draw_progress("")
-
-
-def _draw_progress(words: str) -> None:
-    """Draw one line over, where there is a terminal; "" takes it away."""
-    if sys.stderr.isatty():
-        print(f"\r\x1b[K{words}", end="", file=sys.stderr, flush=True)
-
-
-def cmd_purge(desk: Desktop) -> int:
-    """Blank names and texts of what is long done; numbers, counts and opt-outs stay."""
-    args = desk.args
-    than = desk.now - args.older_than
-    database = desk.read() if args.dry_run else desk.change()
+def _forget_old(context: Context) -> int:
+    than, database = context.now - context.args.older_than, context.change()
     counts = count_older(database, than)
     what = (
         f"{plural(counts['scheduled_messages'], 'message')},"
         f" {plural(counts['inbound'], 'incoming text')} of before"
-        f" {show_time(desk.local(than))}"
+        f" {context.local(than):%m/%d/%Y %I:%M %p}"
     )
-    if args.dry_run or not any(counts.values()):
-        say(f"{what} would be blanked." if args.dry_run else f"Nothing to blank: {what}.")
+    if not any(counts.values()):
+        say(f"Nothing to blank: {what}.")
         return 0
-    if not ask_yes(f"{what}: their names and texts go, and this can't be undone.", args.yes):
+    question = f"{what}: their names and texts go, and this can't be undone."
+    if not ask_yes(question, context.args.yes):
         return 1
     with database.transaction():
-        purge(database, than, desk.now, find_actor())
+        purge(database, than, context.now, find_actor())
     database.truncate_log()
     say("Blanked; numbers, counts and opt-outs stay. Copies made before keep the texts until they"
         " are replaced.")  # fmt: skip
-    return 0
-
-
-def cmd_optout(desk: Desktop) -> int:
-    """List the suppressed numbers, add one, lift one, take in a file of them or write one."""
-    args = desk.args
-    if args.action == "list":
-        return _list_opt_outs(desk)
-    if not args.number:
-        wanted = "a file" if args.action in ("import", "export") else "a phone number"
-        raise UsageError(f"optout {args.action} needs {wanted}")
-    if args.action == "import":
-        return _import_opt_outs(desk)
-    if args.action == "export":
-        return _export_opt_outs(desk)
-    try:
-        number = parse_phone_number(args.number)
-    except ValueError as error:
-        raise UsageError(f'"{args.number}": {error}') from error
-    database, actor = desk.write(), find_actor()
-    if args.action == "add":
-        reason = args.reason or "by the operator"
-        with database.transaction():
-            cancelled = database.opt_outs.add(number, "", desk.now, actor, reason)
-        say(f"{number} gets nothing any more; {plural(cancelled, 'message')} cancelled.")
-        return 0
-    with database.transaction():
-        if not args.reason:
-            raise UsageError("optout remove needs --reason: why may they be written to again?")
-        for stopped in _name_values(database.opt_outs.list(number)):
-            if stopped["tier"] in ("keyword", "words") and not args.they_asked:
-                raise UsageError(
-                    f"{number} said stop: only if they themselves have asked to be written to"
-                    " again add --they-asked"
-                )
-        if not database.opt_outs.remove(number, desk.now, actor, args.reason):
-            raise UsageError(f"{number} is not on the list: smsbox optout list shows it")
-    say(f"{number} may be written to again; what was cancelled stays cancelled.")
-    return 0
-
-
-def _list_opt_outs(desk: Desktop) -> int:
-    found = desk.read().opt_outs.list() if desk.has_database() else []
-    values = _name_values(found)
-    if desk.args.json:
-        say(json.dumps(values, indent=1))
-    for each in [] if desk.args.json else values:
-        campaign = f", after {each['campaign']}" if each["campaign"] else ""
-        said = each["reason"] or each["words"]
-        say(f"{each['phone_number']}  {each['at']} UTC  {each['tier']}{campaign}: {said}")
-    return 0
-
-
-def _import_opt_outs(desk: Desktop) -> int:
-    """Suppress all numbers of a CSV, or none if a row is bad."""
-    args = desk.args
-    columns = dict(pair.split("=", 1) for pair in args.map)
-    numbers, problems = read_numbers(_open_text(_read_bytes(args.number), args.number), columns)
-    _tell_problems(problems)
-    if problems and not args.skip_invalid:
-        raise CampaignError(
-            f"{plural(len(problems), 'row')} of {args.number} can't be taken and nobody was added:"
-            " fix them, or leave them out with --skip-invalid"
-        )
-    if not numbers:
-        raise CampaignError(f"there is no number in {args.number}")
-    database, actor = desk.write(), find_actor()
-    known = database.opt_outs.numbers()
-    new = set(numbers) - known
-    reason = args.reason or f"from {Path(args.number).name}"
-    with database.transaction():
-        cancelled = sum(
-            database.opt_outs.add(number, "", desk.now, actor, reason, "import")
-            for number in _show_progress(dict.fromkeys(numbers), "opt-outs")
-        )
-    say(
-        f"{plural(len(new), 'number')} added, {len(set(numbers)) - len(new):,} were on the list;"
-        f" {plural(cancelled, 'message')} cancelled."
-    )
-    return 0
-
-
-def _export_opt_outs(desk: Desktop) -> int:
-    """Write the list as a CSV that import takes, here or on another box."""
-    import csv
-
-    name = desk.args.number
-    sink = None if name == "-" else _create_file(name)
-    out = TextIOWrapper(sink, encoding="utf-8", newline="") if sink else sys.stdout
-    with _no_half_file(sink or sys.stdout.buffer, name if sink else None):
-        found = desk.read().opt_outs.list()
-        writer = csv.writer(out)
-        writer.writerow(_OPT_OUT_KEYS)
-        writer.writerows(map(_csv_cell, map(str, each)) for each in found)
-        out.flush()
-        if sink:
-            out.close()
-            say(f"Wrote {plural(len(found), 'number')} to {name}.")
     return 0
 
 
@@ -11819,32 +12555,35 @@ def run_as_module() -> None:
     os.execv(sys.executable, [sys.executable, *words])
 
 
-def cmd_run(desk: Desktop) -> int:
+def cmd_run(context: Context) -> int:
     """Be the daemon."""
     import random
 
     run_as_module()
-    start_journal(os.environ, desk.args.verbose)
+    start_journal(os.environ, context.args.verbose)
     waiting_for_lock = Waiting()
     waiting_for_lock.catch_signals()
-    database = desk.write()
+    database = context.write()
     for _ in range(10):  # a status command may hold the lock for a moment, looking at it
-        lock = take_lock(lock_path(desk.database_path))
+        lock = take_lock(lock_path(context.database_path))
         if lock is not None:
             break
         waiting_for_lock.until(waiting_for_lock.monotonic() + 0.1)
     else:
-        who = read_lock_holder(lock_path(desk.database_path))
+        who = read_lock_holder(lock_path(context.database_path))
         raise StoreError(
             f"another smsbox{f' (pid {who})' if who else ''} already serves"
-            f" {desk.database_path}: stop that one first"
+            f" {context.database_path}: stop that one first"
         )
-    lamps = open_gpio_lamps(desk.config.lamps)
+    lamps = open_gpio_lamps(context.config.lamps)
     notifier = SystemdNotifier(os.environ)
     clock = Waiting(lamps, notifier)
     clock.catch_signals()
-    sources = desk.config.clock.sources
-    status, config = StatusFile(status_path(desk.database_path)), find_config(desk.args.config)
+    sources = context.config.clock.sources
+    status, config = (
+        StatusFile(status_path(context.database_path)),
+        find_config(context.args.config),
+    )
     read = {"config": str(config.absolute()), "config_changed_at": read_change_time(config)}
     around = Surroundings(
         clock, open_port, notifier, lamps, lambda words: status.write({**words, **read}),
@@ -11852,7 +12591,7 @@ def cmd_run(desk: Desktop) -> int:
     )  # fmt: skip
     give_memory_back()
     try:
-        why = Service(desk.config, database, around, random.Random()).run(desk.args.drain)
+        why = Service(context.config, database, around, random.Random()).run(context.args.drain)
         if why:
             raise StoreError(f"not all was sent: {why}")
     except StopRequested:
@@ -11875,13 +12614,15 @@ def open_port(name: str, baud: int) -> Port:
 # --- the demo
 
 _DEMO_CSV = """phone_number,customer_name,message_content
-(213) 555-2301,Ana Ortiz,Hi Ana! Your order is ready. [BUBBLE] Pick it up until 8 PM: 12 Oak Street.
-213-555-2302,Ben Cole,Hi Ben! The shoes you asked for are in. [BUBBLE] Shall we keep them for you?
-1 213 555 2303,Chloé Martin,Bonjour Chloé ! Votre commande est prête 🎉
+(213) 555-2301,Ana Ortiz,Hi Ana! Your order is ready. Reply STOP to end. [BUBBLE] Pick it up until \
+8 PM: 12 Oak Street.
+213-555-2302,Ben Cole,Hi Ben! The shoes you asked for are in. [BUBBLE] Shall we keep them for you? \
+Reply STOP to end.
+1 213 555 2303,Chloé Martin,Bonjour Chloé ! Votre commande est prête 🎉 Répondez STOP pour arrêter.
 +12135552304,Dan Wu,"Hi Dan! Your repair is done. It took a new battery, a new strap and a good \
-cleaning, so it should run for years. The invoice is in the box, the guarantee too. [BUBBLE] See \
-you!"
-213.555.2305,Eve Stone,Hi Eve! We open at 9 and are glad to see you.
+cleaning, so it should run for years. The invoice is in the box, the guarantee too. Reply STOP to \
+end. [BUBBLE] See you!"
+213.555.2305,Eve Stone,Hi Eve! We open at 9 and are glad to see you. Reply STOP to end.
 """
 
 
@@ -11906,7 +12647,7 @@ class TerminalLamps:
         return None
 
 
-def cmd_demo(desk: Desktop) -> int:
+def cmd_demo(context: Context) -> int:
     """Play the whole way in a minute: CSV, plan, scheduler, driver, simulated modem."""
     import random
     import tempfile
@@ -11918,17 +12659,17 @@ def cmd_demo(desk: Desktop) -> int:
     say("An example campaign, from its CSV to the phones; the clock runs fast.\n")
     say(_DEMO_CSV)
     reading = read_campaign(_DEMO_CSV.splitlines(True), ReadingOrder("demo"))
-    rng = random.Random(desk.args.seed)
+    rng = random.Random(context.args.seed)
     with tempfile.TemporaryDirectory(prefix="smsbox-demo-") as folder:
         path = Path(folder) / "smsbox.db"
-        play = Desktop(
-            build_parser().parse_args(["schedule", "demo.csv"]), config, path, clock.now(),
+        play = Context(
+            parse_arguments(["schedule", "demo.csv"]), config, path, clock.now()
         )  # fmt: skip
-        draft = make_draft(play, reading, None, desk.args.seed, _look_at_queue(play, reading))
-        print_plan(play, reading, draft, desk.args.seed)
+        shown = make_plan(play, reading, None, context.args.seed, QueueView())
+        print_plan(play, shown)
         database = Database.create_or_open(str(path))
         with database.transaction():
-            database.queue.add_campaign(draft.planned, desk.args.seed, clock.now(), "demo")
+            database.queue.add_campaign(shown.messages, shown.seed, clock.now(), "demo")
         say("\nIt is Friday evening, 18 minutes before closing. On the other side:")
 
         def arrive(tpdu: Tpdu) -> None:
@@ -11946,333 +12687,9 @@ def cmd_demo(desk: Desktop) -> int:
         Service(config, database, around, rng).run(drain=True)
         counts = database.reports.count_by_status()
         database.close()
-    say(f"\nSent: {counts['sent']} of {len(draft.planned)} messages. Your own, without a modem:")
+    say(f"\nSent: {counts['sent']} of {len(shown.messages)} messages. Your own, without a modem:")
     say("  smsbox schedule FILE.csv --dry-run")
-    return 0 if counts["sent"] == len(draft.planned) else 1
-
-
-# --- completion in the shell
-
-_COMPLETION = """# bash completion of smsbox; written by: smsbox completion
-_smsbox() {{
-    local word=${{COMP_WORDS[COMP_CWORD]}} before=${{COMP_WORDS[COMP_CWORD-1]}}
-    local commands="{commands}" command="" words="" each
-    for each in "${{COMP_WORDS[@]:1:COMP_CWORD-1}}"; do
-        [[ " $commands " == *" $each "* ]] && command=$each && break
-    done
-    COMPREPLY=()
-    if [[ $before == --campaign ]]; then
-        while IFS= read -r each; do
-            [[ $each == "$word"* ]] && COMPREPLY+=("$(printf %q "$each")")
-        done < <(smsbox completion campaigns 2>/dev/null)
-        return
-    fi
-    case "$command $word" in
-        " "*) words=$commands ;;
-{options}
-        show*|why*|edit*|cancel*|reschedule*|retry*|release*)
-            words=$(smsbox completion ids 2>/dev/null) ;;
-    esac
-    mapfile -t COMPREPLY < <(compgen -W "$words" -- "$word")
-}}
-complete -o default -F _smsbox smsbox
-"""
-
-
-def cmd_completion(desk: Desktop) -> int:
-    """Print the completion for bash, or what it asks for while one types."""
-    if desk.args.what == "bash":
-        say(_write_completion().rstrip())
-    elif desk.has_database():
-        database = desk.read()
-        ids = (str(row.id) for row in database.queue.rows(RowFilter(status="scheduled"), limit=500))
-        say("\n".join(database.reports.campaign_names() if desk.args.what == "campaigns" else ids))
-    return 0
-
-
-def _write_completion() -> str:
-    """Take commands and options from their own help, so that none is forgotten."""
-    commands = build_parser().commands
-    options = []
-    for name, command in commands.items():
-        words = " ".join(sorted(set(re.findall(r"--[a-z-]+", command.format_help()))))
-        options.append(f'        "{name} -"*) words="{words}" ;;')
-    return _COMPLETION.format(commands=" ".join(commands), options="\n".join(options))
-
-
-# --- the parser
-
-
-def _format_help(prog: str) -> argparse.HelpFormatter:
-    """Format help to the terminal's width; argparse's own way to it imports a lot."""
-    try:
-        width = os.get_terminal_size().columns
-    except OSError:
-        width = 80
-    return argparse.HelpFormatter(prog, width=max(40, width - 2))
-
-
-class _Parser(argparse.ArgumentParser):
-    commands: Mapping[str, argparse.ArgumentParser]
-
-    def error(self, message: str) -> NoReturn:
-        """Show what was typed so that it can't steer the terminal."""
-        super().error(printable(message))
-
-
-def build_parser() -> _Parser:
-    """Build the parser of all commands."""
-    parser = _Parser(
-        prog="smsbox",
-        formatter_class=_format_help, description="Opt-in SMS campaigns at the pace of a person.",
-        epilog="Exit: 0 done, 1 failed, 2 usage, 65 bad campaign data, 75 busy or not now, 78 bad"
-        " config, 130 interrupted.",
-    )  # fmt: skip
-    parser.add_argument("--config", metavar="FILE", help=f"settings (default: {DEFAULT_CONFIG})")
-    parser.add_argument("--database", metavar="FILE", help="the SQLite database")
-    parser.add_argument("-v", "--verbose", action="store_true", help="show the modem's dialogue")
-    parser.add_argument("--version", action="version", version=f"smsbox {VERSION}")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-
-    def add(name: str, run: Callable[[Desktop], int], words: str) -> argparse.ArgumentParser:
-        command = commands.add_parser(
-            name, help=words, description=words, formatter_class=_format_help
-        )
-        command.set_defaults(run=run)
-        return command
-
-    _add_schedule(add("schedule", cmd_schedule, "plan a CSV's campaign, show it, store it"))
-    run = add("run", cmd_run, "be the daemon")
-    run.add_argument("--drain", action="store_true", help="end once nothing is scheduled")
-    status = add("status", cmd_status, "how it is now (exit 0 well, 1 attention, 2 not working)")
-    status.add_argument("--watch", action="store_true", help="again and again, until Ctrl-C")
-    _add_check(add("check", cmd_check, "modem, SIM, network, clock, disk: ok, warning or fault"))
-    _add_list(add("list", cmd_list, "list messages"))
-    show = add("show", cmd_show, "all that is known of a message or a number")
-    why = add("why", cmd_why, "what holds a message back, gate by gate")
-    for one in (show, why):
-        one.add_argument("id", metavar="ID", help="ID or phone number")
-    _add_changes(add)
-    report = add("report", cmd_report, "what has become of a campaign")
-    report.add_argument("--campaign", metavar="NAME", required=True)
-    forms = report.add_mutually_exclusive_group()
-    forms.add_argument("--json", action="store_true", help="for a script")
-    forms.add_argument("--csv", action="store_true", help="each message, for a spreadsheet")
-    forms.add_argument("--html", metavar="FILE", help="a page with a timeline; -: to stdout")
-    _add_keeping(add)
-    inbox = add("inbox", cmd_inbox, "replies; marks them as read")
-    inbox.add_argument("--unread", action="store_true")
-    inbox.add_argument("--follow", action="store_true", help="go on with what comes from now on")
-    optout = _add_optout(
-        add("optout", cmd_optout, "who said stop: list, add, remove, import, export")
-    )
-    for answering in (status, show, inbox, optout):
-        answering.add_argument("--json", action="store_true", help="for a script")
-    completion = add("completion", cmd_completion, "print the completion for bash")
-    completion.add_argument("what", nargs="?", default="bash", choices=("bash", "campaigns", "ids"),
-                            help=argparse.SUPPRESS)  # fmt: skip
-    demo = add("demo", cmd_demo, "the whole way in a minute, without hardware")
-    demo.add_argument("--seed", type=int, default=7, help=argparse.SUPPRESS)
-    parser.commands = commands.choices
-    return parser
-
-
-def _add_keeping(add: Callable[..., argparse.ArgumentParser]) -> None:
-    backup = add("backup", cmd_backup, "copy the database, also while smsbox runs")
-    backup.add_argument("file", metavar="FILE", help="-: to stdout, e.g. through ssh")
-    restore = add("restore", cmd_restore, "put a copy back; what may have been sent is held")
-    restore.add_argument("file", metavar="FILE")
-    restore.add_argument("--yes", action="store_true", help="do not ask for YES")
-    export = add("export", cmd_export, "write everything as CSV files, or as JSON")
-    export.add_argument("to", metavar="FOLDER", help="a new one; with --json a file, -: stdout")
-    export.add_argument("--campaign", metavar="NAME", help="only what belongs to it")
-    export.add_argument("--json", action="store_true", help="one JSON object")
-    purge = add("purge", cmd_purge, "blank names and texts of what is long done; counts stay")
-    purge.add_argument("--older-than", required=True, type=_age, metavar="2y",
-                       help="d, m or y: days, months, years")  # fmt: skip
-    purge.add_argument("--dry-run", action="store_true", help="only count")
-    purge.add_argument("--yes", action="store_true", help="do not ask for YES")
-    forget = add("forget", cmd_forget, "erase a person's name and texts; counts, opt-out stay")
-    forget.add_argument("number", metavar="NUMBER")
-    forget.add_argument("--yes", action="store_true", help="do not ask for YES")
-
-
-def _add_optout(command: argparse.ArgumentParser) -> argparse.ArgumentParser:
-    command.add_argument("action", choices=("list", "add", "remove", "import", "export"))
-    command.add_argument("number", nargs="?", metavar="NUMBER", help="or a CSV; -: stdin, stdout")
-    command.add_argument("--reason", help="why; remove needs it")
-    command.add_argument("--they-asked", action="store_true",
-                        help="remove: they themselves asked to be written to again")  # fmt: skip
-    command.add_argument("--skip-invalid", action="store_true", help="import: leave bad rows out")
-    command.add_argument("--map", action="append", default=[], type=_column_pair,
-                        metavar="FIELD=COLUMN", help="import: which column it is")  # fmt: skip
-    return command
-
-
-def _add_schedule(command: argparse.ArgumentParser) -> None:
-    add = command.add_argument
-    add("file", metavar="FILE.csv", help="the campaign; -: from stdin")
-    add("--dry-run", action="store_true", help="show the plan, store nothing")
-    when = command.add_mutually_exclusive_group().add_argument
-    when("--start", metavar='"YYYY-MM-DD HH:MM"', help="in the sender's zone (default: now)")
-    when("--try", dest="try_number", metavar="NUMBER", help="send one row to your own phone only")
-    add("--row", type=_whole_number, metavar="N", help="--try: this row of the file (else: first)")
-    add("--anyway", action="store_true", help="--try: outside the business hours too")
-    add("--until", metavar='"YYYY-MM-DD HH:MM"', help="cancel what is not sent by then")
-    add("--again", action="store_true", help="repeat texts that are scheduled or were sent")
-    add("--campaign", metavar="NAME", help="pick the rows of that campaign_name, or name it")
-    add("--limit", type=_whole_number, metavar="N", help="only the first N messages")
-    add("--seed", type=int, metavar="N", help="the same seed gives the same plan")
-    add("--yes", action="store_true", help="do not ask for YES")
-    add("--long", action="store_true", help="allow a plan of more than 60 days")
-    add("--skip-invalid", action="store_true", help="leave bad rows out and go on")
-    add("--require-consent", action="store_true", help="refuse rows without a consent_at")
-    add("--rejects", metavar="FILE", help="write bad rows there as CSV, with the reason")
-    add("--template", metavar="FILE", help="the text, with {column} fields")
-    add("--map", action="append", default=[], type=_column_pair, metavar="FIELD=COLUMN",
-        help="say which column a field is")  # fmt: skip
-    add("--texts", action="store_true", help="show every text")
-    add(
-        "--simplify", action="store_true", help="write quotes, dashes, dots that need UCS-2 plainly"
-    )
-    add("--json", action="store_true", help="print the plan for a script")
-    add("--html", metavar="FILE", help="with --dry-run: draw the plan; -: to stdout")
-
-
-def _add_check(command: argparse.ArgumentParser) -> None:
-    add = command.add_argument
-    add("--config", action="store_true", dest="only_config", help="only the config")
-    add("--at", action="store_true", help="show the dialogue with the modem")
-    add("--lamps", type=_seconds, nargs="?", const=6.0, metavar="SECONDS",
-        help="play what the lamps can say, each for 6 seconds")  # fmt: skip
-    add("--ussd", type=_ussd_code, metavar="CODE", help="ask the network, e.g. *100# for a balance")
-    add("--json", action="store_true", help="for a script")
-
-
-def _add_list(command: argparse.ArgumentParser) -> None:
-    add = command.add_argument
-    add("--status", choices=[status.value for status in RowStatus])
-    add("--campaign", metavar="NAME")
-    add("--held", action="store_true", help="only those that wait for you")
-    add("--find", metavar="TEXT", help="in name, number or text")
-    add("--next", type=_whole_number, metavar="N", help="the next N to be sent")
-    add("--campaigns", action="store_true", help="the campaigns")
-    add("--json", action="store_true", help="for a script")
-    add("--csv", action="store_true", help="for a spreadsheet")
-
-
-def _add_changes(add: Callable[..., argparse.ArgumentParser]) -> None:
-    cancel = add("cancel", cmd_cancel, "cancel messages; the records stay")
-    cancel.add_argument("--all", action="store_true", help="everything scheduled")
-    reschedule = add("reschedule", cmd_reschedule, "move messages")
-    when = reschedule.add_mutually_exclusive_group(required=True)
-    when.add_argument("--by", metavar="+30m", help="by a span: s, m, h, d")
-    when.add_argument("--at", metavar='"YYYY-MM-DD HH:MM"', help="the first of them at a time")
-    reschedule._negative_number_matcher = re.compile(r"-\d+")  # --by -30m: a value, no option
-    retry = add("retry", cmd_retry, "try failed messages again")
-    retry.add_argument(RETRY_ANYWAY, action="store_true", help="also those that may have been sent")
-    release = add("release", cmd_release, "let held messages go")
-    edit = add("edit", cmd_edit, "give one message that is not begun another text")
-    edit.add_argument("id", metavar="ID", help="ID or phone number")
-    edit.add_argument("--text", required=True, metavar="TEXT", help="the new text, with its marks")
-    for command in (cancel, reschedule, retry, release):
-        command.add_argument("ids", nargs="*", metavar="ID", help="IDs or phone numbers")
-        command.add_argument("--campaign", metavar="NAME")
-        command.add_argument("--yes", action="store_true", help="do not ask for YES")
-    pause = add("pause", cmd_pause, "pause sending; the message in hand is finished")
-    pause.add_argument("--now", action="store_true", help="stop before the next segment")
-    pause.add_argument("--until", metavar='"YYYY-MM-DD HH:MM"', help="go on by itself then")
-    resume = add("resume", cmd_resume, "go on, paced anew")
-    resume.add_argument("--clock-is-right", action="store_true", help="your word for this boot")
-    for command in (pause, resume):
-        command.add_argument("--campaign", metavar="NAME", help="only this campaign")
-    send = add("send", cmd_send, "send one message now, e.g. a test")
-    send.add_argument("number", metavar="NUMBER")
-    send.add_argument("text", metavar="TEXT")
-    send.add_argument("--anyway", action="store_true", help="outside the business hours too")
-
-
-def _whole_number(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and int(text) > 0):
-        raise argparse.ArgumentTypeError("write a whole number from 1 on")
-    return int(text)
-
-
-def _seconds(text: str) -> float:
-    if not re.fullmatch(r"[0-9]{1,3}(\.[0-9]+)?", text) or not float(text):
-        raise argparse.ArgumentTypeError("write a number of seconds, like 6")
-    return float(text)
-
-
-def _age(text: str) -> timedelta:
-    if not re.fullmatch(r"[1-9][0-9]{0,3}[dmy]", text):
-        raise argparse.ArgumentTypeError("write days, months or years, like 90d, 6m or 2y")
-    days = int(text[:-1]) * {"d": 1, "m": 31, "y": 366}[text[-1]]
-    if days > 36600:
-        raise argparse.ArgumentTypeError("a hundred years at most")
-    return timedelta(days=days)
-
-
-def _ussd_code(text: str) -> str:
-    if not re.fullmatch(r"[0-9*#]{2,40}", text):
-        raise argparse.ArgumentTypeError("write digits, * and #, like *100#")
-    return text
-
-
-def _column_pair(text: str) -> str:
-    if not all(text.partition("=")):
-        raise argparse.ArgumentTypeError("write FIELD=COLUMN")
-    return text
-
-
-def _run(desk: Desktop) -> int:
-    """Run a command; on a full disk one that stops something has the room kept for it."""
-    run = desk.args.run
-    try:
-        return int(run(desk))
-    except DiskFull:
-        adds = run is cmd_optout and desk.args.action == "add"
-        if not adds and run not in (cmd_pause, cmd_cancel):
-            raise
-        if use_reserve(str(desk.database_path)):
-            desk.args.yes = True  # it was asked before it wrote
-            with suppress(DiskFull):
-                status = int(run(desk))
-                complain(f"smsbox: {_NO_ROOM}; this has taken the room kept for what stops.")
-                return status
-    raise StoreError(
-        "nothing was stored, the disk is full: make room; sudo systemctl stop smsbox stops all"
-        " sending meanwhile"
-    )
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; give its exit status."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):  # a terminal that can't show it gets an escape
-            stream.reconfigure(errors="backslashreplace")
-    umask = os.umask(0o007)  # what SQLite makes beside the database is the group's too, at once
-    try:
-        args = build_parser().parse_args(argv)
-        config = load_config(args.config) if args.command != "demo" else parse_config({})
-        database = find_database(args.database, config)
-        status = _run(Desktop(args, config, database, Waiting().now()))
-        sys.stdout.flush()
-        return status
-    except SmsboxError as error:
-        complain(f"smsbox: {error}.")
-        return error.exit_status
-    except (KeyboardInterrupt, StopRequested):
-        complain("smsbox: interrupted.")
-        return 130
-    except OSError as error:  # `smsbox list | head`, or a full disk behind `>`
-        if not isinstance(error, BrokenPipeError):
-            complain(f"smsbox: {error.filename or 'the answer'} can't be used: {error.strerror}.")
-        with suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    finally:
-        os.umask(umask)
+    return 0 if counts["sent"] == len(shown.messages) else 1
 
 
 if __name__ == "__main__":

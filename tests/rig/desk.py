@@ -31,6 +31,7 @@ LOGIN = pwd.getpwuid(os.getuid()).pw_name
 DAY = (datetime.now(LOS_ANGELES) + timedelta(days=3)).date()
 TEN = f"{DAY} 10:00"  # a time to come, well inside the business hours
 HEADER = "phone_number,customer_name,message_content\n"
+AS_INSTALLED = "import sys, smsbox; sys.exit(smsbox.main())"
 QUESTION = "Type YES to confirm:"
 PATIENCE_S = 30  # of a test with a process; no test waits that long unless it fails
 THEIRS_OFF = "[recipient_hours]\nenabled = false\n"
@@ -267,8 +268,9 @@ class Desk:
         self.write("box.toml", toml)
 
     def words(self, *words: str) -> list[str]:
-        # As a module, like the installed box: Python compiles it once, not in each test.
-        return [sys.executable, "-m", "smsbox", "--config", "box.toml", "--database", "box.db",
+        # As a module, like the installed box: Python compiles it once, not in each test. Its hints
+        # name it as it is typed there, too: smsbox.
+        return [sys.executable, "-c", AS_INSTALLED, "--config", "box.toml", "--database", "box.db",
                 *words]  # fmt: skip
 
     def run(self, words: list[str], piped: bytes = b"", **environment: str) -> Finished:
