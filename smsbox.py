@@ -4372,9 +4372,10 @@ class Queue:
     def retry(
         self, ids: Sequence[MessageId], even_if_it_may_repeat: bool, now: datetime, actor: str
     ) -> list[MessageId]:
-        """Set failed or cancelled rows to scheduled, due now; unconfirmed ones only on the
-        operator's word. Return those that are."""
-        sql = """UPDATE scheduled_messages AS s SET status = 'scheduled', scheduled_for = :now,
+        """Set failed or cancelled rows to scheduled, now where their time has passed; those that
+        may have been sent only on the operator's word. Return which were set."""
+        sql = """UPDATE scheduled_messages AS s SET status = 'scheduled',
+                scheduled_for = max(scheduled_for, :now),
                 error_message = NULL, held_because = NULL, updated_at = :now, actor = :actor
             WHERE id = :id AND status IN ('failed', 'cancelled')
                 AND message_content <> '' -- blanked
@@ -9155,7 +9156,7 @@ def _to_age(text: str) -> timedelta:
 
 
 _COUNT = matching("0{0,9}[1-9][0-9]{0,8}", "write a whole number from 1 on", int)
-_SECONDS = matching(r"(?!0+(\.0+)?$)[0-9]{1,3}(\.[0-9]+)?", "write seconds, like 6", float)
+_PLAY_SECONDS = matching(r"(?!0+(\.0+)?$)[0-9]{1,3}(\.[0-9]+)?", "write seconds, like 6", float)
 _AGE = matching(
     "[1-9][0-9]{0,3}[dm]|[1-9][0-9]?y", "write days, months or years, like 90d, 6m or 2y", _to_age
 )
@@ -9274,7 +9275,7 @@ COMMANDS: Mapping[str, Command] = {  # each is run by cmd_NAME
         opt("--config", dest="only_config", help="only the config"),
         opt("--at", help="show the dialogue with the modem"),
         opt("--ussd", type=_USSD, metavar="CODE", help="ask the network, e.g. *100# for a balance"),
-        opt("--lamps", type=_SECONDS, nargs="?", const=6.0, metavar="SECONDS",
+        opt("--lamps", type=_PLAY_SECONDS, nargs="?", const=6.0, metavar="SECONDS",
             help="play what the lamps can say, each for 6 seconds"), JSON,
     ),
     "inbox": command("replies; marks them as read", "inbox", "inbox --unread --json",
@@ -9733,6 +9734,11 @@ def show_span(span: tuple[float, float]) -> str:
     return f"{span[0]:g}-{span[1]:g}"
 
 
+def name_campaign(name: str) -> str:
+    """Name a campaign in a sentence."""
+    return name or "what has no campaign"
+
+
 def show_wait(seconds: float) -> str:
     """Write a duration roughly: '3 days 4 h', '2 h 5 min', '40 s'."""
     minutes = round(abs(seconds) / 60)
@@ -9781,43 +9787,18 @@ def judge(holds: object, name: str, words: str, remedy: str, level: str = "fault
     return Fact("ok", name, words) if holds else Fact(level, name, f"{words}: {remedy}")
 
 
-def find_worst(facts: Iterable[Fact]) -> int:
-    """Return the exit status that facts ask for: 0 all ok, 1 a warning, 2 a fault."""
-    return max((_LEVELS.index(fact.level) for fact in facts), default=0)
-
-
 def show_facts(facts: Iterable[Fact]) -> None:
     """Print facts, a line each: LEVEL NAME WORDS."""
     for fact in facts:
         say(f"{fact.level:<8} {fact.name:<10} {fact.words}", fact.level.replace("ok", "good"))
 
 
+def _find_worst(facts: Iterable[Fact]) -> int:
+    return max((_LEVELS.index(fact.level) for fact in facts), default=0)
+
+
 def _to_values(facts: Iterable[Fact]) -> list[dict[str, Any]]:
     return [{**fact._asdict(), "words": name_program(fact.words)} for fact in facts]
-
-
-def cmd_check(context: Context) -> int:
-    """Look at all that smsbox needs, with the daemon running or without; 0 ok, 1, 2 fault."""
-    args, told = context.args, context.read_service()
-    if told and (args.at or args.ussd or args.lamps):
-        has = "lamps" if args.lamps else "modem"
-        raise StoreError(
-            f"smsbox is running and has the {has}: sudo systemctl stop smsbox, then check again"
-        )
-    if args.lamps:
-        return _play_lamps(context)
-    if args.at:
-        start_journal({}, debug=True)
-    facts = [_check_config(context)]
-    if not args.only_config:
-        # The modem first: opening the database gives up what root may see and open.
-        modem = [*(_check_running(told) if told else _check_modem(context))]
-        facts += [*_check_box(context, told), *_check_system(context, told), *modem]
-    if args.json:
-        say_json(_to_values(facts))
-    else:
-        show_facts(facts)
-    return find_worst(facts)
 
 
 class Health(NamedTuple):
@@ -9826,7 +9807,7 @@ class Health(NamedTuple):
     answer: str  # how it is, in one line
     level: str
     version: str
-    modem: str | None  # None: nobody has it
+    modem: str | None  # None: no daemon
     clock: str | None
     fault: str | None
     counts: Mapping[str, int]
@@ -9839,8 +9820,9 @@ def cmd_status(context: Context) -> int:
     """Print how it is now; 0 well, 1 needs you, 2 not working."""
     health = read_health(context)
     if context.args.json:
-        answer = name_program(health.answer)
-        say_json(health._asdict() | {"answer": answer, "facts": _to_values(health.facts)})
+        named = {"answer": name_program(health.answer), "facts": _to_values(health.facts)}
+        named |= {"fault": name_program(health.fault)} if health.fault else {}
+        say_json(health._asdict() | named)
     else:
         say(health.answer, health.level.replace("ok", "good"))
         show_facts(health.facts)
@@ -9848,47 +9830,47 @@ def cmd_status(context: Context) -> int:
 
 
 def read_health(context: Context) -> Health:
-    """Read how it is: the daemon's word, then the queue."""
+    """Read how it is: the daemon's word, then the queue's."""
     told = context.read_service()
-    facts = [*_tell_service(context, told)]
-    counts: dict[str, int] = {}
-    campaigns: list[dict[str, Any]] = []
-    values, answer = None, ""
-    if not context.has_database():
-        facts.append(
-            Fact("ok", "database", f"{context.database_path} is made by the first campaign")
-        )
-    else:
-        database = context.read()
-        if disk := not told and _find_disk_fault(database):
-            facts.append(Fact("fault", "disk", disk))
-        counts = database.reports.count_by_status()
-        turn = _read_turn(context, database, told)
-        forecast = read_forecast(context, database)
-        campaigns = _read_campaigns(context, database, forecast)
-        if row := turn.next_row:
-            values = _row_values(row, forecast.times)
-        facts += _tell_queue(context, database, turn, values)
-        facts += _tell_waiting(counts, database.reports.count_held())
-        answer = _tell_pause(context, turn) or _tell_course(context, counts, campaigns, forecast)
-        database.close()
-    worst = find_worst(facts)
-    needs = sum(fact.level == "warning" for fact in facts)
-    if worst == 2:
-        words = next(fact.words for fact in facts if fact.level == "fault")
-        what, _, remedy = words.partition(": ")
-        remedy = f"{remedy[:1].upper()}{remedy[1:]}; " if remedy else ""
-        answer = f"Not sending: {what}. {remedy}smsbox check says more."
-    else:
-        answer = answer or "Nothing is scheduled."
-        need = f"{plural(needs, 'thing')} {'needs' if needs == 1 else 'need'} you"
-        answer += f" {need if needs else 'Nothing needs you'}."
+    facts = [*_tell_service(context, told, "fault")]
+    course, counts, values, campaigns = "", dict[str, int](), None, list[dict[str, Any]]()
+    try:
+        if context.has_database():
+            database = context.read()
+            counts, held = database.reports.count_by_status(), database.reports.count_held()
+            turn, forecast = _read_turn(context, database, told), read_forecast(context, database)
+            campaigns = _read_campaigns(database, forecast)
+            values = _row_values(turn.next_row, forecast.times) if turn.next_row else None
+            facts += _tell_queue(context, database, turn, forecast)
+            facts += _tell_waiting(counts, held)
+            course = _tell_pause(context, turn) or _tell_course(
+                context, counts, campaigns, forecast
+            )
+            database.close()
+        else:
+            words = f"{context.database_path} is made by the first campaign"
+            facts.append(Fact("ok", "database", words))
+    except StoreError as error:
+        facts.append(Fact("fault", "database", str(error)))
+    level = _LEVELS[_find_worst(facts)]
+    fault = next((fact.words for fact in facts if fact.level == "fault"), None)
     clock = str(told["clock"]) if "clock" in told else None
+    answer = _answer(course or "Nothing is scheduled.", facts, fault)
     return Health(
-        answer, _LEVELS[worst], VERSION, str(told["modem"]) if told else None, clock,
-        next((fact.words for fact in facts if fact.level == "fault"), None), counts, values,
+        answer, level, VERSION, str(told["modem"]) if told else None, clock, fault, counts, values,
         campaigns, facts,
     )  # fmt: skip
+
+
+def _answer(course: str, facts: Iterable[Fact], fault: str | None) -> str:
+    """Return how it is in one line: what stands in the way, or what goes and who has to act."""
+    if fault:
+        what, _, remedy = fault.partition(": ")
+        remedy = f"{remedy[:1].upper()}{remedy[1:]}; " if remedy else ""
+        return f"Not sending: {what}. {remedy}smsbox check says more."
+    needs = sum(fact.level == "warning" for fact in facts)
+    need = f"{plural(needs, 'thing')} {'needs' if needs == 1 else 'need'} you"
+    return f"{course} {need if needs else 'Nothing needs you'}."
 
 
 def _tell_pause(context: Context, turn: Turn) -> str:
@@ -9896,7 +9878,7 @@ def _tell_pause(context: Context, turn: Turn) -> str:
     if pause.because and pause.until:
         return f"Paused until {context.stamp(pause.until)}."
     if pause.because and pause.by == PausedBy.BOX.value:
-        return f"Paused: {pause.because}. smsbox resume goes on."
+        return f"Paused: {pause.because}."
     return f"{pause.because[0].upper()}{pause.because[1:]}." if pause.because else ""
 
 
@@ -9906,18 +9888,17 @@ def _tell_course(
     campaigns: Sequence[Mapping[str, Any]],
     forecast: Forecast,
 ) -> str:
-    """Return in a sentence what goes, how much of it went, and when it is done."""
+    """Return in a sentence what goes, how much of it went, and when it is done; "" if nothing."""
     times = [at for at in forecast.times.values() if at]
     if not times:
-        waiting = counts["scheduled"] - counts["held"]
-        paused = [each["name"] for each in campaigns if each["paused_because"]]
-        if paused:
-            return f"Paused: {_name_campaigns(paused)}."
+        late = counts["scheduled"] - counts["held"]
+        paused = ", ".join(each["name"] for each in campaigns if each["paused_because"])
         words = [f"{plural(counts['held'], 'message')} held"] if counts["held"] else []
-        words += [f"{plural(waiting, 'message')} too late"] if waiting else []
+        words += [f"{plural(late, 'message')} of a paused campaign or too late"] if late else []
+        words = [f"{paused} is paused"] if paused else words
         return f"Nothing can go: {', '.join(words)}." if words else ""
     names = [
-        f"{_name_campaigns([each['name']])}, {each['sent']:,} of"
+        f"{name_campaign(each['name'])}, {each['sent']:,} of"
         f" {each['planned'] - each['cancelled']:,} sent"
         for each in campaigns
         if each["ends"]
@@ -9926,58 +9907,46 @@ def _tell_course(
     goes_on = f", goes on {context.stamp(opens)}" if opens > context.now else ""
     done = f"done about {context.stamp(max(times))}"
     if not forecast.is_whole:
-        days = (max(times) - context.now).days
-        done = f"done in more than {plural(days, 'day')}"
+        done = f"done in more than {plural((max(times) - context.now).days, 'day')}"
     return f"Sending: {'; '.join(names)}{goes_on}, {done}."
 
 
-def _name_campaigns(names: Iterable[str]) -> str:
-    return ", ".join(name or "what has no campaign" for name in names)
-
-
-def _read_campaigns(
-    context: Context, database: Database, forecast: Forecast
-) -> list[dict[str, Any]]:
+def _read_campaigns(database: Database, forecast: Forecast) -> list[dict[str, Any]]:
     """Return the campaigns with something to go: their counts, when they are done."""
     pauses = database.state.paused_campaigns()
     found = []
     for name in database.reports.live_campaigns():
         counts = database.reports.count_by_status_of(name)
-        found.append({
-            "name": name, "planned": sum(counts.values()),
-            **{status.value: counts.get(status.value, 0) for status in RowStatus},
-            "ends": to_json_time(forecast.ends.get(name)), "paused_because": pauses.get(name),
-        })  # fmt: skip
+        by_status = {status.value: counts.get(status.value, 0) for status in RowStatus}
+        ends = {"ends": forecast.ends.get(name), "paused_because": pauses.get(name)}
+        found.append({"name": name, "planned": sum(counts.values()), **by_status, **ends})
     return found
 
 
-def _tell_service(context: Context, told: Mapping[str, Any]) -> Iterator[Fact]:
-    """Tell what the daemon says of itself, its modem and its clock."""
-    if not told:
-        yield Fact(
-            "fault", "service", "smsbox is not running: start it with sudo systemctl start smsbox"
-        )
-    else:
-        yield Fact("ok", "service", f"running (pid {told.get('pid', '?')})")
+def _tell_service(context: Context, told: Mapping[str, Any], stopped: str) -> Iterator[Fact]:
+    """Tell what the daemon says of itself, its modem and its clock; stopped: the level then."""
+    yield judge(told, "service", f"running (pid {told.get('pid', '?')})" if told else
+                "smsbox is not running", "start it with sudo systemctl start smsbox",
+                stopped)  # fmt: skip
+    if told:
         signal = told.get("signal_dbm")
-        words = [str(told["modem"]), str(told.get("operator") or "")]
-        words += [f"signal {signal} dBm"] if signal is not None else []
-        yield Fact(
-            "ok" if told.get("modem_ready") else "fault", "modem", ", ".join(filter(None, words))
-        )
+        state = [str(told["modem"]), str(told.get("operator") or "")]
+        state += [f"signal {signal} dBm"] if signal is not None else []
+        level = "ok" if told.get("modem_ready") else "fault"
+        yield Fact(level, "modem", ", ".join(filter(None, state)))
         for warning in told.get("warnings", ()):
             yield Fact("warning", "modem", str(warning))
         if fault := explain_fault(told):
             yield Fact("fault", "sending", fault)
-    yield _check_clock(context, told)
+    yield _judge_clock(context, told)
     path = Path(told.get("config", ""))
     changed_at = read_change_time(path) if told.get("config") else 0
     if changed_at and changed_at != told["config_changed_at"]:
-        yield Fact("warning", "config", f"{path} has changed since smsbox read it:"
-                   " sudo systemctl restart smsbox")  # fmt: skip
+        words = f"{path} has changed since smsbox read it: sudo systemctl restart smsbox"
+        yield Fact("warning", "config", words)
 
 
-def _check_clock(context: Context, told: Mapping[str, Any]) -> Fact:
+def _judge_clock(context: Context, told: Mapping[str, Any]) -> Fact:
     if not context.config.clock.require_trust:
         return Fact("ok", "clock", "not watched: require_trust is false")
     if told.get("clock") and not told.get("trusted"):
@@ -9988,26 +9957,37 @@ def _check_clock(context: Context, told: Mapping[str, Any]) -> Fact:
 
 
 def _tell_queue(
-    context: Context, database: Database, turn: Turn, coming: Mapping[str, Any] | None
+    context: Context, database: Database, turn: Turn, forecast: Forecast
 ) -> Iterator[Fact]:
-    """Tell of hours, pauses, the next message, the quota, the copies."""
-    hours = context.config.business_hours
-    opens = next_open(context.now, hours)
+    """Tell of disk, hours, pauses, the next message, quota, what will be too late, copies."""
+    if disk := _find_disk_fault(database):
+        yield Fact("fault", "disk", disk)
+    opens = next_open(context.now, context.config.business_hours)
     shut = f"closed until {context.stamp(opens)}" if opens > context.now else "open"
     yield Fact("ok", "hours", f"{shut}; all times are those of {context.zone_name()}")
     for name, pause in turn.pauses.items():
         if pause.because:
-            of = f"campaign {name}: " if name else ""
-            only = f" --campaign {name}" if name else ""
-            yield Fact("warning", "pause", f"{of}{pause.because}: smsbox resume{only} goes on")
-    if (row := turn.next_row) and coming:
-        at = coming["expected_at"] or row.scheduled_for
+            of, option = (f"campaign {name}: ", f" --campaign {name}") if name else ("", "")
+            words = f"{of}{pause.because}: smsbox resume{option} goes on"
+            yield Fact("warning", "pause", words)
+    if row := turn.next_row:
+        at = forecast.times.get(row.id) or row.scheduled_for
         words = f"{row.id} {row.customer_name} {row.phone_number}, expected {context.stamp(at)}"
         yield Fact("ok", "next", words)
         text = (row.phone_number, row.message_content)
         quota = find_quota(*text, turn.budgets, context.now, context.config)
         if quota.shut:
             yield Fact("ok", "quota", _tell_gate(context, quota))
+    total = len(forecast.times)
+    if late := sum(at is None for at in forecast.times.values()):
+
+        def count(config: Config) -> int:
+            times = project_queue(database, context.now, config, forecast.rows)
+            return sum(at is not None for at in times.values())
+
+        words = describe_remedies(context.config, count, total - late, total)
+        yield Fact("warning", "too late", f"{late:,} of {plural(total, 'message')} that wait come"
+                   f" after their end, {total - late:,} fit: {words}")  # fmt: skip
     midnight = context.local(context.now).replace(hour=0, minute=0, second=0, microsecond=0)
     yield Fact("ok", "today", f"{database.reports.count_sent_since(midnight):,} sent")
     copies = CopyFolders(context.database_path, context.config.service.backup_dir)
@@ -10017,45 +9997,60 @@ def _tell_queue(
     yield Fact("ok", "copies", words + ("" if copies.is_elsewhere() else same))
 
 
+_NEEDS = {  # what counts of the queue a person has to see to, and how
+    "failed": "smsbox list --status failed, then retry, or cancel to be done with it",
+    "unconfirmed": "may have been sent, nobody knows; smsbox list --status failed, then retry"
+    f" {RETRY_ANYWAY}, or cancel to be done with it",
+    "doubtful": "replies that may mean stop; smsbox inbox",
+}
+
+
 def _tell_waiting(counts: Mapping[str, int], held: Mapping[str, int]) -> Iterator[Fact]:
     """Tell the counts of the queue, and what waits for a person."""
+    keys = ("scheduled", "sent", "failed", "cancelled")
     settled = f", {counts['settled']:,} failed and settled" if counts["settled"] else ""
-    yield Fact("ok", "queue", ", ".join(f"{counts[key]:,} {key}" for key in
-               ("scheduled", "sent", "failed", "cancelled")) + settled)  # fmt: skip
+    yield Fact("ok", "queue", ", ".join(f"{counts[key]:,} {key}" for key in keys) + settled)
     if counts["delivered"] or counts["undelivered"]:
-        yield Fact("ok", "delivery", f"{counts['delivered']:,} of the sent are delivered,"
-                   f" {counts['undelivered']:,} will never be")  # fmt: skip
+        never = f"{counts['undelivered']:,} will never be"
+        yield Fact("ok", "delivery", f"{counts['delivered']:,} of the sent are delivered, {never}")
     for because, count in held.items():
         yield Fact("warning", "held", f"{count:,}, {because}: smsbox list --held")
-    for key, words in (
-        ("failed", "smsbox list --status failed, then retry, or cancel to be done with it"),
-        ("unconfirmed", "may have been sent, nobody knows; smsbox list --status failed, then retry"
-                        f" {RETRY_ANYWAY}, or cancel to be done with it"),
-        ("doubtful", "replies may mean stop; smsbox inbox"),
-    ):  # fmt: skip
+    for key, words in _NEEDS.items():
         if counts[key]:
             yield Fact("warning", key, f"{counts[key]:,}: {words}")
     if unread := counts["unread"] - counts["doubtful"]:
         yield Fact("ok", "replies", f"{unread:,} unread: smsbox inbox")
 
 
+def explain_fault(told: Mapping[str, Any]) -> str:
+    """Return what stops the running daemon altogether, with what to do; "" if nothing does."""
+    words = str(told.get("fault_words", ""))
+    if told.get("fault") == Fault.PROGRAM.value:
+        return (
+            f"an error of smsbox itself ({words}): nothing is sent; sudo systemctl restart smsbox,"
+            " and if it comes back, report what journalctl -u smsbox says"
+        )
+    return words
+
+
+# --- facts of one message: why it waits
+
+
 def cmd_why(context: Context) -> int:
     """Print each gate that a message must pass, open or shut, and its place in the queue."""
     database, told = context.read(), context.read_service()
-    expected = project_queue(database, context.now, context.config)
     found = _find_named(database, context.args.id)
     turn = _read_turn(context, database, told)
+    expected = project_queue(database, context.now, context.config)
     values = []
     for row in found:
-        facts = [*_tell_gates(context, row, turn, bool(told))]
         place = _tell_place(context, row, turn, expected)
-        facts += [place] if place else []
-        if context.args.json:
-            values += [{"id": row.id, **each} for each in _to_values(facts)]
-            continue
-        where = f", place: {place.words}" if place else ""
-        say(f"Message {row.id} to {row.phone_number}, {row.status.value}{where}")
-        show_facts(facts)
+        facts = [*_tell_gates(context, row, turn, bool(told)), *place]
+        values += [{"id": row.id, **each} for each in _to_values(facts)]
+        if not context.args.json:
+            where = "".join(f", place: {fact.words}" for fact in place)
+            say(f"Message {row.id} to {row.phone_number}, {row.status.value}{where}")
+            show_facts(facts)
     if context.args.json:
         say_json(values)
     return 0
@@ -10070,20 +10065,19 @@ def _tell_gates(context: Context, row: StoredRow, turn: Turn, is_served: bool) -
 
 def _tell_place(
     context: Context, row: StoredRow, turn: Turn, expected: Mapping[MessageId, datetime | None]
-) -> Fact | None:
+) -> list[Fact]:
     """Tell how many messages go before a waiting row, and when its turn comes."""
     if row.id not in expected:
-        return None
+        return []
     if at := expected[row.id]:
         before = sum(each is not None and each < at for each in expected.values())
         go = "goes" if before == 1 else "go"
-        words = f"{plural(before, 'message')} {go} first, " if before else ""
-        return Fact("ok", "place", f"{words}expected {context.show(at)}")
-    end = find_end(row, turn, context.config)
+        first = f"{plural(before, 'message')} {go} first, " if before else ""
+        return [Fact("ok", "place", f"{first}expected {context.show(at)}")]
     words = "its turn comes after its end: it will be too late"
-    if end:
+    if end := find_end(row, turn, context.config):
         words = f"it will be {'held' if end.code else 'cancelled'}: {end.words}"
-    return Fact("warning", "place", words)
+    return [Fact("warning", "place", words)]
 
 
 def _tell_gate(context: Context, gate: Gate) -> str:
@@ -10093,13 +10087,13 @@ def _tell_gate(context: Context, gate: Gate) -> str:
     return f"{gate.shut} until {context.show(gate.until)}, in {wait}"
 
 
-def _read_turn(context: Context, database: Database, running: Mapping[str, Any]) -> Turn:
+def _read_turn(context: Context, database: Database, told: Mapping[str, Any]) -> Turn:
     """Read what the daemon reads, its own part from what it has published."""
-    queue, state = database.queue, database.state
+    queue, state, config = database.queue, database.state, context.config
     last = queue.last_begun()
-    clock, modem = str(running.get("clock", "")), str(running.get("modem", "no modem yet"))
-    trusted = running.get("trusted", True) or not context.config.clock.require_trust
-    unread = _NOT_LISTED if _NOT_LISTED in running.get("warnings", ()) else ""
+    budgets = cache(partial(find_budgets, database, context.now, config))
+    trusted = told.get("trusted", True) or not config.clock.require_trust
+    is_ready = told.get("modem_ready", not told)
     return Turn(
         context.now,
         state.all(),
@@ -10108,13 +10102,11 @@ def _read_turn(context: Context, database: Database, running: Mapping[str, Any])
         last[0] if last else None,
         max(context.now - last[1], timedelta()) if last else None,
         _AT_ONCE_AN_HOUR - queue.count_at_once(context.now - timedelta(hours=1)),
-        cache(partial(find_budgets, database, context.now, context.config))
-        if context.config.pacing.is_limited
-        else None,
-        "" if trusted else clock,
-        "" if running.get("modem_ready", not running) else modem,
-        unread,
-        explain_fault(running) or _find_disk_fault(database),
+        budgets if config.pacing.is_limited else None,
+        "" if trusted else str(told.get("clock", "")),
+        "" if is_ready else str(told.get("modem", "no modem yet")),
+        _NOT_LISTED if _NOT_LISTED in told.get("warnings", ()) else "",
+        explain_fault(told) or _find_disk_fault(database),
     )
 
 
@@ -10126,15 +10118,33 @@ def _find_disk_fault(database: Database) -> str:
     return ""
 
 
-def explain_fault(told: Mapping[str, Any]) -> str:
-    """Return what stops the running daemon altogether, with what to do; "" if nothing does."""
-    words = str(told.get("fault_words", ""))
-    if told.get("fault") == Fault.PROGRAM.value:
-        return (
-            f"an error of smsbox itself ({words}): nothing is sent; sudo systemctl restart smsbox,"
-            " and if it comes back, report what journalctl -u smsbox says"
+# --- facts of the machine: check
+
+
+def cmd_check(context: Context) -> int:
+    """Look at all that smsbox needs, with the daemon running or without; 0 ok, 1, 2 fault."""
+    args, told = context.args, context.read_service()
+    if told and (args.at or args.ussd or args.lamps):
+        has = "lamps" if args.lamps else "modem"
+        raise StoreError(
+            f"smsbox is running and has the {has}: sudo systemctl stop smsbox, then check again"
         )
-    return words
+    if args.lamps:
+        return _play_lamps(context)
+    if args.at:
+        start_journal({}, debug=True)
+    path = find_config(args.config)
+    words = f"{path} can be used" if path.exists() else "none: the defaults are used"
+    facts = [Fact("ok", "config", words)]
+    if not args.only_config:
+        # The modem first: opening the database gives up what root may see and open.
+        modem = [*(_tell_modem(told) if told else _ask_modem(context))]
+        facts += [*_tell_service(context, told, "warning"), *_tell_machine(context), *modem]
+    if args.json:
+        say_json(_to_values(facts))
+    else:
+        show_facts(facts)
+    return _find_worst(facts)
 
 
 def _play_lamps(context: Context) -> int:
@@ -10158,40 +10168,29 @@ def _play_lamps(context: Context) -> int:
     return 0
 
 
-def _check_config(context: Context) -> Fact:
-    path = find_config(context.args.config)
-    words = f"{path} can be used" if path.exists() else "none: the defaults are used"
-    return Fact("ok", "config", words)
-
-
-def _check_box(context: Context, told: Mapping[str, Any]) -> Iterator[Fact]:
-    yield judge(told, "service", "running" if told else "not running",
-                "sudo systemctl start smsbox", "warning")  # fmt: skip
+def _tell_machine(context: Context) -> Iterator[Fact]:
+    """Tell of the database, the disk, the power, who else wants the modem, the lamps."""
     path = context.database_path
+    words = f"{path} is made by the first campaign"
     if context.has_database():
-        writable = os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
-        yield judge(writable or os.geteuid() == 0, "database", str(path),
+        may_write = os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
+        yield judge(may_write or os.geteuid() == 0, "database", str(path),
                     "you may not write it: use sudo, or join the group smsbox")  # fmt: skip
         if paused := context.read().state.get("paused_because"):
             yield Fact("warning", "pause", f"{paused}: smsbox resume goes on")
     else:
-        yield Fact("ok", "database", f"{path} is made by the first campaign")
+        yield Fact("ok", "database", words)
     space = read_space(path.parent)
-    free = f"{space.free_bytes / 1e6:,.0f} MB free"
     if space.read_only:
-        yield Fact(
-            "fault", "disk", "read-only: the card may be worn out, copy it and use a new one"
-        )
+        words = "read-only: the card may be worn out, copy it and use a new one"
+        yield Fact("fault", "disk", words)
     else:
+        free = f"{space.free_bytes / 1e6:,.0f} MB free"
         yield judge(space.free_bytes > 100e6, "disk", free, "make room", "warning")
-
-
-def _check_system(context: Context, told: Mapping[str, Any]) -> Iterator[Fact]:
-    yield _check_clock(context, told)
-    low = read_undervoltage()
-    if low is not None:
-        yield judge(not low, "power", "too low a voltage was seen" if low else "good",
-                     "use the official power supply and a short cable", "warning")  # fmt: skip
+    if (low := read_undervoltage()) is not None:
+        words = "too low a voltage was seen" if low else "good"
+        remedy = "use the official power supply and a short cable"
+        yield judge(not low, "power", words, remedy, "warning")
     port = context.config.modem.port
     with suppress(PortLost):
         port = find_port(port)
@@ -10202,49 +10201,38 @@ def _check_system(context: Context, told: Mapping[str, Any]) -> Iterator[Fact]:
     yield Fact("ok", "lamps", f"on pins {', '.join(map(str, pins))}" if pins else "none configured")
 
 
-def _check_running(told: Mapping[str, Any]) -> Iterator[Fact]:
-    """Read from the status file what the daemon knows of the modem."""
-    if fault := explain_fault(told):
-        yield Fact("fault", "sending", fault)
-    if told.get("port"):
-        yield from _check_facts(told)
-    if not told.get("modem_ready"):
-        yield Fact("fault", "modem", str(told["modem"]))
+def _tell_modem(told: Mapping[str, Any]) -> Iterator[Fact]:
+    """Tell what is known of a modem: by the status file, or by having asked it."""
     if told.get("resets"):
         yield Fact("warning", "resets", f"the modem was reset {plural(told['resets'], 'time')}")
-    for warning in told.get("warnings", ()):
-        yield Fact("warning", "modem", str(warning))
-
-
-def _check_facts(told: Mapping[str, Any]) -> Iterator[Fact]:
+    if not told.get("port"):
+        return
     yield Fact("ok", "port", str(told["port"]))
     yield Fact("ok", "modem", f"{told['model'] or 'unknown model'}, IMEI {told['imei']}")
     if note := find_quirk(str(told["model"])).note:
         yield Fact("warning", "modem", note)
-    yield judge(bool(told["iccid"]), "SIM", f"ICCID {told['iccid'] or 'not told'}",
-                "push it in, contacts down", "warning")  # fmt: skip
+    iccid, centre, signal = told["iccid"], told["service_centre"], told["signal_dbm"]
+    if iccid or told.get("modem_ready", True):  # else the modem's own line says what it wants
+        words = f"ICCID {iccid or 'not told'}"
+        yield judge(iccid, "SIM", words, "push it in, contacts down", "warning")
     where = " ".join(filter(None, (told["operator"], told["access"], told["registration"])))
-    yield judge(bool(told["registration"]), "network", where or "not registered",
-                 "check antenna, coverage and contract")  # fmt: skip
-    signal = told["signal_dbm"]
-    strong = signal is not None and signal > -107
-    yield judge(strong, "signal", f"{signal} dBm" if signal is not None else "not told",
-                 "move the antenna", "warning")  # fmt: skip
-    centre = told["service_centre"]
-    yield judge(bool(centre), "centre", centre or "not told", "put smsc into [modem]", "warning")
+    remedy = "check antenna, coverage and contract"
+    yield judge(told["registration"], "network", where or "not registered", remedy)
+    words = f"{signal} dBm" if signal is not None else "not told"
+    is_strong = signal is not None and signal > -107
+    yield judge(is_strong, "signal", words, "move the antenna", "warning")
+    yield judge(centre, "centre", centre or "not told", "put smsc into [modem]", "warning")
     full = bool(told["storage_full"])
-    yield judge(not full, "storage", "full" if full else "has room",
-                 "no reply comes in until smsbox has emptied it", "warning")  # fmt: skip
+    remedy = "no reply comes in until smsbox has emptied it"
+    yield judge(not full, "storage", "full" if full else "has room", remedy, "warning")
 
 
-def _check_modem(context: Context) -> Iterator[Fact]:
+def _ask_modem(context: Context) -> Iterator[Fact]:
     """Talk to the modem, as nobody else does."""
-    settings, clock = context.config.modem, Waiting()
-    port = None
+    settings, port, state = context.config.modem, None, None
     try:
         port = open_port(find_port(settings.port), settings.baud)
-        modem = Modem(port, clock, settings)
-        state = None
+        modem = Modem(port, Waiting(), settings)
         if context.has_database():
             with suppress(StoreError):  # on a card that turned read-only the PIN is not tried
                 state = context.write()
@@ -10253,14 +10241,15 @@ def _check_modem(context: Context) -> Iterator[Fact]:
         else:
             modem.attach(may_try_pin=False)
         modem.check_network()
-        yield from _check_facts(describe_modem(modem, port))
+        yield from _tell_modem(describe_modem(modem, port))
         if context.args.ussd:
             balance = modem.ask_balance(context.args.ussd)
-            yield judge(bool(balance), "balance", balance or "the network does not answer",
-                         "it may know another code, or none over LTE", "warning")  # fmt: skip
+            remedy = "it may know another code, or none over LTE"
+            words = balance or "the network does not answer"
+            yield judge(balance, "balance", words, remedy, "warning")
     except ModemError as error:
-        silent = settings.port == "auto" and port is not None and is_uart(port.name)
-        unknown = name_unknown() if silent else ""
+        is_silent = settings.port == "auto" and port is not None and is_uart(port.name)
+        unknown = name_unknown() if is_silent else ""
         yield Fact("fault", "modem", "; ".join(filter(None, (str(error), unknown))))
     finally:
         if port is not None:
@@ -10378,6 +10367,7 @@ def cmd_list(context: Context) -> int:
 class Forecast(NamedTuple):
     """When waiting rows will really go; None: too late by then."""
 
+    rows: Sequence[StoredRow]
     times: Mapping[MessageId, datetime | None]
     ends: Mapping[str, datetime]  # campaign -> when it is done
     is_whole: bool  # else it is told of the first rows alone
@@ -10395,7 +10385,7 @@ def read_forecast(context: Context, database: Database) -> Forecast:
     for row in rows:
         if at := times.get(row.id):
             ends[row.campaign_name] = max(at, ends.get(row.campaign_name, at))
-    return Forecast(times, ends, is_whole)
+    return Forecast(rows, times, ends, is_whole)
 
 
 def _row_values(row: StoredRow, times: Mapping[MessageId, datetime | None]) -> dict[str, Any]:
@@ -10508,7 +10498,8 @@ def _print_message(context: Context, row: StoredRow, values: Mapping[str, Any]) 
         for segment in bubble["segments"]:
             show_line(f"    segment {_describe_segment(context, segment)}")
     for event in values["events"]:
-        words = f"{event['actor']}: {event['event']} {event['detail']}"
+        detail = re.sub(_STORED_TIME, lambda match: context.show(match[0]), event["detail"])
+        words = f"{event['actor']}: {event['event']} {detail}"
         show_line(f"  {context.show(event['at'])}  {words}".rstrip())
 
 
@@ -11930,9 +11921,7 @@ def _tell_finishes(context: Context, database: Database) -> str:
         return ""
     forecast = read_forecast(context, database)
     ends = sorted(forecast.ends.items()) if forecast.is_whole else []
-    words = [
-        f"{_name_campaigns([name])} is now done about {context.stamp(at)}" for name, at in ends
-    ]
+    words = [f"{name_campaign(name)} is now done about {context.stamp(at)}" for name, at in ends]
     first = f"{plural(late, 'late message')} {'goes' if late == 1 else 'go'} first"
     return f"{'; '.join([first, *words])}."
 
