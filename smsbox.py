@@ -10983,27 +10983,26 @@ def _read_file(context: Context) -> Reading:
     return read_campaign(_open_text(_read_bytes(args.file), args.file), order)
 
 
-def _sum_problems(problems: Iterable[Problem]) -> dict[tuple[str, str], list[Problem]]:
-    """Put the problems of a kind together: same column, same words but for what they quote."""
+def describe_problems(problems: Iterable[Problem]) -> Iterator[str]:
+    """Describe problems by kind (same column, same words but for what they quote), the most first:
+    their first rows, and one of them as an example."""
     kinds: dict[tuple[str, str], list[Problem]] = {}
     for each in problems:
         words = re.sub(r'"[^"]*"|\d+', "", each.problem)
         kinds.setdefault((each.column, words), []).append(each)
-    return dict(sorted(kinds.items(), key=lambda kind: -len(kind[1])))
+    for found in sorted(kinds.values(), key=len, reverse=True):
+        first, rows = found[0], _list_rows([each.row for each in found])
+        count = f"{len(found):,} rows: " if len(found) > 1 else ""
+        value = f" {fit(first.value, 30).strip()!r}" if first.value else ""
+        yield f'{count}{rows}, "{first.column}"{value}: {first.problem}'
 
 
 def _print_problems(problems: Iterable[Problem]) -> None:
-    """Tell the problems by kind, each with its first rows and an example."""
-    for found in _sum_problems(problems).values():
-        first = found[0]
-        value = f" {fit(first.value, 30).strip()!r}" if first.value else ""
-        where = f"row {first.row}"
-        if len(found) > 1:
-            where = f"{len(found):,} rows, {_list_rows([each.row for each in found])}"
-        complain(f'{where}, "{first.column}"{value}: {first.problem}')
+    for words in describe_problems(problems):
+        complain(words)
 
 
-def _list_rows(rows: Sequence[int], most: int = 8) -> str:
+def _list_rows(rows: Sequence[int], most: int = 5) -> str:
     shown = ", ".join(map(str, rows[:most])) + (", ..." if len(rows) > most else "")
     return f"row{'s' if len(rows) > 1 else ''} {shown}"
 
@@ -11294,13 +11293,9 @@ def print_plan(context: Context, plan: Plan) -> None:
     if plan.messages:
         say("-" * find_width())
         _print_texts([each.message for each in plan.messages])
-    counts = Counter(each.reason for each in plan.left_out)
-    for reason, count in Counter(_name_kinds(counts)).most_common():
-        alike = [each.row for each in plan.left_out if _name_kind(each.reason) == reason]
-        say_wrapped(f"Left out:  {plural(count, 'row')}, {reason}: {_list_rows(alike, 4)}")
-    for found in _sum_problems(plan.reading.problems).values():
-        rows = _list_rows([each.row for each in found], 4)
-        words = f'{plural(len(found), "row")}, "{found[0].column}" {found[0].problem}: {rows}'
+    for reason, rows in group_left_out(plan.left_out).items():
+        say_wrapped(f"Left out:  {plural(len(rows), 'row')}, {reason}: {_list_rows(rows)}")
+    for words in describe_problems(plan.reading.problems):
         say_wrapped(f"Rejected:  {words}")
     if plan.messages:
         _print_warnings(context, plan)
@@ -11309,16 +11304,13 @@ def print_plan(context: Context, plan: Plan) -> None:
         _print_storing_command(context, plan)
 
 
-def _name_kind(reason: str) -> str:
-    """Name a reason's kind: without the row that it points to."""
-    return re.sub(r" row \d+", " an earlier row", reason)
-
-
-def _name_kinds(counts: Mapping[str, int]) -> dict[str, int]:
-    kinds: Counter[str] = Counter()
-    for reason, count in counts.items():
-        kinds[_name_kind(reason)] += count
-    return dict(kinds)
+def group_left_out(left_out: Iterable[Skipped]) -> dict[str, list[int]]:
+    """Return the rows that are left out by reason, the most first."""
+    found: dict[str, list[int]] = {}
+    for each in left_out:
+        kind = re.sub(r" row \d+", " an earlier row", each.reason)
+        found.setdefault(kind, []).append(each.row)
+    return dict(sorted(found.items(), key=lambda kind: -len(kind[1])))
 
 
 def _print_banner(context: Context, plan: Plan) -> None:
@@ -11424,8 +11416,8 @@ def _explain_nothing(plan: Plan) -> str:
     """Say why nobody is planned, and what then."""
     import shlex
 
-    counts = _name_kinds(Counter(each.reason for each in plan.left_out))
-    words = "; ".join(f"{plural(count, 'row')}: {reason}" for reason, count in counts.items())
+    grouped = group_left_out(plan.left_out).items()
+    words = "; ".join(f"{plural(len(rows), 'row')}: {reason}" for reason, rows in grouped)
     written_to = {(campaign, number) for campaign, number, _ in plan.queue.known}
     if any((m.campaign_name, m.phone_number) in written_to for m in plan.reading.messages):
         other = shlex.quote(f"{plan.campaign} 2")
@@ -11523,7 +11515,7 @@ def _print_ucs2(messages: Sequence[Message]) -> None:
     verb = "needs" if count == 1 else "need"
     shown = sorted(rows.items(), key=lambda each: -len(each[1]))
     named = "; ".join(
-        f"{_name_character(char)} in {_list_rows(where, 4)}" for char, where in shown[:6]
+        f"{_name_character(char)} in {_list_rows(where)}" for char, where in shown[:6]
     )
     more = f"; and {len(shown) - 6} other characters" if len(shown) > 6 else ""
     say_wrapped(f"UCS-2:     {plural(count, 'text')} {verb} it, 70 characters a segment in place of"
@@ -12263,7 +12255,8 @@ def _page_of_plan(context: Context, plan: Plan) -> Page:
         "cost": plan.segments * cost if cost else None, "currency": context.config.cost.currency,
         "first": first, "last": last,
     }  # fmt: skip
-    reasons = Counter(_name_kind(each.reason) for each in plan.left_out)
+    grouped = group_left_out(plan.left_out).items()
+    reasons = Counter({reason: len(rows) for reason, rows in grouped})
     reasons += Counter({f"not taken: {why}": n for why, n in plan.reading.not_taken.items()})
     bad = len(plan.reading.rejected)
     reasons += Counter({"rejected: the row can't be taken": bad} if bad else {})
