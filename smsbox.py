@@ -49,7 +49,7 @@ import stat
 import sys
 from bisect import bisect_left, bisect_right, insort
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import Field, dataclass, field, fields, replace
 from datetime import date, datetime, time, timedelta, timezone
@@ -145,8 +145,6 @@ class Request(str, Enum):
 class HeldCode(str, Enum):
     """scheduled_messages.held_code: why the box holds a row; "" for one that was held by hand."""
 
-    DOUBTFUL_REPLY = "doubtful reply"
-    REPLIED = "replied"
     LATE = "late"
     CUT = "cut"  # a part was sent, the rest is late
     UNSENDABLE = "unsendable"  # no hour and no quota will ever suit it
@@ -158,6 +156,7 @@ class PausedBy(str, Enum):
     """Who paused the box or a campaign."""
 
     OPERATOR = "operator"
+    PHONE = "phone"  # by a text of the operator's number
     BOX = "box"
 
 
@@ -319,6 +318,7 @@ class StoredRow:
     settled_at: datetime | None = None  # a failed one that a person has dealt with
     # What other tables say of it.
     said_stop_at: str = ""  # its number; "": it did not
+    doubtful_at: str = ""  # its number's first reply that waits for a person; "": none
     last_segment_at: datetime | None = None  # when some of it went out, or may have, last
 
     @property
@@ -1754,6 +1754,80 @@ def parse_stored_number(text: str) -> PhoneNumber:
     return PhoneNumber(text) if re.fullmatch(r"\+[1-9]\d{7,14}", text) else parse_phone_number(text)
 
 
+# Country codes (ITU-T E.164): of one digit, of two, the others of three.
+_COUNTRY_CODE = "1|7|2[07]|3[0-469]|4[013-9]|5[1-8]|6[0-6]|8[1246]|9[0-58]|(?!8[1246])[2-9][0-9]{2}"
+_TRUNKS = ("06", "01", "0", "80", "8", "")
+_DIALING = (("+", True), ("00", True), ("011", True), *((each, False) for each in _TRUNKS))
+
+
+@lru_cache(maxsize=4096)
+def _read_significant(text: str) -> tuple[tuple[str, bool], ...]:
+    """Return the ways to read a number: its significant digits, True if they are international."""
+    plain = re.sub(r"[ ().\-]", "", text)
+    if not re.fullmatch(r"\+?[0-9]{7,20}", plain, re.ASCII):
+        return ()  # a short code, a name
+    ways = [(plain[len(mark) :], whole) for mark, whole in _DIALING if plain.startswith(mark)]
+    return tuple(ways[:1] if plain.startswith("+") else ways)
+
+
+def is_same_number(one: str, other: str) -> bool:
+    """True if two numbers may be one, in whatever form a network gives them.
+
+    Compared by significant digits, those after + 00 011 or a trunk prefix; two international ones
+    are compared whole, else one may lack the country code. Short codes and names fit nobody.
+
+    >>> is_same_number("+12135552301", "2135552301"), is_same_number("+447700900123", "07700900123")
+    (True, True)
+    >>> is_same_number("+12135552301", "+442135552301"), is_same_number("+12135552301", "5552301")
+    (False, False)
+    """
+    if one == other:
+        return True
+    if one[-4:] != other[-4:]:
+        return False
+    for digits, is_whole in _read_significant(one):
+        for others, is_other_whole in _read_significant(other):
+            if digits == others and len(digits) >= 8:
+                return True
+            if is_whole and is_other_whole:
+                continue
+            long, short, short_is_whole = (
+                (digits, others, is_other_whole)
+                if len(digits) > len(others)
+                else (others, digits, is_whole)
+            )
+            lacks = long[: -len(short)]
+            if (
+                len(short) >= 8
+                and not short_is_whole
+                and long.endswith(short)
+                and re.fullmatch(_COUNTRY_CODE, lacks)
+            ):
+                return True
+    return False
+
+
+class Numbers:
+    """A set of phone numbers in any form: a number is in it if it may be one of them."""
+
+    def __init__(self, numbers: Iterable[str] = ()) -> None:
+        self._exact = frozenset(numbers)
+        self._odd = [each for each in self._exact if not each.startswith("+")]
+
+    def __contains__(self, number: str) -> bool:
+        """True if a number in E.164 is one of them."""
+        return number in self._exact or any(is_same_number(each, number) for each in self._odd)
+
+    def __eq__(self, other: object) -> bool:
+        """True if they were made of the same numbers."""
+        return isinstance(other, Numbers) and self._exact == other._exact
+
+
+def is_phone_number(text: str) -> bool:
+    """True if a sender may be a person's phone; short codes and names are none."""
+    return bool(_read_significant(text))
+
+
 def normalize_number(text: str) -> str:
     """Return the number of a stored row or a sender in E.164; what is none, as it stands."""
     try:
@@ -2119,7 +2193,7 @@ def explain_too_long(segments: int, limit: int) -> str:
 def choose_new(
     messages: Iterable[Message],
     known: Iterable[tuple[str, str, str]],
-    opted_out: frozenset[str],
+    opted_out: Container[str],
     again: bool = False,
 ) -> tuple[list[Message], list[Skipped]]:
     """Part messages from those to who said stop or was written to in their campaign already.
@@ -3352,6 +3426,9 @@ CREATE INDEX segments_by_reference ON segments (message_reference, submitted_at)
 CREATE UNIQUE INDEX inbound_once ON inbound (sender, sent_at, coalesce(body, tpdu))
     WHERE tpdu <> '';
 CREATE INDEX inbound_unread ON inbound (id) WHERE read_at IS NULL;
+CREATE INDEX inbound_doubtful ON inbound (sender)
+    WHERE settled_at IS NULL AND (body IS NULL OR request = 'perhaps stop');
+CREATE INDEX rows_by_tail ON scheduled_messages (substr(phone_number, -8));
 CREATE INDEX parts_waiting ON inbound_parts (sender, reference, total) WHERE joined = 0;
 CREATE INDEX reports_unmatched ON reports (received_at) WHERE segment_id IS NULL;
 CREATE INDEX reports_by_segment ON reports (segment_id);
@@ -3524,8 +3601,7 @@ _TRIGGERS = _TIME_TRIGGERS + _NUMBER_TRIGGERS + _FOLLOWING_TRIGGERS + _AUDIT_TRI
 
 _PAUSED_BY = "iif(paused_because LIKE 'paused by %', 'operator', 'box')"  # as version 1 said it
 _HELD_CODES = f"""CASE WHEN held_because = 'their reply may mean stop'
-        THEN '{HeldCode.DOUBTFUL_REPLY.value}'
-    WHEN held_because = 'they have replied' THEN '{HeldCode.REPLIED.value}'
+        OR held_because = 'they have replied' THEN 'reply'
     WHEN held_because LIKE 'more than % late' OR held_because LIKE 'late, %'
         THEN '{HeldCode.LATE.value}'
     WHEN held_because LIKE 'cut in half: %' THEN '{HeldCode.CUT.value}'
@@ -3568,6 +3644,14 @@ UPDATE messages SET status = 'unconfirmed', error_message = (SELECT error_messag
 ALTER TABLE segments DROP COLUMN reference_before;
 ALTER TABLE inbound ADD COLUMN settled_at TEXT;
 ALTER TABLE inbound ADD COLUMN settled_by TEXT;
+-- A reply that waits belongs to its number now: the rows are freed, the newest reply counts.
+UPDATE inbound SET settled_at = read_at WHERE request = 'perhaps stop' OR body IS NULL;
+UPDATE inbound SET request = 'perhaps stop', settled_at = NULL WHERE id IN
+    (SELECT max(i.id) FROM inbound i JOIN scheduled_messages s ON s.phone_number = i.sender
+    WHERE s.held_code = 'reply' AND s.status = 'scheduled' AND i.request <> 'stop'
+    GROUP BY i.sender);
+UPDATE scheduled_messages SET held_because = NULL, held_code = ''
+    WHERE held_code = 'reply' AND status = 'scheduled';
 ALTER TABLE opt_outs RENAME TO opt_outs_before;
 {_OPT_OUTS}
 INSERT INTO opt_outs SELECT * FROM opt_outs_before;
@@ -3577,8 +3661,18 @@ DROP TABLE opt_outs_before;
 
 # --- words of SQL that several statements use
 
+# A reply that waits for a person: it belongs to the number, whatever form that came in.
+_DOUBTFUL = f"settled_at IS NULL AND (body IS NULL OR request = '{Request.PERHAPS_STOP.value}')"
+_DOUBTFUL_AT = f"""coalesce((SELECT min(received_at) FROM inbound INDEXED BY inbound_doubtful
+        WHERE sender = s.phone_number AND {_DOUBTFUL}),
+    (SELECT min(received_at) FROM inbound INDEXED BY inbound_doubtful
+        WHERE sender >= '0' AND sender < ':' AND {_DOUBTFUL}
+            AND same_number(sender, s.phone_number)))"""
 _TOLD_BY_OTHERS = {  # tables, of a row
-    "said_stop_at": "(SELECT at FROM opt_outs WHERE phone_number = s.phone_number)",
+    "said_stop_at": """coalesce((SELECT at FROM opt_outs WHERE phone_number = s.phone_number),
+        (SELECT min(at) FROM opt_outs WHERE phone_number >= '0' AND phone_number < ':'
+            AND same_number(phone_number, s.phone_number)))""",
+    "doubtful_at": _DOUBTFUL_AT,
     "last_segment_at": """(SELECT max(coalesce(g.answered_at, g.submitted_at)) FROM messages m
         JOIN segments g ON g.message_id = m.id
         WHERE m.scheduled_message_id = s.id AND g.status <> 'failed')""",
@@ -3593,7 +3687,7 @@ _ROW_COLUMNS = ", ".join(
 _BUBBLE_COLUMNS = """id, scheduled_message_id, bubble, phone_number, body, status,
     coalesce(error_message, ''), (SELECT count(*) FROM messages o
         WHERE o.scheduled_message_id = messages.scheduled_message_id)"""
-_FREE = """s.status = 'scheduled' AND s.held_because IS NULL
+_FREE = f"""s.status = 'scheduled' AND s.held_because IS NULL AND {_DOUBTFUL_AT} IS NULL
     AND s.campaign_name NOT IN (SELECT name FROM campaigns WHERE paused_because IS NOT NULL)"""
 _PAUSED_FOR_GOOD = """(SELECT name FROM campaigns
     WHERE paused_because IS NOT NULL AND paused_until IS NULL)"""
@@ -3607,8 +3701,9 @@ _LIVE_CAMPAIGNS = """WITH RECURSIVE live (name) AS (
         FROM live WHERE live.name IS NOT NULL)"""
 _FIRST_ROWS = f"""{_LIVE_CAMPAIGNS}
     SELECT {_ROW_COLUMNS} FROM live CROSS JOIN scheduled_messages s ON s.id IN (
-        SELECT id FROM scheduled_messages INDEXED BY rows_due_by_campaign
+        SELECT id FROM scheduled_messages s INDEXED BY rows_due_by_campaign
         WHERE campaign_name = live.name AND status = 'scheduled' AND held_because IS NULL
+            AND {_DOUBTFUL_AT} IS NULL
             AND scheduled_for <= :now AND (scheduled_for, id) > (:at, :id)
         ORDER BY scheduled_for, id LIMIT :most)
     WHERE live.name NOT IN (SELECT name FROM campaigns WHERE paused_because IS NOT NULL)
@@ -3716,7 +3811,8 @@ class RowFilter(NamedTuple):
             terms.append(f"s.id IN ({', '.join('?' * len(self.ids))})")
             given += self.ids
         if self.held:
-            terms.append("s.held_because IS NOT NULL AND s.status = 'scheduled'")
+            terms.append(f"""s.status = 'scheduled'
+                AND (s.held_because IS NOT NULL OR {_DOUBTFUL_AT} IS NOT NULL)""")
         if self.free:
             terms.append(_FREE)
         if self.find is not None:
@@ -4024,6 +4120,7 @@ def _connect(uri: str, path: str) -> sqlite3.Connection:
         connection = sqlite3.connect(uri, uri=True, timeout=_BUSY_S, isolation_level=None)
     sqlite3.register_adapter(datetime, to_database_time)
     connection.row_factory = sqlite3.Row
+    connection.create_function("same_number", 2, is_same_number, deterministic=True)
     # By hand a text may hold octets that are no UTF-8: they must not keep other rows from us.
     connection.text_factory = lambda octets: str(octets, "utf-8", "replace")
     return connection
@@ -4232,10 +4329,15 @@ class Queue:
         return self._db.count(rows, since)
 
     def is_drained(self) -> bool:
-        """True if no row can go without a person: what is left is held, or its campaign paused."""
+        """True if no row can go without a person: what is left is held, its campaign paused, or a
+        reply waits to be looked at."""
         sql = f"""{_LIVE_CAMPAIGNS} SELECT count(*) FROM live
             WHERE name IS NOT NULL AND name NOT IN {_PAUSED_FOR_GOOD}"""
-        return not self._db.value(sql)
+        if not self._db.value(sql) or not self._db.has(f"inbound WHERE {_DOUBTFUL}"):
+            return not self._db.value(sql)
+        rows = f"""scheduled_messages s WHERE s.status = 'scheduled' AND s.held_because IS NULL
+            AND s.campaign_name NOT IN {_PAUSED_FOR_GOOD} AND {_DOUBTFUL_AT} IS NULL"""
+        return not self._db.has(rows)
 
     def last_scheduled(self) -> datetime | None:
         """Return the time of the last message in the queue, paused campaigns included."""
@@ -4322,13 +4424,6 @@ class Queue:
         """Keep a row back until a person releases or cancels it."""
         change = "held_because = :because, held_code = :code"
         self._db.change_rows(change, "id = :id", now, id=row_id, because=because, code=code.value)
-
-    def hold_number(self, number: str, code: HeldCode, because: str, now: datetime) -> int:
-        """Hold all scheduled rows of a number; return how many."""
-        change = "held_because = :because, held_code = :code"
-        which = "phone_number = :number AND held_because IS NULL"
-        named = {"number": number, "because": because, "code": code.value}
-        return self._db.change_rows(change, which, now, **named)
 
     def release(self, ids: Sequence[MessageId], now: datetime, actor: str) -> int:
         """Let held rows go, now where their time has passed; inside the caller's transaction."""
@@ -4723,9 +4818,9 @@ class Inbox:
         return bool(self._db.change(sql, *cells))
 
     def texts(self, unread: bool, sender: str | None = None, after: int = 0) -> list[Any]:
-        """Return (id, received_at, sender, their customer_name, body, request, read_at, answers,
+        """Return (id, received_at, sender, settled_at, their customer_name, body, request, read_at, answers,
         TPDU of what is not readable), oldest first."""
-        sql = """SELECT id, received_at, sender, (SELECT customer_name FROM scheduled_messages
+        sql = """SELECT id, received_at, sender, settled_at, (SELECT customer_name FROM scheduled_messages
                     WHERE phone_number = sender AND customer_name <> '' ORDER BY id DESC LIMIT 1)
                     AS customer_name,
                 body, request, read_at, answers,
@@ -4733,6 +4828,36 @@ class Inbox:
             WHERE sender = coalesce(?, sender) AND id > ? AND (read_at IS NULL OR NOT ?)
             ORDER BY id"""
         return self._db.all(sql, sender, after, unread)
+
+    def find_people(self, sender: str) -> list[str]:
+        """Return the numbers that a sender may be, of those that got or are to get something."""
+        if len(sender) < 8:
+            return []
+        rows = """SELECT DISTINCT phone_number FROM scheduled_messages
+            INDEXED BY rows_by_tail WHERE substr(phone_number, -8) = substr(?, -8)"""
+        found: list[str] = self._db.column(rows, sender)
+        own = "SELECT DISTINCT phone_number FROM messages WHERE kind IS NOT NULL"
+        found += [each for each in self._db.column(own) if each not in found]
+        exact = [each for each in found if each == sender]
+        return exact or [each for each in found if is_same_number(sender, each)]
+
+    def doubtful_senders(self) -> list[str]:
+        """Return whose replies wait for a person, as they came where nobody is known by them."""
+        sql = f"SELECT DISTINCT sender FROM inbound INDEXED BY inbound_doubtful WHERE {_DOUBTFUL}"
+        return self._db.column(sql)
+
+    def settle(self, number: str, now: datetime, by: str) -> int:
+        """Be done with a number's doubtful replies and let its rows go, at once where their time
+        has passed; return how many replies. Inside the caller's transaction."""
+        sql = f"""UPDATE inbound SET settled_at = :now, settled_by = :by WHERE {_DOUBTFUL}
+            AND (sender = :number OR sender >= '0' AND sender < ':'
+                AND same_number(sender, :number))"""
+        settled = self._db.change(sql, now=now, by=by, number=number)
+        if settled:
+            change = "scheduled_for = max(scheduled_for, :now)"
+            which = "phone_number = :number AND held_because IS NULL"
+            self._db.change_rows(change, which, now, by, number=number)
+        return settled
 
     def mark_read(self, ids: Iterable[int], now: datetime) -> None:
         """Mark texts as read."""
@@ -4797,9 +4922,9 @@ class Inbox:
         sql = """SELECT g.id, g.message_id, m.scheduled_message_id,
                 abs(julianday(g.submitted_at) - julianday(:at)) AS apart
             FROM segments g JOIN messages m ON m.id = g.message_id
-            WHERE m.phone_number = :number AND apart < 2
-                AND (g.status = 'sent' AND g.message_reference = :reference
+            WHERE apart < 2 AND (g.status = 'sent' AND g.message_reference = :reference
                 OR g.status = 'unconfirmed' AND apart < 0.01)
+                AND (m.phone_number = :number OR same_number(m.phone_number, :number))
             ORDER BY apart >= 0.01, g.status, round(apart * 144), g.delivered_at IS NOT NULL,
                 apart, g.id DESC"""
         found = self._db.one(sql, at=sent_at, number=number, reference=reference)
@@ -4873,6 +4998,7 @@ class OptOuts:
             WHERE tier = 'keyword' AND excluded.tier <> 'keyword'"""
         self._db.change(sql, number, now, words, reason, tier, campaign, actor)
         self._db.sending.cancel_answers(number, "help")
+        self._db.inbox.settle(number, now, actor)
         return cancelled
 
     def remove(
@@ -4888,8 +5014,10 @@ class OptOuts:
         return bool(signed)
 
     def at(self, number: str) -> str:
-        """Return the time at which a number said stop; "" if it did not."""
-        return self._db.value("SELECT at FROM opt_outs WHERE phone_number = ?", number) or ""
+        """Return the time at which a number said stop, in whatever form; "" if it did not."""
+        sql = """SELECT min(at) FROM opt_outs WHERE phone_number = :number
+            OR phone_number >= '0' AND phone_number < ':' AND same_number(phone_number, :number)"""
+        return self._db.value(sql, number=number) or ""
 
     def list(self, number: str | None = None) -> list[Any]:
         """Return phone_number, at, words, reason, tier, campaign of all, or of one number."""
@@ -5132,8 +5260,13 @@ class Reports:
         return bool(self._db.value(f"SELECT {each}"))
 
     def has_doubtful(self) -> bool:
-        """True if a message is held since a reply may mean stop."""
-        return self._db.has(f"{_HELD} AND held_code = ?", HeldCode.DOUBTFUL_REPLY.value)
+        """True if a reply waits for a person, of somebody who got or is to get something."""
+        return bool(self.count_doubtful())
+
+    def count_doubtful(self) -> int:
+        """Count the numbers whose reply waits for a person and who got or are to get something."""
+        senders = self._db.inbox.doubtful_senders()
+        return sum(bool(self._db.inbox.find_people(each)) for each in senders)
 
     def count_by_status(self) -> dict[str, int]:
         """Count rows by status; of those that failed the unsettled ones, unconfirmed ones and
@@ -5155,8 +5288,7 @@ class Reports:
         counts["settled"] = counts["failed"] - unsettled
         counts["failed"] = unsettled - counts["unconfirmed"]
         counts["unread"] = self._db.count("inbound WHERE read_at IS NULL")
-        doubtful = "inbound WHERE read_at IS NULL AND (body IS NULL OR request = ?)"
-        counts["doubtful"] = self._db.count(doubtful, Request.PERHAPS_STOP.value)
+        counts["doubtful"] = self.count_doubtful()
         counts["delivered"] = delivered["delivered"]
         counts["undelivered"] = delivered["failed"] + delivered["expired"]
         return counts
@@ -7080,7 +7212,10 @@ _CLOCK_TOLERANCE = timedelta(minutes=5)
 _ANSWER_WITHIN = timedelta(minutes=5)
 _ANSWER_TRIES = 4  # once a minute, after the first
 # To one number; to the operator's.
-_ANSWERS_A_DAY = {"help": 1, "confirmation": 3, "alert": 5, "answer": 20}
+_ANSWERS_A_DAY = {"help": 1, "confirmation": 3}
+_ANSWERS_IN_ALL = 30  # of a day, to whomever
+_ALERTS_A_DAY = 5
+_STATUS_A_DAY = 20
 _STOPS_TO_PAUSE = 5  # and more than one in twenty
 _WEAK_DBM = -107
 _WEAK = "the signal is weak: move the antenna"
@@ -7446,6 +7581,8 @@ def find_row_gates(row: StoredRow, turn: Turn, config: Config) -> Iterator[Gate]
     is_done = row.status is not RowStatus.SCHEDULED
     yield Gate("status", f"it is {row.status.value} {row.error_message}".strip() * is_done)
     yield Gate("held", row.held_because)
+    waits_for = f"their reply of {row.doubtful_at[:10]} waits for you: smsbox inbox"
+    yield Gate("reply", waits_for if row.doubtful_at else "")
     stopped = f"the recipient said stop on {row.said_stop_at[:10]}"
     yield Gate("opt-out", stopped if row.said_stop_at else "")
     pause = turn.pauses.get(row.campaign_name, _NO_PAUSE) if row.campaign_name else _NO_PAUSE
@@ -7615,6 +7752,8 @@ def project_queue(
     paced: list[StoredRow] = []
     candidates: list[Candidate] = []
     for row in queue.waiting() if rows is None else rows:
+        if row.doubtful_at:
+            continue
         if find_end(row, turn, config):  # it will be held, or cancelled
             found[row.id] = None
             continue
@@ -7761,12 +7900,9 @@ class Intake:
             self._take_in_text(replace(tpdu, text=text and clean_text(text)), pdu, now)
 
     def _keep_unread(self, pdu: str, sender: str, why: str) -> None:
-        now = self._clock.now()
-        with self._database.transaction():
-            new = self._database.inbox.add(pdu, sender, None, None, Request.NOTHING, now)
-            if new:  # it may mean stop
-                self._hold_rows_of(sender, HeldCode.DOUBTFUL_REPLY, now)
-        if new:
+        """Store a text as it came: it may mean stop, and shuts the reply gate of its sender."""
+        now, number = self._clock.now(), self._find_person(sender)[0]
+        if self._database.inbox.add(pdu, number, None, None, Request.NOTHING, now):
             words = "a text came in that can't be read (%s): it is kept as it is, smsbox inbox"
             logging.warning(words, why)
 
@@ -7774,7 +7910,7 @@ class Intake:
         logging.exception("an error of smsbox itself while it read a text that came in")
         sender = "unknown"
         with suppress(ValueError):
-            sender = normalize_number(decode_tpdu(pdu.partition("\n")[0], "in").number)
+            sender = decode_tpdu(pdu.partition("\n")[0], "in").number
         try:
             self._keep_unread(pdu, sender, "an error of smsbox itself")
         except RowRefused:
@@ -7784,7 +7920,7 @@ class Intake:
         return True
 
     def _take_in_report(self, told: Tpdu, pdu: str, now: datetime) -> None:
-        number, (delivery, words) = normalize_number(told.number), read_delivery(told.status or 0)
+        number, (delivery, words) = told.number, read_delivery(told.status or 0)
         report = Report(
             number, told.reference or 0, delivery, words, told.sent_at or now,
             told.discharged_at or now,
@@ -7795,7 +7931,7 @@ class Intake:
 
     def _take_in_part(self, part: Tpdu, pdu: str, now: datetime) -> None:
         """Keep a part until its text is whole; one that is a stop by itself acts at once."""
-        number, text = normalize_number(part.number), clean_text(part.text or "")
+        number, text = self._find_person(part.number)[0], clean_text(part.text or "")
         concatenation = part.concatenation
         assert concatenation is not None
         is_stop = is_keyword_stop(text, self._words.stop_words)
@@ -7838,7 +7974,11 @@ class Intake:
     def _take_in_text(self, text: Tpdu, pdu: str, now: datetime) -> None:
         words, body = self._words, text.text or ""
         asked = read_reply(body, words.stop_words, words.help_words, words.start_words)
-        number = normalize_number(text.number)
+        number, is_one = self._find_person(text.number)
+        if asked is Request.STOP and not is_one:  # whose it is only a person can tell
+            asked = Request.PERHAPS_STOP
+        if asked is Request.NOTHING and words.hold_on_reply and not is_harmless(body):
+            asked = Request.PERHAPS_STOP
         readable = None if text.text is None else body
 
         def store() -> int | None:
@@ -7856,6 +7996,12 @@ class Intake:
             touched,
         )  # fmt: skip
 
+    def _find_person(self, sender: str) -> tuple[str, bool]:
+        """Return whose number a sender is, in the form of their rows, else as it came; False if it
+        may be that of several people."""
+        people = self._database.inbox.find_people(sender)
+        return (people[0] if len(people) == 1 else sender), len(people) < 2
+
     def _is_fresh(self, text: Tpdu, now: datetime) -> bool:
         return text.sent_at is None or now - text.sent_at <= _ANSWER_WITHIN
 
@@ -7866,7 +8012,7 @@ class Intake:
         """
         stopped = self._database.opt_outs.at(number)
         touched = 0
-        if number == self._operator and body.strip().upper() in ("STATUS", "PAUSE"):
+        if is_same_number(number, self._operator) and body.strip().upper() in ("STATUS", "PAUSE"):
             self._obey(body.strip().upper(), is_fresh, now)
         elif asked is Request.STOP:
             is_keyword = is_keyword_stop(body, self._words.stop_words)
@@ -7877,48 +8023,49 @@ class Intake:
             for *_, campaign in self._database.opt_outs.list(number):
                 pause_unwanted_campaign(self._database, campaign, now)
         elif asked is Request.START:
-            touched = int(
-                self._database.opt_outs.remove(number, now, "daemon", "START", only_keyword=True)
+            lifted = self._database.opt_outs.remove(
+                number, now, "daemon", "START", only_keyword=True
             )
+            touched = lifted + self._database.inbox.settle(number, now, "START")
         elif asked is Request.HELP:
             if not stopped and is_fresh:
                 self._answer(asked, number, body, now)
-        elif asked is Request.PERHAPS_STOP:
-            touched = self._hold_rows_of(number, HeldCode.DOUBTFUL_REPLY, now)
-        elif self._words.hold_on_reply:
-            touched = self._hold_rows_of(number, HeldCode.REPLIED, now)
         return touched
 
-    def _hold_rows_of(self, number: str, code: HeldCode, now: datetime) -> int:
-        doubtful = code is HeldCode.DOUBTFUL_REPLY
-        words = "their reply may mean stop" if doubtful else "they have replied"
-        return self._database.queue.hold_number(number, code, words, now)
-
     def _obey(self, order: str, is_fresh: bool, now: datetime) -> None:
-        """Answer the operator's phone; two machines must not talk to each other for ever."""
-        database, day = self._database, now - timedelta(days=1)
+        """Answer the operator's phone; two machines must not talk to each other for ever.
+
+        Whoever forges that number can pause the box, and no more: it is told to the phone itself.
+        """
+        state, sending = self._database.state, self._database.sending
+        if not is_fresh:
+            return
+        may_answer = sending.count_answers("answer", now - timedelta(days=1)) < _STATUS_A_DAY
         if order == "PAUSE":
-            if not database.state.paused_by_box():
-                because = "paused by a text of the operator"
-                database.state.pause("", because, PausedBy.OPERATOR, now)
-            self._database.state.add_event("paused", "by a text of the operator", now, "daemon")
-        if (
-            is_fresh
-            and self._database.sending.count_answers("answer", day) < _ANSWERS_A_DAY["answer"]
-        ):
+            if not state.paused_by_box():
+                state.pause("", "paused by a text of the operator", PausedBy.PHONE, now)
+            state.add_event("paused", "by a text of the operator", now, "daemon")
+            last = state.get("pause_answered_at")
+            may_answer = not last or now - read_stored_time(last) > timedelta(minutes=10)
+            state.set(pause_answered_at=now if may_answer else last)
+        if may_answer:
             modem = self._link.modem
             signal = modem.signal_dbm if modem else None
-            told = describe_box(database, now.astimezone(self._zone), signal)
-            self._database.sending.add_answer("answer", self._operator, told, now)
+            told = describe_box(self._database, now.astimezone(self._zone), signal)
+            sending.add_answer("answer", self._operator, told, now)
 
     def _answer(self, asked: Request, number: str, body: str, now: datetime) -> None:
-        """Queue the box's own text, in the words' language; short codes and names get none.
+        """Queue the box's own text, in the words' language, to somebody who got or is to get
+        something from it: strangers could make it write to whom they like.
 
         A machine at the other end that answers each text gets a few a day.
         """
-        kind = "help" if asked is Request.HELP else "confirmation"
-        already = self._database.sending.count_answers(kind, now - timedelta(days=1), number)
-        if not re.fullmatch(r"\+[1-9]\d{7,14}", number) or already >= _ANSWERS_A_DAY[kind]:
+        kind, day = "help" if asked is Request.HELP else "confirmation", now - timedelta(days=1)
+        sending = self._database.sending
+        already = sending.count_answers(kind, day, number)
+        in_all = sending.count_answers("help", day) + sending.count_answers("confirmation", day)
+        is_known = number in self._database.inbox.find_people(number)
+        if not is_known or already >= _ANSWERS_A_DAY[kind] or in_all >= _ANSWERS_IN_ALL:
             return
         name, contact = self._words.sender_name, self._words.help_contact
         for told in ((name, contact), ("", contact), ("", "")):
@@ -7972,7 +8119,7 @@ class Alerts:
         if has_error:
             causes["error"] = "an error of smsbox itself stops the sending. See smsbox status"
         sent = self._database.sending.count_answers("alert", now - timedelta(days=1))
-        left = _ANSWERS_A_DAY["alert"] - sent
+        left = _ALERTS_A_DAY - sent
         new = [key for key in causes if key not in told and causes[key]][: max(left, 0)]
         if new or told - set(causes):
             with self._database.transaction():
@@ -7989,6 +8136,12 @@ class Alerts:
         now, pause = turn.now, turn.pauses.get("", _NO_PAUSE)
         if pause.because and pause.by == PausedBy.BOX.value:
             yield "paused", f"it paused itself: {shorten(pause.because, 90)}. See smsbox status"
+        if pause.because and pause.by == PausedBy.PHONE.value:
+            yield "phone", "a text from this number has paused it; smsbox resume goes on"
+        day, sending = now - timedelta(days=1), self._database.sending
+        answers = sending.count_answers("help", day) + sending.count_answers("confirmation", day)
+        if answers >= _ANSWERS_IN_ALL:
+            yield "answers", f"{answers} answers in a day; no more are sent. See smsbox inbox"
         row = None if pause.because else turn.next_row
         if row and now - row.scheduled_for > timedelta(hours=1) and is_open(now, self._hours):
             yield "late", "nothing was sent for an hour, though messages were due. It goes on now"
@@ -8299,7 +8452,6 @@ class Outcomes:
 
     def __init__(self, config: Config, database: Database, clock: Clock, link: Link) -> None:
         self.answer_at = 0.0  # monotonic, after a passing refusal of an answer
-        self._operator = config.alerts.operator
         self._retry_minutes = config.service.retry_minutes
         self._database = database
         self._clock = clock
@@ -8344,7 +8496,10 @@ class Outcomes:
     # --- what a refusal means
 
     def note_refusal(self, row: StoredRow | None, segment: Segment, refused: Refused) -> None:
-        """What may pass is tried again; what speaks of the box pauses it. row: None of its own."""
+        """What may pass is tried again; what speaks of the box pauses it. row: None of its own.
+
+        A text of its own says nothing of the box: its recipient may be anybody. It fails alone.
+        """
         logging.info("refused %s: %s", _place(segment), refused)
         now, words, kind = self._clock.now(), str(refused), refused.refusal
         number, meaning = segment.bubble.phone_number, _MEANINGS.get(kind, _FAILS)
@@ -8354,11 +8509,8 @@ class Outcomes:
         if meaning.waits_for:
             self._record(withdraw)
             self._link.wait_for(meaning.waits_for, words)
-        elif meaning.is_pause or (meaning.is_counted and self._is_third(number, kind)):
-            # A row stays scheduled: resume tries it first, and alone. Nothing holds back what goes
-            # to the operator: the one try to say it was in vain.
-            in_vain = row is None and number == self._operator
-            self._record(fail if in_vain else withdraw)
+        elif row and (meaning.is_pause or (meaning.is_counted and self._is_third(number, kind))):
+            self._record(withdraw)  # it stays scheduled: resume tries it first, and alone
             self._pause(self._explain_refusal(kind, words))
         elif meaning.is_tried_again and self._may_retry(row):
             self._record(withdraw)
@@ -10397,7 +10549,7 @@ def _row_values(row: StoredRow, times: Mapping[MessageId, datetime | None]) -> d
 
 
 def _state_of(row: StoredRow) -> str:
-    if row.held_because and row.status is RowStatus.SCHEDULED:
+    if (row.held_because or row.doubtful_at) and row.status is RowStatus.SCHEDULED:
         return "held"
     return {"failed": "undelivered"}.get(row.delivery, row.delivery) or row.status.value
 
@@ -10416,7 +10568,8 @@ def _row_line(
         f"{row.id:>6} {fit(row.customer_name, width)} {fit(row.phone_number, 13)}"
         f" {context.show(at)} {state:<9} {fit(row.campaign_name, 12).rstrip()}"
     )
-    why = row.held_because if state == "held" else row.error_message
+    replied = "their reply waits for you: smsbox inbox shows it" if row.doubtful_at else ""
+    why = row.held_because or replied if state == "held" else row.error_message
     if expected and expected - row.scheduled_for > timedelta(minutes=1):
         why = f"expected {context.show(expected)}{': ' if why else ''}{why}"
     elif is_too_late and row.until:
@@ -10534,7 +10687,7 @@ def cmd_inbox(context: Context) -> int:
     database = context.change()
     texts = [
         # A notice: its sender is no number to which one could write.
-        {**text, "notice": text["sender"] != "unknown" and not text["sender"].startswith("+")}
+        {**text, "notice": text["sender"] != "unknown" and not is_phone_number(text["sender"])}
         for text in _to_dicts(database.inbox.texts(context.args.unread))
     ]
     if context.args.json:
@@ -10545,7 +10698,7 @@ def cmd_inbox(context: Context) -> int:
         for text in texts:
             if not text["notice"]:
                 show_line(_reply_line(context, text))
-                if _is_doubtful(text):
+                if is_doubtful(text):
                     say(f"    smsbox release {text['sender']} lets their messages go, smsbox"
                         f" optout add {text['sender']} ends them.")  # fmt: skip
         if notices := [text for text in texts if text["notice"]]:
@@ -10558,8 +10711,10 @@ def cmd_inbox(context: Context) -> int:
     return 0
 
 
-def _is_doubtful(text: Mapping[str, Any]) -> bool:
-    return text["body"] is None or text["request"] == Request.PERHAPS_STOP.value
+def is_doubtful(text: Mapping[str, Any]) -> bool:
+    """True if a text that came in waits for a person: it may mean stop."""
+    may_be = text["body"] is None or text["request"] == Request.PERHAPS_STOP.value
+    return may_be and text["settled_at"] is None
 
 
 def _reply_line(context: Context, text: Mapping[str, Any]) -> str:
@@ -10814,7 +10969,8 @@ class QueueView(NamedTuple):
     waiting: frozenset[MessageId] = frozenset()  # what can go without a person
     times: Sequence[datetime] = ()  # when it really will, in order
     known: frozenset[tuple[str, str, str]] = frozenset()  # campaign, number, text
-    opted_out: frozenset[str] = frozenset()
+    opted_out: Numbers = Numbers()
+    doubtful: Numbers = Numbers()  # whose reply waits for a person
     written_to: frozenset[str] = frozenset()  # who knows the sender
     spent: tuple[tuple[datetime, Share], ...] = ()  # of the quotas, by what is sent and waits
     running: frozenset[str] = frozenset()  # campaigns
@@ -11057,7 +11213,8 @@ def _view_queue(context: Context, database: Database, reading: Reading) -> Queue
         frozenset(row_id for row_id, at in expected.items() if at),
         sorted(at for at in expected.values() if at),
         queue.known_texts(sorted(campaigns), context.now - _KNOWN_FOR),
-        database.opt_outs.numbers(),
+        Numbers(database.opt_outs.numbers()),
+        Numbers(database.inbox.doubtful_senders()),
         queue.written_to(),
         tuple(spent),
         queue.running(),
@@ -11465,6 +11622,9 @@ def _print_warnings(context: Context, plan: Plan) -> None:
     """Warn of what the operator may not have meant."""
     messages = [each.message for each in plan.messages]
     _print_ucs2(messages)
+    if waits := [each.row for each in messages if each.phone_number in plan.queue.doubtful]:
+        say_wrapped(f"Warning:   a reply of {plural(len(waits), 'recipient')} may mean stop and waits"
+                    f" for you, they get nothing until then (smsbox inbox): {_list_rows(waits)}")  # fmt: skip
     for words, rows in _find_bare_first_texts(context, plan).items():
         say_wrapped(f"Warning:   {words} in {plural(len(rows), 'first message')} to a number:"
                     f" {_list_rows(rows)}")  # fmt: skip
@@ -11760,11 +11920,33 @@ def _retry(context: Context, database: Database, rows: list[StoredRow], refused:
 def _release(
     context: Context, database: Database, rows: list[StoredRow], refused: list[str]
 ) -> str:
-    """Let held rows go: at once where their time has passed."""
-    rows = _refuse_late(context, rows, lambda row: max(row.scheduled_for, context.now), refused)
+    """Let held rows go, at once where their time has passed; a number that was named, or the
+    number of a row that was, is done with its replies: they are shown."""
+    args, now, actor = context.args, context.now, find_actor()
+    rows = _refuse_late(context, rows, lambda row: max(row.scheduled_for, now), refused)
+    shut = {row.phone_number for row in rows if row.doubtful_at} if not args.campaign else set()
+    replies = [text for each in sorted(shut) for text in _find_waiting_replies(database, each)]
     with database.transaction():
-        done = database.queue.release([row.id for row in rows], context.now, find_actor())
-    return f"Released {plural(done, 'message')}."
+        settled = sum(database.inbox.settle(number, now, actor) for number in shut)
+        done = database.queue.release([row.id for row in rows if row.held_because], now, actor)
+    for text in replies:
+        show_line(_reply_line(context, text))
+    freed = sum(bool(row.doubtful_at and row.phone_number in shut) for row in rows)
+    words = f"Released {plural(max(done, freed), 'message')}"
+    return (
+        f"{words}; {plural(settled, 'reply') if settled != 1 else '1 reply'} settled."
+        if settled
+        else f"{words}."
+    )
+
+
+def _find_waiting_replies(database: Database, number: str) -> list[dict[str, Any]]:
+    """Return the replies of a number that wait for a person."""
+    return [
+        text
+        for text in _to_dicts(database.inbox.texts(unread=False))
+        if is_doubtful(text) and is_same_number(text["sender"], number)
+    ]
 
 
 def cmd_cancel(context: Context) -> int:
@@ -11959,9 +12141,27 @@ def _send_now(context: Context, said: str, text: str, campaign: str = "") -> int
         raise StoreError(f"{_tell_gate(context, quota)}: send it then, or raise that setting")
     if stopped_at := database.opt_outs.at(number):
         raise StoreError(f"{number} said stop on {context.show(stopped_at)}: nothing is sent")
+    if not _settle_before(context, database, number):
+        return 1
     row_id = database.queue.add_row(number, text, args.anyway, context.now, find_actor(), campaign)
     row = _await_end(context, database, row_id) if context.is_served() else None
     return _tell_outcome(context, database, row_id, row)
+
+
+def _settle_before(context: Context, database: Database, number: str) -> bool:
+    """Show a reply of theirs that waits, and ask; in a script --anyway is the word for it."""
+    replies = _find_waiting_replies(database, number)
+    if not replies:
+        return True
+    for text in replies:
+        complain(_reply_line(context, text))
+    if not context.args.anyway and not sys.stdin.isatty():
+        raise StoreError(f"a reply of {number} waits for you: read it, then add --anyway")
+    if not ask_yes("Send all the same, and settle the reply?", context.args.anyway):
+        return False
+    with database.transaction():
+        database.inbox.settle(number, context.now, find_actor())
+    return True
 
 
 def _await_end(context: Context, database: Database, row_id: MessageId) -> StoredRow | None:
