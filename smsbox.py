@@ -1814,13 +1814,10 @@ class Numbers:
         self._exact = frozenset(numbers)
         self._odd = [each for each in self._exact if not each.startswith("+")]
 
-    def __contains__(self, number: str) -> bool:
+    def __contains__(self, number: object) -> bool:
         """True if a number in E.164 is one of them."""
-        return number in self._exact or any(is_same_number(each, number) for each in self._odd)
-
-    def __eq__(self, other: object) -> bool:
-        """True if they were made of the same numbers."""
-        return isinstance(other, Numbers) and self._exact == other._exact
+        is_odd = any(is_same_number(each, str(number)) for each in self._odd)
+        return number in self._exact or is_odd
 
 
 def is_phone_number(text: str) -> bool:
@@ -3137,6 +3134,25 @@ def is_keyword_stop(text: str, stop_words: Iterable[str] = ()) -> bool:
     """
     return _is_made_of(STOP_WORDS, stop_words, text) or _is_made_of(
         _WHOLE_STOP_WORDS, (), text, with_courtesies=False
+    )
+
+
+_HARMLESS = (
+    r"(ok(ay)?|k|yes|yep|yeah|sure|si|oui|ja|great|perfect|cool|got it|will do|see you"
+    r"|thanks?( you)?|thx|ty|gracias|merci|danke|d accord|vale|\d{1,2}( ?\d\d)?( ?[ap]m)?"
+    r"|at|the|and|so|much|very|a|lot)"
+)
+
+
+def is_harmless(text: str) -> bool:
+    """True if a reply is plainly harmless: yes, ok, thanks, a time, a thumb up.
+
+    >>> is_harmless("Ok, thanks!"), is_harmless("👍"), is_harmless("why me?")
+    (True, True, False)
+    """
+    plain = simplify_reply(text)
+    return bool(re.fullmatch(rf"{_HARMLESS}( {_HARMLESS})*", plain)) or (
+        not plain and bool(re.fullmatch(r"[\s👍👌🙏😀-😊❤️\U0001f3fb-\U0001f3ff\ufe0f!.]+", text))
     )
 
 
@@ -4818,9 +4834,10 @@ class Inbox:
         return bool(self._db.change(sql, *cells))
 
     def texts(self, unread: bool, sender: str | None = None, after: int = 0) -> list[Any]:
-        """Return (id, received_at, sender, settled_at, their customer_name, body, request, read_at, answers,
-        TPDU of what is not readable), oldest first."""
-        sql = """SELECT id, received_at, sender, settled_at, (SELECT customer_name FROM scheduled_messages
+        """Return (id, received_at, sender, settled_at, their customer_name, body, request, read_at,
+        answers, TPDU of what is not readable), oldest first."""
+        sql = """SELECT id, received_at, sender, settled_at,
+                (SELECT customer_name FROM scheduled_messages
                     WHERE phone_number = sender AND customer_name <> '' ORDER BY id DESC LIMIT 1)
                     AS customer_name,
                 body, request, read_at, answers,
@@ -7516,14 +7533,18 @@ def count_share(number: str, text: str) -> Share:
     )
 
 
-def list_spent(database: Database, now: datetime) -> Iterator[tuple[datetime, Share]]:
+def list_spent(
+    database: Database, now: datetime, with_own: bool = False
+) -> Iterator[tuple[datetime, Share]]:
     """Return what was sent of the SIM's plan in the last two plan months, oldest first.
 
-    A message that went on on another day counts as one, on its first.
+    A message that went on on another day counts as one, on its first. with_own: also what the box
+    itself wrote, which is no campaign's: strangers could use up its quota.
     """
     known: set[MessageId | None] = {None}
     for row_id, at, number, segments in database.sending.spent(now - timedelta(days=63)):
-        yield at, Share(number, segments, 0 if row_id in known else 1)
+        if row_id is not None or with_own:
+            yield at, Share(number, segments, 0 if row_id in known else 1)
         known.add(row_id)
 
 
@@ -8027,9 +8048,8 @@ class Intake:
                 number, now, "daemon", "START", only_keyword=True
             )
             touched = lifted + self._database.inbox.settle(number, now, "START")
-        elif asked is Request.HELP:
-            if not stopped and is_fresh:
-                self._answer(asked, number, body, now)
+        elif asked is Request.HELP and not stopped and is_fresh:
+            self._answer(asked, number, body, now)
         return touched
 
     def _obey(self, order: str, is_fresh: bool, now: datetime) -> None:
@@ -8791,11 +8811,24 @@ class Sender:
         answer = self._database.sending.next_answer(turn.now, _ANSWER_WITHIN, only_alerts)
         if answer is None:
             return False
-        if answer.phone_number != self._config.alerts.operator and "account_refused" in turn.words:
-            return False  # one try to say just that
+        is_alert = answer.phone_number == self._config.alerts.operator
+        if "account_refused" in turn.words and not is_alert:  # that alone is told, once
+            return False
+        if not is_alert and self._is_plan_spent(answer, turn.now):
+            return False
         ((pdu, octets),) = self._encode(answer, None)
         self._hand_over(None, Segment(answer, 1, 1), pdu, octets, begins=False)
         return True
+
+    def _is_plan_spent(self, answer: Bubble, now: datetime) -> bool:
+        """True if one more segment of the box's own passes the SIM's plan."""
+        pacing = self._config.pacing
+        if not pacing.is_limited:
+            return False
+        budgets = Budgets(pacing, self._config.business_hours.timezone)
+        for at, share in list_spent(self._database, now, with_own=True):
+            budgets.spend(at, share)
+        return bool(budgets.find_limit(now, Share(answer.phone_number, 1)))
 
     def _hand_over(
         self, row: StoredRow | None, segment: Segment, pdu: str, octets: int, begins: bool
@@ -10114,6 +10147,10 @@ def _tell_queue(
     """Tell of disk, hours, pauses, the next message, quota, what will be too late, copies."""
     if disk := _find_disk_fault(database):
         yield Fact("fault", "disk", disk)
+    operator = context.config.alerts.operator
+    if operator and database.opt_outs.at(operator):
+        words = f"your own number said stop and gets none: smsbox optout remove {operator}"
+        yield Fact("warning", "alerts", f"{words} --reason WHY --they-asked")
     opens = next_open(context.now, context.config.business_hours)
     shut = f"closed until {context.stamp(opens)}" if opens > context.now else "open"
     yield Fact("ok", "hours", f"{shut}; all times are those of {context.zone_name()}")
@@ -11623,8 +11660,9 @@ def _print_warnings(context: Context, plan: Plan) -> None:
     messages = [each.message for each in plan.messages]
     _print_ucs2(messages)
     if waits := [each.row for each in messages if each.phone_number in plan.queue.doubtful]:
-        say_wrapped(f"Warning:   a reply of {plural(len(waits), 'recipient')} may mean stop and waits"
-                    f" for you, they get nothing until then (smsbox inbox): {_list_rows(waits)}")  # fmt: skip
+        whose = f"a reply of {plural(len(waits), 'recipient')} may mean stop"
+        say_wrapped(f"Warning:   {whose} and waits for you (smsbox inbox); they get nothing until"
+                    f" then: {_list_rows(waits)}")  # fmt: skip
     for words, rows in _find_bare_first_texts(context, plan).items():
         say_wrapped(f"Warning:   {words} in {plural(len(rows), 'first message')} to a number:"
                     f" {_list_rows(rows)}")  # fmt: skip
@@ -11933,11 +11971,8 @@ def _release(
         show_line(_reply_line(context, text))
     freed = sum(bool(row.doubtful_at and row.phone_number in shut) for row in rows)
     words = f"Released {plural(max(done, freed), 'message')}"
-    return (
-        f"{words}; {plural(settled, 'reply') if settled != 1 else '1 reply'} settled."
-        if settled
-        else f"{words}."
-    )
+    replies_settled = f"{settled} repl{'y' if settled == 1 else 'ies'} settled"
+    return f"{words}; {replies_settled}." if settled else f"{words}."
 
 
 def _find_waiting_replies(database: Database, number: str) -> list[dict[str, Any]]:
