@@ -4846,6 +4846,17 @@ class Inbox:
             ORDER BY id"""
         return self._db.all(sql, sender, after, unread)
 
+    def stored(self) -> list[Any]:
+        """Return (id, received_at, sender, body, TPDU, read_at) of all that came in."""
+        sql = "SELECT id, received_at, sender, body, tpdu, read_at FROM inbound ORDER BY id"
+        return self._db.all(sql)
+
+    def read_again(self, id_: int, sender: str, body: str | None, request: Request | None) -> None:
+        """Write whose a text is, what it says, and what it asks for; None: as before."""
+        sql = """UPDATE OR IGNORE inbound SET sender = ?, body = ?, request = coalesce(?, request)
+            WHERE id = ?"""
+        self._db.change(sql, sender, body, request.value if request else None, id_)
+
     def find_people(self, sender: str) -> list[str]:
         """Return the numbers that a sender may be, of those that got or are to get something."""
         if len(sender) < 8:
@@ -5029,6 +5040,11 @@ class OptOuts:
             self._db.change("DELETE FROM opt_outs WHERE phone_number = ?", number)
             self._db.sending.cancel_answers(number, "confirmation")
         return bool(signed)
+
+    def was_lifted(self, number: str, since: str) -> bool:
+        """True if an opt-out of a number was removed after a time."""
+        rows = "events WHERE event = 'opt-out removed' AND at >= ? AND substr(detail, 1, ?) = ?"
+        return self._db.has(rows, since, len(number), number)
 
     def at(self, number: str) -> str:
         """Return the time at which a number said stop, in whatever form; "" if it did not."""
@@ -8095,6 +8111,41 @@ class Intake:
         self._database.sending.add_answer(kind, number, text, now)
 
 
+def read_again(database: Database, words: ReplySettings, now: datetime) -> None:
+    """Read once more what an older version stored, by the rules and numbers of this one.
+
+    A stop counts that was not seen then, unless START or optout remove came after it.
+    """
+    if database.state.get("replies_read_by"):
+        return
+    stops: dict[str, str] = {}
+    with database.transaction():
+        for text in database.inbox.stored():
+            sender, body = text["sender"], text["body"]
+            if body is None:
+                with suppress(ValueError):
+                    read = decode_tpdu(text["tpdu"].partition("\n")[0], "in")
+                    sender, body = read.number, clean_text(read.text) if read.text else None
+            people = database.inbox.find_people(sender)
+            number = people[0] if len(people) == 1 else sender
+            asked = Request.NOTHING
+            if body is not None:
+                asked = read_reply(body, words.stop_words, words.help_words, words.start_words)
+            if asked is Request.STOP:
+                stops[number] = body or ""
+            elif asked is Request.START or database.opt_outs.was_lifted(
+                number, text["received_at"]
+            ):
+                stops.pop(number, None)
+            is_new = asked in (Request.STOP, Request.PERHAPS_STOP) and not text["read_at"]
+            database.inbox.read_again(text["id"], number, body, asked if is_new else None)
+        for number, body in stops.items():
+            if not database.opt_outs.at(number):
+                tier = "keyword" if is_keyword_stop(body, words.stop_words) else "words"
+                database.opt_outs.add(number, body, now, "daemon", tier=tier)
+        database.state.set(replies_read_by=VERSION)
+
+
 def describe_box(database: Database, now: datetime, signal_dbm: int | None) -> str:
     """Return in one segment how the box is; times in the zone of now."""
     waiting = database.reports.count_by_status()["scheduled"]
@@ -9098,6 +9149,7 @@ class Service:
         )  # fmt: skip
         self._give_up_open("smsbox stopped while the modem had it")
         self._next_row = self._database.queue.next_row()
+        read_again(self._database, self._config.replies, self._clock.now())
         self._is_recovered = True
 
 
