@@ -262,7 +262,7 @@ def test_status_names_failed_rows_and_what_to_do(shell: Shell, database: smsbox.
     add_row(database, status="failed")
     shell.run("status")
     assert (
-        "warning  failed     1: smsbox list --status failed, then retry, or cancel to be"
+        "warning  failed     1: smsbox list --status failed, then retry, or cancel"
         in shell.out
     )
 
