@@ -8,8 +8,8 @@ import shlex
 
 import pytest
 
-from rig.desk import QUESTION, Terminal
-from rig.paths import GOLDEN
+from rig.desk import AS_INSTALLED, QUESTION, Terminal
+from rig.paths import GOLDEN, PROGRAM
 from rig.process import LiveBox
 
 
@@ -22,8 +22,10 @@ class Story:
 
     def tell(self, *words: str, answer: str = "") -> str:
         """Type a command on a terminal, and perhaps an answer to its question."""
-        folder = self.box.folder
-        terminal = Terminal(self.box.command(*words), folder, {**os.environ, "NO_COLOR": "1"}, None)
+        python, _, *rest = self.box.command(*words)
+        environment = {**os.environ, "NO_COLOR": "1", "PYTHONPATH": str(PROGRAM.parent)}
+        command = [python, "-c", AS_INSTALLED, *rest]  # its hints name it smsbox
+        terminal = Terminal(command, self.box.folder, environment, None)
         try:
             if answer:
                 terminal.wait_for(QUESTION)
