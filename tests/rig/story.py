@@ -42,6 +42,8 @@ class Story:
     def compare(self, name: str, request: pytest.FixtureRequest) -> None:
         told = "\n".join(self.lines).replace(f"{self.box.folder}/", "")
         for pattern, mask in (
+            (r"\n {11}(?=\S)", " "),  # wrapped, as long as its times are
+            (r"(Mon|Tue|Wed|Thu|Fri|Sat|Sun) \d\d/\d\d \d+:\d\d [AP]M", "Day MM/DD HH:MM XM"),
             (r"\d\d/\d\d/\d{4}( \d\d:\d\d(:\d\d)? [AP]M P[SD]T)", "MM/DD/YYYY HH:MM"),
             (r"\d\d/\d\d \d\d:\d\d [AP]M( \(P[SD]T\)|)", "MM/DD HH:MM XM"),
             (r"(Mon|Tue|Wed|Thu|Fri|Sat|Sun) (\d\d/\d\d|MM/DD)", "Day MM/DD"),
@@ -51,7 +53,9 @@ class Story:
             (r"\(pid \d+\)|paused by \w+", "..."),
             (r"[^\n]*\x1b\[K", ""),  # progress, drawn over
             (r"Wrote \d+ rows", "Wrote N rows"),
-            (r"(?m)^copies .*", "copies   ..."),
+            (r"(?m)^ok +copies .*", "ok       copies     ..."),
+            (r"\(PDT\)", "(PST)"),
+            (r"Seed: +\d+", "Seed:      N"),
             (r"\d\d/\d\d/\d{4} \d\d:\d\d [AP]M", "MM/DD/YYYY HH:MM"),
         ):
             told = re.sub(pattern, mask, told)
