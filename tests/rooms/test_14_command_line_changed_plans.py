@@ -188,6 +188,32 @@ def test_plan_that_ends_later_is_refused_with_how_many_fit_and_so_many_do(desk: 
     assert set(desk.rows("until")) == {end}
 
 
+@pytest.mark.parametrize(
+    ("toml", "until", "says"),
+    [
+        ("[pacing]\nmax_messages_per_day = 5", "20:00", "no max_messages_per_day (20 fit)"),
+        ('[business_hours]\ncloses = "10:30"', "20:00",
+         'opens = "8:00" and closes = "21:00" (20 fit)'),
+        ("", "10:20", "no setting makes more of them fit"),
+    ],
+)  # fmt: skip
+def test_refused_end_names_the_setting_that_makes_more_fit(
+    desk: Desk, toml: str, until: str, says: str
+) -> None:
+    desk.write("c.csv", many(20))
+    words = ("c.csv", "--start", TEN, "--seed", "1", "--until", f"{DAY} {until}", "--yes")
+    desk.configure(f"{toml}\n")
+    refused = desk.schedule(*words)
+    assert refused.status == 2
+    assert says in refused.sentence
+    if "(20 fit)" in says:
+        setting = says.removesuffix(" (20 fit)").replace(" and ", "\n")
+        limit = setting.replace("no max_messages_per_day", "max_messages_per_day = 0")
+        desk.configure(f"{toml.splitlines()[0]}\n{limit}\n")
+        assert desk.schedule(*words).status == 0
+        assert len(desk.rows()) == 20
+
+
 def test_end_in_the_past_or_no_time_is_a_usage_error(desk: Desk) -> None:
     desk.write("c.csv", many(2))
     for until in ("2024-01-01 10:00", "Friday"):

@@ -212,6 +212,47 @@ def test_long_lines_of_the_banner_are_wrapped(desk: Desk) -> None:
     assert f"--campaign '{'A campaign ' * 9}'" in command  # the line to copy is left whole
 
 
+def test_what_matters_stands_on_the_last_screen_of_a_small_terminal(desk: Desk) -> None:
+    text = "Hi there! We open at nine. Reply STOP to end. [BUBBLE] See you!"
+    desk.write("gone.csv", "phone\n2135552000\n2135552001\n")
+    assert desk.run(desk.words("optout", "add", "gone.csv")).status == 0
+    good = "".join(f"213555{2000 + i},Name {i},{text}\n" for i in range(300))
+    bad = "12,Bad,Hi\n" * 12 + "2135559990,Worse,\n"
+    desk.write("c.csv", HEADER + good + bad + good[: good.index("\n") + 1])
+    words = desk.words("schedule", "c.csv", "--dry-run", "--skip-invalid", "--start", TEN)
+    sized = f"stty rows 24 cols 80; exec {shlex.join(words)}"
+    terminal = Terminal(["sh", "-c", sized], desk.folder, desk.environment, None)
+    assert terminal.end() == 0
+    terminal.close()
+    rows = [line[at : at + 80] for line in terminal.shown.splitlines()
+            for at in range(0, max(1, len(line)), 80)]  # fmt: skip
+    screen = "\n".join(rows[-23:])  # the prompt takes the last row
+    for words_shown in (
+        "First text (row 4, Name 2, 2 segments):\n  > Hi there! We", "  > See you!",
+        "Left out:  2 rows, the recipient said stop: rows 2, 3\n",
+        "Left out:  1 row, same number and text as an earlier row: row 315\n",
+        'Rejected:  12 rows, "phone_number" 2 digits', 'Rejected:  1 row, "message_content"',
+        "Duration:  ", "Messages:  298 on ", "Segments:  596", "To schedule exactly this:\n",
+    ):  # fmt: skip
+        assert words_shown in screen, screen
+    assert "schedule c.csv --start" in screen.replace("\n", "")
+
+
+def test_left_out_rows_are_summed_by_kind(desk: Desk) -> None:
+    desk.write("c.csv", many(3))
+    assert desk.schedule("c.csv", "--yes", "--start", TEN).status == 0
+    rows = many(6).splitlines(keepends=True)
+    desk.write("c.csv", "".join([*rows, *rows[4:6]]))
+    shown = desk.schedule("c.csv", "--dry-run").out
+    assert re.findall(r"(?m)^Left out: +(.*)$", shown) == [
+        "3 rows, already scheduled or sent in c: rows 2, 3, 4",
+        "2 rows, same number and text as an earlier row: rows 8, 9",
+    ]  # fmt: skip
+    assert [each["reason"] for each in desk.schedule("c.csv", "--dry-run", "--json").value[
+        "left_out"]][3:] == ["same number and text as row 5",
+                             "same number and text as row 6"]  # fmt: skip
+
+
 def test_columns_that_nothing_reads_are_named(desk: Desk) -> None:
     desk.write("c.csv", "Phone Number,Name,Message,Shoe size\n2135551234,Ana,Hi,38\n")
     assert "Shoe size" in desk.schedule("c.csv", "--dry-run").out
@@ -891,6 +932,17 @@ def test_all_problems_are_told_at_once_with_row_column_value_and_mend(desk: Desk
         assert re.search(words, refused.err, re.MULTILINE), refused.err
     assert "3 rows" in refused.sentence
     assert "--skip-invalid" in refused.sentence
+
+
+def test_problems_are_summed_by_kind_the_most_frequent_first(desk: Desk) -> None:
+    bad = "".join(f"{12 + i},Bad {i},Hi\n" for i in range(11))
+    desk.write("c.csv", f"{HEADER}2135551234,Ana,\n{bad}")
+    *problems, sentence = desk.schedule("c.csv", "--dry-run").err.splitlines()
+    assert len(problems) == 2
+    rows = "11 rows, rows 3, 4, 5, 6, 7, 8, 9, 10, ..."
+    assert problems[0].startswith(f"{rows}, \"phone_number\" '12': 2 digits")
+    assert problems[1].startswith('row 2, "message_content": ')
+    assert "12 rows" in sentence
 
 
 def test_one_bad_row_refuses_the_file_and_leaves_nothing(desk: Desk) -> None:
