@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 import pytest
 
 import smsbox
-from rig.desk import DAY, HEADER, TEN, Desk, Operator, local, many, texts
+from rig.desk import ALWAYS, DAY, HEADER, TEN, Desk, Operator, local, many, texts
 from rig.people import ANA, BEN, CHLOE
 from rig.played import PlayedBox, at
 
@@ -65,11 +65,19 @@ def test_typo_is_mended_by_cancelling_and_scheduling_the_file_anew(desk: Desk) -
     assert desk.rows("message_content")[3:] == ["Sale"] * 2
 
 
-def test_second_text_to_a_number_of_the_same_file_goes_too(desk: Desk) -> None:
+def test_limit_goes_on_with_who_was_not_written_to(desk: Desk) -> None:
     desk.write("c.csv", texts((ANA, "One"), (ANA, "Two"), (BEN, "One")))
-    assert desk.schedule("c.csv", "--yes", "--limit", "2", "--start", TEN).status == 0
-    assert desk.schedule("c.csv", "--yes").status == 0
-    assert desk.rows("message_content") == ["One", "Two", "One"]
+    assert desk.schedule("c.csv", "--yes", "--limit", "1", "--start", TEN).status == 0
+    assert desk.schedule("c.csv", "--yes", "--limit", "1").status == 0
+    assert desk.rows("phone_number") == [ANA, BEN]
+
+
+def test_text_that_was_sent_by_hand_or_tried_is_no_campaign_s(desk: Desk) -> None:
+    desk.configure(ALWAYS)
+    assert desk.run(desk.words("send", ANA, "Hi")).status == 75
+    desk.execute("UPDATE scheduled_messages SET status = 'sent', sent_at = datetime('now')")
+    desk.write("c.csv", texts((ANA, "Hi"), (BEN, "Hi")))
+    assert len(desk.schedule("c.csv", "--dry-run", "--json").value["messages"]) == 2
 
 
 def test_people_of_a_running_campaign_are_refused_in_another_unless_again(desk: Desk) -> None:

@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+import smsbox
 from rig.desk import (
     DAY,
     HEADER,
@@ -25,6 +26,8 @@ from rig.desk import (
     QUESTION,
     TEN,
     Desk,
+    Keyboard,
+    Operator,
     Terminal,
     json_utc,
     local,
@@ -556,6 +559,41 @@ def test_without_a_start_the_command_names_the_seed_and_the_same_gaps_count_from
     planned = [json_utc(each["scheduled_for"]) for each in plan]
     assert gaps == [later - earlier for earlier, later in pairwise(planned)]
     assert timedelta(seconds=60) <= times[0] - began < timedelta(seconds=75)
+
+
+def test_command_of_a_relative_start_and_end_names_their_days(desk: Desk) -> None:
+    desk.write("c.csv", many(2))
+    words = ("c.csv", "--start", "tomorrow 10:00", "--until", "tomorrow 19:00")
+    command = printed_command(desk.schedule(*words, "--dry-run").out)
+    tomorrow = f"{datetime.now(LOS_ANGELES) + timedelta(days=1):%Y-%m-%d}"
+    assert f"{tomorrow} 10:00" in command  # it may be typed another day
+    assert f"{tomorrow} 19:00" in command
+
+
+@pytest.mark.parametrize(("minutes", "anew"), [(10, False), (20, True)])
+def test_plan_that_was_shown_counts_from_a_yes_within_a_quarter_of_an_hour(
+    operator: Operator, monkeypatch: pytest.MonkeyPatch, minutes: int, anew: bool
+) -> None:
+    noon = local(f"{DAY} 12:00").astimezone(UTC)
+    clock = [noon]
+    monkeypatch.setattr(smsbox.Waiting, "now", lambda self: clock[0])
+    file = operator.database.with_name("c.csv")
+    file.write_text(THREE)
+    yes = noon + timedelta(minutes=minutes)
+    typed = Keyboard("YES\nno\n", lambda: clock.__setitem__(0, yes))
+    done = operator.run("schedule", str(file), "--seed", "1", terminal=typed)
+    assert (done.status, "This is the plan now" in done.err) == (int(anew), anew)
+    stored = [at for (at,) in operator.sql("SELECT scheduled_for FROM scheduled_messages")]
+    if anew:
+        assert (stored, done.out.count("[3/3]")) == ([], 2)
+        return
+    assert utc(stored[0]) == yes + timedelta(seconds=60)
+    first, last = (f"{utc(at).astimezone(LOS_ANGELES):%m/%d %I:%M %p}" for at in
+                   (stored[0], stored[-1]))  # fmt: skip
+    assert f"Scheduled 3 messages: first {first}, last {last} (" in done.out
+    shown = [line.split("|")[3].strip() for line in message_lines(done.out)]
+    gaps = [round((utc(b) - utc(a)).total_seconds() / 60) for a, b in pairwise(stored)]
+    assert [f"+{gap}m" for gap in gaps] == shown[1:]
 
 
 def test_without_a_terminal_yes_is_needed(desk: Desk) -> None:
