@@ -51,7 +51,10 @@ def test_check_names_modem_sim_network_and_signal_without_the_daemon(box: LiveBo
     assert lines["network"] == ["ok: Simulated LTE at home"]
     assert lines["signal"] == ["ok: -71 dBm"]
     assert lines["centre"] == ["ok: +12063130004"]
-    assert lines["service"] == [f"warning: not running: python3 {PROGRAM} run"]
+    (service,) = lines["service"]
+    assert service.startswith("warning: ")
+    assert "not running: " in service
+    assert service.endswith(f"python3 {PROGRAM} run")
 
 
 def test_check_tells_the_same_while_the_daemon_has_the_modem(box: LiveBox) -> None:
@@ -60,9 +63,9 @@ def test_check_tells_the_same_while_the_daemon_has_the_modem(box: LiveBox) -> No
     wait_until(lambda: status.exists() and json.loads(status.read_text())["modem"] == "ready")
     heard = len(box.modem.heard())
     lines = check(box, status=0)
-    assert lines["modem"] == ["ok: SIMULATED SIM7600, IMEI ...0017"]
+    assert lines["modem"][-1] == "ok: SIMULATED SIM7600, IMEI ...0017"
     assert lines["network"] == ["ok: Simulated LTE at home"]
-    assert lines["service"] == ["ok: running"]
+    assert lines["service"][0].startswith("ok: running")
     assert lines["clock"] == ["ok: not watched: require_trust is false"]
     assert len(box.modem.heard()) == heard
     for words in (("--at",), ("--ussd", "*100#")):
