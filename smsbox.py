@@ -2714,7 +2714,7 @@ _TYPED_TIME = (
     rf"(?i)(?:(?P<iso>\d{{4}}-\d\d-\d\d)|(?:(?P<named>{_WEEKDAY}),? +)?(?P<month>\d{{1,2}})/"
     rf"(?P<day>\d{{1,2}})(?:/(?P<year>\d{{4}}))?|(?P<word>today|tomorrow|{_WEEKDAY}))?"
     r"(?:(?:^|[T ] *)(?P<hour>\d{1,2})(?::(?P<minute>\d\d)(?::(?P<second>\d\d))?)?"
-    r"(?: ?(?P<half>[ap])\.?m\.?)?)?(?: +(?P<zone>[A-Z]{2,5}))?"
+    r"(?: ?(?P<half>[ap])\.?m\.?)?)?(?: \(?(?P<zone>[A-Z]{2,5}|[+-]\d{2,4})\)?)?"
 )
 
 
@@ -2738,7 +2738,7 @@ def _find_day(match: re.Match[str], today: datetime, clock: time) -> date:
         for year in years:
             with suppress(ValueError):  # the 29th of February
                 days.append(date(year, int(match["month"]), int(match["day"])))
-        near = [day for day in days if match["year"] or (day - today.date()).days >= -31]
+        near = [d for d in days if match["year"] or -31 <= (d - today.date()).days < 335]
         named = (match["named"] or "")[:3].lower()
         fitting = [day for day in near if named in ("", _WEEKDAYS[day.weekday()])]
         if not near:
@@ -2762,7 +2762,7 @@ def parse_local_time(text: str, zone: ZoneInfo, now: datetime, needs_hour: bool 
     """
     forms = '"2025-11-30 10:00", "11/30 10:00 AM", "tomorrow 10:00" or "fri 18:00"'
     wrong = ValueError(f'"{text}" is not a time: write it like {forms}')
-    match = re.fullmatch(_TYPED_TIME, text.strip()) if text.isascii() else None
+    match = re.fullmatch(_TYPED_TIME, re.sub(" +", " ", text.strip())) if text.isascii() else None
     if not match or not match[0] or (match["hour"] is None and needs_hour):
         raise wrong
     try:
@@ -9423,7 +9423,8 @@ def render_completion() -> str:
     """Return the completion of commands and options for bash."""
     options = []
     for name in COMMANDS:
-        words = sorted({*re.findall(r"--[a-z-]+", build_command_parser(name).format_usage())})
+        usage = build_command_parser(name).format_usage()
+        words = sorted({"--help", *re.findall(r"--[a-z-]+", usage)})
         options.append(f'            {name}) words="{" ".join(words)}"; break ;;')
     return _COMPLETION.format(commands=" ".join(COMMANDS), options="\n".join(options))
 
@@ -9479,7 +9480,7 @@ class Context:
         return show_time(self.local(read_stored_time(at) if isinstance(at, str) else at))
 
     def stamp(self, at: datetime) -> str:
-        """Write a time as a sentence says it: 'Sat 11/8 2:59 PM'."""
+        """Write a time as a sentence says it: 'Sat 11/08 2:59 PM'."""
         local = self.local(at)
         return f"{local:%a %m/%d} {local.hour % 12 or 12}:{local:%M %p}"
 
@@ -9978,7 +9979,8 @@ def _tell_queue(
     for name, pause in turn.pauses.items():
         if pause.because:
             of, option = (f"campaign {name}: ", f" --campaign {name}") if name else ("", "")
-            words = f"{of}{pause.because}: smsbox resume{option} goes on"
+            until = f" until {context.stamp(pause.until)}" if pause.until else ""
+            words = f"{of}{pause.because}{until}: smsbox resume{option} goes on"
             yield Fact("warning", "pause", words)
     if row := turn.next_row:
         at = forecast.times.get(row.id) or row.scheduled_for
@@ -10003,8 +10005,9 @@ def _tell_queue(
     copies = CopyFolders(context.database_path, context.config.service.backup_dir)
     newest = copies.newest()
     words = f"the last of {newest.stem.removeprefix('smsbox-')}" if newest else "none yet"
-    same = "; every copy is on the database's own device, a USB stick as backup_dir is safer"
-    yield Fact("ok", "copies", words + ("" if copies.is_elsewhere() else same))
+    if newest and not copies.is_elsewhere():
+        words += "; all are on the database's own device, a USB stick as backup_dir is safer"
+    yield Fact("ok", "copies", words)
 
 
 _NEEDS = {  # what counts of the queue a person has to see to: of what, what it is, what to do
@@ -10622,7 +10625,8 @@ def cmd_optout(context: Context) -> int:
 def _add_opt_outs(context: Context) -> int:
     """Suppress a number, or all that a file holds; its bad rows are told and do not stop it."""
     args, actor = context.args, find_actor()
-    is_file = not re.fullmatch(r"[+(]?[\d\s().+/-]+", args.number) or args.number == "-"
+    is_file = args.number == "-" or Path(args.number).exists()
+    is_file |= args.number.lower().endswith((".csv", ".txt"))
     name = "stdin" if args.number == "-" else args.number
     numbers, problems = list[PhoneNumber](), list[Problem]()
     if is_file:
@@ -11903,7 +11907,7 @@ def cmd_pause(context: Context) -> int:
         raise UsageError(f"--until {args.until} has passed: name a time to come")
     database = context.write()
     shown = f" until {context.stamp(until)}" if until else ""
-    because, by = f"paused by {actor}{shown}", PausedBy.OPERATOR
+    because, by = f"paused by {actor}", PausedBy.OPERATOR
     with database.transaction():
         _check_campaign(database, args.campaign)
         if own_reason := database.state.paused_by_box(args.campaign or ""):
@@ -12649,7 +12653,7 @@ _DEMO_CSV = """phone_number,customer_name,message_content
 8 PM: 12 Oak Street.
 213-555-2302,Ben Cole,Hi Ben! The shoes you asked for are in. [BUBBLE] Shall we keep them for you? \
 Reply STOP to end.
-1 213 555 2303,Chloé Martin,Bonjour Chloé ! Votre commande est prête 🎉 Répondez STOP pour arrêter.
+1 213 555 2303,Chloé Martin,Bonjour Chloé ! Votre commande est prête 🎉 STOP pour arrêter.
 +12135552304,Dan Wu,"Hi Dan! Your repair is done. It took a new battery, a new strap and a good \
 cleaning, so it should run for years. The invoice is in the box, the guarantee too. Reply STOP to \
 end. [BUBBLE] See you!"
