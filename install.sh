@@ -400,9 +400,14 @@ print_directives() {
         awk '$1 > 120 { printf "TimeoutStopSec=%d\n", $1 * 1.5 + 61 }'
 }
 
-# print_completion PROGRAM: a bad config does not stop it.
+# print_completion PROGRAM: bash's completion of the commands and options that it knows.
 print_completion() {
-    "$python" -I "$1" --config /dev/null completion 2>/dev/null || true
+    "$python" -I -c '
+import sys
+sys.path.insert(0, sys.argv[1])
+import smsbox
+print(smsbox.render_completion(), end="")
+' "$(dirname "$1")" 2>/dev/null || true
 }
 
 # --- settings --------------------------------------------------------------------------------

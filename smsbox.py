@@ -2168,9 +2168,7 @@ def read_numbers(
     header = next(records, (0, []))[1]
     place = find_columns(header, said).get("phone_number")
     if place is None:
-        raise CampaignError(
-            "no column is the phone_number: write that word above it, or --map phone_number=COLUMN"
-        )
+        raise CampaignError("no column is the phone_number: write that word above the numbers")
     numbers: list[PhoneNumber] = []
     problems: list[Problem] = []
     for row, cells in records:
@@ -2787,7 +2785,7 @@ _TYPED_TIME = (
     rf"(?i)(?:(?P<iso>\d{{4}}-\d\d-\d\d)|(?:(?P<named>{_WEEKDAY}),? +)?(?P<month>\d{{1,2}})/"
     rf"(?P<day>\d{{1,2}})(?:/(?P<year>\d{{4}}))?|(?P<word>today|tomorrow|{_WEEKDAY}))?"
     r"(?:(?:^|[T ] *)(?P<hour>\d{1,2})(?::(?P<minute>\d\d)(?::(?P<second>\d\d))?)?"
-    r"(?: ?(?P<half>[ap])\.?m\.?)?)?(?: +(?P<zone>[A-Z]{2,5}))?"
+    r"(?: ?(?P<half>[ap])\.?m\.?)?)?(?: \(?(?P<zone>[A-Z]{2,5}|[+-]\d{2,4})\)?)?"
 )
 
 
@@ -2811,10 +2809,12 @@ def _find_day(match: re.Match[str], today: datetime, clock: time) -> date:
         for year in years:
             with suppress(ValueError):  # the 29th of February
                 days.append(date(year, int(match["month"]), int(match["day"])))
-        near = [day for day in days if -31 <= (day - today.date()).days < 334]
-        if not (found := days if match["year"] else near):
+        near = [d for d in days if match["year"] or -31 <= (d - today.date()).days < 335]
+        named = (match["named"] or "")[:3].lower()
+        fitting = [day for day in near if named in ("", _WEEKDAYS[day.weekday()])]
+        if not near:
             raise ValueError("no such day")
-        return found[0]
+        return (fitting or near)[0]
     word = (match["word"] or "today").lower()
     if word in ("today", "tomorrow"):
         return today.date() + timedelta(days=word == "tomorrow")
@@ -2833,7 +2833,7 @@ def parse_local_time(text: str, zone: ZoneInfo, now: datetime, needs_hour: bool 
     """
     forms = '"2025-11-30 10:00", "11/30 10:00 AM", "tomorrow 10:00" or "fri 18:00"'
     wrong = ValueError(f'"{text}" is not a time: write it like {forms}')
-    match = re.fullmatch(_TYPED_TIME, text.strip()) if text.isascii() else None
+    match = re.fullmatch(_TYPED_TIME, re.sub(" +", " ", text.strip())) if text.isascii() else None
     if not match or not match[0] or (match["hour"] is None and needs_hour):
         raise wrong
     try:
@@ -4374,14 +4374,14 @@ class Queue:
     ) -> frozenset[tuple[str, str, str]]:
         """Return (campaign, number, text) of what is live, was sent or may have been sent.
 
-        Of other campaigns than the named ones, since a time; a test is none.
+        Of other campaigns than the named ones, since a time. What goes at once is no campaign's.
         """
         select = "SELECT campaign_name, phone_number, message_content FROM scheduled_messages s"
-        sql = f"""{select} WHERE campaign_name <> :test AND (status = 'scheduled'
+        sql = f"""{select} WHERE at_once = 0 AND (status = 'scheduled'
                 OR status = 'sent' AND sent_at >= :since
                 OR status = 'failed' AND updated_at >= :since AND {_BEGUN})"""
-        known = self._db.all(sql, test=TEST_CAMPAIGN, since=since)
-        sql = f"""{select} WHERE campaign_name = ?
+        known = self._db.all(sql, since=since)
+        sql = f"""{select} WHERE campaign_name = ? AND at_once = 0
             AND (status IN ('scheduled', 'sent') OR {_BEGUN})"""
         known += [each for name in campaigns for each in self._db.all(sql, name)]
         return frozenset((name, number, text) for name, number, text in known)
@@ -9420,13 +9420,13 @@ class Command(NamedTuple):
     arguments: tuple[Argument | list[Argument], ...]
 
 
-def command(words: str, first: str, second: str, *arguments: Argument | list[Argument]) -> Command:
+def _define(words: str, first: str, second: str, *arguments: Argument | list[Argument]) -> Command:
     """Declare a command."""
     return Command(words, (first, second), arguments)
 
 
 COMMANDS: Mapping[str, Command] = {  # each is run by cmd_NAME
-    "schedule": command(
+    "schedule": _define(
         "plan a CSV's campaign, show it, store it",
         "schedule people.csv --dry-run",
         'schedule people.csv --template text.txt --start "tomorrow 10:00"',
@@ -9453,7 +9453,7 @@ COMMANDS: Mapping[str, Command] = {  # each is run by cmd_NAME
         opt("--anyway", help="--try: outside the business hours too"),
         YES, JSON, HTML,
     ),
-    "list": command(
+    "list": _define(
         "list messages; with IDs or numbers, all that is known of them",
         "list --next 5", "list 213-555-2301",
         IDS, opt("--status", choices=[each.value for each in RowStatus]), CAMPAIGN,
@@ -9462,52 +9462,52 @@ COMMANDS: Mapping[str, Command] = {  # each is run by cmd_NAME
         opt("--next", type=_COUNT, metavar="N", help="the next N to be sent"),
         [JSON, CSV],
     ),
-    "show": command("all that is known of a message or a number (like list ID)",
+    "show": _define("all that is known of a message or a number (like list ID)",
                     "show 41", "show 213-555-2301", ID, JSON),
-    "why": command("what holds a message back, gate by gate", "why 41", "why 213-555-2301 --json",
+    "why": _define("what holds a message back, gate by gate", "why 41", "why 213-555-2301 --json",
                    ID, JSON),
-    "cancel": command(
+    "cancel": _define(
         "cancel messages; the records stay. A failed one is done with",
         "cancel 41 42", "cancel --campaign spring",
         IDS, CAMPAIGN, opt("--all", help="everything scheduled"), YES,
     ),
-    "reschedule": command(
+    "reschedule": _define(
         "move messages", "reschedule 41 --by +30m", 'reschedule --campaign spring --at "fri 10:00"',
         IDS, CAMPAIGN,
         [opt("--by", metavar="+30m", help="by a span: s, m, h, d"),
          opt("--at", metavar="TIME", help="the first of them at a time")], YES,
     ),
-    "retry": command(
+    "retry": _define(
         "try failed messages again, or a cancelled one by its ID",
         "retry 41", "retry --campaign spring",
         IDS, CAMPAIGN, opt(RETRY_ANYWAY, help="also those that may have been sent"), YES,
     ),
-    "release": command("let held messages go", "release 41", "release --campaign spring",
+    "release": _define("let held messages go", "release 41", "release --campaign spring",
                        IDS, CAMPAIGN, YES),
-    "edit": command(
+    "edit": _define(
         "give one message that is not begun another text",
         'edit 41 --text "We open at 9."', 'edit 213-555-2301 --text "Hi Ana! [BUBBLE] See you."',
         ID, opt("--text", required=True, metavar="TEXT", help="the new text, with its marks"),
     ),
-    "pause": command(
+    "pause": _define(
         "pause sending; the message in hand is finished",
         "pause --until fri", "pause --campaign spring",
         opt("--now", help="stop before the next segment"),
         opt("--until", metavar="TIME", help="go on by itself then"), CAMPAIGN,
     ),
-    "resume": command(
+    "resume": _define(
         "go on; what is late goes first, at its own pace", "resume", "resume --campaign spring",
         CAMPAIGN, opt("--clock-is-right", help="your word for this boot"),
     ),
-    "send": command(
+    "send": _define(
         "send one message now, e.g. a test", 'send 213-555-2301 "We are ready."',
         "send 213-555-2301 - < text.txt",
         opt("number", metavar="NUMBER"), opt("text", metavar="TEXT", help="-: from stdin"),
         ANYWAY, JSON,
     ),
-    "status": command("how it is now (exit 0 well, 1 needs you, 2 not working)",
+    "status": _define("how it is now (exit 0 well, 1 needs you, 2 not working)",
                       "status", "status --json", JSON),
-    "check": command(
+    "check": _define(
         "modem, SIM, network, clock, disk: ok, warning or fault", "check", 'check --ussd "*100#"',
         opt("--config", dest="only_config", help="only the config"),
         opt("--at", help="show the dialogue with the modem"),
@@ -9515,9 +9515,9 @@ COMMANDS: Mapping[str, Command] = {  # each is run by cmd_NAME
         opt("--lamps", type=_PLAY_SECONDS, nargs="?", const=6.0, metavar="SECONDS",
             help="play what the lamps can say, each for 6 seconds"), JSON,
     ),
-    "inbox": command("replies; marks them as read", "inbox", "inbox --unread --json",
+    "inbox": _define("replies; marks them as read", "inbox", "inbox --unread --json",
                      opt("--unread", help="only what was not shown before"), JSON),
-    "optout": command(
+    "optout": _define(
         "who said stop: list, add, remove",
         "optout add 213-555-2301",
         'optout remove 213-555-2301 --reason "asked in the shop" --they-asked',
@@ -9527,31 +9527,31 @@ COMMANDS: Mapping[str, Command] = {  # each is run by cmd_NAME
         opt("--they-asked", help="remove: they themselves asked to be written to again"),
         [JSON, CSV],
     ),
-    "report": command(
+    "report": _define(
         "what has become of the campaigns, or of one", "report", "report spring --html spring.html",
         opt("name", nargs="?", metavar="NAME", help="a campaign (default: all)"), CAMPAIGN,
         [JSON, CSV, HTML],
     ),
-    "export": command("write everything as CSV files",
+    "export": _define("write everything as CSV files",
                       "export everything", "export spring --campaign spring",
                       opt("folder", metavar="FOLDER", help="a new one"), CAMPAIGN),
-    "backup": command(
+    "backup": _define(
         "copy the database, also while smsbox runs",
         "backup /media/stick/smsbox.db", "backup - > copy.db",
         opt("file", metavar="FILE", help="-: to stdout, e.g. through ssh"),
     ),
-    "restore": command("put a copy back; what may have been sent since is held",
+    "restore": _define("put a copy back; what may have been sent since is held",
                        "restore copy.db", "restore copy.db --yes",
                        opt("file", metavar="FILE"), YES),
-    "forget": command(
+    "forget": _define(
         "erase a person's name and texts, or all that is long done; counts and opt-outs stay",
         "forget 213-555-2301", "forget --older-than 2y",
         opt("number", nargs="?", metavar="NUMBER"),
         opt("--older-than", type=_AGE, metavar="2y", help="d, m or y: days, months, years"), YES,
     ),
-    "run": command("be the daemon", "run", "run --drain",
+    "run": _define("be the daemon", "run", "run --drain",
                    opt("--drain", help="end once nothing is left that can go")),
-    "demo": command("the whole way in a minute, without hardware", "demo", "demo --seed 7",
+    "demo": _define("the whole way in a minute, without hardware", "demo", "demo --seed 7",
                     opt("--seed", type=int, default=7, metavar="N", help="another example")),
 }  # fmt: skip
 _GLOBAL = (
@@ -9575,6 +9575,7 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Refuse what was typed in one sentence."""
+        message = re.sub("^argument ", "", message)
         complain(f"smsbox: {message}: {self.prog} --help shows how.")
         sys.exit(UsageError.exit_status)
 
@@ -9583,6 +9584,8 @@ def parse_arguments(words: Sequence[str]) -> argparse.Namespace:
     """Read what was typed: global options, the command, its own arguments."""
     top = build_parser()
     args = top.parse_args(words)
+    if args.command is None:
+        top.error("say which command")
     if args.command not in COMMANDS:
         top.error(f'there is no command "{args.command}"{_guess(args.command, COMMANDS)}')
     parser = build_command_parser(args.command)
@@ -9598,10 +9601,14 @@ def parse_arguments(words: Sequence[str]) -> argparse.Namespace:
 
 
 def _guess(typed: str, known: Iterable[str]) -> str:
+    """Return the nearest to a slip of the finger, in words; "" if there is none."""
     from difflib import get_close_matches
 
-    near = get_close_matches(typed, list(known), 1)
-    return f" (did you mean {near[0]}?)" if near else ""
+    plain = {each.lstrip("-"): each for each in known}
+    slip = typed.lstrip("-")
+    near = [each for each in plain if slip and each.startswith(slip)]
+    near += get_close_matches(slip, plain, 1, cutoff=0.6)
+    return f" (did you mean {plain[near[0]]}?)" if near else ""
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -9617,7 +9624,7 @@ def build_parser() -> argparse.ArgumentParser:
     for names, more in _GLOBAL:
         parser.add_argument(*names, **more)
     parser.add_argument("--version", action="version", version=f"smsbox {VERSION}")
-    parser.add_argument("command", metavar="COMMAND")
+    parser.add_argument("command", nargs="?", metavar="COMMAND")
     parser.add_argument("words", nargs=argparse.REMAINDER, metavar="...", help=argparse.SUPPRESS)
     return parser
 
@@ -9653,7 +9660,8 @@ def render_completion() -> str:
     """Return the completion of commands and options for bash."""
     options = []
     for name in COMMANDS:
-        words = sorted({*re.findall(r"--[a-z-]+", build_command_parser(name).format_usage())})
+        usage = build_command_parser(name).format_usage()
+        words = sorted({"--help", *re.findall(r"--[a-z-]+", usage)})
         options.append(f'            {name}) words="{" ".join(words)}"; break ;;')
     return _COMPLETION.format(commands=" ".join(COMMANDS), options="\n".join(options))
 
@@ -9672,7 +9680,10 @@ class Context:
 
     def has_database(self) -> bool:
         """True if there is a database; an empty file is none."""
+        folder = self.database_path.parent
         try:
+            if folder.exists() and not folder.is_dir():
+                raise StoreError(f"{self.database_path} can't be: {folder} is no folder")
             return self.database_path.exists() and self.database_path.stat().st_size > 0
         except OSError as error:
             raise StoreError(f"{self.database_path} can't be read: {error.strerror}") from error
@@ -9706,7 +9717,7 @@ class Context:
         return show_time(self.local(read_stored_time(at) if isinstance(at, str) else at))
 
     def stamp(self, at: datetime) -> str:
-        """Write a time as a sentence says it: 'Sat 11/8 2:59 PM'."""
+        """Write a time as a sentence says it: 'Sat 11/08 2:59 PM'."""
         local = self.local(at)
         return f"{local:%a %m/%d} {local.hour % 12 or 12}:{local:%M %p}"
 
@@ -10209,7 +10220,8 @@ def _tell_queue(
     for name, pause in turn.pauses.items():
         if pause.because:
             of, option = (f"campaign {name}: ", f" --campaign {name}") if name else ("", "")
-            words = f"{of}{pause.because}: smsbox resume{option} goes on"
+            until = f" until {context.stamp(pause.until)}" if pause.until else ""
+            words = f"{of}{pause.because}{until}: smsbox resume{option} goes on"
             yield Fact("warning", "pause", words)
     if row := turn.next_row:
         at = forecast.times.get(row.id) or row.scheduled_for
@@ -10234,15 +10246,23 @@ def _tell_queue(
     copies = CopyFolders(context.database_path, context.config.service.backup_dir)
     newest = copies.newest()
     words = f"the last of {newest.stem.removeprefix('smsbox-')}" if newest else "none yet"
-    same = "; every copy is on the database's own device, a USB stick as backup_dir is safer"
-    yield Fact("ok", "copies", words + ("" if copies.is_elsewhere() else same))
+    if newest and not copies.is_elsewhere():
+        words += "; all are on the database's own device, a USB stick as backup_dir is safer"
+    yield Fact("ok", "copies", words)
 
 
-_NEEDS = {  # what counts of the queue a person has to see to, and how
-    "failed": "smsbox list --status failed, then retry, or cancel to be done with it",
-    "unconfirmed": "may have been sent, nobody knows; smsbox list --status failed, then retry"
-    f" {RETRY_ANYWAY}, or cancel to be done with it",
-    "doubtful": "replies that may mean stop; smsbox inbox",
+_NEEDS = {  # what counts of the queue a person has to see to: of what, what it is, what to do
+    "failed": (
+        "message",
+        "",
+        "smsbox list --status failed, then retry, or cancel to be done with it",
+    ),
+    "unconfirmed": (
+        "message",
+        " may have been sent, nobody knows",
+        f"smsbox list --status failed, then retry {RETRY_ANYWAY}, or cancel to be done with it",
+    ),
+    "doubtful": ("recipient", " wrote what may mean stop", "smsbox inbox"),
 }
 
 
@@ -10256,9 +10276,9 @@ def _tell_waiting(counts: Mapping[str, int], held: Mapping[str, int]) -> Iterato
         yield Fact("ok", "delivery", f"{counts['delivered']:,} of the sent are delivered, {never}")
     for because, count in held.items():
         yield Fact("warning", "held", f"{count:,}, {because}: smsbox list --held")
-    for key, words in _NEEDS.items():
+    for key, (noun, words, remedy) in _NEEDS.items():
         if counts[key]:
-            yield Fact("warning", key, f"{counts[key]:,}: {words}")
+            yield Fact("warning", key, f"{plural(counts[key], noun)}{words}: {remedy}")
     if unread := counts["unread"] - counts["doubtful"]:
         yield Fact("ok", "replies", f"{unread:,} unread: smsbox inbox")
 
@@ -10575,6 +10595,9 @@ def cmd_list(context: Context) -> int:
     """List rows; of IDs or numbers show all that is known."""
     args = context.args
     if args.ids:
+        chosen = (args.status, args.campaign, args.held, args.find, args.next, args.csv)
+        if any(chosen):
+            raise UsageError("with IDs list shows all that is known: leave the other options out")
         return _show(context, args.ids)
     form = _form_of(args)
     database = context.read() if context.has_database() else None
@@ -10601,7 +10624,8 @@ def cmd_list(context: Context) -> int:
     if form == "text":
         say(context.zone_note() if rows else "No message is like that.")
         if any(_state_of(row) == "held" for row in rows):
-            say("smsbox release ID lets a held one go, smsbox cancel ID ends it; why ID says more.")
+            say_wrapped("smsbox release ID lets a held one go, smsbox cancel ID ends it; smsbox why"
+                        " ID says more.")  # fmt: skip
     return 0
 
 
@@ -10821,6 +10845,8 @@ _OPT_OUT_KEYS = ("phone_number", "at", "words", "reason", "tier", "campaign")
 def cmd_optout(context: Context) -> int:
     """List the suppressed numbers, add one or a file of them, lift one."""
     args = context.args
+    if args.action == "list" and args.number:
+        raise UsageError(f"optout list shows all: smsbox show {args.number} shows one")
     if args.action == "list":
         found = context.read().opt_outs.list() if context.has_database() else []
 
@@ -10843,16 +10869,18 @@ def cmd_optout(context: Context) -> int:
 def _add_opt_outs(context: Context) -> int:
     """Suppress a number, or all that a file holds; its bad rows are told and do not stop it."""
     args, actor = context.args, find_actor()
-    is_file = not re.fullmatch(r"[+(]?[\d\s().+/-]+", args.number) or args.number == "-"
+    is_file = args.number == "-" or Path(args.number).exists()
+    is_file |= args.number.lower().endswith((".csv", ".txt"))
+    name = "stdin" if args.number == "-" else args.number
     numbers, problems = list[PhoneNumber](), list[Problem]()
     if is_file:
-        numbers, problems = read_numbers(_open_text(_read_bytes(args.number), args.number), {})
+        numbers, problems = read_numbers(_open_text(_read_bytes(args.number), name), {})
     else:
         numbers = [parse_number(args.number)]
     if not numbers:
         _print_problems(problems)
-        raise CampaignError(f"there is no number in {args.number}")
-    reason = args.reason or (f"from {Path(args.number).name}" if is_file else "by the operator")
+        raise CampaignError(f"there is no number in {name}")
+    reason = args.reason or (f"from {Path(name).name}" if is_file else "by the operator")
     database = context.write()
     known = {each["phone_number"]: each for each in database.opt_outs.list()}
     tier = "import" if is_file else "operator"
@@ -10879,7 +10907,7 @@ def _add_opt_outs(context: Context) -> int:
     _print_problems(problems)
     if problems:
         raise CampaignError(
-            f"{plural(len(problems), 'row')} of {args.number} could not be read, and nobody was"
+            f"{plural(len(problems), 'row')} of {name} could not be read, and nobody was"
             " added for them: fix these rows and add the file again"
         )
     return 0
@@ -10965,7 +10993,8 @@ def _campaign_lines(context: Context, each: Mapping[str, Any]) -> str:
     held = f" ({each['held']:,} held)" if each["held"] else ""
     lines = [f"{each['name']}: {each['sent']:,} sent, {each['scheduled']:,} scheduled{held},"
              f" {each['failed']:,} failed, {each['cancelled']:,} cancelled"]  # fmt: skip
-    lines.append(f"  created  {context.stamp(each['created_at'])}")
+    if each["created_at"]:
+        lines.append(f"  created  {context.stamp(each['created_at'])}")
     for label, begin, end in (("sent", "first", "last"), ("to go", "next", "ends")):
         if each[begin]:
             lines.append(f"  {label:<8} {context.stamp(each[begin])} to {context.stamp(each[end])}")
@@ -11666,13 +11695,15 @@ def _explain_nothing(plan: Plan) -> str:
     words = "; ".join(f"{plural(len(rows), 'row')}: {reason}" for reason, rows in grouped)
     written_to = {(campaign, number) for campaign, number, _ in plan.queue.known}
     if any((m.campaign_name, m.phone_number) in written_to for m in plan.reading.messages):
-        other = shlex.quote(f"{plan.campaign} 2")
+        name, other = shlex.quote(plan.campaign), shlex.quote(f"{plan.campaign} 2")
+        if plan.campaign in plan.queue.running:
+            words += f"; smsbox cancel --campaign {name} takes back what still waits"
         words += f"; to write to them once more, give it a name of its own: --campaign {other}"
     return words or "no row is left"
 
 
 def _choose_texts(messages: Sequence[Message]) -> list[tuple[str, Message]]:
-    """Return the texts that are shown: the first, the longest, and one that needs UCS-2."""
+    """Return two texts that are shown: the first, and the longest or one that needs UCS-2."""
     if not messages:
         return []
     chosen = [("First text", messages[0])]
@@ -11719,6 +11750,8 @@ def _print_warnings(context: Context, plan: Plan) -> None:
         say_wrapped(f"Warning:   {words} in {plural(len(rows), 'first message')} to a number:"
                     f" {_list_rows(rows)}")  # fmt: skip
     zones = [recipient_zones(each.phone_number, each.timezone) for each in messages]
+    if context.config.recipient_hours.enabled:
+        _print_moved(plan.messages)
     if context.config.recipient_hours.enabled and not all(zones):
         say_wrapped(
             f"Warning:   the zone of {plural(zones.count(()), 'number')} is not known: only your"
@@ -11734,6 +11767,24 @@ def _print_warnings(context: Context, plan: Plan) -> None:
     if last - plan.start > _LONG_PLAN:
         say_wrapped(f"Warning:   the plan runs until {context.local(last):%m/%d/%Y}, longer than 60"
                     " days: is that meant?")  # fmt: skip
+
+
+def _print_moved(planned: Sequence[ScheduledMessage]) -> None:
+    """Tell who was passed over for the hours where they live."""
+    latest, moved = 0, []
+    for each in planned:
+        message = each.message
+        if message.row < latest:
+            zones = recipient_zones(message.phone_number, message.timezone)
+            local = (f"{show_time(each.scheduled_for.astimezone(z))} {z.key}" for z in zones)
+            moved.append(f"row {message.row}, {', '.join(local)}")
+        latest = max(latest, message.row)
+    if moved:
+        last = f"; the last {moved[-1]}" if len(moved) > 1 else ""
+        say_wrapped(
+            f"Moved:     {plural(len(moved), 'message')} behind later rows, into the recipient's"
+            f" hours: the first {moved[0]}{last}"
+        )
 
 
 def _find_bare_first_texts(context: Context, plan: Plan) -> dict[str, list[int]]:
@@ -11789,8 +11840,10 @@ def _print_storing_command(context: Context, plan: Plan) -> None:
         if getattr(args, name):
             words += [f"--{name}", getattr(args, name)]
     words += ["schedule", args.file]
-    for name in ("start", "until", "campaign", "template", "limit", "rejects"):
-        if getattr(args, name) is not None and (name != "start" or keeps_start):
+    for name, at in (("start", plan.start if keeps_start else None), ("until", plan.until)):
+        words += [f"--{name}", f"{context.local(at):%Y-%m-%d %H:%M}"] if at else []
+    for name in ("campaign", "template", "limit", "rejects"):
+        if getattr(args, name) is not None:
             words += [f"--{name}", str(getattr(args, name))]
     for name in ("map", "only"):
         for pair in getattr(args, name):
@@ -12123,7 +12176,7 @@ def cmd_pause(context: Context) -> int:
         raise UsageError(f"--until {args.until} has passed: name a time to come")
     database = context.write()
     shown = f" until {context.stamp(until)}" if until else ""
-    because, by = f"paused by {actor}{shown}", PausedBy.OPERATOR
+    because, by = f"paused by {actor}", PausedBy.OPERATOR
     with database.transaction():
         _check_campaign(database, args.campaign)
         if own_reason := database.state.paused_by_box(args.campaign or ""):
@@ -12887,7 +12940,7 @@ _DEMO_CSV = """phone_number,customer_name,message_content
 8 PM: 12 Oak Street.
 213-555-2302,Ben Cole,Hi Ben! The shoes you asked for are in. [BUBBLE] Shall we keep them for you? \
 Reply STOP to end.
-1 213 555 2303,Chloé Martin,Bonjour Chloé ! Votre commande est prête 🎉 Répondez STOP pour arrêter.
+1 213 555 2303,Chloé Martin,Bonjour Chloé ! Votre commande est prête 🎉 STOP pour arrêter.
 +12135552304,Dan Wu,"Hi Dan! Your repair is done. It took a new battery, a new strap and a good \
 cleaning, so it should run for years. The invoice is in the box, the guarantee too. Reply STOP to \
 end. [BUBBLE] See you!"

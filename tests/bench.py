@@ -84,7 +84,7 @@ class Row(NamedTuple):
 
 
 ROWS = (
-    Row("dry-run-10k", "schedule --dry-run --json --long, 10,000 rows", 1.5, "s"),
+    Row("dry-run-10k", "schedule --dry-run --json, 10,000 rows", 1.5, "s"),
     Row("dry-run-100k", "the same, 100,000 rows", 8.0, "s"),
     Row("dry-run-memory", "peak memory of that", 300.0, "MB"),
     Row("dry-run-growth", "ten times the rows take so many times as long", 11.0, "x"),
@@ -193,7 +193,7 @@ def measure_schedule(folder: Path, runs: int) -> Measured:
     command = compiled_module(folder)
     small = write_campaign(folder / "small.csv", 10_000)
     large = write_campaign(folder / "large.csv", 100_000)
-    options = ["--json", "--long", "--seed", "1"]
+    options = ["--json", "--seed", "1"]
 
     def schedule(file: Path, database: str, *more: str) -> list[str]:
         where = ["--database", str(folder / database)]

@@ -34,6 +34,10 @@ def main():
     return 3
 
 
+def render_completion():
+    return "# completion of " + VERSION + "\\n"
+
+
 if __name__ == "__main__":
     sys.exit(main() and 0)
 """
@@ -276,7 +280,26 @@ def test_staging_lays_down_every_file_and_no_other(box: Rehearsal) -> None:
         *(PROGRAM, EXAMPLE, LAUNCHER, COMPLETION),
         *(CONFIG, RULE, INSTALLED_UNIT),
     }
-    assert "stand-in --config /dev/null completion" in (box.stage / COMPLETION).read_text()
+    assert (box.stage / COMPLETION).read_text() == "# completion of 1.0.0\n"
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [("smsbox st", "status"), ("smsbox list --cam", "--campaign"),
+     ("smsbox --database a.db report --h", "--html")],
+)  # fmt: skip
+def test_bash_completes_by_what_is_laid_down_of_the_real_program(
+    box: Rehearsal, typed: str, offered: str
+) -> None:
+    shutil.copy(ROOT / "smsbox.py", box.source)
+    box.install()
+    words = typed.split()
+    told = subprocess.run(
+        ["bash", "--norc", "-c", f'. "$1"; shift; COMP_WORDS=("$@") COMP_CWORD={len(words) - 1};'
+         ' _smsbox; echo "${COMPREPLY[*]}"', "-", str(box.stage / COMPLETION), *words],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert told.stdout.split() == offered.split(), told
 
 
 @pytest.mark.parametrize("umask", [0o022, 0o077, 0o000])
@@ -583,6 +606,7 @@ def test_version_that_does_not_come_up_is_taken_back_with_the_database(running: 
     assert "version 2.0.0 did not come up; version 1.0.0 runs again" in said
     assert "the journal of smsbox" in said
     assert running.version() == "1.0.0"
+    assert (running.stage / COMPLETION).read_text() == "# completion of 1.0.0\n"
     assert (running.stage / INSTALLED_UNIT).read_text() == UNIT.read_text()
     assert running.is_active()
     assert ask(running.copy, "SELECT name FROM sqlite_schema WHERE name = 'ruin'") == []

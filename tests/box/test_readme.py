@@ -59,17 +59,17 @@ def test_no_code_amid_the_words_is_broken_over_two_lines() -> None:
 
 @pytest.mark.parametrize("line", COMMANDS)
 def test_every_command_shown_is_one_that_exists(line: str) -> None:
-    args = smsbox.build_parser().parse_args(shlex.split(line, comments=True)[1:])
-    assert callable(args.run)
+    args = smsbox.parse_arguments(shlex.split(line, comments=True)[1:])
+    assert callable(getattr(smsbox, f"cmd_{args.command}"))
 
 
 def test_every_command_named_amid_the_words_is_one_that_exists() -> None:
     named = set(re.findall(r"`(smsbox [a-z][^`]*)`", README))
     assert len(named) > 10
-    commands = smsbox.build_parser().commands
     for words in named:
         _, command, *rest = shlex.split(words)
-        shown = commands[command].format_help()
+        assert command in smsbox.COMMANDS, words
+        shown = smsbox.build_command_parser(command).format_help()
         assert all(word.split("=")[0] in shown for word in rest if word.startswith("--")), words
 
 
@@ -126,6 +126,12 @@ def test_settings_shown_are_taken() -> None:
         smsbox.parse_config(smsbox.parse_toml(text, Path("README.md")))
 
 
+JSON_KEYS = {  # derived: no column is called so
+    "expected_at", "left_out", "quotas_met", "duration_hours", "own_texts", "opt_out", "opted_out",
+    "opted_out_at", "replied_at", "still_to_go",
+}  # fmt: skip
+
+
 def test_every_word_with_an_underscore_is_the_program_s(database: smsbox.Database) -> None:
     """A setting, a column of CSV, database or JSON: nothing that is called otherwise."""
     known = {each.name for section in smsbox.SECTIONS.values() for each in fields(section)} | set(
@@ -137,7 +143,7 @@ def test_every_word_with_an_underscore_is_the_program_s(database: smsbox.Databas
                    if not table.startswith("sqlite_") and _is_table(shell, table)]  # fmt: skip
     shell.close()
     known |= {*tables, *(name for row in columns for name, *_ in row)}
-    known.add("expected_at")  # of --json, derived
+    known |= JSON_KEYS
     named = set(re.findall(r"`([a-z]+(?:_[a-z]+)+)(?: = [^`]*|=[^`]*)?`", README))
     assert len(named) > 20
     assert named <= known, named - known
@@ -229,10 +235,8 @@ def _smsbox(folder: Path, line: str) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
-def test_every_option_in_the_table_belongs_to_schedule(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        smsbox.build_parser().parse_args(["schedule", "--help"])
-    known = set(re.findall(r"--[a-z-]+", capsys.readouterr().out))
+def test_every_option_in_the_table_belongs_to_schedule() -> None:
+    known = set(re.findall(r"--[a-z-]+", smsbox.build_command_parser("schedule").format_help()))
     table = re.findall(r"^\| `--.*?\|", README, re.MULTILINE)
     shown = {option for row in table for option in re.findall(r"--[a-z-]+", row)}
     assert len(shown) >= 10
@@ -393,7 +397,7 @@ def test_every_statement_runs_on_a_fresh_database(database: smsbox.Database, num
 
 
 # What the README shows and a running box on one computer can't do as it stands.
-_APART = ("check --lamps", "inbox --follow", "backup -", "backup copy.db", "restore")
+_APART = ("check --lamps", "backup -", "backup copy.db", "restore")
 
 
 def test_the_commands_of_the_readme_do_what_they_say_one_after_another(
@@ -406,22 +410,23 @@ def test_the_commands_of_the_readme_do_what_they_say_one_after_another(
     (tmp_path / "stopped.csv").write_text("phone_number\n+12135552399\n")
     for campaign in ["spring"] * 11 + ["fall"] * 5:
         live.insert(campaign)
+    live.sql("UPDATE scheduled_messages SET phone_number = '+12135552377' WHERE id = 13")
     live.sql("UPDATE scheduled_messages SET status = 'failed', error_message = 'no' WHERE id = 15")
     live.sql("UPDATE scheduled_messages SET held_because = 'a trial' WHERE id = 16")
     end = time.monotonic() + 20
-    while "modem    ready" not in _smsbox(tmp_path, f"{given} status").stdout:
+    while "ok       modem      ready" not in _smsbox(tmp_path, f"{given} status").stdout:
         assert time.monotonic() < end
     may_say_one = ("status", "check", "check --config")
     for line in COMMANDS:
         said = line.split("#")[0].removeprefix("smsbox ").strip()
         if said.startswith(_APART):
             continue
-        yes = " --yes" if said.startswith(("cancel", "forget", "purge", "schedule")) else ""
+        yes = " --yes" if said.startswith(("cancel", "forget", "schedule")) else ""
         yes = "" if "--dry-run" in said or "--try" in said else yes
         run = _smsbox(tmp_path, f"{given} {said}{yes}")
         assert run.returncode in ((0, 1) if said in may_say_one else (0,)), (said, run)
     states = "SELECT group_concat(status, ' ') FROM scheduled_messages WHERE id IN (12, 13, 14, 16)"
-    assert live.sql(states) == "cancelled cancelled scheduled scheduled"
+    assert live.sql(states) == "cancelled scheduled scheduled scheduled"
 
 
 def test_the_connection_of_a_shell_does_not_stop_the_daemon(live: ReadmeBox) -> None:

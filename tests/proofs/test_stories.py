@@ -127,9 +127,9 @@ def test_story_of_a_campaign_that_is_over_told_and_blanked(
     (box.folder / "fall.csv").write_text(texts((ANA, "=1+1 Hello"), (BEN, "Hello")))
     box.call("schedule", str(box.folder / "fall.csv"), "--yes")
     box.drain()
-    story.tell("list", "--campaigns")
-    story.tell("report", "--campaign", "fall")
-    story.tell("report", "--campaign", "winter")
+    story.tell("report")
+    story.tell("report", "fall")
+    story.tell("report", "winter")
     story.tell("export", str(box.folder / "all"))
     story.tell("export", str(box.folder / "all"))
     messages = (box.folder / "all" / "messages.csv").read_text("utf-8-sig")
@@ -137,9 +137,9 @@ def test_story_of_a_campaign_that_is_over_told_and_blanked(
     assert "'+12135552313" in messages
     box.sql("UPDATE scheduled_messages SET sent_at = datetime('now', '-3 years'),"
             " created_at = datetime('now', '-3 years')")  # fmt: skip
-    story.tell("purge", "--older-than", "2y", answer="YES")
+    story.tell("forget", "--older-than", "2y", answer="YES")
     assert box.sql("SELECT message_content, status FROM scheduled_messages") == [("", "sent")] * 2
-    story.tell("purge", "--older-than", "2y")
+    story.tell("forget", "--older-than", "2y")
     story.compare("years", request)
 
 
@@ -184,7 +184,7 @@ def test_story_of_a_text_tried_on_the_own_phone(
     assert story.arrived() == [(own, "Hi Ben - hello"), (own, "Your code: B2")]
     assert box.sql("SELECT campaign_name FROM scheduled_messages") == [("(test)",)]
     assert box.sql("SELECT count(*) FROM campaigns") == [(0,)]
-    story.tell("list", "--campaigns")
+    story.tell("report")
     story.tell(*words, "--row", "7")
     box.call("optout", "add", own)
     assert "said stop" in story.tell(*words)

@@ -160,6 +160,10 @@ class Shared:
         """Run a command that must succeed."""
         return finish(self.begin(person, *words, umask=umask))
 
+    def leave(self, person: Person, text: str, umask: int = 0o022) -> None:
+        """Leave a message to the daemon that is not there: the command says that it waits."""
+        finish(self.begin(person, "send", ANA, text, umask=umask), 75)
+
     def do(self, person: Person, command: str, umask: int) -> None:
         """Run one of the commands; before there is a database some of them have nothing to do."""
         words = {
@@ -357,7 +361,7 @@ def test_everybody_may_be_the_daemon_after_everybody_else(
 ) -> None:
     order = [first, *(other for other in PEOPLE if other is not first)]
     for person in order:
-        shared.call(person, "send", ANA, f"From {person.name}", umask=umask)
+        shared.leave(person, f"From {person.name}", umask)
         shared.drain(person, umask)
     assert shared.statuses() == ["sent"] * 3
     assert shared.find_strange_files() == []
@@ -416,7 +420,7 @@ def test_death_amid_a_transaction_leaves_a_database_that_all_can_write(
     shared: Shared, amid: str, dies: Person
 ) -> None:
     """The log and the memory beside the database stay behind, in the name of who died."""
-    shared.call(MEMBER, "send", ANA, "Before", umask=0o077)
+    shared.leave(MEMBER, "Before", umask=0o077)
     shared.begin_by_hand(dies, *AMID[amid]).kill()
     assert shared.database.with_name("smsbox.db-wal").exists()
     shared.write(SERVICE)
@@ -443,7 +447,7 @@ def test_death_amid_a_transaction_does_not_hold_up_the_running_daemon(
 def test_daemon_waits_for_a_person_amid_a_change_and_sends_once_they_are_killed(
     shared: Shared,
 ) -> None:
-    shared.call(SERVICE, "send", ANA, "Hi Ana")
+    shared.leave(SERVICE, "Hi Ana")
     person = shared.begin_by_hand(MEMBER, *AMID["writing"])
     daemon = shared.begin(SERVICE, "run", "--drain", umask=0o007)
     change = shared.begin(SERVICE, "optout", "add", STRANGER)
@@ -504,7 +508,7 @@ def test_death_at_any_step_of_a_later_command_leaves_a_box_that_does_all_its_wor
         for path in (shared.folder / "smsbox.db.lock", shared.anywhere / "another.db"):
             path.unlink(missing_ok=True)
         shutil.rmtree(backups, ignore_errors=True)
-        shared.call(SERVICE, "send", ANA, "Hi Ana")
+        shared.leave(SERVICE, "Hi Ana")
 
     def work() -> None:
         shared.status.unlink(missing_ok=True)

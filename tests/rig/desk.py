@@ -53,8 +53,13 @@ def local(text: str) -> datetime:
 
 
 def utc(text: str) -> datetime:
-    """Read a time of the database or of --json."""
+    """Read a time of the database."""
     return datetime.strptime(text, "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC)
+
+
+def json_utc(text: str) -> datetime:
+    """Read a time of --json: RFC 3339 in UTC, and nothing else."""
+    return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
 
 
 class Finished(NamedTuple):

@@ -200,10 +200,9 @@ FAULTS = (
           "stopping"),
     # --- command line
     Fault("a dry run stores its plan",
-          "        if args.dry_run:\n            return 0\n        if not draft.planned:",
-          "        if args.dry_run:\n"
-          "            _store_draft(desk, reading, draft, start, seed)\n"
-          "            return 0\n        if not draft.planned:", "schedule"),
+          "        if args.dry_run:\n            return 0\n",
+          "        if args.dry_run:\n            _store_plan(context, plan, start)\n"
+          "            return 0\n", "schedule"),
     Fault("YES is not asked for where there is no terminal",
           "    if yes:\n        return True\n    source: TextIO",
           "    if yes or not sys.stdin.isatty():\n        return True\n    source: TextIO",

@@ -915,25 +915,40 @@ def test_row_after_a_bad_one_with_the_same_number_is_no_duplicate() -> None:
     assert rows_of(reading) == [3]
 
 
-def test_texts_known_in_any_campaign_are_left_out_with_the_reason() -> None:
-    messages = read(HEADER + "2135551234,Ana,Hi\n2135551235,Ben,Hi\n2135551234,Ana,Ho\n").messages
-    known = [("stem", "+12135551234", "Hi"), ("other", "+12135551235", "Hi")]
-    kept, skipped = smsbox.leave_out_known(messages, known)
-    assert [message.row for message in kept] == [4]
-    assert [each.row for each in skipped] == [2, 3]
-    assert [each.reason.split()[-1] for each in skipped] == ["stem", "other"]
+FIVE = ("2135551234,Ana,Hi", "2135551234,Ana,Ho", "2135551235,Ben,Hi", "2135551236,Cy,Hi",
+        "2135551237,Dee,Hi")  # fmt: skip
+KNOWN = [("stem", "+12135551234", "Hey"), ("other", "+12135551235", "Hi"),
+         ("other", "+12135551236", "Hey"), ("", "+12135551237", "Hi")]  # fmt: skip
 
 
-def test_a_text_is_changed_where_its_campaign_has_one_that_the_file_lacks() -> None:
-    messages = read(HEADER + "2135551234,Ana,Hi\n2135551234,Ana,Ho\n2135551235,Ben,Hi\n").messages
+@pytest.mark.parametrize(
+    ("again", "kept", "left_out"),
+    [(False, [5], {2: "stem", 3: "stem", 4: "other", 6: "no campaign"}),
+     (True, [4, 5, 6], {2: "stem", 3: "stem"})],
+)  # fmt: skip
+def test_a_campaign_writes_to_a_number_once_and_a_text_goes_once_unless_again(
+    again: bool, kept: list[int], left_out: Mapping[int, str]
+) -> None:
+    messages = read(HEADER + "".join(f"{row}\n" for row in FIVE)).messages
+    chosen, skipped = smsbox.choose_new(messages, KNOWN, frozenset(), again)
+    assert [each.row for each in chosen] == kept
+    assert {each.row: each.reason for each in skipped} == {
+        row: f"already scheduled or sent in {name}" for row, name in left_out.items()
+    }
 
-    def changed(*known: tuple[str, str, str]) -> list[int]:
-        return [each.row for each in smsbox.find_changed(messages, messages, known)]
 
-    assert changed(("stem", "+12135551234", "Hi")) == []  # a second text to her is new, no change
-    assert changed(("stem", "+12135551234", "Hey")) == [2, 3]
-    assert changed(("other", "+12135551234", "Hey")) == []
-    assert changed(("stem", "+12135551235", "")) == []  # forgotten
+def test_two_texts_of_one_file_to_a_number_that_is_new_both_go() -> None:
+    messages = read(HEADER + f"{FIVE[0]}\n{FIVE[1]}\n").messages
+    assert smsbox.choose_new(messages, [], frozenset()) == (messages, [])
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_who_said_stop_is_left_out_whatever_else_is_known(again: bool) -> None:
+    messages = read(HEADER + f"{FIVE[0]}\n{FIVE[4]}\n").messages
+    stopped = frozenset(each.phone_number for each in messages)
+    kept, skipped = smsbox.choose_new(messages, KNOWN, stopped, again)
+    assert kept == []
+    assert {each.reason for each in skipped} == {"the recipient said stop"}
 
 
 @pytest.mark.parametrize(("running", "shared", "found"), [(True, 5, "old"), (True, 4, ""),

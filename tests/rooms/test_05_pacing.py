@@ -6,7 +6,6 @@ import random
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta, timezone
 from itertools import pairwise
-from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import assume, example, given
@@ -543,63 +542,6 @@ def test_no_row_goes_before_its_own_time_out_of_order_or_near_another(
         assert later - earlier >= 240 * SECOND
         if later - times[place] > 2 * MINUTE:
             assert (later - earlier).total_seconds() >= gaps_s[place] - 1e-3
-
-
-# --- local times --------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("written", "utc"),
-    [
-        ("2025-11-10 10:00", "2025-11-10 18:00:00"),
-        ("2025-07-01 10:00", "2025-07-01 17:00:00"),
-        ("2025-07-01T10:00", "2025-07-01 17:00:00"),
-        ("2025-07-01 9:05", "2025-07-01 16:05:00"),
-        ("  2025-07-01 10:00 ", "2025-07-01 17:00:00"),
-        ("2025-07-01 00:00", "2025-07-01 07:00:00"),
-        ("2025-07-01 23:59", "2025-07-02 06:59:00"),
-        ("2025-03-09 01:59", "2025-03-09 09:59:00"),
-        ("2025-03-09 03:00", "2025-03-09 10:00:00"),
-        ("2025-11-02 00:59", "2025-11-02 07:59:00"),
-        ("2025-11-02 01:00", "2025-11-02 08:00:00"),
-        ("2025-11-02 01:59", "2025-11-02 08:59:00"),
-        ("2025-11-02 02:00", "2025-11-02 10:00:00"),
-        ("2028-02-29 10:00", "2028-02-29 18:00:00"),
-    ],
-)
-def test_local_time_is_read_as_wall_time_and_the_repeated_hour_is_the_first(
-    written: str, utc: str
-) -> None:
-    at = smsbox.parse_local_time(written, LOS_ANGELES)
-    assert at.utcoffset() == timedelta(0)
-    assert smsbox.to_database_time(at) == utc
-
-
-@pytest.mark.parametrize("written", ["2025-03-09 02:00", "2025-03-09 02:30", "2025-03-09 02:59"])
-def test_local_time_in_the_missing_hour_is_an_error(written: str) -> None:
-    with pytest.raises(ValueError, match="does not exist"):
-        smsbox.parse_local_time(written, LOS_ANGELES)
-
-
-@pytest.mark.parametrize(
-    "written",
-    ["", "now", "2025-11-10", "10:00", "2025-11-10 10", "2025-11-10 24:00", "2025-11-10 10:60",
-     "2025-02-29 10:00", "2025-13-01 10:00", "11/10/2025 10:00", "2025-11-10 10:00 PM",
-     "2025-11-10 10:00Z", "2025-11-10 10:00+01:00", "2025-W46-1 10:00", "２０２５-11-10 10:00",
-     "2025-11-10\n10:00", "0000-01-01 00:00", "9999-12-31 23:59"],
-)  # fmt: skip
-def test_what_is_no_local_time_is_an_error_that_shows_the_form(written: str) -> None:
-    with pytest.raises(ValueError, match="YYYY-MM-DD HH:MM"):
-        smsbox.parse_local_time(written, LOS_ANGELES)
-
-
-@given(st.text() | st.from_regex(r"\d{4}-\d\d-\d\d[ T]\d{1,2}:\d\d(:\d\d)?", fullmatch=True), ZONES)
-def test_any_text_is_a_time_or_a_value_error(text: str, zone: str) -> None:
-    try:
-        at = smsbox.parse_local_time(text, ZoneInfo(zone))
-    except ValueError:
-        return
-    assert at.utcoffset() == timedelta(0)
 
 
 def test_settings_of_the_pace_reach_the_plan() -> None:

@@ -288,10 +288,10 @@ def test_preview_names_the_days_on_which_a_budget_is_met(desk: Desk) -> None:
     words = ("c.csv", "--dry-run", "--seed", "1", "--start", f"{DAY} 10:00")
     done = desk.schedule(*words)
     first, second, third = (f"{DAY + timedelta(days=each):%a %m/%d}" for each in range(3))
-    assert f"Budget:    max_messages_per_day = 4 is met on {first}, {second}\n" in done.out
+    assert f"Quota:     max_messages_per_day = 4 is met on {first}, {second}\n" in done.out
     assert f"({first}: 4, {second}: 4, {third}: 2)" in done.out
     plan: Any = desk.schedule(*words, "--json").value
-    assert plan["budgets_met"] == {"max_messages_per_day": [f"{DAY}", f"{DAY + timedelta(days=1)}"]}
+    assert plan["quotas_met"] == {"max_messages_per_day": [f"{DAY}", f"{DAY + timedelta(days=1)}"]}
 
 
 def test_another_campaign_s_day_is_spent_already(desk: Desk) -> None:
@@ -319,12 +319,12 @@ def test_status_why_and_send_name_the_budget_that_is_met(operator: Operator) -> 
     everything = operator.config.read_text()
     operator.config.write_text(f"{everything}\n[pacing]\nmax_messages_per_day = 1\n")
     waits = operator.insert()
-    assert operator.run("why", str(waits)).out.count("open  quota") == 1
-    assert "budget" not in operator.run("status").out
+    assert operator.run("why", str(waits)).out.count("ok       quota      open") == 1
+    assert "quota" not in operator.run("status").out
     operator.insert_bubble(operator.insert(-60, status="sent"), "sent", "sent")
     met = "max_messages_per_day = 1 is met until "
-    assert f"shut  quota      {met}" in operator.run("why", str(waits)).out
-    assert f"budget   {met}" in operator.run("status").out
+    assert f"warning  quota      shut: {met}" in operator.run("why", str(waits)).out
+    assert f"ok       quota      {met}" in operator.run("status").out
     assert met in operator.sentence("send", BEN, "Hello", status=75)
     assert len(operator.statuses()) == 2
     large = operator.config.with_name("large.toml")

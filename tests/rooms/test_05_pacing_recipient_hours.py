@@ -267,14 +267,24 @@ def test_recipient_whom_no_hour_suits_is_a_problem_with_its_row(desk: Desk) -> N
     assert [each["row"] for each in shown.value["messages"]] == [2]
 
 
-def test_preview_says_who_was_moved_and_whose_zone_is_unknown(desk: Desk) -> None:
-    rows = f"{NEW_YORK},Ana,Hi\n{LOS_ANGELES},Ben,Hi\n{BERLIN},Cleo,Hi\n"
-    desk.write("c.csv", "phone_number,customer_name,message_content\n" + rows)
-    start = ("--start", f"{DAY} 18:30")
-    shown = " ".join(desk.schedule("c.csv", "--dry-run", *start).out.split())
+THREE_ZONES = (
+    f"phone_number,customer_name,message_content\n{NEW_YORK},Ana,Hi\n{LOS_ANGELES},Ben,Hi\n"
+    f"{BERLIN},Cleo,Hi\n"
+)
+
+
+def test_preview_says_who_was_moved_behind_later_rows(desk: Desk) -> None:
+    desk.write("c.csv", THREE_ZONES)
+    shown = " ".join(desk.schedule("c.csv", "--dry-run", "--start", f"{DAY} 18:30").out.split())
     assert "Moved: 1 message behind later rows" in shown
     next_day = f"{DAY + timedelta(days=1):%m/%d}"
     assert f"row 2, {next_day} 12:00 PM America/New_York" in shown
+
+
+def test_preview_says_whose_zone_is_unknown_and_names_each_zone_in_json(desk: Desk) -> None:
+    desk.write("c.csv", THREE_ZONES)
+    start = ("--start", f"{DAY} 18:30")
+    shown = " ".join(desk.schedule("c.csv", "--dry-run", *start).out.split())
     assert "the zone of 1 number is not known" in shown
     told = desk.schedule("c.csv", "--dry-run", "--json", *start).value["messages"]
     assert [(each["row"], each["timezone"]) for each in told] == [

@@ -227,8 +227,8 @@ def test_show_of_a_message_tells_consent_replies_and_opt_out(
     database.opt_outs.add("+12135552301", "Stop it", now, "daemon")
     assert shell.run("show", str(row_id)) == 0
     assert "consent 2025-01-02 shop form" in shell.out
-    assert "+12135552301  [stop]: Stop it" in shell.out
-    assert "nothing any more since 2025-11-09 18:00:00 UTC: Stop it" in shell.out
+    assert "11/09 10:00 AM  +12135552301 Ana  [stop]: Stop it" in shell.out
+    assert "nothing any more since 11/09 10:00 AM: Stop it" in shell.out
     assert "not hers" not in shell.out
     assert shell.run("show", str(row_id), "--json") == 0
     told = json.loads(shell.out)
@@ -258,10 +258,10 @@ def test_send_refuses_a_near_miss_of_the_mark_like_schedule_does(shell: Shell, t
     assert str(wrong.value) in shell.err
 
 
-def test_status_names_failed_rows_with_the_mend(shell: Shell, database: smsbox.Database) -> None:
+def test_status_names_failed_rows_and_what_to_do(shell: Shell, database: smsbox.Database) -> None:
     add_row(database, status="failed")
     shell.run("status")
-    assert "failed       1: smsbox list --status failed" in shell.out
+    assert "warning  failed     1: smsbox list --status failed, then retry, or cancel" in shell.out
 
 
 @pytest.mark.parametrize(

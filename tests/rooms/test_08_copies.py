@@ -1426,27 +1426,27 @@ def test_backup_dir_that_comes_back_gets_its_copy_within_the_next_hours(
     assert names_in(folder) == [day(9)]
 
 
-def copies_line(place: Place) -> str:
-    shown = place.run("status").stdout
-    (start,) = [
-        number for number, line in enumerate(shown.splitlines()) if line.startswith("copies")
+def copies_fact(place: Place) -> tuple[str, str]:
+    """Return the level and the words of what status says of the copies."""
+    (fact,) = [each for each in place.status()["facts"] if each["name"] == "copies"]
+    (line,) = [
+        line for line in place.run("status").stdout.splitlines() if line.split()[1] == "copies"
     ]
-    lines = shown.splitlines()[start:]
-    more = [line for line in lines[1:] if line.startswith(" ")]
-    return " ".join([lines[0], *more]).casefold()
+    assert line == f"{fact['level']:<8} copies     {fact['words']}"
+    return fact["level"], fact["words"]
 
 
-def test_status_tells_of_no_copy(place: Place) -> None:
-    told = place.status()
-    assert (told["last_copy"], told["copies_elsewhere"]) == (None, False)
-    assert copies_line(place)
+def test_status_tells_of_no_copy_and_warns_of_none(place: Place) -> None:
+    level, words = copies_fact(place)
+    assert level == "ok"
+    assert words.startswith("none yet")
 
 
 WHERE = ("only beside", "on the same device", "on another device")
 
 
 @pytest.mark.parametrize("where", WHERE)
-def test_status_warns_while_every_copy_is_on_the_database_s_own_device(
+def test_status_says_so_while_every_copy_is_on_the_database_s_own_device(
     place: Place, mount: Callable[[str], Path], where: str
 ) -> None:
     place.put(ANA, DAY)
@@ -1457,8 +1457,7 @@ def test_status_warns_while_every_copy_is_on_the_database_s_own_device(
         folder = mount("size=4m") if where == WHERE[2] else place.away
         place.settle(service={"backup_dir": str(folder)})
         place.call("backup", str(folder / name))
-    told, line = place.status(), copies_line(place)
-    assert f"smsbox-{told['last_copy']}.db" == name
-    assert told["last_copy"] in line
-    assert told["copies_elsewhere"] is (where == WHERE[2])
-    assert ("backup_dir" in line) is (where != WHERE[2])
+    level, words = copies_fact(place)
+    assert level == "ok"
+    assert words.startswith(f"the last of {name[7:-3]}")
+    assert ("backup_dir" in words) is (where != WHERE[2])

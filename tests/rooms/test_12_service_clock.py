@@ -40,9 +40,9 @@ NOT_WATCHED = "not watched: require_trust is false"
 
 def say_clock_is_right(box: PlayedBox) -> None:
     """The operator's word, with the command that they type."""
-    args = smsbox.build_parser().parse_args(["resume", "--clock-is-right"])
+    args = smsbox.parse_arguments(["resume", "--clock-is-right"])
     config = smsbox.parse_config(box.tables)
-    assert smsbox.cmd_resume(smsbox.Desktop(args, config, Path(box.path), box.play.now())) == 0
+    assert smsbox.cmd_resume(smsbox.Context(args, config, Path(box.path), box.play.now())) == 0
 
 
 def boot_anew(monkeypatch: pytest.MonkeyPatch, name: str = "another boot") -> None:

@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 
 import smsbox
-from rig.desk import Operator
+from rig.desk import LOGIN, Operator
 from rig.people import ANA, BEN
 from rig.played import PlayedBox
 
@@ -94,16 +94,16 @@ def test_pause_says_what_was_sent_last_and_what_waits(operator: Operator) -> Non
     operator.sql("UPDATE messages SET sent_at = '2025-11-09 22:02:00' WHERE bubble = 1")
     told = " ".join(operator.run("pause", "--now").out.split())
     assert told == (
-        "Paused. Last sent: Ana, 11/09 02:02 PM, bubble 1 of 2; 2 wait: smsbox resume goes on."
+        "Paused. Last sent: Ana, Sun 11/09 2:02 PM, bubble 1 of 2; 2 wait: smsbox resume goes on."
     )
 
 
 def test_pause_with_an_end_is_told_everywhere_and_lifted_by_resume(operator: Operator) -> None:
     until = datetime.now() + timedelta(days=3)
     told = " ".join(operator.run("pause", "--until", f"{until:%Y-%m-%d}").out.split())
-    assert told.startswith(f"Paused until {until:%m/%d} 12:00 AM. ")
+    assert told.startswith(f"Paused until {until:%a %m/%d} 12:00 AM. ")
     assert told.endswith("0 wait: it goes on by itself.")
-    assert f"until {until:%m/%d} 12:00 AM" in operator.run("status").out
+    assert f"{LOGIN} until {until:%a %m/%d} 12:00 AM: smsbox resume" in operator.run("status").out
     operator.run("resume")
     assert operator.sql("SELECT key FROM state WHERE key LIKE 'paused%'") == []
     operator.insert()
@@ -116,7 +116,8 @@ def test_pause_with_an_end_is_told_everywhere_and_lifted_by_resume(operator: Ope
 
 def test_pause_refuses_an_end_that_makes_no_sense(operator: Operator) -> None:
     assert "has passed" in operator.sentence("pause", "--until", "2024-12-24", status=2)
-    assert "YYYY-MM-DD" in operator.sentence("pause", "--until", "Friday", status=2)
+    refused = operator.sentence("pause", "--until", "next week", status=2)
+    assert '--until "next week" is not a time: write it like "2025-11-30 10:00"' in refused
     operator.sql(PAUSED_ITSELF)
     later = f"{datetime.now() + timedelta(days=3):%Y-%m-%d}"
     refused = operator.sentence("pause", "--until", later, status=75)
@@ -142,9 +143,12 @@ def test_campaign_is_paused_by_hand_though_the_box_has_paused_itself(operator: O
 def test_status_counts_who_is_held_by_the_reason(operator: Operator) -> None:
     for because in ("they have replied", "late", "they have replied"):
         operator.insert(held_because=because)
-    told = operator.run("status")
-    assert "held         3: smsbox list --held\n" in told.out
-    assert told.out.index("2 they have replied") < told.out.index("1 late")
-    assert operator.run("status", "--json").value["held_by_reason"] == {
-        "they have replied": 2, "late": 1,
-    }  # fmt: skip
+    told = operator.run("status", "--json").value
+    assert (told["counts"]["held"], told["level"]) == (3, "fault")
+    held = [(each["level"], each["words"]) for each in told["facts"] if each["name"] == "held"]
+    assert held == [
+        ("warning", "2, they have replied: smsbox list --held"),
+        ("warning", "1, late: smsbox list --held"),
+    ]
+    out = operator.run("status").out
+    assert all(f"warning  held       {words}\n" in out for _, words in held)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import smsbox
-from rig.desk import LOGIN, Operator
+from rig.desk import LOGIN, Desk, Operator
 from rig.people import ANA, BEN, CHLOE
 from rig.played import SILENCE, PlayedBox, at, close
 from rig.tpdus import encode_deliver
@@ -593,14 +593,14 @@ def test_hand_made_removal_is_audited_too(operator: Operator) -> None:
     ]
 
 
-def test_import_takes_all_numbers_of_a_file_and_cancels_their_messages(
+def test_a_file_of_numbers_is_added_and_cancels_their_messages(
     operator: Operator, tmp_path: Path
 ) -> None:
     row = operator.insert()
     operator.run("optout", "add", BEN)
     file = tmp_path / "stopped.csv"
     file.write_text(f"name;Mobile\nAna;(213) 555-2313\nBen;'{BEN}\nAgain;12135552313\n")
-    told = operator.run("optout", "import", str(file))
+    told = operator.run("optout", "add", str(file))
     assert told.out == "1 number added, 1 were on the list; 1 message cancelled.\n"
     assert operator.row(row, "status, error_message") == ("cancelled", "the recipient said stop")
     assert operator.sql("SELECT phone_number, tier, reason FROM opt_outs") == [
@@ -610,54 +610,62 @@ def test_import_takes_all_numbers_of_a_file_and_cancels_their_messages(
     assert (LOGIN, f"{ANA}: import, from stopped.csv") in events
 
 
-def test_import_with_bad_rows_takes_nothing_and_names_them_all(
+def test_bad_rows_of_a_file_of_numbers_are_named_and_nobody_else_waits_for_them(
     operator: Operator, tmp_path: Path
 ) -> None:
     file = tmp_path / "stopped.csv"
     file.write_text(f"phone\n{ANA}\n12345\n800-555-2313\n{BEN}\n")
-    refused = operator.run("optout", "import", str(file))
-    assert refused.status == 65
-    lines = refused.err.splitlines()
-    assert [line.split(",")[0] for line in lines[:2]] == ["row 3", "row 4"]
-    assert "--skip-invalid" in lines[2]
-    assert operator.sql("SELECT * FROM opt_outs") == []
-    assert operator.run("optout", "import", str(file), "--skip-invalid").status == 0
+    told = operator.run("optout", "add", str(file))
+    assert told.status == 65
+    *rows, last = told.err.splitlines()
+    assert sorted(line.split(",")[0] for line in rows) == ["row 3", "row 4"]
+    assert "2 rows" in last
+    assert last.endswith("fix these rows and add the file again.")
+    assert told.out.startswith("2 numbers added, 0 were on the list; ")
     assert operator.sql("SELECT phone_number FROM opt_outs") == [(ANA,), (BEN,)]
 
 
 @pytest.mark.parametrize("text", ["", f"{ANA}\n{BEN}\n", "phone\n", 'phone\n"2135552313\n'])
-def test_import_of_a_file_without_a_column_of_numbers_is_bad_data(
+def test_a_file_without_a_column_of_numbers_is_bad_data(
     operator: Operator, tmp_path: Path, text: str
 ) -> None:
     file = tmp_path / "stopped.csv"
     file.write_text(text)
-    operator.sentence("optout", "import", str(file), status=65)
-    operator.sentence("optout", "import", str(tmp_path / "absent.csv"), status=65)
+    operator.sentence("optout", "add", str(file), status=65)
+    operator.sentence("optout", "add", str(tmp_path / "absent.csv"), status=65)
     assert operator.sql("SELECT * FROM opt_outs") == []
 
 
-def test_export_is_safe_in_a_spreadsheet_and_comes_back_by_import(
+def test_list_as_csv_is_safe_in_a_spreadsheet_and_can_be_added_again(
     operator: Operator, tmp_path: Path
 ) -> None:
     operator.sql(
-        "INSERT INTO opt_outs (phone_number, words, tier, campaign) VALUES (?, ?, 'words', 'fall')",
+        "INSERT INTO opt_outs (phone_number, at, words, tier, campaign)"
+        " VALUES (?, '2025-11-09 18:00:00', ?, 'words', 'fall')",
         ANA, "=1+1\nstop, please",
     )  # fmt: skip
-    file = tmp_path / "list.csv"
-    assert operator.run("optout", "export", str(file)).out == f"Wrote 1 number to {file}.\n"
-    head, row = csv.reader(io.StringIO(file.read_text(), newline=""))
+    listed = operator.run("optout", "list", "--csv").out
+    head, row = csv.reader(io.StringIO(listed, newline=""))
     assert head == ["phone_number", "at", "words", "reason", "tier", "campaign"]
-    assert (row[0], row[2], row[4:]) == (f"'{ANA}", "'=1+1\nstop, please", ["words", "fall"])
-    assert operator.run("optout", "export", "-").out == file.read_bytes().decode()
-    operator.sentence("optout", "export", str(file), status=2)  # nothing is overwritten
+    assert row == [f"'{ANA}", "2025-11-09 18:00:00", "'=1+1\nstop, please", "", "words", "fall"]
     operator.sql("DELETE FROM opt_outs")
-    assert operator.run("optout", "import", str(file)).status == 0
+    file = tmp_path / "list.csv"
+    file.write_bytes(listed.encode())
+    assert operator.run("optout", "add", str(file)).status == 0
     assert operator.sql("SELECT phone_number, tier FROM opt_outs") == [(ANA, "import")]
 
 
-@pytest.mark.parametrize("action", ["import", "export"])
-def test_import_and_export_need_a_file(operator: Operator, action: str) -> None:
-    assert "needs a file" in operator.sentence("optout", action, status=2)
+def test_numbers_are_added_from_stdin(desk: Desk) -> None:
+    words = desk.words("optout", "add", "-", "--reason", "list of 2024")
+    told = desk.run(words, f"phone\n{ANA}\n".encode())
+    assert (told.status, told.out[:16]) == (0, "1 number added, ")
+    listed = desk.run(desk.words("optout", "list", "--json")).value
+    assert [(each["phone_number"], each["reason"]) for each in listed] == [(ANA, "list of 2024")]
+
+
+@pytest.mark.parametrize("action", ["add", "remove"])
+def test_add_and_remove_need_a_number(operator: Operator, action: str) -> None:
+    assert "needs a phone number" in operator.sentence("optout", action, status=2)
 
 
 def test_list_and_inbox_tell_tier_campaign_and_what_was_answered(operator: Operator) -> None:
@@ -665,10 +673,12 @@ def test_list_and_inbox_tell_tier_campaign_and_what_was_answered(operator: Opera
         "INSERT INTO opt_outs (phone_number, at, words, tier, campaign)"
         " VALUES (?, '2025-11-09 18:00:00', 'Stop', 'keyword', 'fall')", ANA,
     )  # fmt: skip
-    listed = operator.run("optout", "list").out
-    assert listed == f"{ANA}  2025-11-09 18:00:00 UTC  keyword, after fall: Stop\n"
+    line, zone = operator.run("optout", "list").out.splitlines()
+    assert line == f"{ANA}  11/09 10:00 AM  keyword, after fall: Stop"
+    assert zone.startswith("Times are those of America/Los_Angeles (P")
     (told,) = operator.run("optout", "list", "--json").value
     assert (told["tier"], told["campaign"]) == ("keyword", "fall")
+    assert told["at"] == "2025-11-09T18:00:00Z"
     operator.reply("Thanks!")
     operator.sql("UPDATE inbound SET answers = 7")
     assert "[answers message 7]: Thanks!" in operator.run("inbox").out
@@ -694,7 +704,7 @@ def test_preview_counts_who_is_left_out(operator: Operator, tmp_path: Path) -> N
     for number in (ANA, BEN):
         operator.run("optout", "add", number)
     out = operator.run("schedule", str(file), "--dry-run").out
-    assert "Left out:  listed above: 2 rows: the recipient said stop" in out
+    assert "Left out:  2 rows, the recipient said stop: rows 2, 3\n" in out
     operator.run("optout", "add", CHLOE)
     out = operator.run("schedule", str(file), "--yes").out
     assert "Nothing to schedule: 3 rows: the recipient said stop." in out

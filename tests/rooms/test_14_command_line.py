@@ -8,7 +8,6 @@ import io
 import json
 import os
 import pty
-import shlex
 import sqlite3
 import struct
 import subprocess
@@ -24,7 +23,8 @@ from typing import Any
 import pytest
 
 import smsbox
-from rig.desk import LOGIN, THEIRS_OFF, Keyboard, Operator
+from rig.desk import LOGIN, THEIRS_OFF, Keyboard, Operator, json_utc
+from rig.pace import LOS_ANGELES
 from rig.paths import PROGRAM
 
 UTC = timezone.utc
@@ -44,11 +44,22 @@ def box(operator: Operator) -> Operator:
 def served(box: Operator) -> Iterator[dict[str, object]]:
     """A daemon as it looks from outside: its lock, and the file in which it says how it is."""
     told: dict[str, object] = {"pid": 4711, "modem": "ready", "clock": "systemd-timesyncd",
-                               "operator": "Testnet", "signal_dbm": -71}  # fmt: skip
+                               "trusted": True, "modem_ready": True, "operator": "Testnet",
+                               "signal_dbm": -71}  # fmt: skip
     with box.database.with_name("box.db.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         box.database.with_name("box.db.status.json").write_text(json.dumps(told))
         yield told
+
+
+ZONE_NOTE = "Times are those of America/Los_Angeles (PST)."
+if datetime.now(LOS_ANGELES).dst():
+    ZONE_NOTE = ZONE_NOTE.replace("PST", "PDT")
+
+
+def facts(box: Operator) -> dict[str, str]:
+    """Return what status says: name -> words."""
+    return {each["name"]: each["words"] for each in box.run("status", "--json").value["facts"]}
 
 
 # --- no database, no daemon, nothing in it
@@ -56,6 +67,10 @@ def served(box: Operator) -> Iterator[dict[str, object]]:
 
 PAUSE_FALL = (
     "INSERT INTO campaigns (name, created_at, paused_because) VALUES ('fall', '', 'paused by ana')"
+)
+REPLY = (
+    "INSERT INTO inbound (received_at, sender, tpdu, body, request)"
+    " VALUES ('2025-11-09 18:00:00', '', '', {}, '{}')"
 )
 
 
@@ -72,15 +87,20 @@ def test_missing_or_empty_database_is_met_with_a_friendly_sentence(
     done = box.run(*words.split())
     expected = {"status": 2, "list": 0, "optout list": 0}.get(words, 75)
     assert done.status == expected
-    assert len((done.out + done.err).splitlines()) == (words != "optout list")
-    assert words == "optout list" or "schedule" in done.out + done.err
+    said = done.out + done.err
+    assert (len(said.splitlines()) == 1) == (words != "status")
+    hint = {"status": "made by the first campaign", "optout list": "Nobody"}.get(words, "schedule")
+    assert hint in said
     assert sorted(path.name for path in box.database.parent.iterdir()) == before
 
 
-@pytest.mark.parametrize("words", ["status --json", "list --json", "optout list --json"])
+@pytest.mark.parametrize("words", ["list --json", "optout list --json"])
 def test_missing_database_is_an_answer_for_a_script_too(box: Operator, words: str) -> None:
     box.database.unlink()
-    assert box.run(*words.split()).value in ([], {"running": False, "database": None})
+    assert box.run(*words.split()).value == []
+    told = box.run("status", "--json").value
+    assert (told["level"], told["counts"], told["campaigns"]) == ("fault", {}, [])
+    assert (told["modem"], told["next"]) == (None, None)
 
 
 @pytest.mark.parametrize("words", READING + CHANGING)
@@ -88,6 +108,10 @@ def test_file_that_is_no_database_is_a_sentence_and_75(box: Operator, words: str
     for path in box.database.parent.glob("box.db*"):
         path.unlink()
     box.database.write_text("phone_number,customer_name\n" * 100)
+    if words == "status":  # a fact of it, or a sentence
+        done = box.run(words)
+        assert (done.status in (2, 75), "--database" in done.out + done.err) == (True, True)
+        return
     assert "--database" in box.sentence(*words.split(), status=75)
 
 
@@ -97,7 +121,7 @@ def test_database_that_can_not_be_is_a_sentence(box: Operator, path: str, words:
     box.database = Path(path)
     done = box.run(*words.split())
     assert done.status in (0, 2, 75)
-    assert len((done.out + done.err).splitlines()) == 1
+    assert len((done.out + done.err).splitlines()) == 1 or words == "status"
 
 
 @pytest.mark.parametrize(
@@ -112,7 +136,7 @@ def test_database_that_can_not_be_is_a_sentence(box: Operator, path: str, words:
         ("retry Ana", '"Ana" is no ID and no phone number'),
         ("reschedule 1 --by soon", "write +30m"),
         ("reschedule 1 --by=-2h", "past"),
-        ("reschedule 1 --at tomorrow", "YYYY-MM-DD HH:MM"),
+        ("reschedule 1 --at tomorrow", 'write it like "2025-11-30 10:00"'),
         ("pause --campaign spring", 'no campaign "spring"'),
         ("send 911 Hi", "911"),
         ("send +12135552313 [BUBBLE]", "no text"),
@@ -188,8 +212,9 @@ def test_reader_that_is_full_ends_a_command_in_words(box: Operator) -> None:
 
 @pytest.mark.parametrize(
     "words",
-    ["list", "list --csv", "list --json", "list --campaigns", "list --next 5", "show 1",
-     "show 1 --json", "why 1", "status", "inbox", "optout list", "cancel 1", "retry 1",
+    ["list", "list --csv", "list --json", "list --next 5", "report", "report --json",
+     "report --csv", "show 1", "show 1 --json", "why 1", "status", "inbox", "optout list",
+     "cancel 1", "retry 1",
      "show nobody\x1b[2J", "pause --campaign no\x1b[2J", "list --odd\x1b[2J"],
 )  # fmt: skip
 @pytest.mark.parametrize("state", ["scheduled", "failed"])
@@ -217,8 +242,9 @@ def test_escapes_of_any_text_never_reach_the_terminal(
 
 def test_reply_of_several_lines_can_not_forge_another_reply(box: Operator) -> None:
     box.reply("Hi\n11/09 10:00 AM  +12135552399  [stop]: forged")
-    lines = box.run("inbox").out.splitlines()
+    *lines, zone = box.run("inbox").out.splitlines()
     assert len([line for line in lines if not line.startswith(" ")]) == 1
+    assert zone == ZONE_NOTE
     assert "forged" in "".join(lines)
 
 
@@ -231,9 +257,10 @@ def test_reply_of_several_lines_can_not_forge_another_reply(box: Operator) -> No
         ("", 0),
         ("UPDATE scheduled_messages SET held_because = 'x'", 1),
         ("UPDATE scheduled_messages SET status = 'failed'", 1),
-        ("INSERT INTO messages (phone_number, body, status, created_at)"
-         " VALUES ('', '', 'unconfirmed', '')", 1),
-        ("INSERT INTO inbound (received_at, sender, tpdu, request) VALUES ('', '', '', '')", 1),
+        ("UPDATE scheduled_messages SET status = 'failed', settled_at = '2025-11-09 18:00:00'", 0),
+        (REPLY.format("NULL", "nothing"), 1),
+        (REPLY.format("'Hm'", "perhaps stop"), 1),
+        (REPLY.format("'Thanks'", "nothing"), 0),
         ("INSERT INTO state VALUES ('paused_because', 'paused by ana')", 1),
         (PAUSE_FALL, 1),
     ],
@@ -251,7 +278,8 @@ def test_status_without_a_modem_or_a_daemon_is_not_working(
     box: Operator, served: dict[str, object], modem: str | None
 ) -> None:
     path = box.database.with_name("box.db.status.json")
-    path.write_text(json.dumps({**served, "modem": modem}) if modem else "{")
+    told = {**served, "modem": modem, "modem_ready": False}
+    path.write_text(json.dumps(told) if modem else "{")
     assert box.run("status").status == 2
     assert (modem or "starting") in box.run("status").out
 
@@ -263,17 +291,24 @@ def test_status_says_how_it_is_now(box: Operator, served: dict[str, object]) -> 
     box.insert(status="sent", sent_at="2025-01-01 00:00:00")
     out = box.run("status").out
     for words in ("pid 4711", "Testnet", "-71 dBm", "systemd-timesyncd", f"{row_id} Ana {ANA}",
-                  "1 scheduled, 2 sent (1 today)"):  # fmt: skip
+                  "1 scheduled, 2 sent"):  # fmt: skip
         assert words in out
     told = box.run("status", "--json").value
-    assert (told["running"], told["counts"]["sent"], told["sent_today"]) == (True, 2, 1)
-    assert (told["next"]["id"], told["modem"], told["paused"]) == (row_id, "ready", None)
+    assert list(told) == ["answer", "level", "version", "modem", "clock", "fault", "counts",
+                          "next", "campaigns", "facts"]  # fmt: skip
+    assert told["answer"] == out.splitlines()[0]
+    assert (told["level"], told["counts"]["sent"], told["fault"]) == ("ok", 2, None)
+    assert (told["next"]["id"], told["modem"]) == (row_id, "ready")
+    assert facts(box)["today"] == "1 sent"
+    assert "pause" not in facts(box)
 
 
 def test_status_without_a_daemon_says_what_to_do(box: Operator) -> None:
     done = box.run("status")
     assert (done.status, "systemctl start smsbox" in done.out) == (2, True)
-    assert box.run("status", "--json").value["running"] is False
+    assert "not running" in facts(box)["service"]
+    box.insert(-1)
+    assert list(shut_gates(box.run("why", "1").out)) == ["service"]
 
 
 def test_list_shows_the_rows_that_are_asked_for(box: Operator) -> None:
@@ -289,7 +324,7 @@ def test_list_shows_the_rows_that_are_asked_for(box: Operator) -> None:
     assert listed("--status", "failed") == [failed]
     assert listed("--campaign", "spring") == listed("--held") == [held]
     assert listed("--find", "ben") == listed("--find", BEN) == [soon]
-    campaigns = box.run("list", "--campaigns", "--json").value
+    campaigns = box.run("report", "--json").value
     assert [each["name"] for each in campaigns] == ["fall", "spring"]
     assert box.run("list", "--find", "nobody").out == "No message is like that.\n"
     out = box.run("list").out
@@ -311,7 +346,8 @@ def test_list_for_a_script_and_a_spreadsheet_has_the_database_s_names(box: Opera
     assert value["customer_name"] == "=1+1"
     assert cells["customer_name"] == "'=1+1"
     assert list(value) == list(cells)
-    assert value["scheduled_for"] == cells["scheduled_for"] == box.row(1, "scheduled_for")[0]
+    assert cells["scheduled_for"] == box.row(1, "scheduled_for")[0]
+    assert json_utc(value["scheduled_for"]) == box.due(1)
     assert (value["sent_at"], value["held_because"], value["status"]) == (None, None, "scheduled")
 
 
@@ -349,7 +385,9 @@ def test_number_finds_a_hand_made_row_in_another_spelling(box: Operator, words: 
 
 def shut_gates(out: str) -> dict[str, str]:
     lines = [line.split(None, 2) for line in out.splitlines()[1:]]
-    return {line[1]: line[2] for line in lines if line[0] == "shut"}
+    gates = [line for line in lines if line[1] != "place"]
+    assert all((level == "warning") == words.startswith("shut: ") for level, _, words in gates)
+    return {name: words for level, name, words in gates if level == "warning"}
 
 
 @pytest.mark.parametrize(
@@ -372,6 +410,10 @@ def test_why_names_the_gate_that_is_shut_and_only_that(
     shut = shut_gates(box.run("why", "1").out)
     assert list(shut) == [gate]
     assert because in shut[gate]
+    told = box.run("why", "1", "--json").value
+    assert all(list(each) == ["id", "level", "name", "words"] for each in told)
+    warned = [each["name"] for each in told if each["level"] == "warning"]
+    assert [name for name in warned if name != "place"] == [gate]
 
 
 def test_why_names_the_hours_the_service_the_clock_and_the_modem(
@@ -381,13 +423,14 @@ def test_why_names_the_hours_the_service_the_clock_and_the_modem(
     tomorrow = f"{datetime.now() + timedelta(days=3):%a}".lower()
     box.config.write_text(f'[business_hours]\ndays = ["{tomorrow}"]\n')
     path = box.database.with_name("box.db.status.json")
-    path.write_text(json.dumps({**served, "clock": "not trusted: wait", "modem": "no network"}))
+    path.write_text(json.dumps({**served, "clock": "not trusted: wait", "trusted": False,
+                                "modem": "no network", "modem_ready": False}))  # fmt: skip
     assert list(shut_gates(box.run("why", "1").out)) == ["hours", "clock", "modem"]
     unread = "it does not list what came in: nothing is sent until it does"
     path.write_text(json.dumps({**served, "warnings": [unread]}))
     assert list(shut_gates(box.run("why", "1").out)) == ["hours", "incoming"]
     path.unlink()
-    assert list(shut_gates(box.run("why", "1").out)) == ["hours", "service"]
+    assert shut_gates(box.run("why", "1").out)["modem"] == "shut: starting"
 
 
 # --- cancel, reschedule, retry, release
@@ -500,10 +543,64 @@ def test_retry_needs_a_word_for_what_may_have_been_sent(box: Operator) -> None:
     assert box.run("retry", str(plain)).status == 1  # no more failed
 
 
+def test_failed_row_is_settled_by_cancel_and_needs_nobody_any_more(
+    box: Operator, served: dict[str, object]
+) -> None:
+    row_id, unsure = box.insert(status="failed", error_message="CMS 1"), box.insert(status="failed")
+    box.insert_bubble(unsure, "unconfirmed", "unconfirmed")
+    assert box.run("status").status == 1
+    counts = box.run("status", "--json").value["counts"]
+    assert (counts["failed"], counts["unconfirmed"], counts["settled"]) == (1, 1, 0)
+    assert box.run("cancel", str(row_id), str(unsure)).status == 0
+    assert box.row(row_id, "status, error_message") == ("failed", "CMS 1")
+    settled_at = box.run("list", "--json").value[0]["settled_at"]
+    assert abs(json_utc(settled_at) - datetime.now(UTC)) < timedelta(seconds=30)
+    assert box.sql("SELECT actor FROM events WHERE event = 'settled'") == [(LOGIN,)] * 2
+    counts = box.run("status", "--json").value["counts"]
+    assert (counts["failed"], counts["unconfirmed"], counts["settled"]) == (0, 0, 2)
+    assert box.run("status").status == 0
+    assert box.run("retry", str(row_id)).status == 0  # another thought
+    assert box.row(row_id, "status, settled_at") == ("scheduled", None)
+
+
+def test_cancel_of_a_campaign_settles_its_failed_rows_and_cancel_all_does_not(
+    box: Operator,
+) -> None:
+    box.insert(status="failed")
+    box.insert()
+    assert box.run("cancel", "--all").out == "Cancelled 1 message.\n"
+    assert box.row(1, "settled_at") == (None,)
+    assert "1 failed message settled" in box.run("cancel", "--campaign", "fall").out
+    assert box.row(1, "settled_at") != (None,)
+
+
+def test_cancelled_row_goes_again_by_its_id_alone_and_never_beside_another(box: Operator) -> None:
+    row_id = box.insert(status="cancelled")
+    for words in (["--campaign", "fall"], [ANA]):
+        assert box.run("retry", *words).status == 1
+    assert box.row(row_id) == ("cancelled",)
+    assert box.run("retry", str(row_id)).status == 0
+    assert box.row(row_id) == ("scheduled",)
+    other = box.insert(status="cancelled")
+    assert "another message of its campaign" in box.run("retry", str(other)).err
+    elsewhere = box.insert(status="cancelled", campaign_name="spring")
+    assert box.run("retry", str(elsewhere)).status == 0
+    assert [box.row(each) for each in (other, elsewhere)] == [("cancelled",), ("scheduled",)]
+
+
+@pytest.mark.parametrize("was", ["failed", "cancelled"])
+def test_nothing_is_tried_again_for_who_said_stop(box: Operator, was: str) -> None:
+    row_id = box.insert(status=was)
+    box.run("optout", "add", ANA)
+    done = box.run("retry", str(row_id))
+    assert (done.status, "said stop" in done.err) == (1, True)
+    assert box.row(row_id) == (was,)
+
+
 def expected_times(box: Operator, ids: Sequence[int]) -> list[datetime]:
     rows: Any = box.run("list", "--json").value
     told = {row["id"]: row["expected_at"] for row in rows}
-    return sorted(smsbox.from_database_time(told[row_id]) for row_id in ids)
+    return sorted(json_utc(told[row_id]) for row_id in ids)
 
 
 @pytest.mark.parametrize("command", ["retry", "release"])
@@ -525,15 +622,17 @@ def test_row_whose_turn_comes_after_its_end_is_told(box: Operator) -> None:
     assert [row["expected_at"] is None for row in rows] == [False, True]
     assert "its turn comes after its end" in box.run("list").out
     told = box.run("why", str(second)).out
-    assert told.endswith("  place: its turn comes after its end: it will be too late\n")
+    late = "its turn comes after its end: it will be too late"
+    assert told.splitlines()[0].endswith(f", place: {late}")
+    assert told.splitlines()[-1].split(None, 2) == ["warning", "place", late]
     assert "too late" not in box.run("why", str(first)).out
 
 
 def test_status_tells_when_the_next_message_will_really_go(box: Operator) -> None:
     box.insert(-60)
     told: Any = box.run("status", "--json").value
-    now = f"{datetime.now(UTC) - timedelta(minutes=1):%Y-%m-%d %H:%M:%S}"
-    assert told["next"]["expected_at"] >= now > told["next"]["scheduled_for"]
+    now = datetime.now(UTC) - timedelta(minutes=1)
+    assert json_utc(told["next"]["expected_at"]) >= now > json_utc(told["next"]["scheduled_for"])
 
 
 def test_release_refuses_what_is_not_held(box: Operator) -> None:
@@ -552,11 +651,11 @@ def test_pause_lasts_until_resume_which_says_what_was_and_what_will_be(box: Oper
     box.insert(status="sent", sent_at="2025-11-09 18:00:00")
     late = [box.insert(-60 + n) for n in range(3)]
     assert "3 wait" in box.run("pause").out
-    assert box.run("status", "--json").value["paused"] == f"paused by {LOGIN}"
+    assert facts(box)["pause"] == f"paused by {LOGIN}: smsbox resume goes on"
     out = box.run("resume").out
     assert "1 message" in out
     assert "3 will be" in out
-    assert box.run("status", "--json").value["paused"] is None
+    assert "pause" not in facts(box)
     assert "3 late messages go first; fall is now done about " in out
     go = expected_times(box, late)
     assert all(b - a >= timedelta(minutes=4) for a, b in pairwise(go))
@@ -569,9 +668,11 @@ def test_pause_of_a_campaign_is_lifted_by_its_own_resume_alone(box: Operator) ->
     box.insert()
     assert box.run("pause", "--campaign", "fall").status == 0
     assert "Still paused: fall" in box.run("resume").out
-    assert box.run("status", "--json").value["paused_campaigns"] == {"fall": f"paused by {LOGIN}"}
+    (campaign,) = box.run("status", "--json").value["campaigns"]
+    assert (campaign["name"], campaign["paused_because"]) == ("fall", f"paused by {LOGIN}")
+    assert facts(box)["pause"].startswith("campaign fall: ")
     assert "Still" not in box.run("resume", "--campaign", "fall").out
-    assert box.run("status", "--json").value["paused_campaigns"] == {}
+    assert box.run("status", "--json").value["campaigns"][0]["paused_because"] is None
 
 
 @pytest.mark.parametrize(("words", "now"), [(["pause", "--now"], "1"), (["pause"], "")])
@@ -585,7 +686,7 @@ def test_pause_now_is_another_pause(box: Operator, words: list[str], now: str) -
 
 def test_send_stores_a_row_that_is_due_now(box: Operator) -> None:
     done = box.run("send", "(213) 555-2313", " A test [BUBBLE] of two ")
-    assert (done.status, "not running" in done.out) == (0, True)
+    assert (done.status, "not running" in done.err) == (75, True)
     assert box.row(1, "phone_number, message_content, status, anyway") == (
         ANA, "A test [BUBBLE] of two", "scheduled", 0
     )  # fmt: skip
@@ -597,7 +698,7 @@ def test_send_holds_to_the_hours_without_anyway_and_to_opt_outs_with_it(box: Ope
     box.config.write_text(f'[business_hours]\ndays = ["{other}"]\n{THEIRS_OFF}')
     assert "--anyway" in box.sentence("send", ANA, "Hi", status=75)
     assert box.statuses() == []
-    assert box.run("send", ANA, "Hi", "--anyway").status == 0
+    assert box.run("send", ANA, "Hi", "--anyway").status == 75  # it waits: nobody serves
     assert box.row(1, "anyway") == (1,)
     box.run("optout", "add", ANA)
     assert "said stop" in box.sentence("send", ANA, "Hi", "--anyway", status=75)
@@ -620,6 +721,22 @@ def test_send_waits_for_what_the_daemon_makes_of_it(
     assert f"Message 1 is {became}" in done.stdout + done.stderr
 
 
+def test_send_reads_a_text_from_stdin(box: Operator) -> None:
+    done = subprocess.run(
+        [sys.executable, str(PROGRAM), *box.words("send", ANA, "-")],
+        input="Hi Ana\r\n[BUBBLE] see you\n", capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 75
+    assert box.row(1, "message_content") == ("Hi Ana\n[BUBBLE] see you",)
+    assert "the text is empty" in box.sentence("send", ANA, " ", status=2)
+
+
+def test_send_for_a_script_is_one_object_and_the_words_stand_beside_it(box: Operator) -> None:
+    done = box.run("send", ANA, "Hi", "--json")
+    assert (done.status, done.value["id"], done.value["status"]) == (75, 1, "scheduled")
+    assert "Message 1 waits" in done.err
+
+
 # --- inbox, optout
 
 
@@ -629,7 +746,9 @@ def test_inbox_shows_each_reply_and_marks_it_as_read(box: Operator) -> None:
     box.reply(None)
     out = box.run("inbox", "--unread").out
     assert out.splitlines() == [
-        f"11/09 10:00 AM  {ANA}  [stop]: Stop", f"11/09 10:00 AM  {ANA}: (not readable) "
+        f"11/09 10:00 AM  {ANA}  [stop]: Stop", f"11/09 10:00 AM  {ANA}: (not readable) ",
+        f"    smsbox release {ANA} lets their messages go, smsbox optout add {ANA} ends them.",
+        ZONE_NOTE,
     ]  # fmt: skip
     assert box.run("inbox", "--unread", "--json").value == []
     assert [each["body"] for each in box.run("inbox", "--json").value] == ["Stop", None]
@@ -647,7 +766,7 @@ def test_opted_out_number_is_listed_until_it_is_removed_with_a_reason(box: Opera
     assert box.run("optout", "add", ANA).status == 0
     assert len(box.run("optout", "list", "--json").value) == 1
     assert box.run("optout", "remove", ANA, "--reason", "asked for it").status == 0
-    assert box.run("optout", "list").out == ""
+    assert box.run("optout", "list").out == "Nobody said stop.\n"
     assert box.row(row_id) == ("cancelled",)
     event = "SELECT actor, detail FROM events WHERE event = 'opt-out removed'"
     assert box.sql(event) == [(LOGIN, f"{ANA}: asked for it")]
@@ -701,60 +820,25 @@ def test_lines_fit_the_terminal(box: Operator, columns: int) -> None:
     assert all(len(line) < max(columns, 68) for line in shown)
 
 
-def test_watched_status_is_drawn_in_place_until_ctrl_c(box: Operator) -> None:
-    box.insert()
-    desk_end, screen = pty.openpty()
-
-    def take_terminal() -> None:
-        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-
-    process = subprocess.Popen(
-        [sys.executable, smsbox.__file__, *box.words("status", "--watch")], stdin=screen,
-        stdout=screen, stderr=screen, start_new_session=True, preexec_fn=take_terminal,
-        env={"PATH": os.environ["PATH"], "NO_COLOR": "1"},
-    )  # fmt: skip
-    os.close(screen)
-    shown = b""
-    while shown.count(b"service  not running") < 2:
-        shown += os.read(desk_end, 65536)
-    os.write(desk_end, b"\x03")
-    assert process.wait(20) == 130
-    os.close(desk_end)
-    assert shown.count(b"\x1b[H") >= 2  # the second stands where the first stood
-    assert b"Traceback" not in shown
-
-
 # --- completion
 
 
-def complete(box: Operator, folder: Path, *typed: str) -> set[str]:
+def complete(*typed: str) -> set[str]:
     """Press TAB in a bash behind these words, the last of them begun."""
-    program = folder / "smsbox"
-    words = " ".join(map(shlex.quote, [sys.executable, smsbox.__file__, *box.words()]))
-    program.write_text(f'#!/bin/sh\nexec {words} "$@"\n')
-    program.chmod(0o755)
-    script = box.run("completion").out + (
+    script = smsbox.render_completion() + (
         'COMP_WORDS=(smsbox "$@"); COMP_CWORD=$#; _smsbox; printf "%s\\n" "${COMPREPLY[@]}"\n'
     )
     done = subprocess.run(
         ["bash", "-c", script, "bash", *typed], capture_output=True, text=True, check=True,
-        env={"PATH": f"{folder}:{os.environ['PATH']}"}, timeout=30,
+        timeout=30,
     )  # fmt: skip
     assert done.stderr == ""
     return set(filter(None, done.stdout.splitlines()))
 
 
-def test_tab_completes_commands_options_campaigns_and_ids(box: Operator, tmp_path: Path) -> None:
-    box.insert(campaign_name="Fall sale 'A'")
-    gone = box.insert(campaign_name="spring", status="sent")
-    assert complete(box, tmp_path, "re") == {
-        "reschedule", "retry", "release", "resume", "restore"
-    } | ({"report"} & set(smsbox.build_parser().commands))  # fmt: skip
-    assert complete(box, tmp_path, "schedule", "--dr") == {"--dry-run"}
-    assert "--campaign" in complete(box, tmp_path, "cancel", "--")
-    assert complete(box, tmp_path, "list", "--campaign", "F") == {"Fall\\ sale\\ \\'A\\'"}
-    assert complete(box, tmp_path, "why", "") == {"1"}
-    assert gone == 2
-    assert complete(box, tmp_path, "schedule", "x") == set()
-    box.database.unlink()
-    assert complete(box, tmp_path, "list", "--campaign", "") == set()
+def test_tab_completes_commands_and_their_options() -> None:
+    assert complete("re") == {"release", "report", "reschedule", "restore", "resume", "retry"}
+    assert complete("schedule", "--dr") == {"--dry-run"}
+    assert complete("--config", "box.toml", "schedule", "--dr") == {"--dry-run"}
+    assert "--campaign" in complete("cancel", "--")
+    assert complete("schedule", "x") == set()  # bash then completes the name of a file

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 import pytest
 
 import smsbox
-from rig.desk import DAY, HEADER, TEN, Desk, Operator, local, many, texts
+from rig.desk import ALWAYS, DAY, HEADER, TEN, Desk, Operator, local, many, texts
 from rig.people import ANA, BEN, CHLOE
 from rig.played import PlayedBox, at
 
@@ -25,38 +25,59 @@ def test_same_text_is_left_out_in_any_campaign_for_thirty_days_unless_again(desk
     words = ("may.csv", "--campaign", "june", "--dry-run")
     shown = desk.schedule(*words)
     assert shown.status == 0, shown.err
-    assert re.findall(r"^\[LEFT OUT\] row (\d) .* in (\w+)$", shown.out, re.MULTILINE) == [
-        ("2", "may"), ("4", "may"),
-    ]  # fmt: skip
+    assert "Left out:  2 rows, already scheduled or sent in may: rows 2, 4\n" in shown.out
     assert [each["row"] for each in desk.schedule(*words, "--json").value["messages"]] == [3]
     again = desk.schedule(*words, "--again")
-    assert "[LEFT OUT]" not in again.out
+    assert "Left out" not in again.out
     assert "[3/3]" in again.out
-    assert re.search(r"WARNING: 2 rows repeat a text", again.out)
-    assert desk.schedule(*words, "--again", "--json").value["repeats"] == 2
+    assert "Warning:   2 rows repeat a text" in again.out
     assert desk.schedule("may.csv", "--dry-run", "--json").value["messages"] == []
 
 
-def test_another_text_to_a_number_of_the_campaign_is_refused_and_again_does_not_help(
+def test_who_was_written_to_in_a_campaign_gets_no_other_text_of_it_and_again_does_not_help(
     desk: Desk,
 ) -> None:
-    desk.write("c.csv", texts((ANA, "Hi"), (BEN, "Hi"), (CHLOE, "Hi")))
+    desk.write("c.csv", texts((ANA, "Hi"), (BEN, "Hi")))
     assert desk.schedule("c.csv", "--yes", "--start", TEN).status == 0
-    desk.write("c.csv", texts((ANA, "Hi"), (BEN, "Hello"), (CHLOE, "Hi")))
+    desk.write("c.csv", texts((ANA, "Hi"), (BEN, "Hello")))
     for more in ((), ("--again",), ("--dry-run",)):
-        refused = desk.schedule("c.csv", "--yes", *more)
-        assert (refused.status, refused.out) == (65, "")
-        assert "smsbox edit" in refused.sentence
-        assert "smsbox cancel --campaign c" in refused.sentence
-        assert "row 3" in refused.sentence
-    assert desk.rows("message_content") == ["Hi"] * 3
+        done = desk.schedule("c.csv", "--yes", *more)
+        assert done.status == 0, done.err
+        assert "Left out:  2 rows, already scheduled or sent in c: rows 2, 3\n" in done.out
+        assert done.out.splitlines()[-1].endswith("a name of its own: --campaign 'c 2'.")
+    assert desk.rows("message_content") == ["Hi"] * 2
+    desk.write("c.csv", texts((ANA, "Hi"), (BEN, "Hello"), (CHLOE, "Hello")))
+    assert desk.schedule("c.csv", "--yes").status == 0
+    assert desk.rows("message_content") == ["Hi", "Hi", "Hello"]
+    assert desk.schedule("c.csv", "--yes", "--campaign", "c 2").status == 0
+    assert desk.rows("campaign_name") == ["c"] * 3 + ["c 2"]
 
 
-def test_second_text_to_a_number_is_no_change_and_limit_goes_on(desk: Desk) -> None:
+def test_typo_is_mended_by_cancelling_and_scheduling_the_file_anew(desk: Desk) -> None:
+    desk.write("c.csv", texts((ANA, "Slae"), (BEN, "Slae"), (CHLOE, "Slae")))
+    assert desk.schedule("c.csv", "--yes", "--start", TEN).status == 0
+    desk.execute("UPDATE scheduled_messages SET status = 'sent' WHERE id = 1")
+    assert desk.run(desk.words("cancel", "--campaign", "c", "--yes")).status == 0
+    desk.write("c.csv", texts((ANA, "Sale"), (BEN, "Sale"), (CHLOE, "Sale")))
+    assert desk.schedule("c.csv", "--yes", "--start", f"{DAY} 15:00").status == 0
+    assert desk.rows("status") == ["sent", "cancelled", "cancelled", "scheduled", "scheduled"]
+    assert desk.rows("phone_number")[3:] == [BEN, CHLOE]
+    assert desk.rows("message_content")[3:] == ["Sale"] * 2
+
+
+def test_limit_goes_on_with_who_was_not_written_to(desk: Desk) -> None:
     desk.write("c.csv", texts((ANA, "One"), (ANA, "Two"), (BEN, "One")))
     assert desk.schedule("c.csv", "--yes", "--limit", "1", "--start", TEN).status == 0
-    assert desk.schedule("c.csv", "--yes").status == 0
-    assert desk.rows("message_content") == ["One", "Two", "One"]
+    assert desk.schedule("c.csv", "--yes", "--limit", "1").status == 0
+    assert desk.rows("phone_number") == [ANA, BEN]
+
+
+def test_text_that_was_sent_by_hand_or_tried_is_no_campaign_s(desk: Desk) -> None:
+    desk.configure(ALWAYS)
+    assert desk.run(desk.words("send", ANA, "Hi")).status == 75
+    desk.execute("UPDATE scheduled_messages SET status = 'sent', sent_at = datetime('now')")
+    desk.write("c.csv", texts((ANA, "Hi"), (BEN, "Hi")))
+    assert len(desk.schedule("c.csv", "--dry-run", "--json").value["messages"]) == 2
 
 
 def test_people_of_a_running_campaign_are_refused_in_another_unless_again(desk: Desk) -> None:
@@ -136,26 +157,18 @@ def test_text_edited_between_claim_and_first_segment_is_the_one_that_is_sent(
     assert box.texts() == ["New"]
 
 
-# --- texts shown and simplified
-
-
-def test_every_text_is_shown_on_request(desk: Desk) -> None:
-    desk.write("c.csv", many(7))
-    shown = desk.schedule("c.csv", "--dry-run", "--texts").out
-    assert re.findall(r"^  > (.*)$", shown, re.MULTILINE) == [f"Hello {n}" for n in range(7)]
-    assert desk.schedule("c.csv", "--dry-run").out.count("  > ") == 1
+# --- texts simplified
 
 
 def test_simplify_stores_the_listed_equals_and_keeps_accents(desk: Desk) -> None:
     text = "“It’s” – café…" + "x" * 60
     desk.write("c.csv", texts((ANA, text), (BEN, "naïve – ñ")))
     bare = desk.schedule("c.csv", "--dry-run", "--start", TEN)
-    assert re.search(r"^Segments:  3 \(2 with --simplify\)$", bare.out, re.MULTILINE)
+    assert re.search(r"^Segments:  3 \(2 with --simplify\);", bare.out, re.MULTILINE)
     words = ("c.csv", "--simplify", "--start", TEN)
-    plan = desk.schedule(*words, "--dry-run", "--json").value
-    assert (plan["segments"], plan["segments_without_simplify"]) == (2, 3)
+    assert desk.schedule(*words, "--dry-run", "--json").value["segments"] == 2
     done = desk.schedule(*words, "--yes")
-    assert re.search(r"^Segments:  2 \(3 without --simplify\)$", done.out, re.MULTILINE)
+    assert re.search(r"^Segments:  2 \(3 without --simplify\);", done.out, re.MULTILINE)
     assert desk.rows("message_content") == ['"It\'s" - café...' + "x" * 60, "naïve - ñ"]
 
 
@@ -181,6 +194,32 @@ def test_plan_that_ends_later_is_refused_with_how_many_fit_and_so_many_do(desk: 
     assert len(desk.rows()) == int(told[1]) > 0
     end = smsbox.to_database_time(local(f"{DAY} 10:45"))
     assert set(desk.rows("until")) == {end}
+
+
+@pytest.mark.parametrize(
+    ("toml", "until", "says"),
+    [
+        ("[pacing]\nmax_messages_per_day = 5", "20:00", "no max_messages_per_day (20 fit)"),
+        ('[business_hours]\ncloses = "10:30"', "20:00",
+         'opens = "8:00" and closes = "21:00" (20 fit)'),
+        ("", "10:20", "no setting makes more of them fit"),
+    ],
+)  # fmt: skip
+def test_refused_end_names_the_setting_that_makes_more_fit(
+    desk: Desk, toml: str, until: str, says: str
+) -> None:
+    desk.write("c.csv", many(20))
+    words = ("c.csv", "--start", TEN, "--seed", "1", "--until", f"{DAY} {until}", "--yes")
+    desk.configure(f"{toml}\n")
+    refused = desk.schedule(*words)
+    assert refused.status == 2
+    assert says in refused.sentence
+    if "(20 fit)" in says:
+        setting = says.removesuffix(" (20 fit)").replace(" and ", "\n")
+        limit = setting.replace("no max_messages_per_day", "max_messages_per_day = 0")
+        desk.configure(f"{toml.splitlines()[0]}\n{limit}\n")
+        assert desk.schedule(*words).status == 0
+        assert len(desk.rows()) == 20
 
 
 def test_end_in_the_past_or_no_time_is_a_usage_error(desk: Desk) -> None:
@@ -280,4 +319,5 @@ def test_nothing_is_moved_tried_again_or_released_past_its_end(
     assert operator.run("reschedule", str(waits), "--by", "+20m").status == 0
     operator.sql("UPDATE scheduled_messages SET scheduled_for = '2099-01-01' WHERE id = ?", waits)
     assert operator.row(waits, "status, error_message") == ("cancelled", "too late")
-    assert "shut  until" in operator.run("why", str(held)).out
+    out = operator.run("why", str(held)).out
+    assert re.search(r"^warning +until +shut: too late", out, re.MULTILINE)

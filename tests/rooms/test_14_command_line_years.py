@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from pathlib import Path
 
 import pytest
@@ -23,7 +22,7 @@ def make_old(operator: Operator) -> None:
     operator.sql("UPDATE inbound SET read_at = '2022-01-02 10:00:00'")
 
 
-def test_purge_blanks_what_is_old_and_done_and_keeps_counts_numbers_and_opt_outs(
+def test_forget_blanks_what_is_old_and_done_and_keeps_counts_numbers_and_opt_outs(
     operator: Operator,
 ) -> None:
     row = lay_person(operator)
@@ -32,10 +31,11 @@ def test_purge_blanks_what_is_old_and_done_and_keeps_counts_numbers_and_opt_outs
         phone_number=BEN, message_content="held plan", scheduled_for="2022-01-01 10:00:00"
     )
     counts = operator.sql("SELECT status, count(*) FROM scheduled_messages GROUP BY status")
-    assert "1 message" in operator.run("purge", "--older-than", "2y", "--dry-run").out
-    assert operator.run("purge", "--older-than", "2y", terminal=Keyboard("no\n")).status == 1
+    words = ("forget", "--older-than", "2y")
+    asked = operator.run(*words, terminal=Keyboard("no\n"))
+    assert (asked.status, "1 message, 1 incoming text of before" in asked.err) == (1, True)
     assert "secret" in str(everything(operator))
-    assert operator.run("purge", "--older-than", "2y", terminal=Keyboard("YES\n")).status == 0
+    assert operator.run(*words, terminal=Keyboard("YES\n")).status == 0
     assert [each for each in everything(operator) if "secret" in str(each).lower()] == []
     assert b"secret" not in operator.database.read_bytes()
     assert operator.row(row, "phone_number, status, customer_name") == (ANA, "sent", "")
@@ -46,28 +46,33 @@ def test_purge_blanks_what_is_old_and_done_and_keeps_counts_numbers_and_opt_outs
     assert len(purged) == 1
     assert str(purged[0]).endswith("1 rows',)")
     assert operator.sql("SELECT 1 FROM events WHERE event = 'edited' AND actor <> 'sql'") == []
-    assert "Nothing to blank" in operator.run("purge", "--older-than", "2y", "--yes").out
+    assert "Nothing to blank" in operator.run(*words, "--yes").out
 
 
-def test_purge_leaves_what_is_younger_and_a_reply_that_nobody_has_read(operator: Operator) -> None:
+def test_forget_leaves_what_is_younger_and_a_reply_that_nobody_has_read(operator: Operator) -> None:
     lay_person(operator)
-    operator.run("purge", "--older-than", "100y", "--yes")
+    operator.run("forget", "--older-than", "90y", "--yes")
     assert "secret words" in str(everything(operator))
     make_old(operator)
     operator.sql("UPDATE inbound SET read_at = NULL")
-    operator.run("purge", "--older-than", "90d", "--yes")
+    operator.run("forget", "--older-than", "90d", "--yes")
     assert operator.sql("SELECT body FROM inbound") == [("secret reply",)]
     assert operator.sql("SELECT body FROM messages WHERE body <> ''") == []
 
 
 @pytest.mark.parametrize("span", ["2", "y", "0d", "-2y", "2w", "200y", "9999y"])
 def test_span_that_is_none_is_refused_with_an_example(operator: Operator, span: str) -> None:
-    assert operator.run("purge", f"--older-than={span}", "--yes").status == 2
+    assert "90d, 6m or 2y" in operator.sentence("forget", f"--older-than={span}", "--yes", status=2)
+
+
+def test_forget_wants_a_number_or_an_age_and_not_both(operator: Operator) -> None:
+    for words in ((), (ANA, "--older-than", "2y")):
+        assert "say whom" in operator.sentence("forget", *words, "--yes", status=2)
 
 
 def test_blanked_row_is_not_tried_again(operator: Operator) -> None:
     row = operator.insert(status="failed", scheduled_for="2022-01-01 10:00:00")
-    operator.run("purge", "--older-than", "2y", "--yes")
+    operator.run("forget", "--older-than", "2y", "--yes")
     assert operator.run("retry", str(row), "--yes").status != 0
     assert operator.row(row, "status") == ("failed",)
 
@@ -94,18 +99,18 @@ def test_export_reads_well_in_a_spreadsheet(operator: Operator, tmp_path: Path) 
     assert "not empty" in operator.sentence("export", str(folder), status=2)
 
 
-def test_export_as_json_takes_one_campaign_alone(operator: Operator, tmp_path: Path) -> None:
+def test_export_takes_one_campaign_alone(operator: Operator, tmp_path: Path) -> None:
     lay_person(operator)
     other = operator.insert(phone_number=BEN, campaign_name="other")
-    value = json.loads(operator.run("export", "-", "--json", "--campaign", "other").out)
-    assert [each["id"] for each in value["scheduled_messages"]] == [other]
-    assert value["inbound"] == value["segments"] == []
-    assert {each["scheduled_message_id"] for each in value["events"]} == {other}
-    file = tmp_path / "all.json"
-    assert operator.run("export", str(file), "--json").status == 0
-    assert len(json.loads(file.read_text())["scheduled_messages"]) == 2
-    assert operator.run("export", str(file), "--json").status == 2
-    assert operator.run("export", "-").status == 2
+    folder = tmp_path / "out"
+    assert operator.run("export", str(folder), "--campaign", "other").status == 0
+    assert [each["id"] for each in read_csv(folder / "scheduled_messages.csv")] == [str(other)]
+    assert read_csv(folder / "inbound.csv") == read_csv(folder / "segments.csv") == []
+    events = read_csv(folder / "events.csv")
+    assert {each["scheduled_message_id"] for each in events} == {str(other)}
+    assert "the campaigns are" in operator.sentence(
+        "export", str(tmp_path / "none"), "--campaign", "no", status=2
+    )
 
 
 def test_free_space_is_given_back_bit_by_bit_until_little_is_left(tmp_path: Path) -> None:
