@@ -142,7 +142,7 @@ def test_stop_inside_other_words_never_stops_by_itself(text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "   ", "🙏", "👍👍", "?", "...", "1", "Yes", "YES", "yes please", "No", "ok", "Thanks!",
+    ["", "   ", "🙏", "👍👍", "?", "...", "1", "Yes", "YES", "yes please", "ok", "Thanks!",
      "thank you", "Hi", "Who?", "See you at 5", "What time do you open?",
      "Cancel my appointment on Friday please", "can I cancel the order", "at the end of the week",
      "The end of the month works",
@@ -244,8 +244,9 @@ def fresh(part: str) -> list[str]:
     return [line for line in chosen.splitlines() if line and not line.startswith("#")]
 
 
-def rate(texts: list[str], asked: smsbox.Request) -> float:
-    return sum(smsbox.read_reply(each) is asked for each in texts) / len(texts)
+def rate(texts: list[str], request: smsbox.Request) -> float:
+    """Return how many of the texts ask for it; a bare no among them answers a question."""
+    return sum(smsbox.read_reply(each, asked=True) is request for each in texts) / len(texts)
 
 
 @pytest.mark.parametrize("text", wordings("optout") + fresh("optout"))
