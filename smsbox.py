@@ -2796,8 +2796,8 @@ def parse_local_time(text: str, zone: ZoneInfo, now: datetime, needs_hour: bool 
 # stands in another that could share its characters: the time is linear in the text's length.
 STOP_WORDS = {  # with the slips of a thumb; "stp" is none, it is French for please
     "en": r"s+ ?t+ ?o+ ?p+( ?all)?|stpo|sotp|tsop|[acdez]top|s[grfy]op|st[0i]p|sto[0l]p?|stahp"
-    r"|stopt|(stop){2,}|stop(please|now|it|texting|msg)|un subscribe|unsub|opt ?out|revoke"
-    r"|(u|un|ub)s[a-z]{1,4}(cr|r|c)[a-z]{1,2}b[eds]{0,2}",
+    r"|stopt|stop(please|now|it|texting|msg)|pleasestop|(stop){2,}|un subscribe|unsub"
+    r"|(u|un|ub)s[a-z]{1,4}(cr|r|c)[a-z]{1,2}b[eds]{0,2}|opt ?out|revoke",
     "es": r"alto|baja|parar|paren?|para|desuscribir(me)?|detener",
     "fr": r"arret(e[rz]?)?|desabonn(er?|ement|ez)|desinscri(re|ption)",
 }
@@ -2810,8 +2810,8 @@ _DOUBTFUL_WORDS = {
     "fr": r"sortir|retirer|supprimer|((repondez|envoyez) )?(stop|arret) pour( \w+){1,3}",
 }
 _NO_WORDS = {  # the answer to a question of ours; where we asked none, perhaps a stop
-    "en": r"no+|nope+|nah+|n|no (thank you|than[kx]s?|thx|ty|way|sir|maam)|(hell|absolutely) no"
-    r"|not (for me|at this time)|negative|never|(hard )?pass|(im|i am|were|we are) (good|all set)",
+    "en": r"no (thank you|than[kx]s?|thx|ty|way|sir|maam)|(hell|absolutely) no|negative|never|pass"
+    r"|no+|nope+|nah+|n|not (for me|at this time)|hard pass|(im|i am|were|we are) (good|all set)",
     "es": r"nel|nunca|no quiero|para nada|nein",
     "fr": r"non+|(plus )?jamais|pas du tout",
 }
@@ -2852,7 +2852,6 @@ _GROUPS = {  # the words that the capitals in the phrases stand for
     r"|anuncio|propaganda|informacion|rappel|infolettre|annonce|notice|deals|ads|offers)\w*",
     "ESCRIBIR": r"(escrib|mand|envi|molest|contact|text|acos|jod|llam|fastidi|ching)\w*",
     "ECRIRE": r"(ecri|envo[iy]|contact|harcel|texto|importun|derang|spam|sollicit|relanc|achal)\w*",
-    "MOVED": r"((graduat|retir|switch|chang|mud|cambi|demenag)\w*|moved|left|found|died|salio)",
     "PLUS": r"(plus|pus?)",
     "QUIT": r"(opt ?out|cancel|end|unsubscribe|quit|stop|salir|cancelar|arreter)",
     "NEVER": r"(not?|ni|never|no longer|cannot|nunca|jam(as|ais)|nen?|n(est|ai)|pas|rien|nadie"
@@ -2865,21 +2864,23 @@ _GROUPS = {  # the words that the capitals in the phrases stand for
     "THING": r"((?<!in )orders?|appointment|appt|reservation|booking|table|apartment|plan|class"
     r"|course|delivery|receipt|size|address|amount|date|time|colou?r|items?|bill|invoice|charge|fee"
     r"|price|pedido|orden|cita|reserva|talla|direccion|fecha|factur[ae]|color|precio|commande|rdv|rendez"
-    r"|taille|adresse|cours|colis|bat+er\w+|pila|car|bus|e ?mails?|correos?|courriels?)",
+    r"|taille|adresse|cours|colis|bat+er\w+|pila|car(ro)?|coche|voiture|bus|e ?mails?|correos?|courriels?)",
     # Whatever a denial of everyday life is about: "not sure yet", "I can't come", "no hay".
     "FINE": r"(sure|surs?|seguro|prob\w+|worr\w+|rush|hurry|idea|yet|un?till?|now|week\w*|\w+days?"
     r"|ready|late|able|feel\w*|well|bad|good|fun|can|cant|couldn?t?|make|made|f[io]u?nd|see|hear|g[eo]t"
     r"|gotten|rec(ei|ib|u)\w*|arriv\w+|c[ao]me|work\w*|open\w*|forget|mind|miss|before|after|while"
     r"|but|than|if|ones?|\w*\d\w*|have|ha[sd]|eats?|drive|mean|think|underst\w+|remember|much|too"
-    r"|right|more|what|which|where|when|way|wait|help|call|cost|fast|laugh\w*|believe|turn|going"
+    r"|love\w*|thank\w*|great|keep|better|best|right|fine|really|more|what|which|where|when|way|wait|help|call|cost|fast|laugh\w*|believe|turn|going"
     r"|coming|loading|running|(not|isnt) (home|t?here)|se|s[ie]|pued[oe]|tengo|hay|tiene"
     r"|qued[ao]|lleg\w+|bien|mal|encuentr\w+|olvid\w+|dig[ao]s?|traj\w+|escribio|contesta|urgen\w+"
     r"|nec\w+|pasa|preocup\w+|hoy|aun|todavia|manana|antes|hasta|funciona\w*|voy|va|entend\w+|estoy"
     r"|mas|era|fue|sais|peux|souci|grave|possible|encore|dispo\w*|pret\w*|temps|press\w+|trouv\w+"
-    r"|marche\w*|compris|tan|ai plus|\w+di|aujourdhui|soir|repon\w+|attend\w*|quitt\w*|WANT|THING)",
+    r"|marche\w*|compris|tan|n?ai plus|\w+di|aujourdhui|soir|repon\w+|attend\w*|WANT|THING)",
+    "SORE": r"(te?xts|te?xting|mess?ages|msgs|mensajes|textos|wtf|fuck\w*|shit\w*|mierda|merde"
+    r"|blowing up|(this|este|ce) (num\w*|phone|cel\w*|line|tel\w*))",
     # What is told of a text beside a denial: that it has not come, or when it suits.
-    "ABSENT": r"(g[eo]t\w*|rec\w+|seen?|saw|have|cant?|c[ao]me|forget|back|before|after|until|till"
-    r"|when|while|later|yet|drive|lleg[oa]n?|encuentr\w+)",
+    "ABSENT": r"(g[eo]t\w*|rec\w+|seen?|saw|escribio|have|cant?|c[ao]me|forget|back|before|after"
+    r"|until|till|when|while|later|yet|drive|lleg[oa]n?|encuentr\w+)",
     "LATER": r"(before|until|till?|after|at|on|when|while|during|in|today|tonight|yet|now|tomorrow"
     r"|the|a|my|your|about|if|antes|hasta|despues|ahora|hoy|a las?|el|la|los|las|un|una|dos|le|les"
     r"|dun|deux|ca|ce)\b",
@@ -2898,12 +2899,14 @@ def _phrases(table: str) -> str:
 # Taken out before phrases are looked for: a stop that is denied, a bus's or a shop's, and a wrong
 # number that is the writer's own slip.
 _NOT_MEANT = _phrases(r"""
-(?<!you )(?<!u )(NOT|cant|cannot|wont|nunca)( ever)?( (want|need|wish|going|asking)( \w+)? to)? STOP
+(?<!you )(?<!u )(NOT|cant|cannot|wont)( ever)?( (want|need|going|asking)( \w+)? to)? STOP( \w+ing)?
 (no|nunca) (me |nos )?(dej|par|desu|borr|elimin|quit)\w+( de \w+)?
 n(e )?(me |nous )?(arret|desabon|desinscri|supprim|retir|stopp)\w+( surtout)? pas( de \w+)?
 NOT (want to )?(unsubscribe|opt ?out|(remove|take|drop) MINE( off| from| THE LIST)*|cancel|delete)
 (should|if) (i|we|he|she|they) STOP (?!getting|receiving|this|these|it|TEXTING|SMS)
 (doctor|dr|nurse|wife|was|tell (him|her|them))( \w+){0,2} to STOP (?!this|these|it|TEXTING|SMS)
+stop (?!TEXTING|(harass|call|annoy|blow|gett|do|try|reach|be)\w*)\w+ing
+(deje|dejo) de (?!ESCRIBIR|estar)\w+r
 (the|a|an|bus|pit|one|next|last|first|non|full|rest|truck|each|which|any|un|prochain) stop
 ((reply|te?xt|send|responda|envie|repondez)( with)? )?(stop|baja|arret) (to|2|para|pour) QUIT
 you (have been|are now|were|have) (successfully )?(unsubscribed|opted out|removed)
@@ -2961,7 +2964,7 @@ j?(veux|veut|souhaite|desire) (PLUS|pas)(?! (rater|manquer))( \w+){0,3} (SMS|m?E
 (desabon\w+|desinscri\w+)
 (retir|enlev|supprim|effac|ray|sort|vir|ot|radi)(e[zrs]?|ir|s) (moi(?! LATER)|(mon|mes|ce) NUMBER)
 m?(retir|enlev|supprim|effac|ray|sort|vir|ot|radi)(er|ez|ir) de (votre|la|cette|vos|ta) LIST
-((mauvaise?|faux|erreur de) (num\w*|personne)|pas le bon num\w*)
+((mauvaise?|faux|erreur de) (num\w*|personne|contact)|pas le bon num\w*)
 d?(arret|cess)(e[rsz]?)?( de| d| tout| tous?| les| vos| ces| me| m| nous)* [md]?(ECRIRE|SMS)
 """)
 _DOUBTS = _phrases(r"""
@@ -2973,6 +2976,7 @@ _DOUBTS = _phrases(r"""
 # an accusation or a threat
 (spam|scam|fraud|phish|harr?ass|harcel|estaf|arnaqu|acos[aoe]|denunc|denonc|violat|i?l?legal)\w*
 (\w+ (my|our|mi|mon|the) LAWYER( general)?$|LAWYER (will|va|vous|les)|in court|plainte)
+(contact|appel|consult|call|hir)\w* (an?|une?) LAWYER
 (tcpa|fcc|ftc|cnil|dnc|do not call|lawsuit|una demanda|justice|\w*solicit\w*|vous signaler)
 (ill|will|gonna|to|can|im|am|been|have|ive|^) (su(e|ing)|report|block)(ed|ing)?( YOU| th?is| it|$)
 (^|youre |YOU are |now )(reported|block(ed|ing)|reporting)( YOU)?( this NUMBER)?( now| as \w+)?$
@@ -2982,59 +2986,60 @@ _DOUBTS = _phrases(r"""
 ^((f|bug|shut|get|buzz) (off|up|lost|a life)|go away)$
 ((fuck|screw|piss) (off|YOU)|hell( no)?$|degage\w*|eat shit|en paz|(fich|fout|lach)\w+ (moi|nous))
 (laiss|oubl|effac|enlev|retir)\w+ (moi|nous)( tranquil\w*)?$
-((too|trop de|demasiad[oa]s|tant[oa]s)( many| much)? (SMS|NEWS)|(SMS|TEXTING)( \w+){0,3} too \w+)
-((w[ao]k\w*|bother\w*|annoy\w*) (me|us|my)|(m|me|nous) ?(despiert|reveill|derang|enerv|cansa)\w*)
+((too|so|trop de|demasiad[oa]s|tant[oa]s)( many| much)? (SMS|NEWS)|(SMS|TEXTING)( \w+){0,3} too \w+)
+((w[ao]k|bother|annoy|blow)\w*( up)? (me|us|my)|m(e )?(despiert|reveill|derang|enerv|cansa)\w*)
 (sick|tired|fed up|over|hart[oa]s?|tanne\w*|marre|ras le bol|assez) (of|with|de|th\w+)
-((marre|assez|hart[oa]|over this|old|of these( a day)?)$|TEXTING( me)? at \d\w*|its \d+ (am|in the))
-((YOU|they) keep|\dth time|how many times|cuantas veces|estas horas)
+((marre|assez|hart[oa]|cansad[oa]|over this|old|these( a day)?)$|(its|son las) \d+ (am|in|de))
+((YOU|they) keep|\dth time|how many( more)? times|cuantas veces|estas horas|TEXTING( me)? at \d\w*)
 ^(\w+ ){0,3}(annoy|irritat|ridicul|relentless|pathetic|unbeliev|nuisance)\w*$
-^(\w+ ){0,3}(molest|fastidi|lata|penible|agac|chiant)\w*( son)?$
+^(que (molest|fastidi|lata)\w*|(\w+ ){0,3}(penible|agac|chiant)\w*$)
 # the wrong person: nobody of that name, another's number
-^((\w+ ){0,3}(is|ha[vs]e?|got|ve|reached) )?(the )?wrong (?!(THING|\w*day|with|link)\b)\w+( \w+)?$
-(SOMEBODY (\w+ )?(by|called|named|here|aqui|ici|de ce|con ese)|(some|any)(one|body) elses?|heard of)
-((work|business) (phone|line|cell)|(this|NUMBER)( ya)? (used to|belong|a chang|isnt|is no)\w*)
-((got|had|tengo) (this|este|ce)( \w+)? NUMBER|changed( \w+)? numbers|(idk|know) any|mixed me up)
-((equivoc|tromp)\w+( de (numero|persona|personne))?$|(faites|fait une) erreur)
+^((\w+ ){0,3}(is|ha[vs]e?|got|ve|reached) )?(the )?wrong (?!(THING|\w*day|chat|link)\b)\w+( \w+)?$
+(SOMEBODY (\w+ )?(by|called|named|here|aqui|ici|de ce|con ese)|\w+(one|body) elses?|heard of)
+(another person|otra persona|aqui no \w+|not me$|who \w+ is$|(work|business) (phone|line|cell))
+((got|had|have) this NUMBER|used to be \w+|changed( \w+)? numbers|(idk|know) any)
+((equivoc|tromp|confund)\w+( de (numero|persona|personne))?$|fait\w*( une)? erreur)
+me confused|mixed me
 # who are you, and why
 (who (is|r|are|s|the)? ?(this|dis|YOU|hell)( and| how| why| again| is|$)|do i know YOU|who gave YOU)
 (whos? (this|dis|authorized)|(how|where)d? ((did|do|d) )?YOU (get|have|find) (my|this))
 (^(y )?quien (es|eres|habla|son|sos)\b|(qui (est ce|etes vous|es tu)|(cest|tes|vous etes) qui)$)
 (quien|como|donde|comment|d?ou|qui)( \w+){0,4} (mi|mon|ce) (num\w*|tel\w*|message)
-(por ?que|pourquoi) (me|vous|tu|je recois)
-(why (\w+ )?(YOU|i) (\w+ )?(TEXTING|getting|on (this|your)))
+(why (\w+ )?(YOU|i) (\w+ )?(TEXTING|getting|on (this|your))|(por ?que|pourquoi) (me|vous|tu|je))
 # dead, ill or moved
 (THEY( has)? passed( last \w+|$)|passed (away|on)|hospice|nursing home|dementia)
 (memory care|a stroke|rip|(deceas|fallec|decede)\w*|nous a quitte\w*)
 ^(?!.*(phone|fono|portable|THING)\b)(\w+ )*(died|dead|murio|muert[oa]|morte?)( \w+){0,3}$
 ((have|i|we|s?he|they)( since)? |^)(moved|relocated)( (away|out|from|to (?!THE|a|my|\w+day))|$)
-(demenag\w+( an?| aux?)?( \w+)?$|(me|nos) (mud|cambi|fui)\w+( (a (?!las)|de)|$))
+((jai|ai|on a|avons|avez) demenage( \w+){0,2}$|(me|nos) (mud|cambi|fui)\w+( (a (?!las)|de)|$))
 # not wanted, or no longer needed, whoever says it
-NEVER( \w+)? WANT(?! to (miss|be|get|lose))( \w+){0,3} (it(?! LATER)|these|SMS|NEWS|servic\w*)
+NEVER( \w+)? WANT(?! to (miss|be|get|lose))( \w+){0,3} (it(?! LATER)|these|your|SMS|NEWS|servic\w*)
 NEVER( \w+){0,2} WANT( (any\w*|longer|more|from|YOU|it|th\w+|esto?|nada|rien|de|uste\w+|pas))*$
 THEY( \w+)? (no longer|ya no|n\w+( \w+)? plus|\w+nt( \w+){1,4} any(more| longer)$)
 ((NEVER|un)( \w+)? ?(int\w{0,3}rest|interes)\w*(?! (in|en) (the|an?|la|el|le)))
-(found (someone|another)|(already|ya|deja)( les)? (unsub|opt|ask|told|dij)\w*|ya no (me|nos))
-NEVER( \w+)? (sign|ask|opt|agree|inscri|suscri|consent|g[ai]ve|ped[ii]|permi)\w*
+((found|hired) (some|an)\w+|(already|ya|deja)( les)? (unsub|opt|ask|told|dij)\w*|ya no (me|nos))
+(NEVER|nobody)( \w+){0,2} (sign|ask|opt|agree|inscri|suscri|consent|g[ai]ve|ped[ii]|permi)\w*
 ((suis|est|va|n?habite) plus( \w+){0,3}$|plus (besoin|rien)( de \w+)?$|ya no (viv|trabaj)\w+)
 # being removed, in the passive; wanting out
 (i|me|my|MINE|wish)( \w+){0,5} (be|get|been|being|NUMBER) (remov|delet|eras|taken|exclud)\w*
 (off (of )?(this|your|ur) (?!phone)LIST|out of (your|this) \w+|(want|(let|get|count) me) (off|out)$)
-(remove|take|drop) my (\w+ ){1,2}(off|from) (your|this)
+((remove|delete|erase) (MINE|this line)|(remove|take|drop) my (\w+ ){1,2}(off|from) (your|this))
 (etre|me|de|mon|que me|mi) (retir|supprim|enlev|effac|borr|elimin)\w*
 ((quiero|deseo|como)( me)? (cancelo|sal(ir|irme|go))\b|cancel\w+ est[ao]s?|(sa[cq]|baj)\w+me de)
 # no messages, unless it tells what has not come, or when
-^(?!.*\b(ABSENT)\b)(?=.*\b(NEVER|quit|chill)\b).*\b(TEXTING|SMS|consent\w*|permi\w+)
+^(?!.*\b(ABSENT)\b)(?=.*\b(NEVER|quit|chill)\b).*\b(TEXTING|SMS|consent\w*|(me|nos) ESCRIBIR)
 """)
-# A denial that is about no matter of everyday life: "I am not Bob". A text that asks has none.
-_DENIAL = _phrases(r"^(?!no$|.*\bFINE\b).*\bNEVER")
+# A denial, or a word on our texts or a number, that no everyday matter explains: "I am not Bob".
+_DENIAL = _phrases(r"^(?!no$|.*\bFINE\b).*\b(NEVER|SORE)")
 # A sentence about another matter, and not about the texts.
 _OTHER_MATTER = _phrases(r"^(?!.*\b(te?xt\w*|mess?ag\w*|msgs?|sms|mensajes?|list[ae]?)\b).*\bTHING")
 # The other half of a text that takes its stop back, or leaves the texts as they are.
 _TAKEN_BACK = _phrases(r"""
 (THING|only|instead|jk|kidding|lol|haha\w*|jaja\w*|mdr|love[sd]?|but (keep|do|still)|(or?|ou) \w+$)
-((so|too|trop) (cute|funny|sweet|good|beau|bon|drole)|(texts?|texting|messages?) (is|are|works?))
+(stop( it)? (youre|thats|its)|(too|trop) \w+$|(texts?|texting|messages?) (is|are|works?))
 (solo|solamente|mejor|seulement|plutot|(ecrivez|texte[rz]?|textez) moi|just (text|send) me)
 """)
+_LAUGHTER = "[😂🤣😆😅😍😘]"
 _SURE_WORDS = 30  # a longer text that speaks of stopping mostly speaks of something else
 _SENTENCE_END = r"(?<=[.!?,;:…])(?=\s)|\n|\s[-–—]"
 # Cyrillic and Greek letters that look, or in "стоп" and "στοπ" sound, like Latin ones.
@@ -3095,7 +3100,7 @@ def read_reply(
     said = dict.fromkeys([*plain, *map(_without_courtesies, plain)])
     if any(re.search(_STOP_PHRASES, each) for each in said):
         sure = len(sentences[0].split()) <= _SURE_WORDS
-        taken_back = re.search(_TAKEN_BACK, sentences[0])
+        taken_back = re.search(_TAKEN_BACK, sentences[0]) or re.search(_LAUGHTER, text)
         return Request.STOP if sure and not taken_back else Request.PERHAPS_STOP
     doubts = _DOUBTS if "?" in text else f"{_DOUBTS}|{_DENIAL}"
     unwanted = (each for each in said if re.search(doubts, each))
