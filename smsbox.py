@@ -2796,7 +2796,7 @@ def parse_local_time(text: str, zone: ZoneInfo, now: datetime, needs_hour: bool 
 # stands in another that could share its characters: the time is linear in the text's length.
 STOP_WORDS = {  # with the slips of a thumb; "stp" is none, it is French for please
     "en": r"s+ ?t+ ?o+ ?p+( ?all)?|stpo|sotp|tsop|[acdez]top|s[grfy]op|st[0i]p|sto[0l]p?|stahp"
-    r"|stopt|stop(please|now|it|texting|msg)|pleasestop|(stop){2,}|un subscribe|unsub"
+    r"|stopt|stop(please|pl[sz]|now|it|texting|msg)|pleasestop|(stop){2,}|un subscribe|unsub"
     r"|(u|un|ub)s[a-z]{1,4}(cr|r|c)[a-z]{1,2}b[eds]{0,2}|opt ?out|revoke",
     "es": r"alto|baja|parar|paren?|para|desuscribir(me)?|detener",
     "fr": r"arret(e[rz]?)?|desabonn(er?|ement|ez)|desinscri(re|ption)",
@@ -2810,8 +2810,8 @@ _DOUBTFUL_WORDS = {
     "fr": r"sortir|retirer|supprimer|((repondez|envoyez) )?(stop|arret) pour( \w+){1,3}",
 }
 _NO_WORDS = {  # the answer to a question of ours; where we asked none, perhaps a stop
-    "en": r"no (thank you|than[kx]s?|thx|ty|way|sir|maam)|(hell|absolutely) no|negative|never|pass"
-    r"|no+|nope+|nah+|n|not (for me|at this time)|hard pass|(im|i am|were|we are) (good|all set)",
+    "en": r"no (thank you|than[kx]s?|thx|ty|way|sir|maam)|(hell|absolutely) no|negative|never|but"
+    r"|no+|nope+|nah+|n|not (for me|at this time)|(hard )?pass|(im|i am|we ?a?re) (good|all set)",
     "es": r"nel|nunca|no quiero|para nada|nein",
     "fr": r"non+|(plus )?jamais|pas du tout",
 }
@@ -2863,19 +2863,21 @@ _GROUPS = {  # the words that the capitals in the phrases stand for
     # Whatever else is wrong, canceled or no longer needed.
     "THING": r"((?<!in )orders?|appointment|appt|reservation|booking|table|apartment|plan|class"
     r"|course|delivery|receipt|size|address|amount|date|time|colou?r|items?|bill|invoice|charge|fee"
-    r"|price|pedido|orden|cita|reserva|talla|direccion|fecha|factur[ae]|color|precio|commande|rdv|rendez"
-    r"|taille|adresse|cours|colis|bat+er\w+|pila|car(ro)?|coche|voiture|bus|e ?mails?|correos?|courriels?)",
+    r"|price|pedido|orden|cita|reserva|talla|direccion|fecha|factur[ae]|color|precio|commande|rdv"
+    r"|rendez|taille|adresse|cours|colis|bat+er\w+|pila|carr?o?|coche|voiture|bus"
+    r"|e ?mails?|correos?|courriels?)",
     # Whatever a denial of everyday life is about: "not sure yet", "I can't come", "no hay".
     "FINE": r"(sure|surs?|seguro|prob\w+|worr\w+|rush|hurry|idea|yet|un?till?|now|week\w*|\w+days?"
     r"|ready|late|able|feel\w*|well|bad|good|fun|can|cant|couldn?t?|make|made|f[io]u?nd|see|hear|g[eo]t"
-    r"|gotten|rec(ei|ib|u)\w*|arriv\w+|c[ao]me|work\w*|open\w*|forget|mind|miss|before|after|while"
+    r"|gotten|rec(ei|ev|ib|u)\w*|arriv\w+|c[ao]me|work\w*|open\w*|forget|mind|miss|before|after|while"
     r"|but|than|if|ones?|\w*\d\w*|have|ha[sd]|eats?|drive|mean|think|underst\w+|remember|much|too"
     r"|love\w*|thank\w*|great|keep|better|best|right|fine|really|more|what|which|where|when|way|wait|help|call|cost|fast|laugh\w*|believe|turn|going"
     r"|coming|loading|running|(not|isnt) (home|t?here)|se|s[ie]|pued[oe]|tengo|hay|tiene"
     r"|qued[ao]|lleg\w+|bien|mal|encuentr\w+|olvid\w+|dig[ao]s?|traj\w+|escribio|contesta|urgen\w+"
     r"|nec\w+|pasa|preocup\w+|hoy|aun|todavia|manana|antes|hasta|funciona\w*|voy|va|entend\w+|estoy"
     r"|mas|era|fue|sais|peux|souci|grave|possible|encore|dispo\w*|pret\w*|temps|press\w+|trouv\w+"
-    r"|marche\w*|compris|tan|n?ai plus|\w+di|aujourdhui|soir|repon\w+|attend\w*|WANT|THING)",
+    r"|marche\w*|compris|tan|n?ai plus|\w+di|aujourdhui|soir|repon\w+|attend\w*|far|all|falta"
+    r"|acuerd\w+|avis\w+|WANT|THING)",
     "SORE": r"(te?xts|te?xting|mess?ages|msgs|mensajes|textos|wtf|fuck\w*|shit\w*|mierda|merde"
     r"|blowing up|(this|este|ce) (num\w*|phone|cel\w*|line|tel\w*))",
     # What is told of a text beside a denial: that it has not come, or when it suits.
@@ -2892,7 +2894,7 @@ def _phrases(table: str) -> str:
     lines = [line for line in table.strip().splitlines() if not line.startswith("#")]
     whole = r"\b(?:" + "|".join(lines) + r")\b"
     for name in reversed(_GROUPS):  # one may name those above it
-        whole = re.sub(rf"(?<![A-Z]){name}(?![A-Z])", lambda _, name=name: _GROUPS[name], whole)
+        whole = _GROUPS[name].join(re.split(rf"(?<![A-Z]){name}(?![A-Z])", whole))
     return whole
 
 
@@ -2905,7 +2907,7 @@ n(e )?(me |nous )?(arret|desabon|desinscri|supprim|retir|stopp)\w+( surtout)? pa
 NOT (want to )?(unsubscribe|opt ?out|(remove|take|drop) MINE( off| from| THE LIST)*|cancel|delete)
 (should|if) (i|we|he|she|they) STOP (?!getting|receiving|this|these|it|TEXTING|SMS)
 (doctor|dr|nurse|wife|was|tell (him|her|them))( \w+){0,2} to STOP (?!this|these|it|TEXTING|SMS)
-stop (?!TEXTING|(harass|call|annoy|blow|gett|do|try|reach|be)\w*)\w+ing
+stop (?!TEXTING|(harass|call|annoy|blow|gett|do|try|ask|reach|be)\w*)\w+ing
 (deje|dejo) de (?!ESCRIBIR|estar)\w+r
 (the|a|an|bus|pit|one|next|last|first|non|full|rest|truck|each|which|any|un|prochain) stop
 ((reply|te?xt|send|responda|envie|repondez)( with)? )?(stop|baja|arret) (to|2|para|pour) QUIT
@@ -2970,36 +2972,39 @@ d?(arret|cess)(e[rsz]?)?( de| d| tout| tous?| les| vos| ces| me| m| nous)* [md]?
 _DOUBTS = _phrases(r"""
 # the word itself, or a sentence that does nothing but take away
 (stop|UNSUBSCRIBE[ds]?|stopped (me|TEXTING)|cease|discontinue|basta(?! con| para)|dej[ae]n? de)
-(ca suffit|ya estuvo|(den?|dar)(me|se)? de baja|cess(er|ez)|desinscr\w+|desabon\w+|je refuse)
+(ca suffit|ya estuvo|(den?|dar)(me|se)? de baja|cess(er|ez)|desinscr\w+|desabon\w+|arretez$)
 ^(STOP|CANCEL|REMOVE|(anul|resili)\w+)( (th[ei]se?|it|all|MINE|from|your|LIST|service|every\w+))*$
 ^(thats )?(enough|no more|\w+ it (out|off|up))( (already|of|with|th\w+|is|enough|SMS|nonsense))*$
 # an accusation or a threat
 (spam|scam|fraud|phish|harr?ass|harcel|estaf|arnaqu|acos[aoe]|denunc|denonc|violat|i?l?legal)\w*
 (\w+ (my|our|mi|mon|the) LAWYER( general)?$|LAWYER (will|va|vous|les)|in court|plainte)
-(contact|appel|consult|call|hir)\w* (an?|une?) LAWYER
+((contact|appel|consult|call|hir)\w* (an?|une?) LAWYER|the (cops|law)$|to court|policia$)
 (tcpa|fcc|ftc|cnil|dnc|do not call|lawsuit|una demanda|justice|\w*solicit\w*|vous signaler)
 (ill|will|gonna|to|can|im|am|been|have|ive|^) (su(e|ing)|report|block)(ed|ing)?( YOU| th?is| it|$)
-(^|youre |YOU are |now )(reported|block(ed|ing)|reporting)( YOU)?( this NUMBER)?( now| as \w+)?$
+(^|youre |YOU are |now )(reported|block(ed|ing)|reporting)( YOU| this NUMBER| now| (as|and) \w+)*$
 ((los|las|les|te)( voy a)? |^)(demand|bloque|report)(ar|ad[oa]|o|ando)?$
 # anger, or a complaint: too many, too often, at night
-(leave (me|us|this NUMBER) (alone|be|out)( \w+){0,2}$|(lose|forget|rid of) (my|this) NUMBER)
+(leave (\w+|this NUMBER) (alone|be|out)( \w+){0,2}$|(lose|forget|rid of) (my|this) NUMBER)
 ^((f|bug|shut|get|buzz) (off|up|lost|a life)|go away)$
 ((fuck|screw|piss) (off|YOU)|hell( no)?$|degage\w*|eat shit|en paz|(fich|fout|lach)\w+ (moi|nous))
 (laiss|oubl|effac|enlev|retir)\w+ (moi|nous)( tranquil\w*)?$
 ((too|so|trop de|demasiad[oa]s|tant[oa]s)( many| much)? (SMS|NEWS)|(SMS|TEXTING)( \w+){0,3} too \w+)
-((w[ao]k|bother|annoy|blow)\w*( up)? (me|us|my)|m(e )?(despiert|reveill|derang|enerv|cansa)\w*)
+(w[ao]k|bother|annoy|blow)\w*( up)? (me|us|my)
+(m(e )?(despiert|reveill|derang|enerv)|ya (me )?cansa)\w*
 (sick|tired|fed up|over|hart[oa]s?|tanne\w*|marre|ras le bol|assez) (of|with|de|th\w+)
 ((marre|assez|hart[oa]|cansad[oa]|over this|old|these( a day)?)$|(its|son las) \d+ (am|in|de))
-((YOU|they) keep|\dth time|how many( more)? times|cuantas veces|estas horas|TEXTING( me)? at \d\w*)
+((YOU|they) keep|\dth time|how many( more)? times|cuantas veces|estas horas|cada rato|better to do)
+TEXTING( me| people)? at \d\w*
 ^(\w+ ){0,3}(annoy|irritat|ridicul|relentless|pathetic|unbeliev|nuisance)\w*$
 ^(que (molest|fastidi|lata)\w*|(\w+ ){0,3}(penible|agac|chiant)\w*$)
 # the wrong person: nobody of that name, another's number
-^((\w+ ){0,3}(is|ha[vs]e?|got|ve|reached) )?(the )?wrong (?!(THING|\w*day|chat|link)\b)\w+( \w+)?$
+^((\w+ ){0,3}(is|ha[vs]e?|got|ve|reached) (the )?)?wrong (?!(THING|\w*day|chat|gate)\b)\w+( \w+)?$
 (SOMEBODY (\w+ )?(by|called|named|here|aqui|ici|de ce|con ese)|\w+(one|body) elses?|heard of)
 (another person|otra persona|aqui no \w+|not me$|who \w+ is$|(work|business) (phone|line|cell))
-((got|had|have) this NUMBER|used to be \w+|changed( \w+)? numbers|(idk|know) any)
+((got|had|have) this NUMBER|used to be \w+|changed( \w+)? numbers|(idk|know) any|im a different)
+^(?=.*\b(her|his|him|s?he|their|ella|senora?|different)\b).*\b(number|phone|numero)( for \w+)?$
 ((equivoc|tromp|confund)\w+( de (numero|persona|personne))?$|fait\w*( une)? erreur)
-me confused|mixed me
+(me confused|mixed me|YOU looking for|YOU are looking for|mauvais (contact|dest\w+))
 # who are you, and why
 (who (is|r|are|s|the)? ?(this|dis|YOU|hell)( and| how| why| again| is|$)|do i know YOU|who gave YOU)
 (whos? (this|dis|authorized)|(how|where)d? ((did|do|d) )?YOU (get|have|find) (my|this))
@@ -3007,22 +3012,24 @@ me confused|mixed me
 (quien|como|donde|comment|d?ou|qui)( \w+){0,4} (mi|mon|ce) (num\w*|tel\w*|message)
 (why (\w+ )?(YOU|i) (\w+ )?(TEXTING|getting|on (this|your))|(por ?que|pourquoi) (me|vous|tu|je))
 # dead, ill or moved
-(THEY( has)? passed( last \w+|$)|passed (away|on)|hospice|nursing home|dementia)
-(memory care|a stroke|rip|(deceas|fallec|decede)\w*|nous a quitte\w*)
+(THEY( has)? (passed( last \w+|$)|is gone)|passed (away|on)|live in (another|\w+ now))
+(hospice|nursing home|dementia|memory care|a stroke|rip|(deceas|fallec|decede)\w*|nous a quitte\w*)
 ^(?!.*(phone|fono|portable|THING)\b)(\w+ )*(died|dead|murio|muert[oa]|morte?)( \w+){0,3}$
 ((have|i|we|s?he|they)( since)? |^)(moved|relocated)( (away|out|from|to (?!THE|a|my|\w+day))|$)
 ((jai|ai|on a|avons|avez) demenage( \w+){0,2}$|(me|nos) (mud|cambi|fui)\w+( (a (?!las)|de)|$))
 # not wanted, or no longer needed, whoever says it
 NEVER( \w+)? WANT(?! to (miss|be|get|lose))( \w+){0,3} (it(?! LATER)|these|your|SMS|NEWS|servic\w*)
-NEVER( \w+){0,2} WANT( (any\w*|longer|more|from|YOU|it|th\w+|esto?|nada|rien|de|uste\w+|pas))*$
+NEVER( \w+){0,2} WANT( (any\w*|longer|more|from|YOU|it|th\w+|nada|rien|of|de|uste\w+|hear|to))*$
+(no longer|ya no|plus)( \w+){0,2} (this|este|ce|cette|a ce)
 THEY( \w+)? (no longer|ya no|n\w+( \w+)? plus|\w+nt( \w+){1,4} any(more| longer)$)
 ((NEVER|un)( \w+)? ?(int\w{0,3}rest|interes)\w*(?! (in|en) (the|an?|la|el|le)))
 ((found|hired) (some|an)\w+|(already|ya|deja)( les)? (unsub|opt|ask|told|dij)\w*|ya no (me|nos))
-(NEVER|nobody)( \w+){0,2} (sign|ask|opt|agree|inscri|suscri|consent|g[ai]ve|ped[ii]|permi)\w*
-((suis|est|va|n?habite) plus( \w+){0,3}$|plus (besoin|rien)( de \w+)?$|ya no (viv|trabaj)\w+)
+(NEVER|nobody)( \w+){0,2} (sign\w* (up|me)|ask|opt|agree|inscri|suscri|consent|g[ai]ve|pedi)\w*
+((suis|est|va|\w*habit\w+) plus( \w+){0,3}$|plus (besoin|rien)( de \w+)?$|ya no (viv|trabaj)\w+)
 # being removed, in the passive; wanting out
 (i|me|my|MINE|wish)( \w+){0,5} (be|get|been|being|NUMBER) (remov|delet|eras|taken|exclud)\w*
-(off (of )?(this|your|ur) (?!phone)LIST|out of (your|this) \w+|(want|(let|get|count) me) (off|out)$)
+(off (of )?(this|your|ur) (?!phone)LIST|out of (your|this) \w+|(want|get me|count me) (off|out)$)
+(like off|REMOVE me from this)
 ((remove|delete|erase) (MINE|this line)|(remove|take|drop) my (\w+ ){1,2}(off|from) (your|this))
 (etre|me|de|mon|que me|mi) (retir|supprim|enlev|effac|borr|elimin)\w*
 ((quiero|deseo|como)( me)? (cancelo|sal(ir|irme|go))\b|cancel\w+ est[ao]s?|(sa[cq]|baj)\w+me de)
@@ -3095,13 +3102,14 @@ def read_reply(
         return Request.NOTHING if asked else Request.PERHAPS_STOP
     if _is_made_of(_DOUBTFUL_WORDS, (), text):
         return Request.PERHAPS_STOP
-    sentences = [simplify_reply(each) for each in [text, *re.split(_SENTENCE_END, text)]]
-    plain = [re.sub(_NOT_MEANT, " ", each).strip() for each in sentences]
+    sentences = [text, *re.split(_SENTENCE_END, text)]
+    plain = [re.sub(_NOT_MEANT, " ", simplify_reply(each)).strip() for each in sentences]
     said = dict.fromkeys([*plain, *map(_without_courtesies, plain)])
     if any(re.search(_STOP_PHRASES, each) for each in said):
-        sure = len(sentences[0].split()) <= _SURE_WORDS
-        taken_back = re.search(_TAKEN_BACK, sentences[0]) or re.search(_LAUGHTER, text)
-        return Request.STOP if sure and not taken_back else Request.PERHAPS_STOP
+        whole = simplify_reply(text)
+        taken_back = re.search(_TAKEN_BACK, whole) or re.search(_LAUGHTER, text)
+        sure = len(whole.split()) <= _SURE_WORDS and not taken_back
+        return Request.STOP if sure else Request.PERHAPS_STOP
     doubts = _DOUBTS if "?" in text else f"{_DOUBTS}|{_DENIAL}"
     unwanted = (each for each in said if re.search(doubts, each))
     if any(not re.search(_OTHER_MATTER, each) for each in unwanted):

@@ -377,7 +377,8 @@ def test_question_asked_makes_no_stop_harmless() -> None:
 @pytest.mark.parametrize(
     "text",
     ["Can you come at 9?", "¿Viene mañana?", "Vous venez ? Merci",
-     "Reply YES to confirm, STOP to end", "Responda SI para confirmar", "Répondez OUI", "Coming? Reply STOP to end."],
+     "Reply YES to confirm, STOP to end", "Responda SI para confirmar", "Répondez OUI",
+     "Coming? Reply STOP to end."],
 )  # fmt: skip
 def test_text_that_wants_an_answer_asks_a_question(text: str) -> None:
     assert smsbox.asks_question(text)
