@@ -2866,13 +2866,28 @@ def parse_local_time(text: str, zone: ZoneInfo, now: datetime, needs_hour: bool 
 # The tables are patterns over what simplify_reply leaves: "Don't!" is "dont" there. No repeat
 # stands in another that could share its characters: the time is linear in the text's length.
 STOP_WORDS = {  # with the slips of a thumb; "stp" is none, it is French for please
-    "en": r"s+ ?t+ ?o+ ?p+( ?all)?|stpo|sotp|tsop|[adez]top|s[grfy]op|st[0i]p|sto[0l]p?|stahp"
-    r"|stopt|un subscribe|unsub|(u|un|ub)s[a-z]{1,4}(cr|r|c)[a-z]{1,2}b[eds]{0,2}|opt ?out|revoke",
+    "en": r"s+ ?t+ ?o+ ?p+( ?all)?|stpo|sotp|tsop|[acdez]top|s[grfy]op|st[0i]p|sto[0l]p?|stahp"
+    r"|stopt|stop(please|pl[sz]|now|it|texting|msg)|pleasestop|(stop){2,}|un subscribe|unsub"
+    r"|(u|un|ub)s[a-z]{1,4}(cr|r|c)[a-z]{1,2}b[eds]{0,2}|opt ?out|revoke",
     "es": r"alto|baja|parar|paren?|para|desuscribir(me)?|detener",
     "fr": r"arret(e[rz]?)?|desabonn(er?|ement|ez)|desinscri(re|ption)",
 }
 # Beside any other word these may be about anything: they count as the whole message only.
 _WHOLE_STOP_WORDS = {"en": r"cancel|end|quit|remove", "es": r"cancelar"}
+# As the whole message perhaps a stop: a verb, a sigh, the instruction typed back.
+_DOUBTFUL_WORDS = {
+    "en": r"exit|leave|off|dont|do not|ugh+|((reply|text|send) )?stop ?(to|2) ?(opt ?out|\w+)",
+    "es": r"salir|fin|quitar|sacar|((responda|envie) )?(stop|baja|alto) para( \w+){1,3}",
+    "fr": r"sortir|retirer|supprimer|((repondez|envoyez) )?(stop|arret) pour( \w+){1,3}",
+}
+_NO_WORDS = {  # the answer to a question of ours; where we asked none, perhaps a stop
+    "en": r"no (thank you|than[kx]s?|thx|ty|way|sir|maam)|(hell|absolutely) no|negative|never|but"
+    r"|no+|nope+|nah+|n|not (for me|at this time)|(hard )?pass|(im|i am|we ?a?re) (good|all set)",
+    "es": r"nel|nunca|no quiero|para nada|nein",
+    "fr": r"non+|(plus )?jamais|pas du tout",
+}
+# A text of signs alone speaks as a word.
+_SIGNS = str.maketrans({**dict.fromkeys("🛑⛔🚫✋🖐🔕📵🖕😡🤬❌🙅", " exit "), "👎": " no "})
 HELP_WORDS = {"en": r"help|info", "es": r"ayuda", "fr": r"aide"}
 START_WORDS = {"en": r"start|unstop"}
 _COURTESIES = {
@@ -2881,9 +2896,12 @@ _COURTESIES = {
     "fr": r"s ?il (vous|te) plait|svp|stp|merci",
 }
 _SMALL_WORDS = {  # enough of each language to tell it from the two others
-    "en": r"the|you|your|my|this|to|off|from|texts?|texting|messages|dont|not|do|i|im|want",
-    "es": r"no|mas|ya|mi|de|la|numero|mensajes?|quiero|su|sus|dejen?|el|que|por|lista|escrib\w+",
-    "fr": r"je|ne|plus|pas|moi|mon|numero|de|la|liste|vous|votre|vos|veux|les|messages?|mecri\w+",
+    "en": r"the|you|your|my|this|to|off|from|texts?|texting|messages|dont|not|do|i|im|want|is|are"
+    r"|and|for|we|at|with|hi|hello",
+    "es": r"no|mas|ya|mi|de|la|numero|mensajes?|quiero|su|sus|dejen?|el|que|por|lista|escrib\w+"
+    r"|los|las|para|con|y|en|hola|una?",
+    "fr": r"je|ne|plus|pas|moi|mon|numero|de|la|liste|vous|votre|vos|veux|les|messages?|mecri\w+"
+    r"|et|pour|des|du|une?|est|bonjour|avec|en",
 }
 _GROUPS = {  # the words that the capitals in the phrases stand for
     "STOP": r"(s+t+[ao]+h?p+|stpo|sotp|tsop|quit|cease|discontinue|halt|refrain from|desist)",
@@ -2905,9 +2923,37 @@ _GROUPS = {  # the words that the capitals in the phrases stand for
     r"|anuncio|propaganda|informacion|rappel|infolettre|annonce|notice|deals|ads|offers)\w*",
     "ESCRIBIR": r"(escrib|mand|envi|molest|contact|text|acos|jod|llam|fastidi|ching)\w*",
     "ECRIRE": r"(ecri|envo[iy]|contact|harcel|texto|importun|derang|spam|sollicit|relanc|achal)\w*",
-    "MOVED": r"((graduat|retir|switch|chang|mud|cambi|demenag)\w*|moved|left|found|died|salio)",
     "PLUS": r"(plus|pus?)",
     "QUIT": r"(opt ?out|cancel|end|unsubscribe|quit|stop|salir|cancelar|arreter)",
+    "NEVER": r"(not?|ni|never|no longer|cannot|nunca|jam(as|ais)|nen?|n(est|ai)|pas|rien|nadie"
+    r"|(ningun|aucun)\w*|(do|does|did|wo|would|could|is|are|was|has|have)nt)",
+    "WANT": r"(need|want|wish|care|use|require|like|necesit|quier|dese|ocup|besoin|veu|souhait)\w*",
+    "LAWYER": r"(lawyer|attorney|abogad[oa]|avocate?)s?",
+    "SOMEBODY": r"(some(one|body)|person|persona|personne|(no|any) ?(one|body)|none|nadie)",
+    "THEY": r"(s?he|they|dad|mom|elle|ella|(my|our|mi|mon|ma) \w+)",
+    # Whatever else is wrong, canceled or no longer needed.
+    "THING": r"((?<!in )orders?|appointment|appt|reservation|booking|table|apartment|plan|class"
+    r"|course|delivery|receipt|size|address|amount|date|time|colou?r|items?|bill|invoice|charge|fee"
+    r"|price|pedido|orden|cita|reserva|talla|direccion|fecha|factur[ae]|color|precio|commande|rdv"
+    r"|rendez|taille|adresse|cours|colis|bat+er\w+|pila|carr?o?|coche|voiture|bus"
+    r"|e ?mails?|correos?|courriels?)",
+    # Whatever a denial of everyday life is about: "not sure yet", "I can't come", "no hay".
+    "FINE": r"(sure|surs?|seguro|prob\w+|worr\w+|rush|hurry|idea|yet|un?till?|now|week\w*|\w+days?"
+    r"|ready|late|able|feel\w*|well|bad|good|fun|can|cant|couldn?t?|make|made|f[io]u?nd|see|hear|g[eo]t"
+    r"|gotten|rec(ei|ev|ib|u)\w*|arriv\w+|c[ao]me|work\w*|open\w*|forget|mind|miss|before|after|while"
+    r"|but|than|if|ones?|\w*\d\w*|have|ha[sd]|eats?|drive|mean|think|underst\w+|remember|much|too"
+    r"|love\w*|thank\w*|great|keep|better|best|right|fine|really|more|what|which|where|when|way|wait|help|call|cost|fast|laugh\w*|believe|turn|going"
+    r"|coming|loading|running|(not|isnt) (home|t?here)|se|s[ie]|pued[oe]|tengo|hay|tiene"
+    r"|qued[ao]|lleg\w+|bien|mal|encuentr\w+|olvid\w+|dig[ao]s?|traj\w+|escribio|contesta|urgen\w+"
+    r"|nec\w+|pasa|preocup\w+|hoy|aun|todavia|manana|antes|hasta|funciona\w*|voy|va|entend\w+|estoy"
+    r"|mas|era|fue|sais|peux|souci|grave|possible|encore|dispo\w*|pret\w*|temps|press\w+|trouv\w+"
+    r"|marche\w*|compris|tan|n?ai plus|\w+di|aujourdhui|soir|repon\w+|attend\w*|far|all|falta"
+    r"|acuerd\w+|avis\w+|WANT|THING)",
+    "SORE": r"(te?xts|te?xting|mess?ages|msgs|mensajes|textos|wtf|fuck\w*|shit\w*|mierda|merde"
+    r"|blowing up|(this|este|ce) (num\w*|phone|cel\w*|line|tel\w*))",
+    # What is told of a text beside a denial: that it has not come, or when it suits.
+    "ABSENT": r"(g[eo]t\w*|rec\w+|seen?|saw|escribio|have|cant?|c[ao]me|forget|back|before|after"
+    r"|until|till|when|while|later|yet|drive|lleg[oa]n?|encuentr\w+)",
     "LATER": r"(before|until|till?|after|at|on|when|while|during|in|today|tonight|yet|now|tomorrow"
     r"|the|a|my|your|about|if|antes|hasta|despues|ahora|hoy|a las?|el|la|los|las|un|una|dos|le|les"
     r"|dun|deux|ca|ce)\b",
@@ -2918,20 +2964,22 @@ def _phrases(table: str) -> str:
     """Make one pattern of a table: a line a phrase, capitals a group of words, # a comment."""
     lines = [line for line in table.strip().splitlines() if not line.startswith("#")]
     whole = r"\b(?:" + "|".join(lines) + r")\b"
-    return re.sub("|".join(_GROUPS), lambda name: _GROUPS[name[0]], whole)
+    for name in reversed(_GROUPS):  # one may name those above it
+        whole = _GROUPS[name].join(re.split(rf"(?<![A-Z]){name}(?![A-Z])", whole))
+    return whole
 
 
 # Taken out before phrases are looked for: a stop that is denied, a bus's or a shop's, and a wrong
 # number that is the writer's own slip.
 _NOT_MEANT = _phrases(r"""
-(?<!you )(?<!u )(NOT|cant|cannot|wont|nunca)( ever)?( (want|need|wish|going)( \w+)? to)? STOP
+(?<!you )(?<!u )(NOT|cant|cannot|wont)( ever)?( (want|need|going|asking)( \w+)? to)? STOP( \w+ing)?
 (no|nunca) (me |nos )?(dej|par|desu|borr|elimin|quit)\w+( de \w+)?
-n(e )?(me |nous )?(arret|desabon|desinscri|supprim|retir|stopp)\w+ pas( de \w+)?
-NOT (want to )?(unsubscribe|opt ?out|(remove|take|drop) MINE|cancel|delete)
+n(e )?(me |nous )?(arret|desabon|desinscri|supprim|retir|stopp)\w+( surtout)? pas( de \w+)?
+NOT (want to )?(unsubscribe|opt ?out|(remove|take|drop) MINE( off| from| THE LIST)*|cancel|delete)
 (should|if) (i|we|he|she|they) STOP (?!getting|receiving|this|these|it|TEXTING|SMS)
 (doctor|dr|nurse|wife|was|tell (him|her|them))( \w+){0,2} to STOP (?!this|these|it|TEXTING|SMS)
-(stop|arrete)( it)? (thats|youre|its|cest) (so|too|trop) (cute|funny|sweet|good|beau|bon|drole)
-(more than enough|(?<!you )(?<!u )(wont|doesnt) leave (me|us) alone|basta para|ca suffit pour)
+stop (?!TEXTING|(harass|call|annoy|blow|gett|do|try|ask|reach|be)\w*)\w+ing
+(deje|dejo) de (?!ESCRIBIR|estar)\w+r
 (the|a|an|bus|pit|one|next|last|first|non|full|rest|truck|each|which|any|un|prochain) stop
 ((reply|te?xt|send|responda|envie|repondez)( with)? )?(stop|baja|arret) (to|2|para|pour) QUIT
 you (have been|are now|were|have) (successfully )?(unsubscribed|opted out|removed)
@@ -2942,39 +2990,25 @@ _STOP_PHRASES = _phrases(r"""
 # English: the word itself
 ^((no|yes|ok|okay|hi|hello|hey|sorry|just|reply|text|yo|i (already )?said) )*s+t+o+p+$
 ^stop(?! it| \w+ing)( \w+){1,3}$
-^stop (sent|im|i am|i dont|i never|or i|or ill|we|this is)
-(interested|thanks|enough) stop$
 ^stop( (all|now|it|this|that|already|right|away|immediately|everything))+$
 (please|pl[sz]|svp|favor) (just )?stop$
-((can|could|would|will) YOU|YOU (can|need to|must|have to|should|better)) STOP( it| th\w+| now)*$
-make (these|THE SMS) (stop|end|go away)
 (told|asked|want|need|like) (YOU|this|it|that|all|these|those)( \w+)? to( just)? STOP
-how (do|can|could) i( \w+){0,4} (stop|UNSUBSCRIBE)
 STOP( \w+){0,2} (TEXTING|SMS|NEWS)
 STOP (calling|annoying|blowing|with) (me|my|up|this|these|the|us)
-cease and desist
 ((to|i|and) UNSUBSCRIBE|UNSUBSCRIBE( me| us| my| from| this| now|$))
 opt(ed|ing)?( me| us)? out
 # English: other words
 (?!drop|cut|kick|block|leave|cross)REMOVE MINE (off|out)( of)?( this| here)?$
-(remove|take|drop) my( \w+)? (m[ou]m|dad|son|daughter|kids?|husband|wife) (off|from) (your|ur|this)
 (?!get my \w+ from)REMOVE MINE (off|out|from)( of)?( THE)? (LIST|(\w+ )?(SMS|NEWS))
 (remove|rmv|delete|erase|scratch|take off) (MINE|my)( from| off| out| now|$)
-^REMOVE (off|from) LIST
 ((like|want|wish|asked) (to )?be (removed|deleted|taken off)|off (your|ur|this) (?!phone)LIST)
 (?<!you )(?<!u )NOT( ever)? ((call|or|and) )*TEXT( or \w+| to)* (me|us|this NUMBER)(?! LATER)
-(?<!you )(?<!u )NOT( ever)? ((call|or|and) )*TEXT (here|any\w*|more|again)(?! LATER)
-(can|could|would|will) YOU( mind| please)? not TEXT(ing)?( me| us| this| any|$)
-(rather|prefer|appreciate|ask|asked|asking)( \w+){0,5} (not|didnt|dont|to stop)( to)? TEXTING
 ((rather|prefer) not|NOT wan\w+)( to)? (receive|get)( \w+){0,3} (SMS|NEWS|these( anymore)?$)
-(want none of (these|your)|^no need to keep TEXTING|turn (these|THE (SMS|NEWS)) off)
 (^enough( already)? (w|with|of)|(hart[oa]s?|tanne\w*|marre) de)( \w+){0,2} SMS
 ^(please |just |and |so )*(leave (me|us) (alone|be)|(lose|forget) (my|this) NUMBER)( \w+)?$
 (^((fuck|f|piss|bugger) off|go away|get lost)$|never call( \w+)? again)
 (no|ni un|ningun) (more|mas)( of| de)?( \w+)? SMS
-^(no more|no SMS|no mas)$
 (NOT|didnt)( \w+)? (want|wish|need|care|consent|agreed?)(?! to (miss|lose))( \w+){0,5} SMS
-NOT( \w+)? (want|wanna|wish|need|care|consent)( \w+){0,3} (contacted|from YOU|on THE LIST)
 (?<!the )CANCEL( my| THE| el| los| estos| sus)* (subscription|SMS|alerts|notif\w*|reminders|avisos)
 (revo[ckq]\w+|withdraw|NOT give( YOU)?|retir\w+)( my| mi| mon)? (consent|permission|autori)\w*
 wrong (NUMBER|person|guy|man|lady|woman|girl|dude|contact)
@@ -2983,13 +3017,9 @@ wrong (NUMBER|person|guy|man|lady|woman|girl|dude|contact)
 (no|nunca)( me| nos| m)? (vuelv\w+ a ESCRIBIR|(llam|busqu)en? (mas|nunca))
 (no|nunca|ni) (me|nos|m) (escriba|contacte|moleste|text(ee|ie|e))[ns]?(?! LATER)
 (no|nunca|ni) (me|nos|m) (mande|envie)[ns]?( ya)?( mas| nada| est[aeo]s?| sus| cosas| SMS| NEWS|$)
-no (me|nos) (siga|este|ande|llegue)[ns]?( a)?( mas| estos| sus)* (ESCRIBIR|SMS)
 no (quiero|deseo|quisiera|me gusta) que (me|nos) (sig\w+ )?ESCRIBIR(?! LATER)
-no (volver a )?(escribir|mandar|enviar|contactar|molestar|textear)(me|nos)(?! LATER)
-no (escriba|contacte|textee|manden?|envien?)[ns]?( nada| mas| SMS|$)
 (dej[ae]n?|par[ae]n?(le)?|pararle|basta|cesen?|alto|estuvo)( ya)? (de|con|a)( \w+)? (ESCRIBIR|SMS)
 no (quiero|kiero|deseo|queremos|necesito|acepto|autorizo)(?! perder)( \w+){0,3} (SMS|recibiendo)
-no (quiero|kiero|deseo) (saber )?(mas )?nada( mas)? de (ustedes|uds)
 ^(ya )?(no mas|basta)( ya)?$
 (dar|darme|darnos|dame|d[ae]n?me|doy|darse) de baja
 (quit|saqu|borr|elimin|remuev|remov|retir)\w+ (mi|mis|este) NUMBER
@@ -2999,9 +3029,7 @@ no (quiero|kiero|deseo) (saber )?(mas )?nada( mas)? de (ustedes|uds)
 (numero|persona) (equivocad|incorrect|errone)\w+
 ((se|te) equivoc\w+|equivocad[oa]) de (numero|persona)
 # French
-(^|(veuillez|pouvez|faut|demande|prie) (vous )?)d?arret(e[rsz]?)?( tout| ca| cela| maintenant)?$
 (?<!vous ne )(?<!tu ne )(m|me|nous) ?ECRIRE (PLUS|jamais|pas de SMS)
-envo\w+ (moi|nous) (PLUS|pas) (rien|vos|de SMS)
 ne plus (me |nous |etre |m )?m?(ECRIRE|recevoir)
 j?(veux|veut|souhaite|desire) (PLUS|pas)(?! (rater|manquer))( \w+){0,3} (SMS|m?ECRIRE)
 ^PLUS (de|aucun|jamais de) SMS
@@ -3009,81 +3037,91 @@ j?(veux|veut|souhaite|desire) (PLUS|pas)(?! (rater|manquer))( \w+){0,3} (SMS|m?E
 (desabon\w+|desinscri\w+)
 (retir|enlev|supprim|effac|ray|sort|vir|ot|radi)(e[zrs]?|ir|s) (moi(?! LATER)|(mon|mes|ce) NUMBER)
 m?(retir|enlev|supprim|effac|ray|sort|vir|ot|radi)(er|ez|ir) de (votre|la|cette|vos|ta) LIST
-((mauvaise?|faux|erreur de) (num\w*|personne)|pas le bon num\w*)
-(vous|tu|te)( \w+){0,2} tromp\w+ de (num\w*|personne)
+((mauvaise?|faux|erreur de) (num\w*|personne|contact)|pas le bon num\w*)
 d?(arret|cess)(e[rsz]?)?( de| d| tout| tous?| les| vos| ces| me| m| nous)* [md]?(ECRIRE|SMS)
 """)
 _DOUBTS = _phrases(r"""
-# English
-(stop|UNSUBSCRIBE[ds]?|spam\w*|scam\w*|fraud|phishing|harass\w*|discontinue|cease)
-^(STOP|terminate)( \w+){0,2}$
-(attorney|sue|dnc|tcpa|fcc|(my|a) lawyer$|(call|calling|contacting|have) (my|a) lawyer)
-^(cancel|end|quit|remove|revoke|(cancel|quit|remove|delete) (this|these|it))$
-(ill|will|gonna|to|im|am|have|been) (report|block|su)(ing|ed)?( YOU| this| it| your| the NUMBER|$)
-(blocked|reported|blocking)( YOU| this NUMBER| your|$)
-NOT (call|TEXT|disturb|want|need|like)( me| us| th\w+| em| it| any\w*| more| again| list)*$
-(NOT (want|need|send|require)|no (quiero|deseo|necesito|ocupo))(?! perder| to miss)( \w+){0,3} NEWS
-no (need|reason) to( keep)? (TEXTING|remind\w*)( (me|us|her|him)(?! LATER)|$)
-(unwanted|not (wanted|welcome)|unsolicited|(have|has|be|been) stopped|no (texting|further \w+)$)
-(NOT (consent|agree|want any more)|signed (me|us|him|her) up|STOP it with)
-((i want|let me|get me) (off|out)( of (this|here))?$|NOT (wish|want) to participate(?! in the))
-(NOT|isnt) a( \w+)? (member|customer|client|patient|student|subscriber|parishioner)(?! yet)
-(NOT|doesnt) (live|shop|attend|work|go|belong|bank)( out)? there
-^(?=.*\bMOVED\b).*\b(no need|NOT need THE|(please|can|could) (drop|stop|take)|no necesit\w+)
-(NOT|didnt|wouldnt|without)( \w+){0,4} (TEXT|texting|messaging|contacting) (me|us)(?! LATER)
-^(dont|do not|enough|thats enough|no longer|wrong|never again)$
-(remove|delete|off (this|the|your) list)$
-(someone elses?|not \w+|isnt \w+|no longer \w+|wrong) (NUMBER|phone)$
-(NUMBER|phone)( \w+){0,2} (belongs|changed (hands|owners?)|someone else)
-NOT( ever)? TEXT(( \w+){1,6} (any ?more|again)| my (phone|cell|num\w*))
-(enough|cut it out|knock it off|quit it|give it a rest)( already)?( of)?( this| these)?( texts)?$
-(leave me (alone|be)|(lose|forget|drop) (my|this) NUMBER|go away|get lost|shut up)
-(fuck\w*|f|piss|bug|back|buzz|screw) (off|YOU)
-who (is|r|are|s)? ?(this|dis|YOU)( and| how| why| again|$)
-(whos|who) (this|dis)
-((how|where) (did|do|d) YOU (get|have|find)|who gave YOU) (my|this)
-why( are| do| r| did)? (YOU|i)( \w+){0,2} (TEXTING|getting (these|this|your|SMS))
-(do i|NOT) know (YOU|who)
-(not|no longer|isnt) int\w{0,3}rested(?! in (the|a|an|that) (?!SMS|NEWS))
-(never|did ?nt|did not|dont remember) (sign|ask|opt|agree|subscrib|consent|g[ai]ve)\w*
-(passed away|deceased|(nobody|no one) (here|by)|(doesnt|not|no longer) (live|work)s? (here|at))
-^(sorry )?th(is|at) (isnt|is not) \w+$
-# Spanish
-(basta(?! con)|denunci\w*|acos[aoe]\w*|estafa\w*|abogado|no (molest|insist|autoriz)\w*|dejen? de)
-no(?! puedo)( \w+){0,4} (escrib(a|ir)|mand(ar|e)|envie|contact[ae]|moleste|avise)\w*(?! LATER)
-no( \w+){0,2} (numero|telefono) de \w+
-(esta equivocado|se equivoc\w+|^ya no( quiero( nada)?)?$|^(cancel|anul|elimin|borr)ar$)
-d[ei]j[ae]n?(me|nos)? (en paz|tranquil\w)
-(no (me|nos) (interesa|llame)n?|no est(oy|amos) interesad\w|bloque(ado|are?|o|ando))
-ya no (me |nos |les? )?(escriba|mande|envie|moleste|llegue|interesa)[ns]?
-ya no (soy|somos|trabaj|viv|voy|va|compr|asist)\w*( a| en)? (client|miembr|soci|ahi|all|es[ae])\w*
-(nunca|jamas|yo no)( me)? (inscri|suscri|registr|apunt|autori|acept|ped)\w*
-(^(salir|suficiente)$|fallecio|no esten? (ching|jod)\w+)
-(me quiero salir|sa[cklq]\w+me de (ahi|aqui|es[ao]|est[ao]))
-no (lo|la|los|las|te|le) conozco
-^(y )?quien (es|eres|habla|son|sos)( usted| ustedes| tu| ud)?$
-(quien|como|donde)( \w+){0,3} mi numero
-por ?que me ESCRIBIR
-^(yo )?no soy \w+( de es[ae]( \w+)?)?$
-# French
-(arrete[rz]? (de )?m?ECRIRE|cessez|^(annuler|resilier)$)
-(m|me|nous) ?(ECRIRE pas$|appel\w+ plus)
-(plus|pas|stopp\w+)( \w+){0,2} (me |nous )?m?(ecri(re|vez|s)|envoy(er|ez)|contact(er|ez))
-ce nest (pas|plus) (moi|(son|mon|le|un)( bon)? num\w*)
-(harcel\w*|arnaque\w*|plainte|signaler|avocat|bloque[rz]|degage\w*|casse toi)
-(qui (est ce|etes vous|es tu)|(cest|tes|vous etes) qui)$
-(comment|ou)( \w+){0,4} mon num\w*
-lach(e[rz]?) (moi|nous)
-(laiss|fich|fout)\w+ (moi|nous)( la)? (tranquilles?|paix)
-(ca suffit|connais pas|pourquoi (vous|tu) m)
-(pas|PLUS) interesse\w*|m ?interesse(nt)? (pas|PLUS)
-(va|vais|suis|sommes) PLUS( a| un| une)? (cette|ce|votre|membre|client|patient|abonne)\w*(?! que)
-(jamais (demand|inscri|abonn|donn|accept|consent)\w+|(PLUS|pas) besoin (de|d)( \w+)? (SMS|NEWS))
+# the word itself, or a sentence that does nothing but take away
+(stop|UNSUBSCRIBE[ds]?|stopped (me|TEXTING)|cease|discontinue|basta(?! con| para)|dej[ae]n? de)
+(ca suffit|ya estuvo|(den?|dar)(me|se)? de baja|cess(er|ez)|desinscr\w+|desabon\w+|arretez$)
+^(STOP|CANCEL|REMOVE|(anul|resili)\w+)( (th[ei]se?|it|all|MINE|from|your|LIST|service|every\w+))*$
+^(thats )?(enough|no more|\w+ it (out|off|up))( (already|of|with|th\w+|is|enough|SMS|nonsense))*$
+# an accusation or a threat
+(spam|scam|fraud|phish|harr?ass|harcel|estaf|arnaqu|acos[aoe]|denunc|denonc|violat|i?l?legal)\w*
+(\w+ (my|our|mi|mon|the) LAWYER( general)?$|LAWYER (will|va|vous|les)|in court|plainte)
+((contact|appel|consult|call|hir)\w* (an?|une?) LAWYER|the (cops|law)$|to court|policia$)
+(tcpa|fcc|ftc|cnil|dnc|do not call|lawsuit|una demanda|justice|\w*solicit\w*|vous signaler)
+(ill|will|gonna|to|can|im|am|been|have|ive|^) (su(e|ing)|report|block)(ed|ing)?( YOU| th?is| it|$)
+(^|youre |YOU are |now )(reported|block(ed|ing)|reporting)( YOU| this NUMBER| now| (as|and) \w+)*$
+((los|las|les|te)( voy a)? |^)(demand|bloque|report)(ar|ad[oa]|o|ando)?$
+# anger, or a complaint: too many, too often, at night
+(leave (\w+|this NUMBER) (alone|be|out)( \w+){0,2}$|(lose|forget|rid of) (my|this) NUMBER)
+^((f|bug|shut|get|buzz) (off|up|lost|a life)|go away)$
+((fuck|screw|piss) (off|YOU)|hell( no)?$|degage\w*|eat shit|en paz|(fich|fout|lach)\w+ (moi|nous))
+(laiss|oubl|effac|enlev|retir)\w+ (moi|nous)( tranquil\w*)?$
+((too|so|trop de|demasiad[oa]s|tant[oa]s)( many| much)? (SMS|NEWS)|(SMS|TEXTING)( \w+){0,3} too \w+)
+(w[ao]k|bother|annoy|blow)\w*( up)? (me|us|my)
+(m(e )?(despiert|reveill|derang|enerv)|ya (me )?cansa)\w*
+(sick|tired|fed up|over|hart[oa]s?|tanne\w*|marre|ras le bol|assez) (of|with|de|th\w+)
+((marre|assez|hart[oa]|cansad[oa]|over this|old|these( a day)?)$|(its|son las) \d+ (am|in|de))
+((YOU|they) keep|\dth time|how many( more)? times|cuantas veces|estas horas|cada rato|better to do)
+TEXTING( me| people)? at \d\w*
+^(\w+ ){0,3}(annoy|irritat|ridicul|relentless|pathetic|unbeliev|nuisance)\w*$
+^(que (molest|fastidi|lata)\w*|(\w+ ){0,3}(penible|agac|chiant)\w*$)
+# the wrong person: nobody of that name, another's number
+^((\w+ ){0,3}(is|ha[vs]e?|got|ve|reached) (the )?)?wrong (?!(THING|\w*day|chat|gate)\b)\w+( \w+)?$
+(SOMEBODY (\w+ )?(by|called|named|here|aqui|ici|de ce|con ese)|\w+(one|body) elses?|heard of)
+(another person|otra persona|aqui no \w+|not me$|who \w+ is$|(work|business) (phone|line|cell))
+((got|had|have) this NUMBER|used to be \w+|changed( \w+)? numbers|(idk|know) any|im a different)
+^(?=.*\b(her|his|him|s?he|their|ella|senora?|different)\b).*\b(number|phone|numero)( for \w+)?$
+((equivoc|tromp|confund)\w+( de (numero|persona|personne))?$|fait\w*( une)? erreur)
+(me confused|mixed me|YOU looking for|YOU are looking for|mauvais (contact|dest\w+))
+# who are you, and why
+(who (is|r|are|s|the)? ?(this|dis|YOU|hell)( and| how| why| again| is|$)|do i know YOU|who gave YOU)
+(whos? (this|dis|authorized)|(how|where)d? ((did|do|d) )?YOU (get|have|find) (my|this))
+(^(y )?quien (es|eres|habla|son|sos)\b|(qui (est ce|etes vous|es tu)|(cest|tes|vous etes) qui)$)
+(quien|como|donde|comment|d?ou|qui)( \w+){0,4} (mi|mon|ce) (num\w*|tel\w*|message)
+(why (\w+ )?(YOU|i) (\w+ )?(TEXTING|getting|on (this|your))|(por ?que|pourquoi) (me|vous|tu|je))
+# dead, ill or moved
+(THEY( has)? (passed( last \w+|$)|is gone)|passed (away|on)|live in (another|\w+ now))
+(hospice|nursing home|dementia|memory care|a stroke|rip|(deceas|fallec|decede)\w*|nous a quitte\w*)
+^(?!.*(phone|fono|portable|THING)\b)(\w+ )*(died|dead|murio|muert[oa]|morte?)( \w+){0,3}$
+((have|i|we|s?he|they)( since)? |^)(moved|relocated)( (away|out|from|to (?!THE|a|my|\w+day))|$)
+((jai|ai|on a|avons|avez) demenage( \w+){0,2}$|(me|nos) (mud|cambi|fui)\w+( (a (?!las)|de)|$))
+# not wanted, or no longer needed, whoever says it
+NEVER( \w+)? WANT(?! to (miss|be|get|lose))( \w+){0,3} (it(?! LATER)|these|your|SMS|NEWS|servic\w*)
+NEVER( \w+){0,2} WANT( (any\w*|longer|more|from|YOU|it|th\w+|nada|rien|of|de|uste\w+|hear|to))*$
+(no longer|ya no|plus)( \w+){0,2} (this|este|ce|cette|a ce)
+THEY( \w+)? (no longer|ya no|n\w+( \w+)? plus|\w+nt( \w+){1,4} any(more| longer)$)
+((NEVER|un)( \w+)? ?(int\w{0,3}rest|interes)\w*(?! (in|en) (the|an?|la|el|le)))
+((found|hired) (some|an)\w+|(already|ya|deja)( les)? (unsub|opt|ask|told|dij)\w*|ya no (me|nos))
+(NEVER|nobody)( \w+){0,2} (sign\w* (up|me)|ask|opt|agree|inscri|suscri|consent|g[ai]ve|pedi)\w*
+((suis|est|va|\w*habit\w+) plus( \w+){0,3}$|plus (besoin|rien)( de \w+)?$|ya no (viv|trabaj)\w+)
+# being removed, in the passive; wanting out
+(i|me|my|MINE|wish)( \w+){0,5} (be|get|been|being|NUMBER) (remov|delet|eras|taken|exclud)\w*
+(off (of )?(this|your|ur) (?!phone)LIST|out of (your|this) \w+|(want|get me|count me) (off|out)$)
+(like off|REMOVE me from this)
+((remove|delete|erase) (MINE|this line)|(remove|take|drop) my (\w+ ){1,2}(off|from) (your|this))
+(etre|me|de|mon|que me|mi) (retir|supprim|enlev|effac|borr|elimin)\w*
+((quiero|deseo|como)( me)? (cancelo|sal(ir|irme|go))\b|cancel\w+ est[ao]s?|(sa[cq]|baj)\w+me de)
+# no messages, unless it tells what has not come, or when
+^(?!.*\b(ABSENT)\b)(?=.*\b(NEVER|quit|chill)\b).*\b(TEXTING|SMS|consent\w*|(me|nos) ESCRIBIR)
 """)
-_SENTENCE_END = (  # "Stop! That's so cute" is one sentence
-    r"(?<![.!?,;:…])[.!?,;:…]+(?=\s|$)(?! (?i:that'?s|you'?re|it'?s|c'est) (?i:so|too|trop)"
-    r" (?i:cute|funny|sweet|good|beau|bon|drole)\b)|\n|\s[-–—]"
-)
+# A denial, or a word on our texts or a number, that no everyday matter explains: "I am not Bob".
+_DENIAL = _phrases(r"^(?!no$|.*\bFINE\b).*\b(NEVER|SORE)")
+# A sentence about another matter, and not about the texts.
+_OTHER_MATTER = _phrases(r"^(?!.*\b(te?xt\w*|mess?ag\w*|msgs?|sms|mensajes?|list[ae]?)\b).*\bTHING")
+# The other half of a text that takes its stop back, or leaves the texts as they are.
+_TAKEN_BACK = _phrases(r"""
+(THING|only|instead|jk|kidding|lol|haha\w*|jaja\w*|mdr|love[sd]?|but (keep|do|still)|(or?|ou) \w+$)
+(stop( it)? (youre|thats|its)|(too|trop) \w+$|(texts?|texting|messages?) (is|are|works?))
+(solo|solamente|mejor|seulement|plutot|(ecrivez|texte[rz]?|textez) moi|just (text|send) me)
+""")
+_LAUGHTER = "[😂🤣😆😅😍😘]"
+_SURE_WORDS = 30  # a longer text that speaks of stopping mostly speaks of something else
+_SENTENCE_END = r"(?<=[.!?,;:…])(?=\s)|\n|\s[-–—]"
+# Cyrillic and Greek letters that look, or in "стоп" and "στοπ" sound, like Latin ones.
+_LOOK_ALIKES = str.maketrans("аеіјкморпѕстухвнαβεηικνοπρστυχ", "aeijkmoppsctyxbhabehiknoppstyx")
 # A phone's own last line is no part of what was said, nor is a name after a dash.
 _SIGNATURE = (
     r"\n(?i:sent|get|enviado|envoy[eé]|obtener) (?i:from|desde|de|depuis|outlook)\b.{0,60}$"
@@ -3096,17 +3134,31 @@ _REACTION = (
 )
 
 
+# What asks for an answer; "Questions?" does not, nor does an address.
+_QUESTION = (
+    r"(?i)(?<!questions)(?<!preguntas)(?<!help) ?\?(?!\S)"
+    r"|\b(reply|respond|answer|text|send|responda|conteste|env[ií]e|r[eé]pondez|envoyez)"
+    r"( with| con| par)? [\"'“«]? ?(y|yes|ok|s[ií]|oui|c|confirm\w*|\d)\b"
+)
+
+
 def read_reply(
     text: str,
     stop_words: Iterable[str] = (),
     help_words: Iterable[str] = (),
     start_words: Iterable[str] = (),
+    *,
+    asked: bool = False,
 ) -> Request:
     """Read what a text asks for. The extra words add to the built-in ones.
+
+    A bare no is an answer if our last text to the number asked something, else perhaps a stop.
 
     >>> read_reply("S T O P!!").value, read_reply("please stop texting me").value
     ('stop', 'stop')
     >>> read_reply("is this spam?").value, read_reply("stop by at 5").value
+    ('perhaps stop', 'nothing')
+    >>> read_reply("No thanks").value, read_reply("No thanks", asked=True).value
     ('perhaps stop', 'nothing')
     """
     if is_keyword_stop(text, stop_words):
@@ -3117,13 +3169,23 @@ def read_reply(
         return Request.HELP
     if re.match(_REACTION, text):
         return Request.NOTHING
+    if _is_made_of(_NO_WORDS, (), text):
+        return Request.NOTHING if asked else Request.PERHAPS_STOP
+    if _is_made_of(_DOUBTFUL_WORDS, (), text):
+        return Request.PERHAPS_STOP
     sentences = [text, *re.split(_SENTENCE_END, text)]
     plain = [re.sub(_NOT_MEANT, " ", simplify_reply(each)).strip() for each in sentences]
     said = dict.fromkeys([*plain, *map(_without_courtesies, plain)])
     if any(re.search(_STOP_PHRASES, each) for each in said):
-        return Request.STOP
-    doubtful = any(re.search(_DOUBTS, each) for each in said)
-    return Request.PERHAPS_STOP if doubtful else Request.NOTHING
+        whole = simplify_reply(text)
+        taken_back = re.search(_TAKEN_BACK, whole) or re.search(_LAUGHTER, text)
+        sure = len(whole.split()) <= _SURE_WORDS and not taken_back
+        return Request.STOP if sure else Request.PERHAPS_STOP
+    doubts = _DOUBTS if "?" in text else f"{_DOUBTS}|{_DENIAL}"
+    unwanted = (each for each in said if re.search(doubts, each))
+    if any(not re.search(_OTHER_MATTER, each) for each in unwanted):
+        return Request.PERHAPS_STOP
+    return Request.NOTHING
 
 
 def is_keyword_stop(text: str, stop_words: Iterable[str] = ()) -> bool:
@@ -3156,15 +3218,19 @@ def is_harmless(text: str) -> bool:
     )
 
 
-def language_of(text: str) -> str:
-    """Return the language of a request's words: "en", "es" or "fr"; English when nothing tells.
+def language_of(text: str, otherwise: str = "en") -> str:
+    """Return the language of a text's words: "en", "es" or "fr"; on a tie the other one given.
+
+    For the answer to a request that is the language of our last text to the number.
 
     >>> language_of("STOP"), language_of("no me escriban más"), language_of("Stop merci")
     ('en', 'es', 'fr')
+    >>> language_of("STOP", language_of("Hola Ana, mañana abrimos a las 9"))
+    'es'
     """
     plain = simplify_reply(text)
     hits = {}
-    for language in ("en", "es", "fr"):
+    for language in (otherwise, "en", "es", "fr"):
         tables = [_COURTESIES, _SMALL_WORDS]
         if language != "en":  # STOP and INFO are written in every language: they tell nothing
             tables += [STOP_WORDS, HELP_WORDS]
@@ -3212,9 +3278,21 @@ def simplify_reply(text: str) -> str:
     text = re.sub(r" #(?!\w)", " number", text)  # "wrong #"
     for _ in range(2):  # bold and circled letters know no case before they are taken apart
         text = "".join(unicodedata.normalize("NFKD", char.casefold()) for char in text)
+    text = text.translate(_LOOK_ALIKES)
     hidden = {"Mn", "Me", "Cf"}  # accents, and what has no width: soft hyphens, joiners, directions
     seen = "".join(char for char in text if unicodedata.category(char) not in hidden)
     return " ".join(re.findall(r"[^\W_]+", re.sub(r"['’‘ʼ`]", "", seen)))
+
+
+def asks_question(text: str) -> bool:
+    """True if a text of our own asks for an answer.
+
+    >>> asks_question("Can you come at 9?"), asks_question("Reply YES to confirm")
+    (True, True)
+    >>> asks_question("New hours. Questions? Call us: https://x.example/?a=1"), asks_question("")
+    (False, False)
+    """
+    return bool(re.search(_QUESTION, text))
 
 
 def names_way_to_stop(text: str) -> bool:
@@ -3231,6 +3309,8 @@ def _is_made_of(
     table: Mapping[str, str], extra: Iterable[str], text: str, with_courtesies: bool = True
 ) -> bool:
     """Whether a text is one of the words, once or again and again, and nothing else."""
+    if not simplify_reply(text):
+        text = text.translate(_SIGNS)
     forms = [simplify_reply(each) for each in (text, re.sub(_SIGNATURE, "", text.strip()))]
     forms = [re.sub(r"\b(\w) (?=\w\b)", r"\1", each) for each in forms]  # s t o p
     if with_courtesies:
@@ -4397,13 +4477,13 @@ class Queue:
         sql = "SELECT DISTINCT phone_number FROM scheduled_messages WHERE status = 'sent'"
         return frozenset(self._db.column(sql))
 
-    def last_message_to(self, number: str) -> tuple[int | None, str]:
-        """Return the row, and its campaign, of which a number got something last."""
-        sql = f"""SELECT id, campaign_name FROM scheduled_messages s WHERE phone_number = ?
-            AND (status = 'sent' OR {_BEGUN})
+    def last_message_to(self, number: str) -> tuple[int | None, str, str]:
+        """Return the row, its campaign and its text, of which a number got something last."""
+        sql = f"""SELECT id, campaign_name, message_content FROM scheduled_messages s
+            WHERE phone_number = ? AND (status = 'sent' OR {_BEGUN})
             ORDER BY coalesce(sent_at, updated_at) DESC, id DESC LIMIT 1"""
-        row_id, campaign = self._db.one(sql, number) or (None, "")
-        return row_id, campaign
+        row_id, campaign, text = self._db.one(sql, number) or (None, "", "")
+        return row_id, campaign, text
 
     def consent(self, row_id: MessageId) -> tuple[str, str]:
         """Return when and how the recipient of a row asked to be written to, as the CSV says."""
@@ -8010,8 +8090,8 @@ class Intake:
 
     def _take_in_text(self, text: Tpdu, pdu: str, now: datetime) -> None:
         words, body = self._words, text.text or ""
-        asked = read_reply(body, words.stop_words, words.help_words, words.start_words)
         number, is_one = self._find_person(text.number)
+        asked = _read_reply_of(self._database, number, body, words)
         if asked is Request.STOP and not is_one:  # whose it is only a person can tell
             asked = Request.PERHAPS_STOP
         if asked is Request.NOTHING and words.hold_on_reply and not is_harmless(body):
@@ -8104,11 +8184,20 @@ class Intake:
         if not is_known or already >= _ANSWERS_A_DAY[kind] or in_all >= _ANSWERS_IN_ALL:
             return
         name, contact = self._words.sender_name, self._words.help_contact
+        *_, ours = self._database.queue.last_message_to(number)
         for told in ((name, contact), ("", contact), ("", "")):
-            text = write_answer(asked, language_of(body), *told)
+            text = write_answer(asked, language_of(body, language_of(ours)), *told)
             if len(segment_text(text).units) == 1:
                 break
         self._database.sending.add_answer(kind, number, text, now)
+
+
+def _read_reply_of(database: Database, number: str, body: str, words: ReplySettings) -> Request:
+    """Read a text in the light of our last one to its number: a no may be an answer to it."""
+    *_, ours = database.queue.last_message_to(number)
+    return read_reply(
+        body, words.stop_words, words.help_words, words.start_words, asked=asks_question(ours)
+    )
 
 
 def read_again(database: Database, words: ReplySettings, now: datetime) -> None:
@@ -8130,7 +8219,7 @@ def read_again(database: Database, words: ReplySettings, now: datetime) -> None:
             number = people[0] if len(people) == 1 else sender
             asked = Request.NOTHING
             if body is not None:
-                asked = read_reply(body, words.stop_words, words.help_words, words.start_words)
+                asked = _read_reply_of(database, number, body, words)
             if asked is Request.STOP:
                 stops[number] = body or ""
             elif asked is Request.START or database.opt_outs.was_lifted(

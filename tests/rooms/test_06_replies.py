@@ -142,7 +142,7 @@ def test_stop_inside_other_words_never_stops_by_itself(text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "   ", "🙏", "👍👍", "?", "...", "1", "Yes", "YES", "yes please", "No", "ok", "Thanks!",
+    ["", "   ", "🙏", "👍👍", "?", "...", "1", "Yes", "YES", "yes please", "ok", "Thanks!",
      "thank you", "Hi", "Who?", "See you at 5", "What time do you open?",
      "Cancel my appointment on Friday please", "can I cancel the order", "at the end of the week",
      "The end of the month works",
@@ -244,8 +244,9 @@ def fresh(part: str) -> list[str]:
     return [line for line in chosen.splitlines() if line and not line.startswith("#")]
 
 
-def rate(texts: list[str], asked: smsbox.Request) -> float:
-    return sum(smsbox.read_reply(each) is asked for each in texts) / len(texts)
+def rate(texts: list[str], request: smsbox.Request) -> float:
+    """Return how many of the texts ask for it; a bare no among them answers a question."""
+    return sum(smsbox.read_reply(each, asked=True) is request for each in texts) / len(texts)
 
 
 @pytest.mark.parametrize("text", wordings("optout") + fresh("optout"))
@@ -325,6 +326,110 @@ def test_a_sentence_of_its_own_is_read_on_its_own() -> None:
     assert smsbox.read_reply("Nice try\nplease stop") is STOP
 
 
+# --- three tiers
+
+
+def written_unseen(name: str, part: str) -> list[tuple[str, bool]]:
+    """The texts of a part of a set, and whether our last text to the number asked a question."""
+    text = (ROOT / "tests" / "replies" / f"{name}.txt").read_text()
+    optouts, harmless = text.split("# --- harmless\n")
+    plain, traps = harmless.split("# --- traps\n")
+    chosen = {"opt-outs": optouts, "harmless": plain + traps, "traps": traps}[part]
+    lines = [line for line in chosen.splitlines() if line and not line.startswith("#")]
+    return [(line.removeprefix("(asked) "), line.startswith("(asked) ")) for line in lines]
+
+
+@pytest.mark.parametrize("name", ["set_a", "set_b", "set_c"])
+def test_wordings_written_unseen_are_hardly_missed_and_seldom_held(name: str) -> None:
+    optouts, harmless = written_unseen(name, "opt-outs"), written_unseen(name, "harmless")
+    assert len(optouts) >= 60
+    assert len(harmless) >= 60
+    read = [(text, smsbox.read_reply(text, asked=asked)) for text, asked in optouts]
+    missed = [text for text, request in read if request not in (STOP, PERHAPS_STOP)]
+    assert len(missed) <= 0.03 * len(optouts), missed
+    read = [(text, smsbox.read_reply(text, asked=asked)) for text, asked in harmless]
+    assert [text for text, request in read if request is STOP] == []
+    traps = written_unseen(name, "traps")
+    held = [text for text, asked in traps if smsbox.read_reply(text, asked=asked) is PERHAPS_STOP]
+    assert len(held) <= 0.12 * len(traps), held
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["No", "no.", "NO!!", "Nope", "nah", "no thanks", "No, gracias", "non merci", "nein", "👎"],
+)
+def test_bare_no_answers_a_question_and_is_doubtful_where_none_was_asked(text: str) -> None:
+    assert smsbox.read_reply(text) is PERHAPS_STOP
+    assert smsbox.read_reply(text, asked=True) is NOTHING
+
+
+@pytest.mark.parametrize("text", ["Yes", "ok", "Thanks!", "3pm", "👍", "sí", "oui", "see you at 5"])
+def test_plain_answer_is_let_through_whether_we_asked_or_not(text: str) -> None:
+    assert smsbox.read_reply(text) is smsbox.read_reply(text, asked=True) is NOTHING
+
+
+def test_question_asked_makes_no_stop_harmless() -> None:
+    for text in ("STOP", "no, stop", "please stop texting me", "quit texting me"):
+        assert smsbox.read_reply(text, asked=True) is STOP
+    assert smsbox.read_reply("not interested", asked=True) is PERHAPS_STOP
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["Can you come at 9?", "¿Viene mañana?", "Vous venez ? Merci",
+     "Reply YES to confirm, STOP to end", "Responda SI para confirmar", "Répondez OUI",
+     "Coming? Reply STOP to end."],
+)  # fmt: skip
+def test_text_that_wants_an_answer_asks_a_question(text: str) -> None:
+    assert smsbox.asks_question(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["Sale on Saturday. Reply STOP to end", "See https://shop.example/?a=1 for more", "",
+     "New hours", "Questions? Call us", "Responda BAJA para salir", "Text HELP for help"],
+)  # fmt: skip
+def test_text_that_only_tells_asks_no_question(text: str) -> None:
+    assert not smsbox.asks_question(text)
+
+
+@pytest.mark.parametrize("text", ["🛑", "✋", "⛔️", "🚫🚫", "🖕", "🛑🛑", "🙅‍♀️"])
+def test_sign_alone_is_doubtful(text: str) -> None:
+    assert smsbox.read_reply(text) is PERHAPS_STOP
+    assert smsbox.read_reply(f"See you at 5 {text}") is NOTHING
+
+
+@pytest.mark.parametrize(
+    "text", ["ЅТОР", "СТОП", "ΣΤΟΠ", "SТОP", "stopstop", "stopplease", "StopNow"]
+)
+def test_look_alike_letters_and_words_run_together_are_a_keyword(text: str) -> None:
+    assert smsbox.read_reply(text) is STOP
+    assert smsbox.is_keyword_stop(text)
+
+
+@pytest.mark.parametrize("text", ["Reply STOP to end", "STOP to opt out", "stop2quit", "Exit"])
+def test_instruction_typed_back_is_doubtful(text: str) -> None:
+    assert smsbox.read_reply(text) is PERHAPS_STOP
+
+
+def test_long_text_that_speaks_of_stopping_is_doubtful_a_keyword_at_any_length_a_stop() -> None:
+    story = "I was at the shop on Friday with my two kids and we liked it very much and then " * 2
+    assert smsbox.read_reply("please stop texting me") is STOP
+    assert smsbox.read_reply(f"{story}please stop texting me") is PERHAPS_STOP
+    assert smsbox.read_reply("stop " * 40) is STOP
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["Stop it, you're making me hungry!", "Unsubscribe me from the emails only, texts are fine",
+     "Stop calling me, text is better", "please stop texting me 😂",
+     "stop texting me about my order",
+     "Take me off the list for the class, my appointment is on Monday"],
+)  # fmt: skip
+def test_stop_that_is_taken_back_or_about_another_matter_opts_nobody_out(text: str) -> None:
+    assert smsbox.read_reply(text) in (PERHAPS_STOP, NOTHING)
+
+
 # --- what the confirmation needs ----------------------------------------------------------------
 
 
@@ -360,6 +465,18 @@ def test_language_of_a_request_is_known_by_its_words(language: str, texts: list[
         assert smsbox.language_of(text) == language
 
 
+def test_word_of_no_language_is_answered_in_that_of_our_last_text() -> None:
+    for ours, language in (
+        ("Hi Ana, your glasses are ready. Reply STOP to end", "en"),
+        ("Hola Ana, sus lentes están listos. Responda STOP para salir", "es"),
+        ("Bonjour Anne, vos lunettes sont prêtes. Répondez STOP pour ne plus rien recevoir", "fr"),
+    ):
+        assert smsbox.language_of(ours) == language
+        assert smsbox.language_of("STOP", smsbox.language_of(ours)) == language
+        assert smsbox.language_of("ALTO", smsbox.language_of(ours)) == "es"
+        assert smsbox.language_of("please stop texting me", smsbox.language_of(ours)) == "en"
+
+
 @given(st.text())
 def test_every_text_has_one_of_three_languages(text: str) -> None:
     assert smsbox.language_of(text) in ("en", "es", "fr")
@@ -369,11 +486,13 @@ def test_every_text_has_one_of_three_languages(text: str) -> None:
     "unit",
     ["a", "s", "stop ", "dont ", "stop all ", "\n", " ", "a\u0301\u0316", "no me ", "the ", ". ",
      "- A", "thank you ", "s t o p ", "uns", "desu", "\n sent from ", "...", "moved no need ",
-     "remove my ", "please just ", "not want ", "ya no ", "plus "],
+     "remove my ", "please just ", "not want ", "ya no ", "plus ", "i not to be ", "? ",
+     "she wont ", "wrong ", "reply with ", "died ", "too many ", "my "],
 )  # fmt: skip
 def test_a_hostile_text_takes_no_longer_than_its_length(unit: str) -> None:
     text = (unit * 20_000)[:20_000] + "x"  # longer than the longest concatenated message
     before = time.process_time()
     smsbox.read_reply(text)
     smsbox.language_of(text)
+    smsbox.asks_question(text)
     assert time.process_time() - before < 5  # a square would take minutes
