@@ -286,7 +286,7 @@ def test_staging_lays_down_every_file_and_no_other(box: Rehearsal) -> None:
 @pytest.mark.parametrize(
     ("typed", "offered"),
     [("smsbox st", "status"), ("smsbox list --cam", "--campaign"),
-     ("smsbox --database a.db report --h", "--html")],
+     ("smsbox --database a.db report --ht", "--html")],
 )  # fmt: skip
 def test_bash_completes_by_what_is_laid_down_of_the_real_program(
     box: Rehearsal, typed: str, offered: str
