@@ -1432,35 +1432,11 @@ def _decode_septets(septets: bytes) -> str:
 
 
 # === 4 Campaign ==================================================================================
-# From the cells of a CSV to Messages: encodings, delimiters, headers, phone numbers, templates,
-# bubbles, duplicates. Every row that can't be taken becomes a Problem that names the spreadsheet
-# row, the column, the value and the fix; nothing is guessed and nothing is dropped in silence.
+# From the cells of a CSV to Messages: encodings, title rows, columns, consent, phone numbers,
+# templates, bubbles, repeats. A row that can't be taken becomes a Problem that names the spreadsheet
+# row, the column, the value and the fix; one that is left out says why; what the file leaves open is
+# asked all at once. Nothing is guessed and nothing is dropped in silence.
 # It does not know files, the time, hours or SQL.
-
-FIELD_NAMES: Mapping[str, tuple[str, ...]] = {  # field -> other names, as _plain() writes them
-    "phone_number": ("phone", "mobile", "cell", "cellphone", "mobilephone", "mobilenumber",
-                     "cellnumber", "telephone", "telephonenumber", "tel", "number", "phoneno",
-                     "mobileno", "msisdn", "recipient", "recipientphone", "to", "contactnumber"),
-    "customer_name": ("name", "customer", "fullname", "contact", "contactname", "clientname",
-                      "client", "firstname", "givenname", "recipientname"),
-    "message_content": ("message", "text", "body", "content", "sms", "msg", "messagetext",
-                        "messagebody", "smstext", "smsmessage"),
-    "campaign_name": ("campaign",),
-    "status": (),
-    "id": ("campaignmessageid", "messageid", "rowid"),
-    "timezone": ("tz", "timezonename"),
-    "consent_at": ("consentdate", "consentedat", "optinat", "optindate"),
-    "consent_source": ("optinsource",),
-}  # fmt: skip
-_PART_OF_NAME: Mapping[str, str] = {  # what makes a header a likely name of a field
-    "status": "status",
-    "phone_number": "phone|mobile|cell|msisdn",
-    "customer_name": (
-        "^(?!.*(last|family|sur|company|business|user|file|campaign|list|store|shop)).*name"
-    ),
-    "message_content": "message|text",
-}
-_REQUIRED = ("phone_number", "customer_name", "message_content")
 
 
 @dataclass(frozen=True, slots=True)
@@ -1470,7 +1446,7 @@ class ReadingOrder:
     default_campaign: str  # the file's stem
     campaign: str | None = None  # --campaign
     template: str | None = None
-    columns: Mapping[str, str] = field(default_factory=dict)  # --map: field -> header
+    columns: Mapping[str, str] = field(default_factory=dict)  # --map: field -> header, "": none
     only: Sequence[tuple[str, str]] = ()  # --only: header, value
     max_segments: int = 0  # of one message; 0: no limit
     # ValueError says why somebody with this number and zone can never be written to.
@@ -1488,19 +1464,23 @@ class Reading:
     skipped: list[Skipped] = field(default_factory=list)
     header: list[str] = field(default_factory=list)
     columns: Mapping[str, int] = field(default_factory=dict)  # field -> place in the header
+    passed_over: Mapping[str, list[int]] = field(default_factory=dict)  # field -> others as likely
+    consent: list[int] = field(default_factory=list)  # the columns that tell who agreed to texts
     unused: list[str] = field(default_factory=list)  # headers that nothing reads
     not_taken: Counter[str] = field(default_factory=Counter)  # 'status "sent"' -> rows
+    notes: list[str] = field(default_factory=list)  # what the operator may not have meant
 
 
 def detect_encoding(data: bytes) -> str:
     """Return the encoding of a spreadsheet's CSV; CampaignError for a file that is no CSV.
 
-    'cp1252' is the answer for what is neither UTF-8 nor UTF-16: the caller says so loudly.
+    'cp1252' and 'mac-roman' are for what is neither UTF-8 nor UTF-16: the caller says so loudly.
     """
     encoding = _guess_encoding(data)
     if not _is_valid(data, encoding):
         raise CampaignError(
-            "this is neither UTF-8, UTF-16 nor Windows-1252: save the spreadsheet as CSV UTF-8"
+            "this is neither UTF-8, UTF-16, Windows-1252 nor Mac Roman: save the spreadsheet as"
+            " CSV UTF-8"
         )
     return encoding
 
@@ -1521,7 +1501,11 @@ def _guess_encoding(data: bytes) -> str:
         return "utf-16-be"
     if b"\0" in data:
         raise CampaignError("this file is not text: save the spreadsheet as CSV UTF-8")
-    return "utf-8-sig" if _is_valid(data, "utf-8") else "cp1252"
+    if _is_valid(data, "utf-8"):
+        return "utf-8-sig"
+    mac, windows = (_count_sound(data, name) for name in ("mac-roman", "cp1252"))
+    is_mac = mac > windows or (mac == windows and b"\r" in data and b"\n" not in data)
+    return "mac-roman" if is_mac and mac > 0 else "cp1252"
 
 
 def _is_valid(data: bytes, encoding: str) -> bool:
@@ -1538,18 +1522,86 @@ def _is_valid(data: bytes, encoding: str) -> bool:
     return True
 
 
+# Where letters and marks beyond ASCII stand in what people write: José, ÉLAN, it’s, D’Angelo, “a”.
+_LOWER, _UPPER = "[a-zß-öø-ÿœšž]", "[A-ZÀ-ÖØ-ÞŒŠŽŸ]"
+_SOUND = (
+    rf"(?<=[a-zA-Zß-öø-ÿÀ-ÖØ-Þ])[ß-öø-ÿœšž](?!{_UPPER})|(?<![a-zß-öø-ÿ])[ß-öø-ÿœšž](?={_LOWER})"
+    rf"|(?<!{_LOWER})[À-ÖØ-ÞŒŠŽŸ]"
+    r"|(?<=\w)’(?=(?:s|t|d|m|ll|re|ve)\b)|(?<=\b[DLONMdlonm])’(?=\w)"
+    r"|(?<!\w)[“„‘¿¡«](?=\w)|(?<=[\w.,!?])[”“»](?!\w)|(?<= )[–—](?= )"
+    r"|(?<=\w)…(?!\w)|[€£](?=\d)|(?<=\d) ?[€£°]"
+)
+
+
+def _count_sound(data: bytes, encoding: str) -> int:
+    """Count the characters beyond ASCII that stand where they belong, less those that do not."""
+    count = 0
+    for piece in re.findall(rb"[ -~]{0,3}[\x80-\xff][ -~\x80-\xff]{0,200}", data)[:20_000]:
+        text = piece.decode(encoding, "replace")
+        sound = sum(len(re.sub("[ -~]", "", found)) for found in re.findall(_SOUND, text))
+        count += 2 * sound - len(re.sub("[ -~]", "", text))
+    return count
+
+
+# --- the sheet: delimiter, records, title rows, header
+
+
+class Sheet(NamedTuple):
+    """A CSV as a spreadsheet shows it: the row of its header, and the rows below, each a list."""
+
+    delimiter: str
+    header_row: int  # 0: the file is empty
+    header: list[str]
+    rows: list[tuple[int, list[str]]]
+
+    def column(self, place: int) -> Iterator[str]:
+        """Yield the cells of a column that are not empty."""
+        cells = (_read_cell(cells, place) for _, cells in self.rows)
+        return (cell for cell in cells if cell)
+
+
+def read_sheet(lines: Iterable[str], named: Iterable[str] = ()) -> Sheet:
+    """Read a CSV's lines; named are headers that the operator spoke of. CampaignError: a quote.
+
+    The header is the first row that names a phone, or one of those; what stands above it has fewer
+    cells, and is a title.
+    """
+    source = iter(lines)
+    delimiter, taken = find_delimiter(source)
+    records = list(read_records(source, delimiter, taken))
+    wanted, most = {plain_name(name) for name in named if name}, 0
+    for at, (row, cells) in enumerate(records[:20]):
+        filled = [cell for cell in cells if cell.strip()]
+        speaks = any(_rank("phone_number", name) or plain_name(name) in wanted for name in filled)
+        if speaks and len(filled) > most and (at == 0 or not any(map(_is_number, filled))):
+            if len(filled) > 1 or all(len(each) == 1 for _, each in records):
+                return Sheet(delimiter, row, cells, records[at + 1 :])
+        most = max(most, len(filled))
+    row, cells = records[0] if records else (0, [])
+    return Sheet(delimiter, row, cells, records[1:])
+
+
 def find_delimiter(lines: Iterator[str]) -> tuple[str, list[str]]:
-    """Read the delimiter off the first line; give it, and what was taken of the CSV for it."""
+    """Read the delimiter off the first lines; give it, and what was taken of the CSV for it.
+
+    A title row may have none: then the line tells that has the most of one.
+    """
     first = next(lines, "")
     if told := re.fullmatch(r"sep=(.)\s*", first):  # Excel's own line; it does not count as a row
         return told[1], []
-    return max(",;\t", key=re.sub(r'"[^"]*"', "", first).count), [first]
+    taken, counts = [first], [0]
+    while len(taken) <= 20 and max(counts) == 0 and taken[-1]:
+        plain = re.sub(r'"[^"]*"', "", taken[-1])
+        counts = [plain.count(mark) for mark in ",;\t"]
+        if max(counts) == 0:
+            taken.append(next(lines, ""))
+    return ",;\t"[counts.index(max(counts))], [line for line in taken if line]
 
 
 def read_records(
     lines: Iterator[str], delimiter: str, taken: list[str]
 ) -> Iterator[tuple[int, list[str]]]:
-    """Cut a CSV's lines into records, each with its spreadsheet row, the header being row 1.
+    """Cut a CSV's lines into records, each with its spreadsheet row, the first line being row 1.
 
     Strict: a quote that is never closed is a CampaignError with its line, never a cell that
     swallows rows.
@@ -1582,12 +1634,115 @@ def read_records(
             yield row, record
 
 
-def find_columns(header: Sequence[str], said: Mapping[str, str]) -> dict[str, int]:
-    """Find the column of each field: what was said, exact names, other names, likely names.
+# --- columns
 
-    A better kind of match beats a weaker one; two columns of the same kind are a CampaignError.
+# How the header of each field reads, as words_of() writes it: the best first. A mobile phone goes
+# before any other, a phone at work or at home after it. English, Spanish, French, German.
+_MOBILE = (
+    "mobile|mobiles|cell|cellphone|cellular|handy|handynummer|mobil|mobiltelefon|mobilnummer"
+    "|mobilfunk|mobilfunknummer|movil|celular|portable|gsm|msisdn"
+)
+_PHONE = (
+    "phone|phones|telephone|tel|phonenumber|phoneno|telefon|telefonnummer|rufnummer|telefono"
+    "|telefonos"
+)
+_NOT_A_PHONE = (
+    r"\b(fax|pager|isdn|telex|tty|tdd|carrier|type|label|verified|valid|status|country|code|ext"
+    r"|extension|app|apps|os|device|date|time|at|notes?|emergency|assistants?|spouse|parents?"
+    r"|guardian|opt|optin|optout|opted|consent|calls?|count|id|e ?mail|url|model|clicks?|orders?"
+    r"|radio|callback|name|address1|region|city|zip|messages?|carrier|preference|primary contact"
+    r"|staff|owner|rep|s)\b"
+)
+_ELSEWHERE = (
+    r"\b(home|work|business|office|company|main|other|car|day|night|landline|festnetz|fixe|fijo"
+    r"|billing|shipping|default address|secondary|alternate|privat|geschaftlich|[2-9])\b"
+)
+_NUMBER = r"(?: ?(?:phone|telephone|tel|number|numbers|no|nr|num|value|1))*"
+_NAMES: Mapping[str, tuple[str, ...]] = {
+    "phone_number": (
+        rf"(?:my |your |the |customer |client |contact |sms |text |texting |phone |telephone "
+        rf"|telefono |tel |numero de |n de )*(?:{_MOBILE}){_NUMBER}|(?:sms|text|texting)"
+        rf" ?(?:phone )?(?:number|no|phone)",
+        rf".*\b(?:{_MOBILE})\b.*",
+        rf"(?:{_PHONE}){_NUMBER}|(?:contact |phone )?number|(?:phone|contact)no|recipient(?: phone)?"
+        r"|to|(?:numero|n)(?: de)? (?:telefono|telephone|tel)",
+        rf".*\b(?:{_PHONE})\d?\b.*",
+    ),
+    "customer_name": (
+        "(?:full |complete |display )?name|customer(?: full)?(?: name)?|fullname|contact(?: name)?"
+        "|client(?: name)?|guest(?: name)?|member(?: name)?|patient(?: name)?|recipient name"
+        "|nombre(?: completo| del cliente| y apellidos?)?|cliente|nom(?: complet| du client)?"
+        "|kunde|kundin|kundenname|vollstandiger name|vor und nachname|ansprechpartner",
+        r"(?:.* )?(?:first|given) ?name|forename|fname|f name|vorname|rufname|prenom|primer nombre"
+        r"|nombre de pila",
+        r"(?!.*\b(?:last|family|sur|company|business|user|file|campaign|list|store|shop|middle|nick"
+        r"|preferred|phonetic|prefix|suffix|organization|account|owner|product|domain|event|group"
+        r"|brand|firm|firma|card|bank|pet|spouse|parent|staff|service|tag|segment|city|country"
+        r"|host|plan|location|source|title)\b).*\bname\b.*",
+    ),
+    "last_name": (
+        r"(?:.* )?(?:last|family) ?name|surname|lname|l name|nachname|familienname|zuname"
+        "|apellidos?|nom de famille",
+        "nom|name",
+    ),
+    "message_content": (
+        "messages?(?: text| body| content)?|texts?(?: message| body)?|body|content|sms(?: text"
+        "| message| body)?|msg|mensaje(?: de texto)?|texto(?: del mensaje)?|nachricht(?:entext)?"
+        "|sms nachricht|texte(?: du message)?|smstext|smsmessage|messagetext|messagebody",
+    ),
+    "campaign_name": ("campaign",),
+    "status": ("status",),
+    "id": ("campaign message id|message id|row id|campaignmessageid|messageid|rowid",),
+    "timezone": ("time ?zone(?: name)?|tz|zeitzone|fuseau horaire|zona horaria",),
+    "consent": (),
+    "consent_at": ("consent(?:ed)? (?:date|at)|opt ?in (?:at|date)|consentdate|optinat|optindate",),
+    "consent_source": ("consent source|opt ?in source",),
+}  # fmt: skip
+FIELD_NAMES = tuple(_NAMES)  # what --map takes
+_FIRST_NAME = _NAMES["customer_name"][1]
+
+
+@lru_cache(maxsize=4096)
+def words_of(name: str) -> str:
+    """Write a header as plain words: no accents, no capitals, no marks.
+
+    >>> words_of("email1MarketingPreference"), words_of("OK to text?"), words_of("Téléphone")
+    ('email1 marketing preference', 'ok to text', 'telephone')
     """
-    plain = [_plain(name) for name in header]
+    import unicodedata
+
+    name = re.sub(r"(?<=[a-z\d])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", name[:200])
+    letters = unicodedata.normalize("NFKD", name.casefold())
+    return " ".join(re.findall(r"[^\W_]+", re.sub(r"[\u0300-\u036f'’]", "", letters)))
+
+
+def plain_name(name: str) -> str:
+    """Write a header so that its spellings are alike: "Phone Number", "phone_number"."""
+    return words_of(name).replace(" ", "")
+
+
+@lru_cache(maxsize=4096)
+def _rank(field_name: str, header: str) -> int:
+    """Return how well a header reads as a field's: 1 is its exact name, 0 not at all."""
+    if header.strip().casefold() == field_name:
+        return 1
+    words = words_of(header)
+    if field_name == "phone_number" and re.search(_NOT_A_PHONE, words):
+        return 0
+    for place, pattern in enumerate(_NAMES[field_name], 2):
+        if re.fullmatch(pattern, words):
+            elsewhere = field_name == "phone_number" and place > 3 and re.search(_ELSEWHERE, words)
+            return 9 if elsewhere else place
+    return 2 if plain_name(header) == plain_name(field_name) else 0
+
+
+def find_columns(
+    sheet: Sheet, said: Mapping[str, str], with_text: bool = True
+) -> tuple[dict[str, int], dict[str, list[int]], list[int]]:
+    """Find the column of each field, the others that were as likely, and the consent columns.
+
+    What was said, then the best name, of equals the leftmost; a column without a cell has none.
+    """
     for field_name, name in said.items():
         if field_name not in FIELD_NAMES:
             raise CampaignError(
@@ -1595,27 +1750,83 @@ def find_columns(header: Sequence[str], said: Mapping[str, str]) -> dict[str, in
                 f" fields are {', '.join(FIELD_NAMES)}"
             )
     found = {
-        field_name: _find_said(f"--map {field_name}", name, header) if name else -1
+        field_name: _find_said(f"--map {field_name}", name, sheet.header) if name else -1
         for field_name, name in said.items()
     }
-    exact = {name: (_plain(name),) for name in FIELD_NAMES}
-    for known in (exact, FIELD_NAMES):
-        for field_name, names in known.items():
-            _claim(found, field_name, [i for i, name in enumerate(plain) if name in names], header)
-    for field_name, pattern in _PART_OF_NAME.items():
-        likely = [i for i, name in enumerate(plain) if re.search(pattern, name)]
-        _claim(found, field_name, likely, header)
-    return {field_name: place for field_name, place in found.items() if place >= 0}
+    names = [name for name in _NAMES if name != "consent"]
+    exact = {i for i, each in enumerate(sheet.header) if any(_rank(n, each) == 1 for n in names)}
+    taken = exact | {*found.values()}
+    if (place := found.pop("consent", None)) is None:
+        consent = [
+            place
+            for place, name in enumerate(sheet.header)
+            if place not in taken and is_consent(name, [*sheet.column(place)])
+        ]
+    else:
+        consent = [place] if place >= 0 else []
+    passed_over: dict[str, list[int]] = {}
+    for field_name in names:
+        if field_name in found or (field_name == "last_name" and not _is_first_name(found, sheet)):
+            continue
+        ranks = {
+            place: rank
+            for place, name in enumerate(sheet.header)
+            if (rank := _rank_column(field_name, name, sheet, place))
+            and place not in consent
+            and place not in found.values()
+        }
+        filled = {place: rank for place, rank in ranks.items() if any(sheet.column(place))} or ranks
+        best = [place for place, rank in filled.items() if rank == min(filled.values())]
+        if field_name == "message_content" and not with_text:
+            best = []
+        if best:
+            found[field_name] = best[0]
+            passed_over[field_name] = best[1:]
+    return {name: place for name, place in found.items() if place >= 0}, passed_over, consent
 
 
-def _plain(name: str) -> str:
-    return re.sub(r"[\W_]+", "", name.casefold())
+def _rank_column(field_name: str, name: str, sheet: Sheet, place: int) -> int:
+    """Return how well a column fits a field, by its name and by what its cells hold."""
+    rank = _rank(field_name, name)
+    if rank < 2:
+        is_sms = field_name == "phone_number" and words_of(name) == "sms"  # so Brevo calls it
+        return 2 if is_sms and any(map(_is_number, sheet.column(place))) else rank
+    if field_name == "message_content" and all(map(_is_no_text, sheet.column(place))):
+        return rank if not any(sheet.column(place)) else 0
+    if field_name == "customer_name" and rank == 2:
+        # "Nom" beside "Prénom", "Name" beside "Vorname", "Nombre" beside "Apellidos".
+        others = {words_of(each) for each in sheet.header}
+        is_last = {"nom": {"prenom"}, "name": {"vorname", "rufname"}}.get(words_of(name), set())
+        return 0 if others & is_last else rank
+    return rank
+
+
+def _is_first_name(found: Mapping[str, int], sheet: Sheet) -> bool:
+    """True if the name that was found is a first name, so that a last one belongs to it."""
+    place = found.get("customer_name", -1)
+    if place < 0:
+        return False
+    words = words_of(sheet.header[place])
+    return bool(re.fullmatch(_FIRST_NAME, words)) or words == "nombre"
+
+
+def _is_number(cell: str) -> bool:
+    with suppress(ValueError):
+        return bool(parse_phone_number(cell))
+    return False
+
+
+def _is_no_text(cell: str) -> bool:
+    """True of yes and no, numbers and dates."""
+    return read_consent(cell, False) is not None or bool(
+        re.fullmatch(rf"[\d\s.,:+()$€£%/-]*|{_DATE}", cell[:60])
+    )
 
 
 def _find_said(option: str, name: str, header: Sequence[str]) -> int:
     """Return the place of a column that an option names, by its header or its letter."""
     exact = [i for i, each in enumerate(header) if each.strip() == name.strip()]
-    alike = [i for i, each in enumerate(header) if _plain(each) == _plain(name)]
+    alike = [i for i, each in enumerate(header) if plain_name(each) == plain_name(name)]
     by_letter = [i for i in range(len(header)) if column_letter(i) == name and not alike]
     for matches in (exact, alike, by_letter):
         if len(matches) == 1:
@@ -1627,21 +1838,6 @@ def _find_said(option: str, name: str, header: Sequence[str]) -> int:
     )
 
 
-def _claim(
-    found: dict[str, int], field_name: str, matches: Sequence[int], header: Sequence[str]
-) -> None:
-    free = [i for i in matches if i not in found.values()]
-    if field_name in found or not free:
-        return
-    if len(free) > 1:
-        both = " and ".join(f'{column_letter(i)} "{header[i].strip()}"' for i in free[:2])
-        raise CampaignError(
-            f"columns {both} could both be the {field_name.replace('_', ' ')}:"
-            f" say which with --map {field_name}={column_letter(free[0])}"
-        )
-    found[field_name] = free[0]
-
-
 def column_letter(index: int) -> str:
     """Return a column's letter in a spreadsheet: 'A' of 0, 'AA' of 26."""
     letters = ""
@@ -1651,13 +1847,157 @@ def column_letter(index: int) -> str:
     return letters
 
 
+# --- consent: which columns tell who agreed to texts, and what their cells say
+
+_BY_TEXT = (
+    r"\b(sms|mms|texts?|texting|text ?messages?|mensajes?(?: de texto)?|textnachrichten|tcpa)\b"
+)
+_TO_MOBILE = rf"\b({_MOBILE}|phone)\b"
+_ELSEHOW = (
+    r"\b(e ?mails?\d*|mail|mailing|correo|courriel|whats ?app|push|notifications?|notificaciones"
+    r"|benachrichtigung(?:en)?|postal|direct|viber|messenger|newsletter|app|apps|calls?|fax)\b"
+)
+_AGREES = (
+    r"\b(consent\w*|accept\w*|opt(?:ed)? ?in|optin|opt|opted|subscri\w+|permission\w*|ok|okay"
+    r"|agree\w*|allow\w*|authori[sz]\w*|receives?|einwilligung|zustimmung|einverstanden|erlaubt"
+    r"|erlaubnis|abonniert|abonnement|acepta\w*|consent?imiento|autori[sz]\w*|permiso|permite"
+    r"|suscri\w*|accord|inscrit\w*|recevoir|recibir|erhalten)\b"
+)
+_REFUSES = (
+    r"\b(opt(?:ed)? ?out|optout|unsub\w*|do ?not|dont|dnc|dnt|stop\w*|block\w*|black ?list\w*"
+    r"|suppress\w*|declin\w*|refus\w*|abgemeldet|abmeldung|widerruf\w*|desinscri\w*|desabonn\w*"
+    r"|baja|keine?|pas de|no (?:sms|texts?|marketing|contact))\b"
+)
+_ABOUT_CONSENT = (
+    r"\b(date|time|timestamp|at|on|since|source|ip|method|url|page|keyword|campaign|id|by|reason"
+    r"|type|datum|fecha|quelle|fuente|number|phone|count|level|language|list name)\b"
+)
+_BARE = (
+    r"\b(customer|client|contact|contacted|marketing|status|preferences?|to|for|yes|no|y|n|the|of"
+    r"|has|is|me|us|we|can|may|you|list|promotional|promotions?|offers?|communications?|messages?"
+    r"|gdpr|dsgvo|rgpd|club|alerts?|updates?|in|out|from|sms|send|want|wants|disturb|de|a|y|o|given"
+    r"|kunde|cliente|werbung|publicidad|enabled|opt|text|texts)\b"
+)
+_DATE = (
+    r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}(?:[ T,].{0,30})?"
+    r"|(?i:[a-z]{3,9}\.? \d{1,2},? \d{4}|\d{1,2}\.? [a-z]{3,9}\.? \d{4})(?:[ ,].{0,20})?"
+)
+_ADDRESS = r"\d{1,3}(?:\.\d{1,3}){3}|(?i:[\da-f]{0,4}(?::[\da-f]{0,4}){3,7})"
+_SOURCES = (
+    r"\b(form|web|website|site|checkout|import\w*|api|pos|popup|pop up|store|footer|sign ?up"
+    r"|keyword|facebook|instagram|landing|page|manual\w*|upload|list|verbal|paper|in person|kiosk"
+    r"|app|online|formular|formulario|formulaire|laden|tienda|magasin|https?)\b"
+)
+_IN = (
+    "subscribed|opt(?:ed)? ?in|optin|in|consent(?:ed)?|agreed?|accept(?:ed|s)?|allow(?:ed)?|granted"
+    "|given|confirmed|active|enabled|approved|permitted|authori[sz]ed|consent given|ok(?:ay)?"
+    "|suscrit[oa]|acept(?:a|o|ado|ada)|inscrite?|abonnee?|accepte|angemeldet|abonniert|zugestimmt"
+    "|eingewilligt|einverstanden|erlaubt"
+)
+# What the cells say, as words_of() writes them. In a column of who opted out the plain words turn
+# around; the others speak for themselves.
+_YES = "(?:y|yes|yep|yeah|t|true|1|on|x|si|s|oui|o|ja|j|v|vrai|wahr|verdadero|checked)(?: please)?"
+_NO = (
+    "(?:n|no|nope|f|false|0|off|nein|non|faux|falso|falsch|unchecked)"
+    "(?: thanks| thank you| gracias| merci| danke)?"
+)
+_SAYS_IN = f"(?:(?:single|double|confirmed|explicit|express|written|actively) )*(?:{_IN})"
+_SAYS_OUT = (
+    f"(?:never|not|non?|un|nicht|pas|ne|de|dis) ?(?:yet )?(?:{_IN})|opt(?:ed)? ?out|optout|out"
+    "|stop(?:ped)?|revoked|withdrawn|declined|denied|refused?|rejected|blocked|blacklisted|disabled"
+    "|inactive|suppressed|cleaned|removed|never|baja|rechazad[oa]|denegad[oa]|dado de baja|refusee?"
+    "|abgelehnt|abgemeldet|widerrufen|desabonnee?|desinscrite?|do not (?:text|contact|sms|send)"
+    "|nonsubscribed|unsubscribe"
+)
+_SAYS_NOTHING = (
+    "|null|none|n a|na|nan|unknown|undefined|unset|pending|not (?:set|asked|provided|specified)"
+    "|unbekannt|inconnue?|desconocid[oa]|keine angabe"
+)
+
+
+class Answer(Enum):
+    """What a cell says of consent."""
+
+    YES = "yes"
+    NO = "no"
+    BLANK = "blank"
+
+
+@lru_cache(maxsize=4096)
+def read_consent(cell: str, is_opt_out: bool) -> Answer | None:
+    """Read a cell of a consent column, a yes to an opt-out being a no; None: neither yes nor no.
+
+    >>> [read_consent(cell, False).name for cell in ("Sí", "NEVER_SUBSCRIBED", "n/a")]
+    ['YES', 'NO', 'BLANK']
+    """
+    if len(cell) > 60:
+        return None
+    words = words_of(re.sub("[✓✔☑✅]", " x ", re.sub("[✗✘☒❌☐]", " no ", cell)))
+    if re.fullmatch(_SAYS_NOTHING, words):
+        return None if re.search(r"[^\s\-–—_./?*]", cell) and not words else Answer.BLANK
+    if re.fullmatch(_SAYS_OUT, words):
+        return Answer.NO
+    if re.fullmatch(_SAYS_IN, words):
+        return Answer.YES
+    if re.fullmatch(_YES, words):
+        return Answer.NO if is_opt_out else Answer.YES
+    if re.fullmatch(_NO, words):
+        return Answer.YES if is_opt_out else Answer.NO
+    return Answer.NO if is_opt_out and re.fullmatch(_DATE, cell) else None
+
+
+def is_opt_out(header: str) -> bool:
+    """True of a column that tells who does not want texts."""
+    words = words_of(header)
+    return bool(re.search(_REFUSES, words)) and not re.search(r"\bopt(?:ed)? ?in\b|optin", words)
+
+
+def is_consent(header: str, cells: Sequence[str]) -> bool:
+    """True of a column that tells who agreed to texts; its name says so, or name and cells do.
+
+    A name that speaks of texts and of agreeing does, unless the cells are dates, IP addresses or
+    sources; one that says only half of it does if all its cells are yes or no.
+    """
+    words, is_out = words_of(header), is_opt_out(header)
+    texts = re.search(_BY_TEXT, words)
+    speaks = is_out or re.search(_AGREES, words)
+    if re.search(_ELSEHOW, words) and not texts and not (is_out and words == "do not call"):
+        return False
+    answers = [read_consent(cell, is_out) for cell in cells]
+    is_told = any(answer not in (None, Answer.BLANK) for answer in answers)
+    if speaks and (texts or re.search(_TO_MOBILE, words)):
+        return (
+            is_told
+            or not all(map(_is_about_consent, cells))
+            or (not cells and not re.search(_ABOUT_CONSENT, words))
+        )
+    rest = re.sub(rf"{_AGREES}|{_REFUSES}|{_BY_TEXT}|{_BARE}", "", words).split()
+    if not (speaks or texts) or rest:
+        return False
+    return is_told and None not in answers
+
+
+def _is_about_consent(cell: str) -> bool:
+    """True of what tells when or how somebody agreed, and not whether."""
+    if re.fullmatch(f"{_DATE}|{_ADDRESS}", cell[:60]):
+        return True
+    words = words_of(cell)
+    return bool(re.search(_SOURCES, words)) and not re.search(
+        r"\b(not?|never)\b|refus|out\b", words
+    )
+
+
 # --- phone numbers
 
 _NANP = r"\+?1?([2-9]\d\d)(\d{3})(\d{4})"
 _TOLL_FREE = frozenset(("800", "822", "833", "844", "855", "866", "877", "888"))
-# Countries that drop the 0 of their own numbers after the code (Italy, +39, keeps it).
-_TRUNK_0 = "(27|31|32|33|353|358|40|41|43|44|46|49|61|64|81|82|84|90|91|94|972)0"
+_COUNTRY_CODE = r"7|2[07]|3[0-469]|4[013-9]|5[1-8]|6[0-6]|8[1246]|9[0-58]|\d{3}"
+# Countries whose numbers begin with 0 after the code: Italy, Ivory Coast, Burkina Faso, Benin,
+# Gabon, Congo, San Marino. In all others the 0 is dialed only inside the country.
+_KEEPS_0 = ("39", "225", "226", "229", "241", "242", "378")
 _INVISIBLE = "[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]"
+_LONGEST_NUMBER = 80  # characters of a cell, two numbers in it and all
+_PREFIX = r"(?i)^(?:tel|phone|mobile|cell|p|m|c|sms|whatsapp|text|t)\s*:\s*"
 
 
 def parse_phone_number(text: str) -> PhoneNumber:
@@ -1674,10 +2014,16 @@ def parse_phone_number(text: str) -> PhoneNumber:
     if plain:  # most are written like this, and then there is nothing odd to look for
         _check_nanp(*plain.groups())
         return PhoneNumber(f"+1{''.join(plain.groups())}")
-    number = unicodedata.normalize("NFKC", re.sub(_INVISIBLE, "", text)).strip().lstrip("'").strip()
-    number = re.sub(r"(?i)^tel:\s*", "", number)
+    number = unicodedata.normalize("NFKC", re.sub(_INVISIBLE, "", text[:1000])).strip()
+    if len(number) > _LONGEST_NUMBER:
+        raise ValueError("this is too long for a phone number: write its digits alone")
+    if as_text := re.fullmatch(r'=\s*"(.*)"', number):  # so programs make Excel keep the digits
+        number = as_text[1].strip()
+    number = number.lstrip("'").strip()
+    number = re.sub(_PREFIX, "", number)
     number = re.sub(r"[‐-―−]", "-", number)
     number = re.sub(r"^(\+?\d{10,15})\.0+$", r"\1", number)  # Excel's 2135551234.0
+    number = re.sub(r"^\(\s*(\+\d{1,4})\s*\)", r"\1 ", number)  # (+44) 7700 900123
     if not number:
         raise ValueError("no phone number: fill it in or delete the row")
     _refuse_odd_forms(number)
@@ -1698,7 +2044,7 @@ def _refuse_odd_forms(number: str) -> None:
         raise ValueError("Excel has rounded this number: format the column as Text, type it again")
     if re.search(r"(?i)\d\s*[,;]?\s*(ext\.?|extension|x|#)\s*\.?:?\s*\d+$|;ext=", number):
         raise ValueError("an extension can't get an SMS: write a mobile number without it")
-    if re.search(r"\d.*([,;/|&\n]|\s(or|and|y|ou)\s).*\d", number) and (
+    if re.search(r"\d.*([,;:/|&\n]|\s(or|and|y|ou|oder)\s).*\d", number) and (
         len(re.findall(r"\d", number)) > 11
     ):
         raise ValueError("two numbers in one cell: keep one")
@@ -1718,10 +2064,13 @@ def _parse_foreign(number: str, digits: str) -> PhoneNumber:
     # Grouped like a North American number that lacks its 1.
     if re.fullmatch(r"\+\W*\d{3}\W+\d{3}\W+\d{4}", number) and re.fullmatch(_NANP, digits):
         raise ValueError(f"write +1 before it, or, if it is another country's, +{digits}")
+    code = re.match(_COUNTRY_CODE, digits)
+    if code and digits[code.end() :].startswith("0") and code[0] not in _KEEPS_0:
+        raise ValueError(f"the 0 after +{code[0]} is dialed only inside the country: leave it out")
+    if re.fullmatch(r"78\d{10}", digits):
+        raise ValueError("the 8 after +7 is dialed only inside the country: leave it out")
     if not 8 <= len(digits) <= 15 or digits.startswith("0"):
         raise ValueError("after + come a country code and a number, 8 to 15 digits in all")
-    if zero := re.match(_TRUNK_0, digits):
-        raise ValueError(f"the 0 after +{zero[1]} is dialed only inside the country: leave it out")
     return PhoneNumber("+" + digits)
 
 
@@ -1769,18 +2118,48 @@ _GARBLED = (  # what UTF-8's Latin, punctuation and emoji look like; of other sc
     # since one is honest too: "CAFÉ”", or a French "été »"
     f"[Â-Å]{_NEXT}|â€|[âï]{_NEXT}{{2}}|ð{_NEXT}{{2}}|(?:[Æ-ß]{_NEXT}|[à-ï]{_NEXT}{{2}}){{2}}"
 )
-_LOST = (
-    r"(?P<question>(?<=[^\W\d_])\?(?=[^\W\d_])|\?\?)|(?P<replacement>\ufffd)"
-    f"|(?P<mojibake>{_GARBLED})"
+_LOST = (  # "Really??" is what people write; ? amid a word, or ?? where a word was, is not
+    r"(?P<question>(?<=[^\W\d_])\?(?=[^\W\d_])|^\?\?+$|(?<=\s)\?\?+(?=\s[a-z]))"
+    f"|(?P<replacement>\ufffd)|(?P<mojibake>{_GARBLED})"
 )
-_WEB_ADDRESS = r"(?i)\b(?:https?://|www\.|[\w-]+\.[a-z]{2,}(?:/|\?\S+=))\S*"
+# Every pattern is linear: what may repeat is bounded, or begins where the one before has ended.
+_WEB_ADDRESS = r"(?i)(?<![\w-])(?:https?://|www\.|[\w-]+\.[a-z]{2,20}(?:/|\?[^\s=]{1,100}=))\S*"
 _CONTROL = "[\x00-\x09\x0b-\x1f\x7f-\x9f\ud800-\udfff]"
-_BUBBLE_WORD = r"bub+(?:les?|els?)\s*\d*"
+_BUBBLE_WORD = r"bub+(?:les?|els?)\s{0,9}\d{0,9}"
 _NEAR_MARK = (
-    rf"(?i)[\[({{<【［]+\s*/?\s*{_BUBBLE_WORD}\s*[\])}}>】］]+"
-    rf"|\[\s*{_BUBBLE_WORD}\b|\b{_BUBBLE_WORD}\s*\]"
+    rf"(?i)(?<![\[({{<【［])[\[({{<【［]+\s{{0,9}}/?\s{{0,9}}{_BUBBLE_WORD}\s{{0,9}}[\])}}>】］]+"
+    rf"|\[\s{{0,9}}{_BUBBLE_WORD}\b|\b{_BUBBLE_WORD}\s{{0,9}}\]"
 )
 _PLACE = r"\{\{|\}\}|\{([^{}\n]*)\}|[{}]"
+# What programs leave in a text: the placeholders of others, a formula's error, a web page's signs.
+_FIELD_WORDS = (
+    r"(?:(?:the |your |my )?(?:first|last|full|given|family|middle|nick|customer|client|contact"
+    r"|user|recipient|company|business|shop|store|brand|product|sender|agent)?[ _-]?(?:name|names)"
+    r"|[fl]name|customer|client|(?:your |my )?(?:company|business|shop|store)|recipient|phone"
+    r"(?:[ _-]?number)?|mobile|e-?mail(?:[ _-]?address)?|(?:short |your |insert )?(?:link|url)"
+    r"|insert [a-z ]{1,30}|date|time|day|amount|address|city|location|discount|(?:coupon|promo"
+    r"|discount)?[ _-]?code|prenom|prénom|nom|nombre|apellidos?|vorname|nachname|kunde|cliente"
+    r"|order[ _-]?(?:number|id|no))"
+)
+_LEFTOVERS: Mapping[str, str] = {
+    r"\{\{?\s{0,9}[%#$!/]?\s{0,9}[^\W\d][^{}\n]{0,80}\}\}?|\{[%#][^{}\n]{1,80}\}"
+    r"|\*\|[^|*\n]{1,60}\|\*|(?<![\d%])%[^\W\d]\w{0,40}(?:\.\w{1,40})?%(?!\w)"
+    r"|%%[^\W\d][\w .]{0,40}%%|<<[^<>\n]{1,60}>>"
+    rf"|(?i:\[\[?\s{{0,3}}{_FIELD_WORDS}\s{{0,3}}\]|<\s{{0,3}}{_FIELD_WORDS}\s{{0,3}}>"
+    rf"|«\s{{0,3}}{_FIELD_WORDS}\s{{0,3}}»)":
+        "is a placeholder that nobody filled in: write the word, or use --template",
+    r"#(?:N/?[AD]|NV|BEZUG!|WERT!|ZAHL!|VALEUR!|NOM\?|NOMBRE\?|NOMBRE!|NAME\?|¡[A-Z]{2,9}!|REF!"
+    r"|VALUE!|DIV/0!|NULL!|NUM!|ERROR!|SPILL!|CALC!|FIELD!|BLOCKED!|CONNECT!|UNKNOWN!"
+    r"|GETTING_DATA)|(?<!#)#{5,}":
+        "is what a formula leaves where it fails: mend it in the spreadsheet",
+    r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|amp|lt|gt|quot|apos|nbsp|copy|reg|trade|euro|pound|cent"
+    r"|hellip|[lr][sd]quo|[sb]dquo|[nm]dash|bull|middot|iexcl|iquest|szlig|[aeiouyncAEIOUYNC]"
+    r"(?:acute|grave|uml|tilde|circ|cedil|ring|slash|lig));|<br ?/?>"
+    r"|</?(?:p|div|span|strong|em)(?: [^<>\n]{0,200})?>":
+        "is a sign of a web page: write the character itself",
+    r"\\r\\n|\\[nr]|\\t(?![a-z])":
+        "is no line break on a phone: write a real one (Alt+Enter in Excel), or a space",
+}  # fmt: skip
 
 
 def split_bubbles(message_content: str) -> tuple[str, ...]:
@@ -1799,7 +2178,10 @@ def unify_line_breaks(text: str) -> str:
 
 
 def check_letters(text: str) -> str:
-    """Return a text or a name as it is; ValueError says what was lost in it, and the fix."""
+    """Return a text or a name as it is; ValueError says what is wrong in it, and the fix.
+
+    That is what was lost on the way, and what a program has left.
+    """
     lost = re.search(_LOST, text) if "?" in text or not text.isascii() else None
     if lost and (lost := re.search(_LOST, re.sub(_WEB_ADDRESS, "", text))):
         around = lost.string[max(0, lost.start() - 8) : lost.end() + 8].strip()
@@ -1808,6 +2190,10 @@ def check_letters(text: str) -> str:
     if control := re.search(_CONTROL, text):
         code = f"U+{ord(control[0]):04X}"
         raise ValueError(f"holds the control character {code}: delete it (a line break is fine)")
+    for pattern, words in _LEFTOVERS.items():
+        for left in re.finditer(pattern, text) if re.search(r"[{*%<«\[#&\\]", text) else ():
+            if not re.fullmatch(rf"(?i)[\[({{<«]+\s*/?\s*{_BUBBLE_WORD}\s*[\])}}>»]+", left[0]):
+                raise ValueError(f'"{left[0]}" {words}')
     return text
 
 
@@ -1817,7 +2203,7 @@ def check_text(text: str) -> str:
     rest = text.replace(BUBBLE_MARK, "")
     if not rest.strip():
         raise ValueError("no text: fill it in or delete the row")
-    if "bub" in rest.casefold() or re.search(r"[][(){}<>【】［］]", rest):
+    if "bub" in rest.casefold():
         for mark in re.finditer(_NEAR_MARK, text):
             if mark[0] != BUBBLE_MARK:
                 raise ValueError(f"{mark[0]} is not the mark between bubbles: write {BUBBLE_MARK}")
@@ -1873,31 +2259,27 @@ def parse_consent_time(text: str) -> str:
 def read_campaign(lines: Iterable[str], order: ReadingOrder) -> Reading:
     """Turn a CSV's lines into Messages and Problems, in file order.
 
-    CampaignError is for the file as a whole: no header,
-    no such column, a broken quote, no row taken.
+    CampaignError is for the file as a whole: no such column, a broken quote, no row taken, and
+    all that the operator has to decide first, in one sentence, each with the option that does it.
     """
-    source = iter(lines)
-    delimiter, taken = find_delimiter(source)
-    records = read_records(source, delimiter, taken)
-    header = next(records, (0, []))[1]
-    columns = find_columns(header, order.columns)
-    wanted = [name for name in _REQUIRED if name != "message_content" or order.template is None]
-    missing = [name for name in wanted if name not in columns]
-    if missing:
-        shown = ", ".join(f'"{name.strip()}"' for name in header) or "none: the file is empty"
-        raise CampaignError(
-            f"no column is the {' or the '.join(missing)}; the columns are {shown}:"
-            f" rename one, or say which with --map {missing[0]}=COLUMN"
-        )
-    reader = _RowReader(header, columns, order, delimiter)
-    reading = Reading(header=reader.header, columns=reader.columns, unused=reader.unused())
-    for row, cells in records:
-        reader.read(row, cells, reading)
+    sheet = read_sheet(lines, [*order.columns.values(), *(name for name, _ in order.only)])
+    reader = _RowReader(sheet, order)
+    reading = reader.reading
+    for row, cells in sheet.rows:
+        reader.weigh(row, cells)
+    asked = [*reader.asked, *reader.ask_status(), *reader.ask_consent()]
+    if asked and "phone_number" not in reader.columns:
+        raise CampaignError("; ".join(asked))
+    for row, cells in sheet.rows:
+        reader.read(row, cells)
+    if asked:
+        raise CampaignError("; ".join([*asked, *reader.ask_problems()]))
     if not reading.messages and not reading.problems and not reading.skipped:
         found = "; ".join(
             f"{plural(n, 'row')} with {what}" for what, n in reading.not_taken.items()
         )
         raise CampaignError(f"no row was taken: {found or 'there is none below the header'}")
+    reading.notes += reader.list_notes()
     return reading
 
 
@@ -1905,43 +2287,205 @@ _SWALLOWED = (
     "a quote opened above this line swallows it, a row: close it in its own cell; if it is text,"
     " begin the line with a word"
 )
+# What stands where a name is missing: nothing of a program, and what a till writes of a card.
+_NO_VALUE = r"(?i)(?:null|undefined|nan|n/?a|-+|\(blank\)|\[?no name\]?)"
+_NOBODY = (
+    r"(?i)(?:(?:visa|mastercard|master card|amex|american express|discover|debit|prepaid|gift)"
+    r" ?)?card ?(?:holder|member)|valued customer|(?:visa|mastercard|amex) \w*|guest|walk-?in"
+)
+_NAMED = 5  # values that are named in a sentence
 
 
 class _RowReader:
-    """Reads one row after another; remembers what it has seen, to find duplicates."""
+    """Reads one row after another; remembers whose numbers it has seen and who said no."""
 
-    def __init__(
-        self,
-        header: Sequence[str],
-        columns: Mapping[str, int],
-        order: ReadingOrder,
-        delimiter: str,
-    ) -> None:
-        self.header = [name.strip() for name in header]
-        self.columns = columns
-        self._order = order
-        self._delimiter = delimiter
-        self._only = [(_find_said("--only", name, header), value) for name, value in order.only]
-        self._seen: dict[tuple[str, str, str], int] = {}
-        self._places: dict[str, int] = {}  # {field} of the template -> its column
-        try:
-            fill_template(order.template or "", self._find_place)
-        except ValueError as error:
-            raise CampaignError(str(error)) from error
+    def __init__(self, sheet: Sheet, order: ReadingOrder) -> None:
+        self._sheet, self._order = sheet, order
+        self.header = [name.strip() for name in sheet.header]
+        with_text = order.template is None
+        self.columns, passed_over, self._consent = find_columns(sheet, order.columns, with_text)
+        only = [(_find_said("--only", name, sheet.header), value) for name, value in order.only]
+        self._only: dict[int, list[str]] = {}
+        for place, value in only:
+            self._only.setdefault(place, []).append(value.strip().casefold())
+        self._outs = [place for place in self._consent if is_opt_out(self.header[place])]
+        self._places: dict[str, int] = {}  # {field} of the template -> its column; -1: the name
+        self.asked = self._ask_columns()
+        self.reading = Reading(
+            header=self.header, columns=self.columns, passed_over=passed_over,
+            consent=self._consent, unused=self._list_unused(),
+        )  # fmt: skip
+        self._pairs = self._find_labels()
+        self._status_is_said = self.columns.get("status") in self._only
+        self._refused: dict[str, tuple[int, str]] = {}  # number -> row that says no, and its reason
+        self._unclear: dict[int, Counter[str]] = {}  # consent column -> its cells that say neither
+        self._seen: dict[tuple[str, str], int] = {}  # campaign, number -> its row
+        self._odd_zones: Counter[str] = Counter()
+        self._nobodies: list[int] = []
+        self._numbers: dict[tuple[str, str], dict[str, int]] = {}  # name, e-mail -> number -> row
 
-    def unused(self) -> list[str]:
-        """Return the names of the columns that neither a field nor the template reads."""
-        used = {*self._places.values(), *self.columns.values()}
-        if self._order.template is not None and "message_content" in self.columns:
-            used -= {self.columns["message_content"]} - {*self._places.values()}
+    # What has to be decided.
+
+    def _ask_columns(self) -> list[str]:
+        """Say which columns are missing and what of the template is no column."""
+        asked = []
+        shown = ", ".join(f'"{name}"' for name in self.header) or "none: the file is empty"
+        wanted = [name for name in ("phone_number", "customer_name") if name not in self.columns]
+        wanted = [name for name in wanted if self._order.columns.get(name) != "" or "ph" in name]
+        if wanted:
+            none = "" if wanted == ["phone_number"] else ", or no name with --map customer_name="
+            asked.append(
+                f"no column is the {' or the '.join(wanted)}; the columns are {shown}:"
+                f" say which with --map {wanted[0]}=COLUMN{none}"
+            )
+        first = next(
+            (name for name in self.header if re.fullmatch(_FIRST_NAME, words_of(name))), ""
+        )
+        named = f"{{{first or 'customer_name'}|there}}"
+        if self._order.template is None and "message_content" not in self.columns:
+            asked.append(
+                "no column is the message_content, the text: write it into a file, like"
+                f' "Hi {named}! ... Reply STOP to opt out", and add --template text.txt; or say'
+                " which with --map message_content=COLUMN"
+            )
+        template = self._order.template or ""
+        foreign = re.search(
+            r"\{\{[^{}\n]{0,80}[^\W\d][^{}\n]{0,80}\}\}|\*\|[^|*\n]{1,60}\|\*", template
+        )
+        if foreign:
+            asked.append(
+                f"{foreign[0]} in the template is a placeholder of another program: write {named}"
+            )
+        else:
+            try:
+                fill_template(template, self._find_place)
+            except ValueError as error:
+                asked.append(f"{error}; {{customer_name}} always works")
+        return asked
+
+    def ask_status(self) -> Iterator[str]:
+        """Ask what a status column means of which no row is marked SUG."""
+        place = self.columns.get("status", -1)
+        values = Counter(_read_cell(cells, place) for _, cells in self._sheet.rows)
+        if place < 0 or self._status_is_said or "SUG" in values or not values:
+            return
+        name = printable(self.header[place])
+        most = next((each for each, _ in values.most_common() if each), "")
+        yield (
+            f'of column {column_letter(place)} "{name}" only rows marked SUG are taken, and none is'
+            f" ({_count_values(values)}): take others with --only"
+            f" {_quote(f'{name}={printable(most)}')}, or all with --map status="
+        )
+
+    def ask_consent(self) -> Iterator[str]:
+        """Ask what the cells of consent columns mean that say neither yes nor no."""
+        for place, values in self._unclear.items():
+            name = printable(self.header[place])
+            agreed = Counter(
+                cell
+                for cell in self._sheet.column(place)
+                if read_consent(cell, place in self._outs) is Answer.YES
+            )
+            example = (agreed or values).most_common(1)[0][0]
+            yield (
+                f'column {column_letter(place)} "{name}" tells who agreed to texts, and'
+                f" {_count_values(values)} are neither yes nor no: take one with --only"
+                f" {_quote(f'{name}={printable(example)}')}, or, if it tells nothing of that, add"
+                " --map consent="
+            )
+
+    def ask_problems(self) -> Iterator[str]:
+        """Ask what becomes of the rows that can't be taken, by kind."""
+        kinds = Counter(
+            re.sub(r"^(?:\"[^\"]*\"|\+?\d+)|: .*| at \"[^\"]*\"", "", each.problem).strip()
+            for each in self.reading.problems
+        )
+        if kinds:
+            count = plural(len(self.reading.rejected), "row")
+            words = ", ".join(f"{n:,} {words}" for words, n in kinds.most_common(_NAMED))
+            yield f"{count} can't be taken ({words}): leave them out with --skip-invalid"
+
+    def _list_unused(self) -> list[str]:
+        used = {*self._places.values(), *self.columns.values(), *self._consent}
         return [name for i, name in enumerate(self.header) if name and i not in used]
 
-    def read(self, row: int, cells: list[str], into: Reading) -> None:
+    def list_notes(self) -> Iterator[str]:
+        """Say what the operator may not have meant, of the whole file."""
+        if (top := self._sheet.header_row) > 1:
+            above = "row 1" if top == 2 else f"rows 1 to {top - 1}"
+            yield f"{above} above the header (row {top}) skipped"
+        if self._odd_zones:
+            name = printable(self.header[self.columns["timezone"]])
+            count = plural(sum(self._odd_zones.values()), "row")
+            yield (
+                f'"{name}" is no zone in {count} ({_count_values(self._odd_zones)}): the area code'
+                " decides there"
+            )
+        if self._nobodies:
+            yield (
+                f"{plural(len(self._nobodies), 'text')} may greet a card or a till, no person"
+                f" (row {self._nobodies[0]}): a fallback, like {{First Name|there}}, is taken there"
+            )
+        several = [[*rows.values()] for rows in self._numbers.values() if len(rows) > 1]
+        if several:
+            rows = " and ".join(map(str, several[0]))
+            who = (
+                "1 name and e-mail occurs"
+                if len(several) == 1
+                else (f"{len(several):,} names and e-mails occur")
+            )
+            yield f"{who} with several numbers, each of which gets a text (rows {rows})"
+
+    # Who said no.
+
+    def weigh(self, row: int, cells: Sequence[str]) -> None:
+        """Note what a row says of consent: a no in any row of a number holds for the number."""
+        reason = self._find_no(cells)
+        if reason and "phone_number" in self.columns:
+            with suppress(ValueError):
+                number = parse_phone_number(self._find_number(cells))
+                known = self._refused.get(number)
+                if known is None or known[1].startswith("not asked") > reason.startswith(
+                    "not asked"
+                ):
+                    self._refused[number] = (row, reason)
+        if self._filter(cells) is None:
+            for place in self._consent:
+                cell = _read_cell(cells, place)
+                if place not in self._only and read_consent(cell, place in self._outs) is None:
+                    self._unclear.setdefault(place, Counter())[cell] += 1
+
+    def _find_no(self, cells: Sequence[str]) -> str:
+        """Return why nobody is written to for what a row says of consent, "" if it is a yes."""
+        blank = ""
+        said_yes = not set(self._consent) - {*self._outs}
+        for place in self._consent:
+            cell = _read_cell(cells, place)
+            name = f'"{printable(self.header[place])}"'
+            answer = read_consent(cell, place in self._outs)
+            if answer is Answer.NO:
+                return f"said no to texts ({name} {printable(cell)})"
+            if place not in self._outs:
+                said_yes |= answer is not Answer.BLANK
+                blank = blank or f"not asked ({name} {printable(cell) or 'is empty'})"
+        return "" if said_yes else blank
+
+    # The rows.
+
+    def read(self, row: int, cells: list[str]) -> None:
         """Read one record into messages, problems or skipped."""
-        values = {name: _read_cell(cells, place) for name, place in self.columns.items()}
-        if reason := self._not_taken(values, cells):
+        into = self.reading
+        if reason := self._filter(cells):
             into.not_taken[reason] += 1
             return
+        written = self._find_number(cells)
+        try:
+            number = parse_phone_number(written)
+        except ValueError:
+            number = PhoneNumber(printable(written))
+        reason = self._find_no(cells)
+        if not reason and number in self._refused:
+            reason = f"the number {self._refused[number][1]} in row {self._refused[number][0]}"
         problems: list[Problem] = []
 
         def take(name: str, value: str, read: Callable[[str], str]) -> str:
@@ -1949,57 +2493,76 @@ class _RowReader:
                 return read(value)
             except ValueError as error:
                 column = self.header[self.columns[name]] if name in self.columns else name
-                problems.append(Problem(row, column, value, str(error)))
+                problems.append(Problem(row, column, value[:_SHOWN], str(error)))
                 return ""
 
         if spoilt := self._find_swallowed_row(cells) or self._find_extra_cell(cells):
             problems.append(Problem(row, *spoilt))
+        elif reason:
+            into.skipped.append(Skipped(row, number, reason))
+            return
         else:
-            message = self._read_message(row, values, cells, take)
+            message = self._read_message(row, cells, take)
         if problems:
             into.problems += problems
             into.rejected.append((row, cells))
             return
-        key = (message.campaign_name, message.phone_number, message.message_content)
+        key = (message.campaign_name, message.phone_number)
         if (first := self._seen.setdefault(key, row)) == row:
             into.messages.append(message)
+            self._note(message, cells)
         else:
-            reason = f"same number and text as row {first}"
-            into.skipped.append(Skipped(row, message.phone_number, reason))
+            into.skipped.append(Skipped(row, number, f"same number as row {first}"))
 
-    def _not_taken(self, values: Mapping[str, str], cells: Sequence[str]) -> str | None:
-        for place, wanted in self._only:
-            if (cell := _read_cell(cells, place)).casefold() != wanted.strip().casefold():
-                return f'{printable(self.header[place])} "{printable(cell)}" (not {wanted})'
-        is_said = self.columns.get("status") in [place for place, _ in self._only]
-        if (status := values.get("status", "SUG")) != "SUG" and not is_said:
-            named = self.header[self.columns["status"]]
-            return f'{printable(named)} "{printable(status)}" (only SUG is taken)'
-        campaign = values.get("campaign_name")
-        if campaign is not None and self._order.campaign not in (None, campaign):
-            return f'campaign_name "{printable(campaign)}"'
+    def _filter(self, cells: Sequence[str]) -> str | None:
+        """Return why the operator does not want a row, None if they do."""
+        for place, wanted in self._only.items():
+            if (cell := _read_cell(cells, place)).casefold() not in wanted:
+                values = " or ".join(value for at, value in self._list_only() if at == place)
+                return (
+                    f'{printable(self.header[place])} "{printable(cell[:_SHOWN])}" (not {values})'
+                )
+        status = self.columns.get("status", -1)
+        cell = _read_cell(cells, status) if status >= 0 and not self._status_is_said else "SUG"
+        if cell != "SUG":
+            return (
+                f'{printable(self.header[status])} "{printable(cell[:_SHOWN])}" (only SUG is taken)'
+            )
+        if (place := self.columns.get("campaign_name", -1)) >= 0:
+            campaign = _read_cell(cells, place)
+            if self._order.campaign not in (None, campaign):
+                return f'campaign_name "{printable(campaign[:_SHOWN])}"'
         return None
 
+    def _list_only(self) -> list[tuple[int, str]]:
+        return [
+            (_find_said("--only", name, self.header), value) for name, value in self._order.only
+        ]
+
     def _read_message(
-        self, row: int, values: Mapping[str, str], cells: Sequence[str],
+        self, row: int, cells: Sequence[str],
         take: Callable[[str, str, Callable[[str], str]], str],
     ) -> Message:  # fmt: skip
         """Read a row's message, good or not: take() notes what a cell's reading complains of."""
         order = self._order
-        name = take("customer_name", " ".join(values["customer_name"].split()), check_letters)
+        values = {name: _read_cell(cells, place) for name, place in self.columns.items()}
+        name = take("customer_name", self._find_name(cells), check_letters)
         campaign = values.get("campaign_name") or order.campaign or order.default_campaign
         take("campaign_name", campaign, _check_campaign_name)
-        number = PhoneNumber(take("phone_number", values["phone_number"], parse_phone_number))
-        zone = take(
-            "timezone", values.get("timezone", ""), lambda name: name and find_zone(name).key
-        )
-        if number and (zone or not values.get("timezone")):
+        number = PhoneNumber(take("phone_number", self._find_number(cells), parse_phone_number))
+        zone = values.get("timezone", "")
+        try:
+            zone = zone and find_zone(zone).key
+        except ValueError:
+            self._odd_zones[zone[:_SHOWN]] += 1
+            zone = ""
+        if number:
             take("phone_number", number, lambda _: order.check_reachable(number, zone))
         text = values.get("message_content", "")
         if order.template is not None:
-            text = take("template", "", lambda _: self._fill(cells))
+            text = take("template", "", lambda _: self._fill(row, cells))
         text = unify_line_breaks(text).strip()
-        if text or not order.template:
+        if (text or not order.template) and not self.asked:
             take("message_content", text, check_text)
         consent_at = take("consent_at", values.get("consent_at", ""), parse_consent_time)
         taken = simplify_text(text) if order.simplify else text
@@ -2015,11 +2578,60 @@ class _RowReader:
             bubbles=len(parts),
             segments=sum(len(part.units) for part in parts),
             encoding=max((part.encoding for part in parts), default=Encoding.GSM7),
-            timezone=values.get("timezone", ""),
+            timezone=zone,
             consent_at=consent_at,
             consent_source=values.get("consent_source", ""),
             written=text if taken != text else "",
         )
+
+    def _find_name(self, cells: Sequence[str]) -> str:
+        """Return a row's name: its column, or first and last name together."""
+        places = [self.columns.get(name, -1) for name in ("customer_name", "last_name")]
+        parts = [" ".join(_read_cell(cells, place).split()) for place in places if place >= 0]
+        return " ".join(part for part in parts if part and not re.fullmatch(_NO_VALUE, part))
+
+    def _find_labels(self) -> list[tuple[int, int]]:
+        """Find the pairs of label and value in which Google keeps numbers: "Phone 1 - Value"."""
+        pairs = {}
+        for place, name in enumerate(self.header):
+            if found := re.fullmatch(r"(.*) (\d+) (value|valeur|valor|wert)", words_of(name)):
+                pairs[found[1], found[2]] = place
+        labels = {words_of(name): place for place, name in enumerate(self.header)}
+        value = self.columns.get("phone_number", -1)
+        kind = next((key[0] for key, place in pairs.items() if place == value), None)
+        told = [
+            (labels[label], place)
+            for (what, at), place in pairs.items()
+            for label in (f"{what} {at} {word}" for word in _LABELS.split())
+            if what == kind and label in labels
+        ]
+        is_told = any(
+            re.search(rf"\b(?:{_MOBILE})\b", words_of(cell))
+            for label, _ in told
+            for cell in self._sheet.column(label)
+        )
+        return told if is_told else []
+
+    def _find_number(self, cells: Sequence[str]) -> str:
+        """Return the cell of a row's number; of several with labels the mobile one."""
+        for label, value in self._pairs:
+            if re.search(rf"\b(?:{_MOBILE})\b", words_of(_read_cell(cells, label))):
+                return _read_cell(cells, value)
+        place = self.columns.get("phone_number", -1)
+        for label, value in self._pairs:
+            if value == place and re.search(_ELSEWHERE, words_of(_read_cell(cells, label))):
+                return ""
+        return _read_cell(cells, place)
+
+    def _note(self, message: Message, cells: Sequence[str]) -> None:
+        """Remember whom a message greets, to tell of several numbers of one person."""
+        if re.fullmatch(_NOBODY, message.customer_name):
+            self._nobodies.append(message.row)
+        place = next((i for i, name in enumerate(self.header) if _is_email(name)), -1)
+        email = _read_cell(cells, place).casefold() if place >= 0 else ""
+        if email and message.customer_name:
+            key = (message.customer_name.casefold(), email)
+            self._numbers.setdefault(key, {})[message.phone_number] = message.row
 
     def _check_length(self, parts: Sequence[Segmentation]) -> str:
         for place, part in enumerate(parts, 1):
@@ -2037,77 +2649,114 @@ class _RowReader:
         extra = next(filter(None, cells[len(self.header) :]), "")
         column = self.header[self.columns.get("message_content", -1)]
         words = "more cells than the header has: quote the text"
-        return (column, extra, words) if extra else None
+        return (column, extra[:_SHOWN], words) if extra else None
 
     def _find_swallowed_row(self, cells: list[str]) -> tuple[str, str, str] | None:
         """Find a cell that a quote never closed has made of two rows: column, line, problem.
 
         Cut at a line break, what is above and the line below are both whole rows then.
         """
+        mark, width = self._sheet.delimiter, len(self.header)
         for place, cell in enumerate(cells):
             lines = unify_line_breaks(cell).split("\n")
+            above = place + 1  # cells down to the line break
             for at, line in enumerate(lines[1:], 1):
+                above += lines[at - 1].count(mark)
                 tail = cells[place + 1 :] if at == len(lines) - 1 else []
-                above = "\n".join(lines[:at]).split(self._delimiter)
-                below = [*line.split(self._delimiter), *tail]
-                if self._is_row(below) and self._is_row([*cells[:place], *above]):
-                    return self.header[min(place, len(self.header) - 1)], line, _SWALLOWED
+                if above == width and self._is_row([*line.split(mark), *tail]):
+                    upper = "\n".join(lines[:at]).split(mark)
+                    if self._is_row([*cells[:place], *upper]):
+                        return self.header[min(place, width - 1)], line[:_SHOWN], _SWALLOWED
         return None
 
     def _is_row(self, cells: Sequence[str]) -> bool:
-        with suppress(ValueError):
-            number = _read_cell(cells, self.columns["phone_number"]).strip('"')
-            return len(cells) == len(self.header) and bool(parse_phone_number(number))
-        return False
+        return len(cells) == len(self.header) and _is_number(
+            _read_cell(cells, self.columns["phone_number"]).strip('"')
+        )
 
-    def _find_place(self, name: str) -> str:
-        """Find the column of a {field} of the template."""
-        wanted, plain = _plain(name), [_plain(each) for each in self.header]
+    # The template.
+
+    def _find_place(self, said: str) -> str:
+        """Find the column of a {field} of the template, or of a {field|fallback}."""
+        name = said.partition("|")[0]
+        wanted, plain = plain_name(name), [plain_name(each) for each in self.header]
         known = [
             field_name
-            for field_name, others in FIELD_NAMES.items()
-            if wanted in (_plain(field_name), *others) and field_name in self.columns
+            for field_name in self.columns
+            if wanted == plain_name(field_name) or _rank(field_name, name)
         ]
-        if plain.count(wanted) == 1:
-            self._places[name] = plain.index(wanted)
+        first = [
+            i for i, each in enumerate(self.header) if re.fullmatch(_FIRST_NAME, words_of(each))
+        ]
+        if plain.count(wanted) == 1 and wanted:
+            self._places[said] = plain.index(wanted)
+        elif re.fullmatch(_FIRST_NAME, words_of(name)) and first:
+            self._places[said] = first[0]
+        elif wanted == "customername" or "customer_name" in known:
+            self._places[said] = -1
         elif known:
-            self._places[name] = self.columns[known[0]]
+            self._places[said] = self.columns[known[0]]
         else:
             shown = ", ".join(self.header)
             raise ValueError(f"{{{name}}} in the template is no column: they are {shown}")
         return ""
 
-    def _fill(self, cells: Sequence[str]) -> str:
-        def look_up(name: str) -> str:
-            if value := _read_cell(cells, self._places[name]):
-                return value
-            column = self.header[self._places[name]]
-            raise ValueError(f'the cell "{column}" for {{{name}}} is empty')
+    def _fill(self, row: int, cells: Sequence[str]) -> str:
+        def look_up(said: str) -> str:
+            name, _, fallback = said.partition("|")
+            place = self._places[said]
+            value = self._find_name(cells) if place < 0 else _read_cell(cells, place)
+            is_name = place in (-1, self.columns.get("customer_name"))
+            if re.fullmatch(_NO_VALUE, value) or (
+                fallback and is_name and re.fullmatch(_NOBODY, self._find_name(cells))
+            ):
+                value = ""
+            if value or fallback:
+                return value or fallback
+            column = "customer_name" if place < 0 else self.header[place]
+            raise ValueError(f'the cell "{column}" for {{{name}}} is empty: write {{{name}|there}}')
 
-        return fill_template(self._order.template or "", look_up)
+        return fill_template(self._order.template or "", look_up) if not self.asked else ""
+
+
+_SHOWN = 200  # characters of a cell that are told
+_LABELS = "label type etiqueta etiquette libelle bezeichnung typ tipo"
+
+
+def _is_email(header: str) -> bool:
+    return bool(
+        re.fullmatch(r"(?:e ?mail|correo|courriel)(?: ?address| electronico)?\d?", words_of(header))
+    )
+
+
+def _count_values(values: Counter[str]) -> str:
+    shown = [f'"{printable(each[:30])}" ({n:,})' for each, n in values.most_common(_NAMED)]
+    return ", ".join(shown) + (", ..." if len(values) > _NAMED else "")
+
+
+def _quote(words: str) -> str:
+    """Quote an option's value as a shell, PowerShell and cmd take it."""
+    return f'"{words}"' if re.search(r"[^\w=@%+:,./-]", words) else words
 
 
 def read_numbers(
     lines: Iterable[str], said: Mapping[str, str]
 ) -> tuple[list[PhoneNumber], list[Problem]]:
     """Read the column of phone numbers of a CSV; CampaignError where there is none."""
-    source = iter(lines)
-    delimiter, taken = find_delimiter(source)
-    records = read_records(source, delimiter, taken)
-    header = next(records, (0, []))[1]
-    place = find_columns(header, said).get("phone_number")
+    sheet = read_sheet(lines, said.values())
+    place = find_columns(sheet, said)[0].get("phone_number")
     if place is None:
         raise CampaignError(
             "no column is the phone_number: write that word above it, or --map phone_number=COLUMN"
         )
     numbers: list[PhoneNumber] = []
     problems: list[Problem] = []
-    for row, cells in records:
+    for row, cells in sheet.rows:
         cell = _read_cell(cells, place)
         try:
             numbers.append(parse_stored_number(cell))
         except ValueError as error:
-            problems.append(Problem(row, header[place].strip(), cell, str(error)))
+            problems.append(Problem(row, sheet.header[place].strip(), cell[:_SHOWN], str(error)))
     return numbers, problems
 
 
