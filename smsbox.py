@@ -1433,9 +1433,9 @@ def _decode_septets(septets: bytes) -> str:
 
 # === 4 Campaign ==================================================================================
 # From the cells of a CSV to Messages: encodings, title rows, columns, consent, phone numbers,
-# templates, bubbles, repeats. A row that can't be taken becomes a Problem that names the spreadsheet
-# row, the column, the value and the fix; one that is left out says why; what the file leaves open is
-# asked all at once. Nothing is guessed and nothing is dropped in silence.
+# templates, bubbles, repeats. A row that can't be taken becomes a Problem that names the
+# spreadsheet row, the column, the value and the fix; one that is left out says why; what the file
+# leaves open is asked all at once. Nothing is guessed, nothing is dropped in silence.
 # It does not know files, the time, hours or SQL.
 
 
@@ -1476,88 +1476,74 @@ def detect_encoding(data: bytes) -> str:
 
     'cp1252' and 'mac-roman' are for what is neither UTF-8 nor UTF-16: the caller says so loudly.
     """
-    encoding = _guess_encoding(data)
-    if not _is_valid(data, encoding):
-        raise CampaignError(
-            "this is neither UTF-8, UTF-16, Windows-1252 nor Mac Roman: save the spreadsheet as"
-            " CSV UTF-8"
-        )
-    return encoding
-
-
-def _guess_encoding(data: bytes) -> str:
     if data.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")):
         raise CampaignError(
             "this is a workbook (.xlsx, .xls, .ods), not a CSV: open it and save as CSV UTF-8"
         )
     if data.startswith((b"\xff\xfe\0\0", b"\0\0\xfe\xff")):
         raise CampaignError("this is UTF-32: save the spreadsheet as CSV UTF-8")
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return "utf-16"
     head = data[:2000]
-    if head[1::2].count(0) > len(head) // 4:
-        return "utf-16-le"
-    if head[0::2].count(0) > len(head) // 4:
-        return "utf-16-be"
-    if b"\0" in data:
+    encodings = ["utf-8-sig", *_order_old_encodings(data)]
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        encodings = ["utf-16"]
+    elif head[1::2].count(0) > len(head) // 4:
+        encodings = ["utf-16-le"]
+    elif head[0::2].count(0) > len(head) // 4:
+        encodings = ["utf-16-be"]
+    elif b"\0" in data:
         raise CampaignError("this file is not text: save the spreadsheet as CSV UTF-8")
-    if _is_valid(data, "utf-8"):
-        return "utf-8-sig"
-    mac, windows = (_count_sound(data, name) for name in ("mac-roman", "cp1252"))
-    is_mac = mac > windows or (mac == windows and b"\r" in data and b"\n" not in data)
-    return "mac-roman" if is_mac and mac > 0 else "cp1252"
-
-
-def _is_valid(data: bytes, encoding: str) -> bool:
-    """Decode piecemeal: a large file is never held as text in one piece."""
-    import codecs
-
-    decoder = codecs.getincrementaldecoder(encoding)()
-    try:
-        for start in range(0, len(data), 65536):
-            decoder.decode(data[start : start + 65536])
-        decoder.decode(b"", final=True)
-    except UnicodeDecodeError:
-        return False
-    return True
+    for encoding in encodings:
+        with suppress(UnicodeDecodeError):
+            data.decode(encoding)
+            return encoding
+    raise CampaignError(
+        "this is neither UTF-8, UTF-16, Windows-1252 nor Mac Roman: save the spreadsheet as CSV"
+        " UTF-8"
+    )
 
 
 # Where letters and marks beyond ASCII stand in what people write: José, ÉLAN, it’s, D’Angelo, “a”.
-_LOWER, _UPPER = "[a-zß-öø-ÿœšž]", "[A-ZÀ-ÖØ-ÞŒŠŽŸ]"
+_LOWER, _UPPER = "ß-öø-ÿœšž", "À-ÖØ-ÞŒŠŽŸ"
 _SOUND = (
-    rf"(?<=[a-zA-Zß-öø-ÿÀ-ÖØ-Þ])[ß-öø-ÿœšž](?!{_UPPER})|(?<![a-zß-öø-ÿ])[ß-öø-ÿœšž](?={_LOWER})"
-    rf"|(?<!{_LOWER})[À-ÖØ-ÞŒŠŽŸ]"
+    rf"(?<=[a-zA-Z{_LOWER}{_UPPER}])[{_LOWER}](?![A-Z{_UPPER}])"
+    rf"|(?<![a-z{_LOWER}])[{_LOWER}](?=[a-z{_LOWER}])"
+    rf"|(?<![a-z{_LOWER}])[{_UPPER}](?=[a-zA-Z{_LOWER}{_UPPER}])|(?<=[A-Z{_UPPER}])[{_UPPER}]"
     r"|(?<=\w)’(?=(?:s|t|d|m|ll|re|ve)\b)|(?<=\b[DLONMdlonm])’(?=\w)"
     r"|(?<!\w)[“„‘¿¡«](?=\w)|(?<=[\w.,!?])[”“»](?!\w)|(?<= )[–—](?= )"
-    r"|(?<=\w)…(?!\w)|[€£](?=\d)|(?<=\d) ?[€£°]"
+    r"|(?<=\w)…(?!\w)|[€£](?=\d)|(?<=\d)[€£°]|(?<=\d )[€£]"
 )
 
 
-def _count_sound(data: bytes, encoding: str) -> int:
-    """Count the characters beyond ASCII that stand where they belong, less those that do not."""
-    count = 0
+def _order_old_encodings(data: bytes) -> list[str]:
+    """Return the encodings of before UTF-8 that may be meant, the likelier first.
+
+    A Mac's is meant where more of its letters stand where letters belong, or as many and the lines
+    end in CR.
+    """
+    sound = Counter[str]()
     for piece in re.findall(rb"[ -~]{0,3}[\x80-\xff][ -~\x80-\xff]{0,200}", data)[:20_000]:
-        text = piece.decode(encoding, "replace")
-        sound = sum(len(re.sub("[ -~]", "", found)) for found in re.findall(_SOUND, text))
-        count += 2 * sound - len(re.sub("[ -~]", "", text))
-    return count
+        for name in ("cp1252", "mac-roman"):
+            sound[name] += len("".join(re.findall(_SOUND, piece.decode(name, "replace"))))
+    mac, windows = sound["mac-roman"], sound["cp1252"]
+    if mac > windows or (mac == windows > 0 and b"\r" in data and b"\n" not in data):
+        return ["mac-roman"]
+    return ["cp1252"]
 
 
 # --- the sheet: delimiter, records, title rows, header
 
 
 class Sheet(NamedTuple):
-    """A CSV as a spreadsheet shows it: the row of its header, and the rows below, each a list."""
+    """A CSV as a spreadsheet shows it: the row of its header, and the rows below."""
 
     delimiter: str
-    header_row: int  # 0: the file is empty
+    header_row: int
     header: list[str]
     rows: list[tuple[int, list[str]]]
 
     def column(self, place: int) -> Iterator[str]:
         """Yield the cells of a column that are not empty."""
-        cells = (_read_cell(cells, place) for _, cells in self.rows)
-        return (cell for cell in cells if cell)
+        return filter(None, (_read_cell(cells, place) for _, cells in self.rows))
 
 
 def read_sheet(lines: Iterable[str], named: Iterable[str] = ()) -> Sheet:
@@ -1572,30 +1558,28 @@ def read_sheet(lines: Iterable[str], named: Iterable[str] = ()) -> Sheet:
     wanted, most = {plain_name(name) for name in named if name}, 0
     for at, (row, cells) in enumerate(records[:20]):
         filled = [cell for cell in cells if cell.strip()]
-        speaks = any(_rank("phone_number", name) or plain_name(name) in wanted for name in filled)
-        if speaks and len(filled) > most and (at == 0 or not any(map(_is_number, filled))):
-            if len(filled) > 1 or all(len(each) == 1 for _, each in records):
-                return Sheet(delimiter, row, cells, records[at + 1 :])
+        speaks = any(
+            rank_name("phone_number", each) or plain_name(each) in wanted for each in filled
+        )
+        is_whole = len(filled) > min(1, max(len(each) for _, each in records) - 1)
+        if speaks and is_whole and len(filled) > most and not any(map(_is_number, filled)):
+            return Sheet(delimiter, row, cells, records[at + 1 :])
         most = max(most, len(filled))
-    row, cells = records[0] if records else (0, [])
+    row, cells = records[0] if records else (1, [])
     return Sheet(delimiter, row, cells, records[1:])
 
 
 def find_delimiter(lines: Iterator[str]) -> tuple[str, list[str]]:
-    """Read the delimiter off the first lines; give it, and what was taken of the CSV for it.
-
-    A title row may have none: then the line tells that has the most of one.
-    """
-    first = next(lines, "")
-    if told := re.fullmatch(r"sep=(.)\s*", first):  # Excel's own line; it does not count as a row
-        return told[1], []
-    taken, counts = [first], [0]
-    while len(taken) <= 20 and max(counts) == 0 and taken[-1]:
-        plain = re.sub(r'"[^"]*"', "", taken[-1])
-        counts = [plain.count(mark) for mark in ",;\t"]
-        if max(counts) == 0:
-            taken.append(next(lines, ""))
-    return ",;\t"[counts.index(max(counts))], [line for line in taken if line]
+    """Read the delimiter off the first line that has one; give it, and the lines taken for it."""
+    taken: list[str] = []
+    for line in lines:
+        if not taken and (told := re.fullmatch(r"sep=(.)\s*", line)):
+            return told[1], []  # Excel's own line; it does not count as a row
+        taken.append(line)
+        plain = re.sub(r'"[^"]*"', "", line)
+        if any(mark in plain for mark in ",;\t") or len(taken) == 20:
+            return max(",;\t", key=plain.count), taken
+    return ",", taken
 
 
 def read_records(
@@ -1634,69 +1618,67 @@ def read_records(
             yield row, record
 
 
-# --- columns
+# --- columns: what their headers read like, in English, Spanish, French and German
 
-# How the header of each field reads, as words_of() writes it: the best first. A mobile phone goes
-# before any other, a phone at work or at home after it. English, Spanish, French, German.
-_MOBILE = (
-    "mobile|mobiles|cell|cellphone|cellular|handy|handynummer|mobil|mobiltelefon|mobilnummer"
-    "|mobilfunk|mobilfunknummer|movil|celular|portable|gsm|msisdn"
-)
-_PHONE = (
-    "phone|phones|telephone|tel|phonenumber|phoneno|telefon|telefonnummer|rufnummer|telefono"
-    "|telefonos"
-)
-_NOT_A_PHONE = (
-    r"\b(fax|pager|isdn|telex|tty|tdd|carrier|type|label|verified|valid|status|country|code|ext"
-    r"|extension|app|apps|os|device|date|time|at|notes?|emergency|assistants?|spouse|parents?"
-    r"|guardian|opt|optin|optout|opted|consent|calls?|count|id|e ?mail|url|model|clicks?|orders?"
-    r"|radio|callback|name|address1|region|city|zip|messages?|carrier|preference|primary contact"
-    r"|staff|owner|rep|s)\b"
-)
-_ELSEWHERE = (
-    r"\b(home|work|business|office|company|main|other|car|day|night|landline|festnetz|fixe|fijo"
-    r"|billing|shipping|default address|secondary|alternate|privat|geschaftlich|[2-9])\b"
-)
-_NUMBER = r"(?: ?(?:phone|telephone|tel|number|numbers|no|nr|num|value|1))*"
+
+def _any_of(words: str) -> str:
+    """Make a pattern of alternatives, spaces between them and _ for the space inside one."""
+    return f"(?:{'|'.join(words.split()).replace('_', ' ')})"
+
+
+_MOBILE = _any_of("""mobiles? cell cellphone cellular handy handynummer mobil mobiltelefon
+    mobilnummer mobilfunk mobilfunknummer movil celular portable gsm msisdn""")
+_PHONE = _any_of("""phones? telephone tel phonenumber phoneno telefon telefonnummer rufnummer
+    telefonos?""")
+_NUMBER = rf"(?: ?(?:{_PHONE}|numbers?|no|nr|num|value|1))*"
+_NOT_A_PHONE = _any_of(r"""fax pager isdn telex tty tdd carrier type label verified valid status
+    country code ext extension apps? os device date time at notes? emergency assistants? spouse
+    parents? guardian opt optin optout opted consent calls? count id e_?mail url model clicks?
+    orders? radio callback name messages? preference staff owner rep""")
+_ELSEWHERE = _any_of(r"""home work business office company main other car day night landline
+    festnetz fixe fijo billing shipping default_address secondary alternate privat geschaftlich
+    [2-9]""")
+_NO_PERSON = _any_of("""last family sur company business user file campaign list store shop middle
+    nick preferred phonetic prefix suffix organization account owner product domain event group
+    brand firma card bank pet spouse parent staff service tag segment city country host plan
+    location source title""")
+# Field -> patterns of its header, the best first, each for the whole of words_of() it. A mobile
+# phone goes before any other, one at home or at work after all.
 _NAMES: Mapping[str, tuple[str, ...]] = {
     "phone_number": (
-        rf"(?:my |your |the |customer |client |contact |sms |text |texting |phone |telephone "
-        rf"|telefono |tel |numero de |n de )*(?:{_MOBILE}){_NUMBER}|(?:sms|text|texting)"
-        rf" ?(?:phone )?(?:number|no|phone)",
-        rf".*\b(?:{_MOBILE})\b.*",
-        rf"(?:{_PHONE}){_NUMBER}|(?:contact |phone )?number|(?:phone|contact)no|recipient(?: phone)?"
-        r"|to|(?:numero|n)(?: de)? (?:telefono|telephone|tel)",
-        rf".*\b(?:{_PHONE})\d?\b.*",
+        rf"(?:{_any_of('my your the customer client contact sms texts? texting numero n de')} |"
+        rf"{_PHONE} )*{_MOBILE}{_NUMBER}|(?:sms|text|texting) ?(?:{_PHONE} ?)?(?:number|no|phone)",
+        rf".*\b{_MOBILE}\b.*",
+        rf"{_PHONE}{_NUMBER}|(?:contact |phone )?number|(?:phone|contact)no|recipient(?: phone)?|to"
+        rf"|(?:numero|n)(?: de)? {_PHONE}",
+        rf".*\b{_PHONE}\d?\b.*",
     ),
     "customer_name": (
-        "(?:full |complete |display )?name|customer(?: full)?(?: name)?|fullname|contact(?: name)?"
-        "|client(?: name)?|guest(?: name)?|member(?: name)?|patient(?: name)?|recipient name"
-        "|nombre(?: completo| del cliente| y apellidos?)?|cliente|nom(?: complet| du client)?"
-        "|kunde|kundin|kundenname|vollstandiger name|vor und nachname|ansprechpartner",
-        r"(?:.* )?(?:first|given) ?name|forename|fname|f name|vorname|rufname|prenom|primer nombre"
-        r"|nombre de pila",
-        r"(?!.*\b(?:last|family|sur|company|business|user|file|campaign|list|store|shop|middle|nick"
-        r"|preferred|phonetic|prefix|suffix|organization|account|owner|product|domain|event|group"
-        r"|brand|firm|firma|card|bank|pet|spouse|parent|staff|service|tag|segment|city|country"
-        r"|host|plan|location|source|title)\b).*\bname\b.*",
+        _any_of("""(full_|complete_|display_)?name fullname customer(_full)?(_name)? contact(_name)?
+            client(_name)? guest(_name)? member(_name)? patient(_name)? recipient_name cliente
+            nombre(_completo|_del_cliente|_y_apellidos?)? nom(_complet|_du_client)? kunde kundin
+            kundenname vollstandiger_name vor_und_nachname ansprechpartner"""),
+        _any_of(r"""(.*_)?(first|given)_?name forename fname f_name vorname rufname prenom
+            primer_nombre nombre_de_pila"""),
+        rf"(?!.*\b{_NO_PERSON}\b).*\bname\b.*",
     ),
     "last_name": (
-        r"(?:.* )?(?:last|family) ?name|surname|lname|l name|nachname|familienname|zuname"
-        "|apellidos?|nom de famille",
+        _any_of(r"""(.*_)?(last|family)_?name surname lname l_name nachname familienname zuname
+            apellidos? nom_de_famille"""),
         "nom|name",
     ),
     "message_content": (
-        "messages?(?: text| body| content)?|texts?(?: message| body)?|body|content|sms(?: text"
-        "| message| body)?|msg|mensaje(?: de texto)?|texto(?: del mensaje)?|nachricht(?:entext)?"
-        "|sms nachricht|texte(?: du message)?|smstext|smsmessage|messagetext|messagebody",
+        _any_of("""messages?(_text|_body|_content)? texts?(_message|_body)? body content msg
+            sms(_text|_message|_body)? mensaje(_de_texto)? texto(_del_mensaje)? nachricht
+            nachrichtentext sms_nachricht texte(_du_message)?"""),
     ),
     "campaign_name": ("campaign",),
     "status": ("status",),
-    "id": ("campaign message id|message id|row id|campaignmessageid|messageid|rowid",),
-    "timezone": ("time ?zone(?: name)?|tz|zeitzone|fuseau horaire|zona horaria",),
+    "id": (_any_of("campaign_message_id message_id row_id"),),
+    "timezone": (_any_of("time_?zone(_name)? tz zeitzone fuseau_horaire zona_horaria"),),
     "consent": (),
-    "consent_at": ("consent(?:ed)? (?:date|at)|opt ?in (?:at|date)|consentdate|optinat|optindate",),
-    "consent_source": ("consent source|opt ?in source",),
+    "consent_at": (_any_of("consent(ed)?_(date|at) opt_?in_(at|date)"),),
+    "consent_source": (_any_of("consent_source opt_?in_source"),),
 }  # fmt: skip
 FIELD_NAMES = tuple(_NAMES)  # what --map takes
 _FIRST_NAME = _NAMES["customer_name"][1]
@@ -1722,18 +1704,20 @@ def plain_name(name: str) -> str:
 
 
 @lru_cache(maxsize=4096)
-def _rank(field_name: str, header: str) -> int:
+def rank_name(field_name: str, header: str) -> int:
     """Return how well a header reads as a field's: 1 is its exact name, 0 not at all."""
+    words = words_of(header)
     if header.strip().casefold() == field_name:
         return 1
-    words = words_of(header)
-    if field_name == "phone_number" and re.search(_NOT_A_PHONE, words):
+    if plain_name(header) == plain_name(field_name) and field_name != "phone_number":
+        return 2
+    if field_name == "phone_number" and re.search(rf"\b{_NOT_A_PHONE}\b", words):
         return 0
-    for place, pattern in enumerate(_NAMES[field_name], 2):
-        if re.fullmatch(pattern, words):
-            elsewhere = field_name == "phone_number" and place > 3 and re.search(_ELSEWHERE, words)
-            return 9 if elsewhere else place
-    return 2 if plain_name(header) == plain_name(field_name) else 0
+    for rank, pattern in enumerate(_NAMES[field_name], 2):
+        if re.fullmatch(pattern, words) or re.fullmatch(pattern, plain_name(header)):
+            is_last = field_name == "phone_number" and rank > 3
+            return 9 if is_last and re.search(rf"\b{_ELSEWHERE}\b", words) else rank
+    return 0
 
 
 def find_columns(
@@ -1741,73 +1725,62 @@ def find_columns(
 ) -> tuple[dict[str, int], dict[str, list[int]], list[int]]:
     """Find the column of each field, the others that were as likely, and the consent columns.
 
-    What was said, then the best name, of equals the leftmost; a column without a cell has none.
+    What was said, then the best name, of equals the leftmost that has any cell.
     """
-    for field_name, name in said.items():
-        if field_name not in FIELD_NAMES:
+    for name in said:
+        if name not in FIELD_NAMES:
             raise CampaignError(
-                f"--map {field_name}={name}: there is no field {field_name};"
+                f"--map {name}={said[name]}: there is no field {name};"
                 f" fields are {', '.join(FIELD_NAMES)}"
             )
+    header = sheet.header
     found = {
-        field_name: _find_said(f"--map {field_name}", name, sheet.header) if name else -1
-        for field_name, name in said.items()
+        name: _find_said(f"--map {name}", column, header) if column else -1
+        for name, column in said.items()
     }
-    names = [name for name in _NAMES if name != "consent"]
-    exact = {i for i, each in enumerate(sheet.header) if any(_rank(n, each) == 1 for n in names)}
-    taken = exact | {*found.values()}
-    if (place := found.pop("consent", None)) is None:
-        consent = [
-            place
-            for place, name in enumerate(sheet.header)
-            if place not in taken and is_consent(name, [*sheet.column(place)])
-        ]
-    else:
-        consent = [place] if place >= 0 else []
+    names = [name for name in FIELD_NAMES if name != "consent" and name not in found]
+    exact = {i for i, each in enumerate(header) if any(rank_name(n, each) == 1 for n in names)}
+    consent = [
+        i
+        for i, each in enumerate(header)
+        if i not in exact | {*found.values()} and is_consent(each, [*sheet.column(i)])
+    ]
+    if "consent" in found:
+        consent = [i for i in (found.pop("consent"),) if i >= 0]
     passed_over: dict[str, list[int]] = {}
-    for field_name in names:
-        if field_name in found or (field_name == "last_name" and not _is_first_name(found, sheet)):
-            continue
+    for name in names:
         ranks = {
-            place: rank
-            for place, name in enumerate(sheet.header)
-            if (rank := _rank_column(field_name, name, sheet, place))
-            and place not in consent
-            and place not in found.values()
+            i: rank
+            for i in range(len(header))
+            if i not in consent and i not in found.values()
+            if (rank := _rank_column(name, sheet, i, found))
         }
-        filled = {place: rank for place, rank in ranks.items() if any(sheet.column(place))} or ranks
-        best = [place for place, rank in filled.items() if rank == min(filled.values())]
-        if field_name == "message_content" and not with_text:
-            best = []
-        if best:
-            found[field_name] = best[0]
-            passed_over[field_name] = best[1:]
-    return {name: place for name, place in found.items() if place >= 0}, passed_over, consent
+        ranks = {i: rank for i, rank in ranks.items() if any(sheet.column(i))} or ranks
+        best = [i for i, rank in ranks.items() if rank == min(ranks.values())]
+        if best and (with_text or name != "message_content"):
+            found[name], passed_over[name] = best[0], best[1:]
+    return {name: i for name, i in found.items() if i >= 0}, passed_over, consent
 
 
-def _rank_column(field_name: str, name: str, sheet: Sheet, place: int) -> int:
-    """Return how well a column fits a field, by its name and by what its cells hold."""
-    rank = _rank(field_name, name)
+def _rank_column(name: str, sheet: Sheet, place: int, found: Mapping[str, int]) -> int:
+    """Return how well a column fits a field, by its name, its neighbors and its cells."""
+    header, cells = sheet.header[place], [*sheet.column(place)]
+    rank, words = rank_name(name, header), words_of(header)
+    if name == "phone_number" and words == "sms":  # so Brevo calls the number
+        return 2 if any(map(_is_number, cells)) else 0
     if rank < 2:
-        is_sms = field_name == "phone_number" and words_of(name) == "sms"  # so Brevo calls it
-        return 2 if is_sms and any(map(_is_number, sheet.column(place))) else rank
-    if field_name == "message_content" and all(map(_is_no_text, sheet.column(place))):
-        return rank if not any(sheet.column(place)) else 0
-    if field_name == "customer_name" and rank == 2:
-        # "Nom" beside "Prénom", "Name" beside "Vorname", "Nombre" beside "Apellidos".
-        others = {words_of(each) for each in sheet.header}
-        is_last = {"nom": {"prenom"}, "name": {"vorname", "rufname"}}.get(words_of(name), set())
-        return 0 if others & is_last else rank
+        return rank
+    if name == "message_content" and cells and all(map(_is_no_text, cells)):
+        return 0
+    if name == "consent_at" and not all(map(_is_consent_time, cells)):
+        return 0
+    if name == "customer_name" and words in ("name", "nom"):  # beside "Vorname", "Prénom": the last
+        return 0 if {words_of(each) for each in sheet.header} & {"vorname", "prenom"} else rank
+    if name == "last_name":
+        first = words_of(sheet.header[found.get("customer_name", -1)])
+        is_first = first == "nombre" or bool(re.fullmatch(_FIRST_NAME, first))
+        return rank if is_first and found.get("customer_name", -1) >= 0 else 0
     return rank
-
-
-def _is_first_name(found: Mapping[str, int], sheet: Sheet) -> bool:
-    """True if the name that was found is a first name, so that a last one belongs to it."""
-    place = found.get("customer_name", -1)
-    if place < 0:
-        return False
-    words = words_of(sheet.header[place])
-    return bool(re.fullmatch(_FIRST_NAME, words)) or words == "nombre"
 
 
 def _is_number(cell: str) -> bool:
@@ -1816,11 +1789,16 @@ def _is_number(cell: str) -> bool:
     return False
 
 
+def _is_consent_time(cell: str) -> bool:
+    with suppress(ValueError):
+        return bool(parse_consent_time(cell))
+    return False
+
+
 def _is_no_text(cell: str) -> bool:
     """True of yes and no, numbers and dates."""
-    return read_consent(cell, False) is not None or bool(
-        re.fullmatch(rf"[\d\s.,:+()$€£%/-]*|{_DATE}", cell[:60])
-    )
+    is_number = re.fullmatch(rf"[\d\s.,:+()$€£%/-]*|{_DATE}", cell[:_SHOWN])
+    return bool(is_number) or read_consent(cell, False) is not None
 
 
 def _find_said(option: str, name: str, header: Sequence[str]) -> int:
@@ -1849,82 +1827,64 @@ def column_letter(index: int) -> str:
 
 # --- consent: which columns tell who agreed to texts, and what their cells say
 
-_BY_TEXT = (
-    r"\b(sms|mms|texts?|texting|text ?messages?|mensajes?(?: de texto)?|textnachrichten|tcpa)\b"
-)
-_TO_MOBILE = rf"\b({_MOBILE}|phone)\b"
-_ELSEHOW = (
-    r"\b(e ?mails?\d*|mail|mailing|correo|courriel|whats ?app|push|notifications?|notificaciones"
-    r"|benachrichtigung(?:en)?|postal|direct|viber|messenger|newsletter|app|apps|calls?|fax)\b"
-)
-_AGREES = (
-    r"\b(consent\w*|accept\w*|opt(?:ed)? ?in|optin|opt|opted|subscri\w+|permission\w*|ok|okay"
-    r"|agree\w*|allow\w*|authori[sz]\w*|receives?|einwilligung|zustimmung|einverstanden|erlaubt"
-    r"|erlaubnis|abonniert|abonnement|acepta\w*|consent?imiento|autori[sz]\w*|permiso|permite"
-    r"|suscri\w*|accord|inscrit\w*|recevoir|recibir|erhalten)\b"
-)
-_REFUSES = (
-    r"\b(opt(?:ed)? ?out|optout|unsub\w*|do ?not|dont|dnc|dnt|stop\w*|block\w*|black ?list\w*"
-    r"|suppress\w*|declin\w*|refus\w*|abgemeldet|abmeldung|widerruf\w*|desinscri\w*|desabonn\w*"
-    r"|baja|keine?|pas de|no (?:sms|texts?|marketing|contact))\b"
-)
-_ABOUT_CONSENT = (
-    r"\b(date|time|timestamp|at|on|since|source|ip|method|url|page|keyword|campaign|id|by|reason"
-    r"|type|datum|fecha|quelle|fuente|number|phone|count|level|language|list name)\b"
-)
-_BARE = (
-    r"\b(customer|client|contact|contacted|marketing|status|preferences?|to|for|yes|no|y|n|the|of"
-    r"|has|is|me|us|we|can|may|you|list|promotional|promotions?|offers?|communications?|messages?"
-    r"|gdpr|dsgvo|rgpd|club|alerts?|updates?|in|out|from|sms|send|want|wants|disturb|de|a|y|o|given"
-    r"|kunde|cliente|werbung|publicidad|enabled|opt|text|texts)\b"
-)
+_BY_TEXT = _any_of("""sms mms texts? texting text_?messages? mensajes?(_de_texto)? textnachrichten
+    tcpa""")
+_ELSEHOW = _any_of(r"""e_?mails?\d* mail mailing correo courriel whats_?app push notifications?
+    notificaciones benachrichtigung(en)? postal direct viber messenger newsletter apps? calls?
+    fax""")
+_AGREES = _any_of(r"""consent\w* accept\w* opt(ed)?_?in opt(ed)? subscri\w+ permission\w* ok(ay)?
+    agree\w* allow\w* authori[sz]\w* receives? einwilligung zustimmung einverstanden erlaubt
+    erlaubnis abonniert abonnement acepta\w* autori[sz]\w* permiso permite suscri\w* accord
+    inscrit\w* recevoir recibir erhalten""")
+_REFUSES = _any_of(r"""opt(ed)?_?out unsub\w* do_?not dont dnc dnt stop\w* block\w* black_?list\w*
+    suppress\w* declin\w* refus\w* abgemeldet abmeldung widerruf\w* desinscri\w* desabonn\w* baja
+    keine? pas_de no_(sms|texts?|marketing|contact)""")
+_ABOUT = _any_of("""date time timestamp at on since source ip method url page keyword campaign id by
+    reason type datum fecha quelle fuente number phone count level language""")
+_FILLERS = _any_of("""customer client contact contacted marketing status preferences? to for yes no
+    y n the of has is me us we can may you list promotional promotions? offers? communications?
+    messages? gdpr dsgvo rgpd club alerts? updates? in out from send wants? disturb de a o given
+    kunde cliente werbung publicidad enabled at on date time timestamp am fecha datum""")
 _DATE = (
     r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}(?:[ T,].{0,30})?"
     r"|(?i:[a-z]{3,9}\.? \d{1,2},? \d{4}|\d{1,2}\.? [a-z]{3,9}\.? \d{4})(?:[ ,].{0,20})?"
 )
 _ADDRESS = r"\d{1,3}(?:\.\d{1,3}){3}|(?i:[\da-f]{0,4}(?::[\da-f]{0,4}){3,7})"
-_SOURCES = (
-    r"\b(form|web|website|site|checkout|import\w*|api|pos|popup|pop up|store|footer|sign ?up"
-    r"|keyword|facebook|instagram|landing|page|manual\w*|upload|list|verbal|paper|in person|kiosk"
-    r"|app|online|formular|formulario|formulaire|laden|tienda|magasin|https?)\b"
-)
-_IN = (
-    "subscribed|opt(?:ed)? ?in|optin|in|consent(?:ed)?|agreed?|accept(?:ed|s)?|allow(?:ed)?|granted"
-    "|given|confirmed|active|enabled|approved|permitted|authori[sz]ed|consent given|ok(?:ay)?"
-    "|suscrit[oa]|acept(?:a|o|ado|ada)|inscrite?|abonnee?|accepte|angemeldet|abonniert|zugestimmt"
-    "|eingewilligt|einverstanden|erlaubt"
-)
-# What the cells say, as words_of() writes them. In a column of who opted out the plain words turn
+_SOURCES = _any_of(r"""form web website site checkout import\w* api pos pop_?up store footer
+    sign_?up keyword facebook instagram landing page manual\w* upload list verbal paper in_person
+    kiosk app online formular formulario formulaire laden tienda magasin https?""")
+_IN = _any_of("""subscribed opt(ed)?_?in in consent(ed|_given)? agreed? accept(ed|s)? allow(ed)?
+    granted given confirmed active enabled approved permitted authori[sz]ed ok(ay)? suscrit[oa]
+    acept(a|o|ado|ada) inscrite? abonnee? accepte angemeldet abonniert zugestimmt eingewilligt
+    einverstanden erlaubt""")
+# What a cell says, as words_of() writes it. In a column of who opted out the plain yes and no turn
 # around; the others speak for themselves.
 _YES = "(?:y|yes|yep|yeah|t|true|1|on|x|si|s|oui|o|ja|j|v|vrai|wahr|verdadero|checked)(?: please)?"
 _NO = (
     "(?:n|no|nope|f|false|0|off|nein|non|faux|falso|falsch|unchecked)"
     "(?: thanks| thank you| gracias| merci| danke)?"
 )
-_SAYS_IN = f"(?:(?:single|double|confirmed|explicit|express|written|actively) )*(?:{_IN})"
-_SAYS_OUT = (
-    f"(?:never|not|non?|un|nicht|pas|ne|de|dis) ?(?:yet )?(?:{_IN})|opt(?:ed)? ?out|optout|out"
-    "|stop(?:ped)?|revoked|withdrawn|declined|denied|refused?|rejected|blocked|blacklisted|disabled"
-    "|inactive|suppressed|cleaned|removed|never|baja|rechazad[oa]|denegad[oa]|dado de baja|refusee?"
-    "|abgelehnt|abgemeldet|widerrufen|desabonnee?|desinscrite?|do not (?:text|contact|sms|send)"
-    "|nonsubscribed|unsubscribe"
+_SAYS_IN = rf"(?:(?:single|double|confirmed|explicit|express|written|actively) )*{_IN}"
+_SAYS_OUT = rf"(?:never|not|non?|un|nicht|pas|ne|de|dis) ?(?:yet )?{_IN}|" + _any_of(
+    """opt(ed)?_?out out stop(ped)? revoked withdrawn declined denied refused? rejected blocked
+    blacklisted disabled inactive suppressed cleaned removed never baja rechazad[oa] denegad[oa]
+    dado_de_baja refusee? abgelehnt abgemeldet widerrufen desabonnee? desinscrite? unsubscribe
+    do_not_(text|contact|sms|send)"""
 )
-_SAYS_NOTHING = (
-    "|null|none|n a|na|nan|unknown|undefined|unset|pending|not (?:set|asked|provided|specified)"
-    "|unbekannt|inconnue?|desconocid[oa]|keine angabe"
-)
+_SAYS_NOTHING = _any_of("""null none n_a na nan unknown undefined unset pending
+    not_(set|asked|provided|specified) unbekannt inconnue? desconocid[oa] keine_angabe""")
 
 
 class Answer(Enum):
-    """What a cell says of consent."""
+    """What the cells of a row say of consent; the value is said of one that is left out."""
 
-    YES = "yes"
-    NO = "no"
-    BLANK = "blank"
+    YES = "agreed to texts"
+    NO = "said no to texts"
+    BLANK = "not asked"
 
 
 @lru_cache(maxsize=4096)
-def read_consent(cell: str, is_opt_out: bool) -> Answer | None:
+def read_consent(cell: str, is_out: bool) -> Answer | None:
     """Read a cell of a consent column, a yes to an opt-out being a no; None: neither yes nor no.
 
     >>> [read_consent(cell, False).name for cell in ("Sí", "NEVER_SUBSCRIBED", "n/a")]
@@ -1933,23 +1893,20 @@ def read_consent(cell: str, is_opt_out: bool) -> Answer | None:
     if len(cell) > 60:
         return None
     words = words_of(re.sub("[✓✔☑✅]", " x ", re.sub("[✗✘☒❌☐]", " no ", cell)))
-    if re.fullmatch(_SAYS_NOTHING, words):
-        return None if re.search(r"[^\s\-–—_./?*]", cell) and not words else Answer.BLANK
-    if re.fullmatch(_SAYS_OUT, words):
+    if re.fullmatch(r"[\s–—_./?*-]*", cell) or re.fullmatch(_SAYS_NOTHING, words):
+        return Answer.BLANK
+    if re.fullmatch(_SAYS_OUT, words) or re.fullmatch(_YES if is_out else _NO, words):
         return Answer.NO
-    if re.fullmatch(_SAYS_IN, words):
+    if re.fullmatch(_SAYS_IN, words) or re.fullmatch(_NO if is_out else _YES, words):
         return Answer.YES
-    if re.fullmatch(_YES, words):
-        return Answer.NO if is_opt_out else Answer.YES
-    if re.fullmatch(_NO, words):
-        return Answer.YES if is_opt_out else Answer.NO
-    return Answer.NO if is_opt_out and re.fullmatch(_DATE, cell) else None
+    return Answer.NO if is_out and re.fullmatch(_DATE, cell) else None
 
 
 def is_opt_out(header: str) -> bool:
     """True of a column that tells who does not want texts."""
     words = words_of(header)
-    return bool(re.search(_REFUSES, words)) and not re.search(r"\bopt(?:ed)? ?in\b|optin", words)
+    is_both = re.search(r"\bopt(?:ed)? ?in\b", words)
+    return not is_both and bool(re.search(rf"\b{_REFUSES}\b", words))
 
 
 def is_consent(header: str, cells: Sequence[str]) -> bool:
@@ -1959,32 +1916,44 @@ def is_consent(header: str, cells: Sequence[str]) -> bool:
     sources; one that says only half of it does if all its cells are yes or no.
     """
     words, is_out = words_of(header), is_opt_out(header)
-    texts = re.search(_BY_TEXT, words)
-    speaks = is_out or re.search(_AGREES, words)
-    if re.search(_ELSEHOW, words) and not texts and not (is_out and words == "do not call"):
+    by_text = re.search(rf"\b{_BY_TEXT}\b", words)
+    speaks = is_out or re.search(rf"\b{_AGREES}\b", words)
+    if re.search(rf"\b{_ELSEHOW}\b", words) and not by_text and words != "do not call":
         return False
-    answers = [read_consent(cell, is_out) for cell in cells]
-    is_told = any(answer not in (None, Answer.BLANK) for answer in answers)
-    if speaks and (texts or re.search(_TO_MOBILE, words)):
-        return (
-            is_told
-            or not all(map(_is_about_consent, cells))
-            or (not cells and not re.search(_ABOUT_CONSENT, words))
-        )
-    rest = re.sub(rf"{_AGREES}|{_REFUSES}|{_BY_TEXT}|{_BARE}", "", words).split()
-    if not (speaks or texts) or rest:
-        return False
-    return is_told and None not in answers
+    answers = {read_consent(cell, is_out) for cell in cells}
+    is_told = bool(answers & {Answer.YES, Answer.NO})
+    if speaks and (by_text or re.search(rf"\b(?:{_MOBILE}|phone)\b", words)):
+        is_about = re.search(rf"\b{_ABOUT}\b", words) or cells
+        return is_told or not (is_about and all(map(_is_about_consent, cells)))
+    rest = re.sub(rf"\b(?:{_AGREES}|{_REFUSES}|{_BY_TEXT}|{_FILLERS})\b", "", words).split()
+    return is_told and None not in answers and bool(speaks or by_text) and not rest
 
 
 def _is_about_consent(cell: str) -> bool:
     """True of what tells when or how somebody agreed, and not whether."""
-    if re.fullmatch(f"{_DATE}|{_ADDRESS}", cell[:60]):
+    if re.fullmatch(f"{_DATE}|{_ADDRESS}", cell[:_SHOWN]):
         return True
     words = words_of(cell)
-    return bool(re.search(_SOURCES, words)) and not re.search(
-        r"\b(not?|never)\b|refus|out\b", words
+    return bool(re.search(rf"\b{_SOURCES}\b", words)) and not re.search(
+        rf"\b(?:not?|never|{_REFUSES})\b|out\b", words
     )
+
+
+def judge_consent(
+    header: Sequence[str], places: Sequence[int], cells: Sequence[str]
+) -> tuple[Answer, str]:
+    """Return what a row says of consent, and the cell that says it: any no wins, then any yes."""
+    said: dict[Answer, str] = {}
+    for place in places:
+        cell, is_out = _read_cell(cells, place), is_opt_out(header[place])
+        answer = read_consent(cell, is_out)
+        if answer is Answer.NO or not is_out:
+            told = f'"{header[place]}" {cell[:_SHOWN] or "is empty"}'
+            said.setdefault(answer or Answer.YES, printable(told))
+    for answer in (Answer.NO, Answer.YES, Answer.BLANK):
+        if answer in said:
+            return answer, said[answer]
+    return Answer.YES, ""
 
 
 # --- phone numbers
@@ -2203,7 +2172,7 @@ def check_text(text: str) -> str:
     rest = text.replace(BUBBLE_MARK, "")
     if not rest.strip():
         raise ValueError("no text: fill it in or delete the row")
-    if "bub" in rest.casefold():
+    if "bub" in text.casefold():
         for mark in re.finditer(_NEAR_MARK, text):
             if mark[0] != BUBBLE_MARK:
                 raise ValueError(f"{mark[0]} is not the mark between bubbles: write {BUBBLE_MARK}")
@@ -2255,25 +2224,44 @@ def parse_consent_time(text: str) -> str:
 
 # --- the reading itself
 
+_SHOWN = 200  # characters of a cell that are told
+_NAMED = 5  # values that are named in a sentence
+_SWALLOWED = (
+    "a quote opened above this line swallows it, a row: close it in its own cell; if it is text,"
+    " begin the line with a word"
+)
+# What stands where a name is missing: nothing of a program, and what a till writes of a card.
+_NO_VALUE = r"(?i)(?:null|undefined|nan|n/?a|-+|\(blank\)|\[?no name\]?)"
+_NOBODY = (
+    r"(?i)(?:(?:visa|mastercard|master card|amex|american express|discover|debit|prepaid|gift) )?"
+    r"card ?(?:holder|member)|valued customer|guest|walk-?in"
+)
+
 
 def read_campaign(lines: Iterable[str], order: ReadingOrder) -> Reading:
     """Turn a CSV's lines into Messages and Problems, in file order.
 
     CampaignError is for the file as a whole: no such column, a broken quote, no row taken, and
-    all that the operator has to decide first, in one sentence, each with the option that does it.
+    all that the operator has to decide first, at once, each with the option that decides it.
     """
     sheet = read_sheet(lines, [*order.columns.values(), *(name for name, _ in order.only)])
-    reader = _RowReader(sheet, order)
-    reading = reader.reading
-    for row, cells in sheet.rows:
-        reader.weigh(row, cells)
-    asked = [*reader.asked, *reader.ask_status(), *reader.ask_consent()]
-    if asked and "phone_number" not in reader.columns:
+    columns, passed_over, consent = find_columns(sheet, order.columns, order.template is None)
+    header = [name.strip() for name in sheet.header]
+    reading = Reading(header=header, columns=columns, passed_over=passed_over, consent=consent)
+    asked = _ask_columns(header, columns, order)
+    template = _Template(order.template, header, columns)
+    asked += [template.fault] if template.fault else []
+    if "phone_number" not in columns:
         raise CampaignError("; ".join(asked))
+    used = {*columns.values(), *consent, *template.places.values()}
+    reading.unused = [name for i, name in enumerate(header) if name and i not in used]
+    reader = _RowReader(sheet, order, reading, template)
+    asked += [*reader.ask_status(), *reader.ask_consent()]
+    reader.is_ready = not asked
     for row, cells in sheet.rows:
         reader.read(row, cells)
     if asked:
-        raise CampaignError("; ".join([*asked, *reader.ask_problems()]))
+        raise CampaignError("; ".join([*asked, *_ask_problems(reading)]))
     if not reading.messages and not reading.problems and not reading.skipped:
         found = "; ".join(
             f"{plural(n, 'row')} with {what}" for what, n in reading.not_taken.items()
@@ -2283,223 +2271,235 @@ def read_campaign(lines: Iterable[str], order: ReadingOrder) -> Reading:
     return reading
 
 
-_SWALLOWED = (
-    "a quote opened above this line swallows it, a row: close it in its own cell; if it is text,"
-    " begin the line with a word"
-)
-# What stands where a name is missing: nothing of a program, and what a till writes of a card.
-_NO_VALUE = r"(?i)(?:null|undefined|nan|n/?a|-+|\(blank\)|\[?no name\]?)"
-_NOBODY = (
-    r"(?i)(?:(?:visa|mastercard|master card|amex|american express|discover|debit|prepaid|gift)"
-    r" ?)?card ?(?:holder|member)|valued customer|(?:visa|mastercard|amex) \w*|guest|walk-?in"
-)
-_NAMED = 5  # values that are named in a sentence
+def _ask_columns(
+    header: Sequence[str], columns: Mapping[str, int], order: ReadingOrder
+) -> list[str]:
+    """Ask for the columns that are missing."""
+    asked = []
+    missing = [name for name in ("phone_number", "customer_name") if name not in columns]
+    if order.columns.get("customer_name") == "":
+        missing = [name for name in missing if name != "customer_name"]
+    if missing:
+        shown = ", ".join(f'"{name}"' for name in header) or "none: the file is empty"
+        nobody = ", or --map customer_name= for none" if "customer_name" in missing else ""
+        asked.append(
+            f"no column is the {' or the '.join(missing)}; the columns are {shown}:"
+            f" rename one, or say which with --map {missing[0]}=COLUMN{nobody}"
+        )
+    if order.template is None and "message_content" not in columns:
+        first = next((name for name in header if re.fullmatch(_FIRST_NAME, words_of(name))), "")
+        asked.append(
+            "no column is the message_content: write the text into a file, like"
+            f' "Hi {{{first or "customer_name"}|there}}! ... Reply STOP to opt out", and add'
+            " --template text.txt, or say which column with --map message_content=COLUMN"
+        )
+    return asked
+
+
+def _ask_problems(reading: Reading) -> Iterator[str]:
+    """Ask what becomes of the rows that can't be taken, by kind."""
+    if reading.problems:
+        kinds = Counter(
+            re.sub(r'"[^"]*"|\d+|: .*', "", each.problem).strip() for each in reading.problems
+        )
+        words = ", ".join(f"{words} {n:,}" for words, n in kinds.most_common(_NAMED))
+        count = plural(len(reading.rejected), "row")
+        yield f"{count} can't be taken ({words}): leave them out with --skip-invalid"
+
+
+def _count_values(values: Counter[str]) -> str:
+    shown = [f'"{printable(each[:30])}" {n:,}' for each, n in values.most_common(_NAMED)]
+    return ", ".join(shown) + (", ..." if len(values) > _NAMED else "")
+
+
+def _say_only(name: str, value: str) -> str:
+    """Write an option as a shell, PowerShell and cmd take it."""
+    words = printable(f"{name}={value}")
+    return f"--only {words}" if re.fullmatch(r"[\w=@+:,./-]+", words) else f'--only "{words}"'
+
+
+class _Template:
+    """The text for all, its {fields} filled from a row."""
+
+    def __init__(self, text: str | None, header: Sequence[str], columns: Mapping[str, int]) -> None:
+        self._text, self._header, self._columns = text or "", header, columns
+        self.places: dict[str, int] = {}  # {field} -> its column; -1: the name, first and last
+        self.fault = ""  # what of the template is no column
+        foreign = re.search(
+            r"\{\{[^{}\n]{0,80}[^\W\d][^{}\n]{0,80}\}\}|\*\|[^|*\n]{1,60}\|\*", self._text
+        )
+        try:
+            if foreign:
+                word = re.sub(r"[^\w ]", "", foreign[0]).strip()
+                raise ValueError(
+                    f"{foreign[0]} in the template is a placeholder of another program: write"
+                    f" {{{word}}}"
+                )
+            fill_template(self._text, self._find_place)
+        except ValueError as error:
+            self.fault = str(error)
+
+    def _find_place(self, said: str) -> str:
+        """Find the column of a {field}, or of a {field|fallback}."""
+        name = said.partition("|")[0]
+        plain = [plain_name(each) for each in self._header]
+        known = [
+            place for field_name, place in self._columns.items() if rank_name(field_name, name)
+        ]
+        if re.fullmatch(_FIRST_NAME, words_of(name)):
+            firsts = [
+                i
+                for i, each in enumerate(self._header)
+                if re.fullmatch(_FIRST_NAME, words_of(each))
+            ]
+            known = firsts[:1] or known
+        if plain_name(name) and plain.count(plain_name(name)) == 1:
+            self.places[said] = plain.index(plain_name(name))
+        elif plain_name(name) == "customername" or known == [self._columns.get("customer_name")]:
+            self.places[said] = -1 if not re.fullmatch(_FIRST_NAME, words_of(name)) else known[0]
+        elif known:
+            self.places[said] = known[0]
+        else:
+            shown = ", ".join(self._header)
+            raise ValueError(
+                f"{{{name}}} in the template is no column: they are {shown};"
+                " {customer_name} always works"
+            )
+        return ""
+
+    def fill(self, cells: Sequence[str], customer_name: str) -> str:
+        """Return the text for a row; ValueError names the cell that is empty."""
+
+        def look_up(said: str) -> str:
+            name, _, fallback = said.partition("|")
+            place = self.places[said]
+            value = customer_name if place < 0 else _read_cell(cells, place)
+            is_name = place in (-1, self._columns.get("customer_name"))
+            if re.fullmatch(_NO_VALUE, value) or (
+                fallback and is_name and re.fullmatch(_NOBODY, customer_name)
+            ):
+                value = ""
+            if not value and not fallback:
+                column = "customer_name" if place < 0 else self._header[place]
+                raise ValueError(
+                    f'the cell "{column}" for {{{name}}} is empty: write {{{name}|there}}'
+                )
+            return value or fallback
+
+        return fill_template(self._text, look_up)
 
 
 class _RowReader:
-    """Reads one row after another; remembers whose numbers it has seen and who said no."""
+    """Reads one row after another; knows whose numbers it has seen and who said no."""
 
-    def __init__(self, sheet: Sheet, order: ReadingOrder) -> None:
-        self._sheet, self._order = sheet, order
-        self.header = [name.strip() for name in sheet.header]
-        with_text = order.template is None
-        self.columns, passed_over, self._consent = find_columns(sheet, order.columns, with_text)
-        only = [(_find_said("--only", name, sheet.header), value) for name, value in order.only]
-        self._only: dict[int, list[str]] = {}
-        for place, value in only:
-            self._only.setdefault(place, []).append(value.strip().casefold())
-        self._outs = [place for place in self._consent if is_opt_out(self.header[place])]
-        self._places: dict[str, int] = {}  # {field} of the template -> its column; -1: the name
-        self.asked = self._ask_columns()
-        self.reading = Reading(
-            header=self.header, columns=self.columns, passed_over=passed_over,
-            consent=self._consent, unused=self._list_unused(),
-        )  # fmt: skip
-        self._pairs = self._find_labels()
-        self._status_is_said = self.columns.get("status") in self._only
-        self._refused: dict[str, tuple[int, str]] = {}  # number -> row that says no, and its reason
-        self._unclear: dict[int, Counter[str]] = {}  # consent column -> its cells that say neither
+    def __init__(
+        self, sheet: Sheet, order: ReadingOrder, into: Reading, template: _Template
+    ) -> None:
+        self._sheet, self._order, self._into, self._template = sheet, order, into, template
+        self.is_ready = True  # the texts can be made
+        self._is_status_asked = False
+        self._only: dict[int, list[str]] = {}  # place -> values, one of which is wanted
+        for name, value in order.only:
+            self._only.setdefault(_find_said("--only", name, into.header), []).append(value.strip())
+        self._labels = self._find_labels()
+        self._refused = self._find_refused()
         self._seen: dict[tuple[str, str], int] = {}  # campaign, number -> its row
         self._odd_zones: Counter[str] = Counter()
         self._nobodies: list[int] = []
-        self._numbers: dict[tuple[str, str], dict[str, int]] = {}  # name, e-mail -> number -> row
+        self._people: dict[tuple[str, str], dict[str, int]] = {}  # name, e-mail -> number -> row
 
-    # What has to be decided.
+    def _cell(self, cells: Sequence[str], field_name: str) -> str:
+        place = self._into.columns.get(field_name, -1)
+        return _read_cell(cells, place) if place >= 0 else ""
 
-    def _ask_columns(self) -> list[str]:
-        """Say which columns are missing and what of the template is no column."""
-        asked = []
-        shown = ", ".join(f'"{name}"' for name in self.header) or "none: the file is empty"
-        wanted = [name for name in ("phone_number", "customer_name") if name not in self.columns]
-        wanted = [name for name in wanted if self._order.columns.get(name) != "" or "ph" in name]
-        if wanted:
-            none = "" if wanted == ["phone_number"] else ", or no name with --map customer_name="
-            asked.append(
-                f"no column is the {' or the '.join(wanted)}; the columns are {shown}:"
-                f" say which with --map {wanted[0]}=COLUMN{none}"
-            )
-        first = next(
-            (name for name in self.header if re.fullmatch(_FIRST_NAME, words_of(name))), ""
-        )
-        named = f"{{{first or 'customer_name'}|there}}"
-        if self._order.template is None and "message_content" not in self.columns:
-            asked.append(
-                "no column is the message_content, the text: write it into a file, like"
-                f' "Hi {named}! ... Reply STOP to opt out", and add --template text.txt; or say'
-                " which with --map message_content=COLUMN"
-            )
-        template = self._order.template or ""
-        foreign = re.search(
-            r"\{\{[^{}\n]{0,80}[^\W\d][^{}\n]{0,80}\}\}|\*\|[^|*\n]{1,60}\|\*", template
-        )
-        if foreign:
-            asked.append(
-                f"{foreign[0]} in the template is a placeholder of another program: write {named}"
-            )
-        else:
-            try:
-                fill_template(template, self._find_place)
-            except ValueError as error:
-                asked.append(f"{error}; {{customer_name}} always works")
-        return asked
+    def _find_refused(self) -> dict[str, tuple[Answer, str, int]]:
+        """Return the numbers of which a row says no, or was not asked: it holds for the number."""
+        refused: dict[str, tuple[Answer, str, int]] = {}
+        for row, cells in self._sheet.rows:
+            answer, evidence = judge_consent(self._into.header, self._into.consent, cells)
+            if answer is not Answer.YES:
+                with suppress(ValueError):
+                    number = parse_phone_number(self._find_number(cells))
+                    if number not in refused or (refused[number][0], answer) == (
+                        Answer.BLANK,
+                        Answer.NO,
+                    ):
+                        refused[number] = (answer, evidence, row)
+        return refused
 
     def ask_status(self) -> Iterator[str]:
         """Ask what a status column means of which no row is marked SUG."""
-        place = self.columns.get("status", -1)
+        place = self._into.columns.get("status", -1)
         values = Counter(_read_cell(cells, place) for _, cells in self._sheet.rows)
-        if place < 0 or self._status_is_said or "SUG" in values or not values:
-            return
-        name = printable(self.header[place])
-        most = next((each for each, _ in values.most_common() if each), "")
-        yield (
-            f'of column {column_letter(place)} "{name}" only rows marked SUG are taken, and none is'
-            f" ({_count_values(values)}): take others with --only"
-            f" {_quote(f'{name}={printable(most)}')}, or all with --map status="
-        )
+        if place >= 0 and place not in self._only and values and "SUG" not in values:
+            self._is_status_asked, name = True, self._into.header[place]
+            most = next((each for each, _ in values.most_common() if each), "")
+            yield (
+                f'of column {column_letter(place)} "{printable(name)}" only rows marked SUG are'
+                f" taken, and none is ({_count_values(values)}): take others with"
+                f" {_say_only(name, most)}, or all with --map status="
+            )
 
     def ask_consent(self) -> Iterator[str]:
         """Ask what the cells of consent columns mean that say neither yes nor no."""
-        for place, values in self._unclear.items():
-            name = printable(self.header[place])
-            agreed = Counter(
-                cell
-                for cell in self._sheet.column(place)
-                if read_consent(cell, place in self._outs) is Answer.YES
-            )
-            example = (agreed or values).most_common(1)[0][0]
-            yield (
-                f'column {column_letter(place)} "{name}" tells who agreed to texts, and'
-                f" {_count_values(values)} are neither yes nor no: take one with --only"
-                f" {_quote(f'{name}={printable(example)}')}, or, if it tells nothing of that, add"
-                " --map consent="
-            )
-
-    def ask_problems(self) -> Iterator[str]:
-        """Ask what becomes of the rows that can't be taken, by kind."""
-        kinds = Counter(
-            re.sub(r"^(?:\"[^\"]*\"|\+?\d+)|: .*| at \"[^\"]*\"", "", each.problem).strip()
-            for each in self.reading.problems
-        )
-        if kinds:
-            count = plural(len(self.reading.rejected), "row")
-            words = ", ".join(f"{n:,} {words}" for words, n in kinds.most_common(_NAMED))
-            yield f"{count} can't be taken ({words}): leave them out with --skip-invalid"
-
-    def _list_unused(self) -> list[str]:
-        used = {*self._places.values(), *self.columns.values(), *self._consent}
-        return [name for i, name in enumerate(self.header) if name and i not in used]
+        for place in self._into.consent:
+            name = self._into.header[place]
+            unclear, agreed = Counter[str](), Counter[str]()
+            for _, cells in self._sheet.rows:
+                cell = _read_cell(cells, place)
+                answer = read_consent(cell, is_opt_out(name))
+                agreed[cell] += answer is Answer.YES
+                unclear[cell] += answer is None and self._filter(cells) is None
+            if (unclear := +unclear) and place not in self._only:
+                example = (+agreed or unclear).most_common(1)[0][0]
+                yield (
+                    f'column {column_letter(place)} "{printable(name)}" tells who agreed to texts,'
+                    f" and {_count_values(unclear)} says neither yes nor no: take one with"
+                    f" {_say_only(name, example[:_SHOWN])}, or, if it tells something else, add"
+                    " --map consent="
+                )
 
     def list_notes(self) -> Iterator[str]:
         """Say what the operator may not have meant, of the whole file."""
         if (top := self._sheet.header_row) > 1:
-            above = "row 1" if top == 2 else f"rows 1 to {top - 1}"
-            yield f"{above} above the header (row {top}) skipped"
+            above = "row 1" if top == 2 else f"rows 1-{top - 1}"
+            yield f"the header is row {top}: {above} above it skipped"
         if self._odd_zones:
-            name = printable(self.header[self.columns["timezone"]])
-            count = plural(sum(self._odd_zones.values()), "row")
-            yield (
-                f'"{name}" is no zone in {count} ({_count_values(self._odd_zones)}): the area code'
-                " decides there"
-            )
+            count = plural(self._odd_zones.total(), "row")
+            yield f"no zone in {count} ({_count_values(self._odd_zones)}): the area code decides"
         if self._nobodies:
             yield (
-                f"{plural(len(self._nobodies), 'text')} may greet a card or a till, no person"
-                f" (row {self._nobodies[0]}): a fallback, like {{First Name|there}}, is taken there"
+                f"{plural(len(self._nobodies), 'row')} of a card or a till, no person (row"
+                f" {self._nobodies[0]}): {{First Name|there}} in the template takes there for them"
             )
-        several = [[*rows.values()] for rows in self._numbers.values() if len(rows) > 1]
+        several = [[*rows.values()] for rows in self._people.values() if len(rows) > 1]
         if several:
             rows = " and ".join(map(str, several[0]))
-            who = (
-                "1 name and e-mail occurs"
-                if len(several) == 1
-                else (f"{len(several):,} names and e-mails occur")
+            yield (
+                f"a name and e-mail stand with several numbers, each of which gets a text:"
+                f" {plural(len(several), 'time')}, first in rows {rows}"
             )
-            yield f"{who} with several numbers, each of which gets a text (rows {rows})"
-
-    # Who said no.
-
-    def weigh(self, row: int, cells: Sequence[str]) -> None:
-        """Note what a row says of consent: a no in any row of a number holds for the number."""
-        reason = self._find_no(cells)
-        if reason and "phone_number" in self.columns:
-            with suppress(ValueError):
-                number = parse_phone_number(self._find_number(cells))
-                known = self._refused.get(number)
-                if known is None or known[1].startswith("not asked") > reason.startswith(
-                    "not asked"
-                ):
-                    self._refused[number] = (row, reason)
-        if self._filter(cells) is None:
-            for place in self._consent:
-                cell = _read_cell(cells, place)
-                if place not in self._only and read_consent(cell, place in self._outs) is None:
-                    self._unclear.setdefault(place, Counter())[cell] += 1
-
-    def _find_no(self, cells: Sequence[str]) -> str:
-        """Return why nobody is written to for what a row says of consent, "" if it is a yes."""
-        blank = ""
-        said_yes = not set(self._consent) - {*self._outs}
-        for place in self._consent:
-            cell = _read_cell(cells, place)
-            name = f'"{printable(self.header[place])}"'
-            answer = read_consent(cell, place in self._outs)
-            if answer is Answer.NO:
-                return f"said no to texts ({name} {printable(cell)})"
-            if place not in self._outs:
-                said_yes |= answer is not Answer.BLANK
-                blank = blank or f"not asked ({name} {printable(cell) or 'is empty'})"
-        return "" if said_yes else blank
-
-    # The rows.
 
     def read(self, row: int, cells: list[str]) -> None:
         """Read one record into messages, problems or skipped."""
-        into = self.reading
+        into = self._into
         if reason := self._filter(cells):
             into.not_taken[reason] += 1
             return
-        written = self._find_number(cells)
-        try:
-            number = parse_phone_number(written)
-        except ValueError:
-            number = PhoneNumber(printable(written))
-        reason = self._find_no(cells)
-        if not reason and number in self._refused:
-            reason = f"the number {self._refused[number][1]} in row {self._refused[number][0]}"
         problems: list[Problem] = []
 
         def take(name: str, value: str, read: Callable[[str], str]) -> str:
             try:
                 return read(value)
             except ValueError as error:
-                column = self.header[self.columns[name]] if name in self.columns else name
+                column = into.header[into.columns[name]] if name in into.columns else name
                 problems.append(Problem(row, column, value[:_SHOWN], str(error)))
                 return ""
 
         if spoilt := self._find_swallowed_row(cells) or self._find_extra_cell(cells):
             problems.append(Problem(row, *spoilt))
-        elif reason:
-            into.skipped.append(Skipped(row, number, reason))
+        elif skipped := self._find_refusal(row, cells):
+            into.skipped.append(skipped)
             return
         else:
             message = self._read_message(row, cells, take)
@@ -2508,36 +2508,48 @@ class _RowReader:
             into.rejected.append((row, cells))
             return
         key = (message.campaign_name, message.phone_number)
-        if (first := self._seen.setdefault(key, row)) == row:
-            into.messages.append(message)
-            self._note(message, cells)
-        else:
-            into.skipped.append(Skipped(row, number, f"same number as row {first}"))
+        if (first := self._seen.setdefault(key, row)) != row:
+            into.skipped.append(Skipped(row, message.phone_number, f"same number as row {first}"))
+            return
+        into.messages.append(message)
+        if re.fullmatch(_NOBODY, message.customer_name):
+            self._nobodies.append(row)
+        if message.customer_name and (email := self._find_email(cells)):
+            person = (message.customer_name.casefold(), email.casefold())
+            self._people.setdefault(person, {})[message.phone_number] = row
 
     def _filter(self, cells: Sequence[str]) -> str | None:
         """Return why the operator does not want a row, None if they do."""
+        header, columns = self._into.header, self._into.columns
         for place, wanted in self._only.items():
-            if (cell := _read_cell(cells, place)).casefold() not in wanted:
-                values = " or ".join(value for at, value in self._list_only() if at == place)
-                return (
-                    f'{printable(self.header[place])} "{printable(cell[:_SHOWN])}" (not {values})'
-                )
-        status = self.columns.get("status", -1)
-        cell = _read_cell(cells, status) if status >= 0 and not self._status_is_said else "SUG"
-        if cell != "SUG":
-            return (
-                f'{printable(self.header[status])} "{printable(cell[:_SHOWN])}" (only SUG is taken)'
-            )
-        if (place := self.columns.get("campaign_name", -1)) >= 0:
-            campaign = _read_cell(cells, place)
-            if self._order.campaign not in (None, campaign):
-                return f'campaign_name "{printable(campaign[:_SHOWN])}"'
+            cell = _read_cell(cells, place)
+            if cell.casefold() not in [value.casefold() for value in wanted]:
+                shown = f'{printable(header[place])} "{printable(cell[:_SHOWN])}"'
+                return f"{shown} (not {' or '.join(wanted)})"
+        status = self._cell(cells, "status")
+        is_open = self._is_status_asked or columns.get("status", -1) in (-1, *self._only)
+        if not is_open and status != "SUG":
+            named = printable(header[columns["status"]])
+            return f'{named} "{printable(status[:_SHOWN])}" (only SUG is taken)'
+        campaign = self._cell(cells, "campaign_name")
+        if "campaign_name" in columns and self._order.campaign not in (None, campaign):
+            return f'campaign_name "{printable(campaign[:_SHOWN])}"'
         return None
 
-    def _list_only(self) -> list[tuple[int, str]]:
-        return [
-            (_find_said("--only", name, self.header), value) for name, value in self._order.only
-        ]
+    def _find_refusal(self, row: int, cells: Sequence[str]) -> Skipped | None:
+        """Return why a row's number said no, here or in another row; None if it did not."""
+        written = self._find_number(cells)
+        try:
+            number = parse_phone_number(written)
+        except ValueError:
+            number = PhoneNumber(printable(written[:_SHOWN]))
+        answer, evidence = judge_consent(self._into.header, self._into.consent, cells)
+        if answer is Answer.YES:
+            if number not in self._refused:
+                return None
+            answer, evidence, elsewhere = self._refused[number]
+            return Skipped(row, number, f"{answer.value} in row {elsewhere} ({evidence})")
+        return Skipped(row, number, f"{answer.value} ({evidence})")
 
     def _read_message(
         self, row: int, cells: Sequence[str],
@@ -2545,12 +2557,15 @@ class _RowReader:
     ) -> Message:  # fmt: skip
         """Read a row's message, good or not: take() notes what a cell's reading complains of."""
         order = self._order
-        values = {name: _read_cell(cells, place) for name, place in self.columns.items()}
-        name = take("customer_name", self._find_name(cells), check_letters)
-        campaign = values.get("campaign_name") or order.campaign or order.default_campaign
+        parts_of_name = [self._cell(cells, name) for name in ("customer_name", "last_name")]
+        name = " ".join(
+            " ".join(part for part in parts_of_name if not re.fullmatch(_NO_VALUE, part)).split()
+        )
+        name = take("customer_name", name, check_letters)
+        campaign = self._cell(cells, "campaign_name") or order.campaign or order.default_campaign
         take("campaign_name", campaign, _check_campaign_name)
         number = PhoneNumber(take("phone_number", self._find_number(cells), parse_phone_number))
-        zone = values.get("timezone", "")
+        zone = self._cell(cells, "timezone")
         try:
             zone = zone and find_zone(zone).key
         except ValueError:
@@ -2558,13 +2573,17 @@ class _RowReader:
             zone = ""
         if number:
             take("phone_number", number, lambda _: order.check_reachable(number, zone))
-        text = values.get("message_content", "")
+        text = self._cell(cells, "message_content")
         if order.template is not None:
-            text = take("template", "", lambda _: self._fill(row, cells))
+            text = (
+                take("template", "", lambda _: self._template.fill(cells, name))
+                if self.is_ready
+                else "."
+            )
         text = unify_line_breaks(text).strip()
-        if (text or not order.template) and not self.asked:
+        if self.is_ready and (text or not order.template):
             take("message_content", text, check_text)
-        consent_at = take("consent_at", values.get("consent_at", ""), parse_consent_time)
+        consent_at = take("consent_at", self._cell(cells, "consent_at"), parse_consent_time)
         taken = simplify_text(text) if order.simplify else text
         parts = [segment_text(bubble) for bubble in split_bubbles(taken)]
         take("message_content", taken[:40], lambda _: self._check_length(parts))
@@ -2574,64 +2593,49 @@ class _RowReader:
             customer_name=name,
             message_content=taken,
             campaign_name=campaign,
-            campaign_message_id=values.get("id") or str(row),
+            campaign_message_id=self._cell(cells, "id") or str(row),
             bubbles=len(parts),
             segments=sum(len(part.units) for part in parts),
             encoding=max((part.encoding for part in parts), default=Encoding.GSM7),
             timezone=zone,
             consent_at=consent_at,
-            consent_source=values.get("consent_source", ""),
+            consent_source=self._cell(cells, "consent_source"),
             written=text if taken != text else "",
         )
 
-    def _find_name(self, cells: Sequence[str]) -> str:
-        """Return a row's name: its column, or first and last name together."""
-        places = [self.columns.get(name, -1) for name in ("customer_name", "last_name")]
-        parts = [" ".join(_read_cell(cells, place).split()) for place in places if place >= 0]
-        return " ".join(part for part in parts if part and not re.fullmatch(_NO_VALUE, part))
-
     def _find_labels(self) -> list[tuple[int, int]]:
-        """Find the pairs of label and value in which Google keeps numbers: "Phone 1 - Value"."""
-        pairs = {}
-        for place, name in enumerate(self.header):
-            if found := re.fullmatch(r"(.*) (\d+) (value|valeur|valor|wert)", words_of(name)):
-                pairs[found[1], found[2]] = place
-        labels = {words_of(name): place for place, name in enumerate(self.header)}
-        value = self.columns.get("phone_number", -1)
-        kind = next((key[0] for key, place in pairs.items() if place == value), None)
-        told = [
-            (labels[label], place)
-            for (what, at), place in pairs.items()
-            for label in (f"{what} {at} {word}" for word in _LABELS.split())
-            if what == kind and label in labels
-        ]
-        is_told = any(
-            re.search(rf"\b(?:{_MOBILE})\b", words_of(cell))
-            for label, _ in told
-            for cell in self._sheet.column(label)
+        """Find the columns of label and number where they are pairs: Google's "Phone 1 - Value"."""
+        names, phone = (
+            [words_of(name) for name in self._sheet.header],
+            self._into.columns["phone_number"],
         )
-        return told if is_told else []
+        kind = re.fullmatch(r"(.+) \d+ (value|valeur|valor|wert)", names[phone])
+        pairs = [
+            (label, value)
+            for value, name in enumerate(names)
+            for label, other in enumerate(names)
+            if kind and re.fullmatch(rf"{kind[1]} \d+ {kind[2]}", name) and label != value
+            if other.rpartition(" ")[0] == name.rpartition(" ")[0]
+        ]
+        told = any(_is_mobile(cell) for label, _ in pairs for cell in self._sheet.column(label))
+        return pairs if told else []
 
     def _find_number(self, cells: Sequence[str]) -> str:
         """Return the cell of a row's number; of several with labels the mobile one."""
-        for label, value in self._pairs:
-            if re.search(rf"\b(?:{_MOBILE})\b", words_of(_read_cell(cells, label))):
+        phone = self._into.columns["phone_number"]
+        for label, value in self._labels:
+            if _is_mobile(_read_cell(cells, label)):
                 return _read_cell(cells, value)
-        place = self.columns.get("phone_number", -1)
-        for label, value in self._pairs:
-            if value == place and re.search(_ELSEWHERE, words_of(_read_cell(cells, label))):
-                return ""
-        return _read_cell(cells, place)
+            if value == phone and re.search(
+                rf"\b{_ELSEWHERE}\b", words_of(_read_cell(cells, label))
+            ):
+                phone = len(cells)  # another phone is no mobile one
+        return _read_cell(cells, phone)
 
-    def _note(self, message: Message, cells: Sequence[str]) -> None:
-        """Remember whom a message greets, to tell of several numbers of one person."""
-        if re.fullmatch(_NOBODY, message.customer_name):
-            self._nobodies.append(message.row)
-        place = next((i for i, name in enumerate(self.header) if _is_email(name)), -1)
-        email = _read_cell(cells, place).casefold() if place >= 0 else ""
-        if email and message.customer_name:
-            key = (message.customer_name.casefold(), email)
-            self._numbers.setdefault(key, {})[message.phone_number] = message.row
+    def _find_email(self, cells: Sequence[str]) -> str:
+        names = enumerate(self._into.header)
+        places = [i for i, name in names if re.match(r"e ?mail|correo|courriel", words_of(name))]
+        return next((each for i in places if "@" in (each := _read_cell(cells, i))), "")
 
     def _check_length(self, parts: Sequence[Segmentation]) -> str:
         for place, part in enumerate(parts, 1):
@@ -2646,8 +2650,8 @@ class _RowReader:
         return ""
 
     def _find_extra_cell(self, cells: Sequence[str]) -> tuple[str, str, str] | None:
-        extra = next(filter(None, cells[len(self.header) :]), "")
-        column = self.header[self.columns.get("message_content", -1)]
+        extra = next(filter(None, cells[len(self._into.header) :]), "")
+        column = self._into.header[self._into.columns.get("message_content", -1)]
         words = "more cells than the header has: quote the text"
         return (column, extra[:_SHOWN], words) if extra else None
 
@@ -2656,7 +2660,7 @@ class _RowReader:
 
         Cut at a line break, what is above and the line below are both whole rows then.
         """
-        mark, width = self._sheet.delimiter, len(self.header)
+        mark, width = self._sheet.delimiter, len(self._into.header)
         for place, cell in enumerate(cells):
             lines = unify_line_breaks(cell).split("\n")
             above = place + 1  # cells down to the line break
@@ -2666,77 +2670,16 @@ class _RowReader:
                 if above == width and self._is_row([*line.split(mark), *tail]):
                     upper = "\n".join(lines[:at]).split(mark)
                     if self._is_row([*cells[:place], *upper]):
-                        return self.header[min(place, width - 1)], line[:_SHOWN], _SWALLOWED
+                        return self._into.header[min(place, width - 1)], line[:_SHOWN], _SWALLOWED
         return None
 
     def _is_row(self, cells: Sequence[str]) -> bool:
-        return len(cells) == len(self.header) and _is_number(
-            _read_cell(cells, self.columns["phone_number"]).strip('"')
-        )
-
-    # The template.
-
-    def _find_place(self, said: str) -> str:
-        """Find the column of a {field} of the template, or of a {field|fallback}."""
-        name = said.partition("|")[0]
-        wanted, plain = plain_name(name), [plain_name(each) for each in self.header]
-        known = [
-            field_name
-            for field_name in self.columns
-            if wanted == plain_name(field_name) or _rank(field_name, name)
-        ]
-        first = [
-            i for i, each in enumerate(self.header) if re.fullmatch(_FIRST_NAME, words_of(each))
-        ]
-        if plain.count(wanted) == 1 and wanted:
-            self._places[said] = plain.index(wanted)
-        elif re.fullmatch(_FIRST_NAME, words_of(name)) and first:
-            self._places[said] = first[0]
-        elif wanted == "customername" or "customer_name" in known:
-            self._places[said] = -1
-        elif known:
-            self._places[said] = self.columns[known[0]]
-        else:
-            shown = ", ".join(self.header)
-            raise ValueError(f"{{{name}}} in the template is no column: they are {shown}")
-        return ""
-
-    def _fill(self, row: int, cells: Sequence[str]) -> str:
-        def look_up(said: str) -> str:
-            name, _, fallback = said.partition("|")
-            place = self._places[said]
-            value = self._find_name(cells) if place < 0 else _read_cell(cells, place)
-            is_name = place in (-1, self.columns.get("customer_name"))
-            if re.fullmatch(_NO_VALUE, value) or (
-                fallback and is_name and re.fullmatch(_NOBODY, self._find_name(cells))
-            ):
-                value = ""
-            if value or fallback:
-                return value or fallback
-            column = "customer_name" if place < 0 else self.header[place]
-            raise ValueError(f'the cell "{column}" for {{{name}}} is empty: write {{{name}|there}}')
-
-        return fill_template(self._order.template or "", look_up) if not self.asked else ""
+        is_whole = len(cells) == len(self._into.header)
+        return is_whole and _is_number(self._cell(cells, "phone_number").strip('"'))
 
 
-_SHOWN = 200  # characters of a cell that are told
-_LABELS = "label type etiqueta etiquette libelle bezeichnung typ tipo"
-
-
-def _is_email(header: str) -> bool:
-    return bool(
-        re.fullmatch(r"(?:e ?mail|correo|courriel)(?: ?address| electronico)?\d?", words_of(header))
-    )
-
-
-def _count_values(values: Counter[str]) -> str:
-    shown = [f'"{printable(each[:30])}" ({n:,})' for each, n in values.most_common(_NAMED)]
-    return ", ".join(shown) + (", ..." if len(values) > _NAMED else "")
-
-
-def _quote(words: str) -> str:
-    """Quote an option's value as a shell, PowerShell and cmd take it."""
-    return f'"{words}"' if re.search(r"[^\w=@%+:,./-]", words) else words
+def _is_mobile(label: str) -> bool:
+    return bool(re.search(rf"\b{_MOBILE}\b", words_of(label)))
 
 
 def read_numbers(
@@ -11599,9 +11542,9 @@ def _open_text(data: bytes, name: str) -> TextIO:
         encoding = detect_encoding(data)
     except CampaignError as error:
         raise CampaignError(f"{name}: {error}") from error
-    if encoding == "cp1252":
+    if legacy := {"cp1252": "Windows-1252", "mac-roman": "Mac Roman"}.get(encoding):
         complain(
-            f"WARNING: {name} is not UTF-8. It is read as Windows-1252: look at the accents and"
+            f"WARNING: {name} is not UTF-8. It is read as {legacy}: look at the accents and"
             " quotes below, or save it as CSV UTF-8."
         )
     return TextIOWrapper(BytesIO(data), encoding=encoding, newline="")
@@ -11906,6 +11849,9 @@ def print_plan_json(plan: Plan) -> None:
         "rejected": [{"row": each.row, "column": each.column, "problem": each.problem}
                      for each in plan.reading.problems],
         "left_out": [each._asdict() for each in plan.left_out],
+        "not_taken": plan.reading.not_taken,
+        "consent": [plan.reading.header[place] for place in plan.reading.consent],
+        "warnings": plan.reading.notes,
         "segments": plan.segments, "first": first, "last": last,
         "duration_hours": round((last - first).total_seconds() / 3600, 2) if last and first else 0,
         "until": plan.until,
@@ -11995,14 +11941,24 @@ def _print_banner(context: Context, plan: Plan) -> None:
 
 
 def _name_columns(context: Context, reading: Reading) -> Iterator[tuple[str, str]]:
-    """Name the column of each field as a spreadsheet does: F "Mobile"."""
+    """Name the column of each field as a spreadsheet does, and those as likely: F "Mobile"."""
     short = {"phone_number": "phone", "customer_name": "name", "message_content": "text"}
-    for field_name, place in reading.columns.items():
+
+    def show(place: int) -> str:
+        return f'{column_letter(place)} "{reading.header[place]}"'
+
+    columns = dict(reading.columns)
+    last = columns.pop("last_name", None)
+    for field_name, place in columns.items():
         if field_name != "message_content" or not context.args.template:
-            where = f'{column_letter(place)} "{reading.header[place]}"'
-            yield short.get(field_name, field_name), where
+            both = f" + {show(last)}" if field_name == "customer_name" and last is not None else ""
+            others = ", ".join(map(show, reading.passed_over.get(field_name, ())))
+            instead = f" (not {others})" if others else ""
+            yield short.get(field_name, field_name), f"{show(place)}{both}{instead}"
     if context.args.template:
         yield "text", "template"
+    told = " and ".join(map(show, reading.consent))
+    yield "consent", told or "no column tells who agreed to texts"
 
 
 def _print_messages(context: Context, plan: Plan) -> None:
@@ -12114,6 +12070,8 @@ def _print_warnings(context: Context, plan: Plan) -> None:
     """Warn of what the operator may not have meant."""
     messages = [each.message for each in plan.messages]
     _print_ucs2(messages)
+    for note in plan.reading.notes:
+        say_wrapped(f"Warning:   {note}.")
     for words, rows in _find_bare_first_texts(context, plan).items():
         say_wrapped(f"Warning:   {words} in {plural(len(rows), 'first message')} to a number:"
                     f" {_list_rows(rows)}")  # fmt: skip
