@@ -1521,7 +1521,7 @@ def _order_old_encodings(data: bytes) -> list[str]:
     end in CR.
     """
     sound = Counter[str]()
-    for piece in re.findall(rb"[ -~]{0,3}[\x80-\xff][ -~\x80-\xff]{0,200}", data)[:20_000]:
+    for piece in re.findall(rb"[ -~]{0,3}[\x80-\xff][ -~\x80-\xff]{0,200}", data)[:5_000]:
         for name in ("cp1252", "mac-roman"):
             sound[name] += len("".join(re.findall(_SOUND, piece.decode(name, "replace"))))
     mac, windows = sound["mac-roman"], sound["cp1252"]
@@ -1694,8 +1694,9 @@ def words_of(name: str) -> str:
     import unicodedata
 
     name = re.sub(r"(?<=[a-z\d])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", name[:200])
-    letters = unicodedata.normalize("NFKD", name.casefold())
-    return " ".join(re.findall(r"[^\W_]+", re.sub(r"[\u0300-\u036f'’]", "", letters)))
+    letters = re.sub("[\u0300-\u036f'’]", "", unicodedata.normalize("NFKD", name.casefold()))
+    letters = re.sub(r"\bsms(?=[a-z])|(?<=[a-z])sms\b", " sms ", letters)  # "SMSOPTIN"
+    return " ".join(re.findall(r"[^\W_]+", letters))
 
 
 def plain_name(name: str) -> str:
@@ -1844,7 +1845,7 @@ _ABOUT = _any_of("""date time timestamp at on since source ip method url page ke
 _FILLERS = _any_of("""customer client contact contacted marketing status preferences? to for yes no
     y n the of has is me us we can may you list promotional promotions? offers? communications?
     messages? gdpr dsgvo rgpd club alerts? updates? in out from send wants? disturb de a o given
-    kunde cliente werbung publicidad enabled at on date time timestamp am fecha datum""")
+    kunde cliente werbung publicidad enabled calls? at on date time timestamp am fecha datum""")
 _DATE = (
     r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}(?:[ T,].{0,30})?"
     r"|(?i:[a-z]{3,9}\.? \d{1,2},? \d{4}|\d{1,2}\.? [a-z]{3,9}\.? \d{4})(?:[ ,].{0,20})?"
@@ -1935,7 +1936,7 @@ def _is_about_consent(cell: str) -> bool:
         return True
     words = words_of(cell)
     return bool(re.search(rf"\b{_SOURCES}\b", words)) and not re.search(
-        rf"\b(?:not?|never|{_REFUSES})\b|out\b", words
+        rf"\b(?:not?|never|{_REFUSES}|out)\b", words
     )
 
 
@@ -2114,10 +2115,9 @@ _LEFTOVERS: Mapping[str, str] = {
     r"\{\{?\s{0,9}[%#$!/]?\s{0,9}[^\W\d][^{}\n]{0,80}\}\}?|\{[%#][^{}\n]{1,80}\}"
     r"|\*\|[^|*\n]{1,60}\|\*|(?<![\d%])%[^\W\d]\w{0,40}(?:\.\w{1,40})?%(?!\w)"
     r"|%%[^\W\d][\w .]{0,40}%%|<<[^<>\n]{1,60}>>"
-    rf"|(?i:\[\[?\s{{0,3}}{_FIELD_WORDS}\s{{0,3}}\]|<\s{{0,3}}{_FIELD_WORDS}\s{{0,3}}>"
-    rf"|«\s{{0,3}}{_FIELD_WORDS}\s{{0,3}}»)":
+    rf"|(?i:(?:\[|<|«)\s{{0,3}}(?=\w){_FIELD_WORDS}\s{{0,3}}(?:\]|>|»))":
         "is a placeholder that nobody filled in: write the word, or use --template",
-    r"#(?:N/?[AD]|NV|BEZUG!|WERT!|ZAHL!|VALEUR!|NOM\?|NOMBRE\?|NOMBRE!|NAME\?|¡[A-Z]{2,9}!|REF!"
+    r"#(?:N/?[AD]\b|NV\b|BEZUG!|WERT!|ZAHL!|VALEUR!|NOM\?|NOMBRE\?|NOMBRE!|NAME\?|¡[A-Z]{2,9}!|REF!"
     r"|VALUE!|DIV/0!|NULL!|NUM!|ERROR!|SPILL!|CALC!|FIELD!|BLOCKED!|CONNECT!|UNKNOWN!"
     r"|GETTING_DATA)|(?<!#)#{5,}":
         "is what a formula leaves where it fails: mend it in the spreadsheet",

@@ -353,9 +353,7 @@ def test_best_column_is_taken_of_equals_the_leftmost_and_the_others_are_named(
     reading = read(f"{header},name,message\n2135551234,3105551111,Ana,Hi\n")
     assert reading.columns["phone_number"] == taken
     assert reading.passed_over["phone_number"] == others
-    assert [m.phone_number for m in reading.messages] == [
-        ("+12135551234", "+13105551111")[taken]
-    ]
+    assert [m.phone_number for m in reading.messages] == [("+12135551234", "+13105551111")[taken]]
 
 
 def test_two_columns_that_could_be_the_text_are_both_named() -> None:
@@ -700,7 +698,8 @@ def test_lost_letters_of_a_name_are_a_problem_too(name: str) -> None:
 
 @pytest.mark.parametrize(
     "content",
-    ["How are you?", "Really? Yes!", "Really??", "Ready?? Go", "See you at 5??", "ça va ??", "Ready? 1? 2?", "a ? b", "¿Qué tal?", "see https://x.co/?a=b?c",
+    ["How are you?", "Really? Yes!", "Really??", "Ready?? Go", "See you at 5??", "ça va ??",
+     "Ready? 1? 2?", "a ? b", "¿Qué tal?", "see https://x.co/?a=b?c",
      "www.x.com/a?b=1", "SÃO PAULO", "Âge", "crème brûlée", "shop.example/q?id=7", "100 €", "â",
      "(why?) \"what?\"", "?", "ça va?", "Ready?\nYes", "foo.com?x=1", "see foo.com?x=1&y=2",
      "«\u00a0été\u00a0»", "“CAFÉ”", "„Gruß“", "Привет", "🎉🎉", "50 €…"],
