@@ -1744,7 +1744,7 @@ def find_columns(
     consent = [
         i
         for i, each in enumerate(header)
-        if i not in exact | {*found.values()} and is_consent(each, [*sheet.column(i)])
+        if i not in exact | {*found.values()} and is_consent(each, sheet.column(i))
     ]
     if "consent" in found:
         consent = [i for i in (found.pop("consent"),) if i >= 0]
@@ -1765,15 +1765,15 @@ def find_columns(
 
 def _rank_column(name: str, sheet: Sheet, place: int, found: Mapping[str, int]) -> int:
     """Return how well a column fits a field, by its name, its neighbors and its cells."""
-    header, cells = sheet.header[place], [*sheet.column(place)]
+    header = sheet.header[place]
     rank, words = rank_name(name, header), words_of(header)
     if name == "phone_number" and words == "sms":  # so Brevo calls the number
-        return 2 if any(map(_is_number, cells)) else 0
+        return 2 if any(map(_is_number, sheet.column(place))) else 0
     if rank < 2:
         return rank
-    if name == "message_content" and cells and all(map(_is_no_text, cells)):
-        return 0
-    if name == "consent_at" and not all(map(_is_consent_time, cells)):
+    if name == "message_content" and any(sheet.column(place)):
+        return 0 if all(map(_is_no_text, sheet.column(place))) else rank
+    if name == "consent_at" and not all(map(_is_consent_time, sheet.column(place))):
         return 0
     if name == "customer_name" and words in ("name", "nom"):  # beside "Vorname", "Prénom": the last
         return 0 if {words_of(each) for each in sheet.header} & {"vorname", "prenom"} else rank
@@ -1854,23 +1854,22 @@ _ADDRESS = r"\d{1,3}(?:\.\d{1,3}){3}|(?i:[\da-f]{0,4}(?::[\da-f]{0,4}){3,7})"
 _SOURCES = _any_of(r"""form web website site checkout import\w* api pos pop_?up store footer
     sign_?up keyword facebook instagram landing page manual\w* upload list verbal paper in_person
     kiosk app online formular formulario formulaire laden tienda magasin https?""")
-_IN = _any_of("""subscribed opt(ed)?_?in in consent(ed|_given)? agreed? accept(ed|s)? allow(ed)?
-    granted given confirmed active enabled approved permitted authori[sz]ed ok(ay)? suscrit[oa]
-    acept(a|o|ado|ada) inscrite? abonnee? accepte angemeldet abonniert zugestimmt eingewilligt
+_IN = _any_of("""subscribe(d|r) opt(ed)?_?in in consent(ed|_given)? agreed? accept(ed|s)?
+    allow(ed)? granted given confirmed active enabled approved permitted authori[sz]ed ok(ay)?
+    suscrit[oa] acept(a|o|ado|ada) inscrite? abonnee? accepte angemeldet abonniert zugestimmt eingewilligt
     einverstanden erlaubt""")
 # What a cell says, as words_of() writes it. In a column of who opted out the plain yes and no turn
 # around; the others speak for themselves.
-_YES = "(?:y|yes|yep|yeah|t|true|1|on|x|si|s|oui|o|ja|j|v|vrai|wahr|verdadero|checked)(?: please)?"
-_NO = (
-    "(?:n|no|nope|f|false|0|off|nein|non|faux|falso|falsch|unchecked)"
-    "(?: thanks| thank you| gracias| merci| danke)?"
-)
+_YES = _any_of("""y yes(_please)? yep yeah t true 1(_0)? on x s si oui o ja j v vrai wahr verdadero
+    checked""")
+_NO = _any_of("""n no(_thanks|_thank_you|_gracias)? nope f false 0(_0)? off nein(_danke)? faux falso
+    non(_merci)? falsch unchecked""")
 _SAYS_IN = rf"(?:(?:single|double|confirmed|explicit|express|written|actively) )*{_IN}"
 _SAYS_OUT = rf"(?:never|not|non?|un|nicht|pas|ne|de|dis) ?(?:yet )?{_IN}|" + _any_of(
     """opt(ed)?_?out out stop(ped)? revoked withdrawn declined denied refused? rejected blocked
-    blacklisted disabled inactive suppressed cleaned removed never baja rechazad[oa] denegad[oa]
-    dado_de_baja refusee? abgelehnt abgemeldet widerrufen desabonnee? desinscrite? unsubscribe
-    do_not_(text|contact|sms|send)"""
+    blacklisted disabled inactive suppressed cleaned removed redacted archived never baja
+    rechazad[oa] denegad[oa] dado_de_baja refusee? abgelehnt abgemeldet widerrufen desabonnee? desinscrite?
+    unsubscribe do_not_(text|contact|sms|send)"""
 )
 _SAYS_NOTHING = _any_of("""null none n_a na nan unknown undefined unset pending
     not_(set|asked|provided|specified) unbekannt inconnue? desconocid[oa] keine_angabe""")
@@ -1910,7 +1909,7 @@ def is_opt_out(header: str) -> bool:
     return not is_both and bool(re.search(rf"\b{_REFUSES}\b", words))
 
 
-def is_consent(header: str, cells: Sequence[str]) -> bool:
+def is_consent(header: str, column: Iterable[str]) -> bool:
     """True of a column that tells who agreed to texts; its name says so, or name and cells do.
 
     A name that speaks of texts and of agreeing does, unless the cells are dates, IP addresses or
@@ -1921,13 +1920,16 @@ def is_consent(header: str, cells: Sequence[str]) -> bool:
     speaks = is_out or re.search(rf"\b{_AGREES}\b", words)
     if re.search(rf"\b{_ELSEHOW}\b", words) and not by_text and words != "do not call":
         return False
+    if not (speaks or by_text):
+        return False
+    cells = {*column}
     answers = {read_consent(cell, is_out) for cell in cells}
     is_told = bool(answers & {Answer.YES, Answer.NO})
     if speaks and (by_text or re.search(rf"\b(?:{_MOBILE}|phone)\b", words)):
         is_about = re.search(rf"\b{_ABOUT}\b", words) or cells
         return is_told or not (is_about and all(map(_is_about_consent, cells)))
     rest = re.sub(rf"\b(?:{_AGREES}|{_REFUSES}|{_BY_TEXT}|{_FILLERS})\b", "", words).split()
-    return is_told and None not in answers and bool(speaks or by_text) and not rest
+    return is_told and None not in answers and not rest
 
 
 def _is_about_consent(cell: str) -> bool:
