@@ -1856,8 +1856,8 @@ _SOURCES = _any_of(r"""form web website site checkout import\w* api pos pop_?up 
     kiosk app online formular formulario formulaire laden tienda magasin https?""")
 _IN = _any_of("""subscribe(d|r) opt(ed)?_?in in consent(ed|_given)? agreed? accept(ed|s)?
     allow(ed)? granted given confirmed active enabled approved permitted authori[sz]ed ok(ay)?
-    suscrit[oa] acept(a|o|ado|ada) inscrite? abonnee? accepte angemeldet abonniert zugestimmt eingewilligt
-    einverstanden erlaubt""")
+    suscrit[oa] acept(a|o|ado|ada) inscrite? abonnee? accepte angemeldet abonniert zugestimmt
+    eingewilligt einverstanden erlaubt""")
 # What a cell says, as words_of() writes it. In a column of who opted out the plain yes and no turn
 # around; the others speak for themselves.
 _YES = _any_of("""y yes(_please)? yep yeah t true 1(_0)? on x s si oui o ja j v vrai wahr verdadero
@@ -1868,8 +1868,8 @@ _SAYS_IN = rf"(?:(?:single|double|confirmed|explicit|express|written|actively) )
 _SAYS_OUT = rf"(?:never|not|non?|un|nicht|pas|ne|de|dis) ?(?:yet )?{_IN}|" + _any_of(
     """opt(ed)?_?out out stop(ped)? revoked withdrawn declined denied refused? rejected blocked
     blacklisted disabled inactive suppressed cleaned removed redacted archived never baja
-    rechazad[oa] denegad[oa] dado_de_baja refusee? abgelehnt abgemeldet widerrufen desabonnee? desinscrite?
-    unsubscribe do_not_(text|contact|sms|send)"""
+    rechazad[oa] denegad[oa] dado_de_baja refusee? abgelehnt abgemeldet widerrufen desabonnee?
+    desinscrite? unsubscribe do_not_(text|contact|sms|send)"""
 )
 _SAYS_NOTHING = _any_of("""null none n_a na nan unknown undefined unset pending
     not_(set|asked|provided|specified) unbekannt inconnue? desconocid[oa] keine_angabe""")
@@ -2529,8 +2529,8 @@ class _RowReader:
                 shown = f'{printable(header[place])} "{printable(cell[:_SHOWN])}"'
                 return f"{shown} (not {' or '.join(wanted)})"
         status = self._cell(cells, "status")
-        is_open = self._is_status_asked or columns.get("status", -1) in (-1, *self._only)
-        if not is_open and status != "SUG":
+        is_said = self._is_status_asked or columns.get("status", -1) in (-1, *self._only)
+        if not is_said and status != "SUG":
             named = printable(header[columns["status"]])
             return f'{named} "{printable(status[:_SHOWN])}" (only SUG is taken)'
         campaign = self._cell(cells, "campaign_name")
