@@ -1462,6 +1462,7 @@ class Reading:
     problems: list[Problem] = field(default_factory=list)
     rejected: list[tuple[int, list[str]]] = field(default_factory=list)  # row, its cells
     skipped: list[Skipped] = field(default_factory=list)
+    left_out: list[tuple[int, list[str]]] = field(default_factory=list)  # row, its cells
     header: list[str] = field(default_factory=list)
     columns: Mapping[str, int] = field(default_factory=dict)  # field -> place in the header
     passed_over: Mapping[str, list[int]] = field(default_factory=dict)  # field -> others as likely
@@ -1507,7 +1508,7 @@ _LOWER, _UPPER = "ß-öø-ÿœšž", "À-ÖØ-ÞŒŠŽŸ"
 _SOUND = (
     rf"(?<=[a-zA-Z{_LOWER}{_UPPER}])[{_LOWER}](?![A-Z{_UPPER}])"
     rf"|(?<![a-z{_LOWER}])[{_LOWER}](?=[a-z{_LOWER}])"
-    rf"|(?<![a-z{_LOWER}])[{_UPPER}](?=[a-zA-Z{_LOWER}{_UPPER}])|(?<=[A-Z{_UPPER}])[{_UPPER}]"
+    rf"|(?<![a-z{_LOWER}])[{_UPPER}](?=[a-zA-Z{_LOWER}{_UPPER}])|(?<=[A-Z{_UPPER}]{{2}})[{_UPPER}]"
     r"|(?<=\w)’(?=(?:s|t|d|m|ll|re|ve)\b)|(?<=\b[DLONMdlonm])’(?=\w)"
     r"|(?<!\w)[“„‘¿¡«](?=\w)|(?<=[\w.,!?])[”“»](?!\w)|(?<= )[–—](?= )"
     r"|(?<=\w)…(?!\w)|[€£](?=\d)|(?<=\d)[€£°]|(?<=\d )[€£]"
@@ -2502,6 +2503,7 @@ class _RowReader:
             problems.append(Problem(row, *spoilt))
         elif skipped := self._find_refusal(row, cells):
             into.skipped.append(skipped)
+            into.left_out.append((row, cells))
             return
         else:
             message = self._read_message(row, cells, take)
@@ -2512,6 +2514,7 @@ class _RowReader:
         key = (message.campaign_name, message.phone_number)
         if (first := self._seen.setdefault(key, row)) != row:
             into.skipped.append(Skipped(row, message.phone_number, f"same number as row {first}"))
+            into.left_out.append((row, cells))
             return
         into.messages.append(message)
         if re.fullmatch(_NOBODY, message.customer_name):
@@ -11565,7 +11568,7 @@ def _read_file(context: Context) -> Reading:
         return ""
 
     order = ReadingOrder(
-        default_campaign="stdin" if args.file == "-" else Path(args.file).stem,
+        default_campaign=_name_campaign(args.file),
         campaign=args.campaign,
         template=template,
         columns=dict(pair.split("=", 1) for pair in args.map),
@@ -11575,6 +11578,10 @@ def _read_file(context: Context) -> Reading:
         simplify=args.simplify,
     )
     return read_campaign(_open_text(_read_bytes(args.file), args.file), order)
+
+
+def _name_campaign(file: str) -> str:
+    return "stdin" if file == "-" else Path(file).stem
 
 
 def describe_problems(problems: Iterable[Problem]) -> Iterator[str]:
@@ -11602,26 +11609,36 @@ def _list_rows(rows: Sequence[int], most: int = 5) -> str:
 
 
 def _write_rejects(args: argparse.Namespace, reading: Reading) -> None:
-    """Write the rows that can't be taken as a CSV, each with its reasons."""
-    if not (args.rejects and reading.rejected):
+    """Write the rows that can't be taken or are left out as a CSV, each with its reasons.
+
+    Taken again it is the same campaign: who said no has still said it, and nobody gets it twice.
+    """
+    listed = sorted([*reading.rejected, *reading.left_out])
+    if not (args.rejects and listed):
         return
-    reasons: dict[int, list[str]] = {}
+    reasons = {each.row: [each.reason] for each in reading.skipped}
     for problem in reading.problems:
         reasons.setdefault(problem.row, []).append(f"{problem.column}: {problem.problem}")
     width = len(reading.header)
+    names = (
+        [args.campaign or _name_campaign(args.file)]
+        if "campaign_name" not in reading.columns
+        else []
+    )
     rows = (
-        [*cells, *[""] * (width - len(cells)), row, "; ".join(reasons[row])]
-        for row, cells in reading.rejected
+        [*cells, *[""] * (width - len(cells)), *names, row, "; ".join(reasons[row])]
+        for row, cells in listed
     )
     if not args.dry_run:
-        keys = [*map(spreadsheet_cell, reading.header), "row", "reason"]
+        keys = [*map(spreadsheet_cell, reading.header), *["campaign_name" for _ in names]]
+        keys += ["row", "reason"]
         try:
             with open(args.rejects, "x", encoding="utf-8-sig", newline="") as out:
                 write_rows(rows, "csv", keys, list, str, out)
         except OSError as error:
             raise UsageError(f"{args.rejects} can't be written: {error.strerror}") from error
     would_be = "would be " if args.dry_run else ""
-    complain(f"{plural(len(reading.rejected), 'row')} {would_be}written to {args.rejects}")
+    complain(f"{plural(len(listed), 'row')} {would_be}written to {args.rejects}")
 
 
 # --- the plan is made
