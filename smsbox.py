@@ -1571,16 +1571,26 @@ def read_sheet(lines: Iterable[str], named: Iterable[str] = ()) -> Sheet:
 
 
 def find_delimiter(lines: Iterator[str]) -> tuple[str, list[str]]:
-    """Read the delimiter off the first line that has one; give it, and the lines taken for it."""
+    """Read the delimiter off the header; give it, and the lines that were taken for it.
+
+    That is the first line that has one and names a phone, else the first that has one.
+    """
     taken: list[str] = []
+    found = ""
     for line in lines:
         if not taken and (told := re.fullmatch(r"sep=(.)\s*", line)):
             return told[1], []  # Excel's own line; it does not count as a row
         taken.append(line)
         plain = re.sub(r'"[^"]*"', "", line)
-        if any(mark in plain for mark in ",;\t") or len(taken) == 20:
-            return max(",;\t", key=plain.count), taken
-    return ",", taken
+        mark = max(",;\t", key=plain.count)
+        if mark in plain:
+            found = found or mark
+            names = line[:10_000].split(mark)
+            if any(rank_name("phone_number", name.strip().strip('"')) for name in names):
+                return mark, taken
+        if len(taken) == 20:
+            break
+    return found or ",", taken
 
 
 def read_records(

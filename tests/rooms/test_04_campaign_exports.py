@@ -513,6 +513,11 @@ def test_title_rows_above_the_header_are_skipped_and_rows_stay_the_file_s() -> N
         assert f"the header is row {row - 1}" in reading.notes[0]
 
 
+def test_title_with_another_delimiter_does_not_hide_the_header() -> None:
+    text = 'Sale, fall, 2026\n\n"Name";"Phone";"Note"\nAna;2135552301;a, b, c\n'
+    assert [message.row for message in read(text, "Hi").messages] == [4]
+
+
 def test_first_row_is_the_header_where_no_row_names_a_phone() -> None:
     with pytest.raises(smsbox.CampaignError, match='"who", "what"'):
         read("who,what\nAna,call my phone\n", "Hi")
