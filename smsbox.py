@@ -1645,7 +1645,7 @@ _NUMBER = rf"(?: ?(?:{_PHONE}|numbers?|no|nr|num|value|1))*"
 _NOT_A_PHONE = _any_of(r"""fax pager isdn telex tty tdd carrier type label verified valid status
     country code ext extension apps? os device date time at notes? emergency assistants? spouse
     parents? guardian opt optin optout opted consent calls? count id e_?mail url model clicks?
-    orders? radio callback name messages? preference staff owner rep""")
+    orders? radio callback name messages? preference staff owner rep provider network plan""")
 _ELSEWHERE = _any_of(r"""home work business office company main other car day night landline
     festnetz fixe fijo billing shipping default_address secondary alternate privat geschaftlich
     [2-9]""")
@@ -1856,7 +1856,8 @@ _ABOUT = _any_of("""date time timestamp at on since source ip method url page ke
 _FILLERS = _any_of("""customer client contact contacted marketing status preferences? to for yes no
     y n the of has is me us we can may you list promotional promotions? offers? communications?
     messages? gdpr dsgvo rgpd club alerts? updates? in out from send wants? disturb de a o given
-    kunde cliente werbung publicidad enabled calls? at on date time timestamp am fecha datum""")
+    kunde cliente werbung publicidad enabled member calls? at on date time timestamp am
+    fecha datum""")
 _DATE = (
     r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}(?:[ T,].{0,30})?"
     r"|(?i:[a-z]{3,9}\.? \d{1,2},? \d{4}|\d{1,2}\.? [a-z]{3,9}\.? \d{4})(?:[ ,].{0,20})?"
@@ -2731,13 +2732,14 @@ def choose_new(
 ) -> tuple[list[Message], list[Skipped]]:
     """Part messages from those to who said stop or was written to in their campaign already.
 
-    known: campaign, number and text of what waits, was sent or may have been. The same text is not
-    sent in another campaign either, unless again says so.
+    known: campaign, number and text of what waits, was sent or may have been; a row of no campaign
+    counts for nothing. The same text is not sent in another campaign either, unless again says so.
     """
     written_to, campaigns = set[tuple[str, str]](), dict[tuple[str, str], set[str]]()
     for campaign, number, text in known:
         written_to.add((campaign, number))
-        campaigns.setdefault((number, text), set()).add(campaign)
+        if campaign not in ("", TEST_CAMPAIGN):
+            campaigns.setdefault((number, text), set()).add(campaign)
     kept: list[Message] = []
     left_out: list[Skipped] = []
     for each in messages:
@@ -2748,7 +2750,7 @@ def choose_new(
         elif (each.campaign_name, each.phone_number) in written_to:
             reason = f"already scheduled or sent in {each.campaign_name}"
         elif others and not again:
-            reason = f"already scheduled or sent in {min(others) or 'no campaign'}"
+            reason = f"already scheduled or sent in {min(others)}"
         if reason:
             left_out.append(Skipped(each.row, each.phone_number, reason))
         else:
@@ -11952,7 +11954,8 @@ def _print_banner(context: Context, plan: Plan) -> None:
         ("Columns", ", ".join(" = ".join(each) for each in _name_columns(context, reading))),
         ("Not used", ", ".join(reading.unused)),
         ("Not taken", "; ".join(f"{plural(n, 'row')} with {why}"
-                                for why, n in reading.not_taken.items())),
+                                for why, n in reading.not_taken.most_common(5))
+                      + ("; ..." if len(reading.not_taken) > 5 else "")),
         ("Start", f"{context.local(plan.start):%m/%d/%Y %I:%M:%S %p %Z}"),
         ("Until", f"{context.local(plan.until):%m/%d/%Y %I:%M %p %Z}: what is not sent by then is"
                   " cancelled" if plan.until else ""),

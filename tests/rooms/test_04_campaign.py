@@ -946,7 +946,7 @@ def test_row_after_a_bad_one_with_the_same_number_is_no_duplicate() -> None:
 def test_numbers_written_to_in_the_campaign_and_texts_known_in_others_are_left_out() -> None:
     messages = read(HEADER + "2135551234,Ana,Hi\n2135551235,Ben,Hi\n2135551236,Cy,Hi\n").messages
     known = [("stem", "+12135551234", "Ho"), ("other", "+12135551235", "Hi"),
-             ("other", "+12135551236", "Ho")]  # fmt: skip
+             ("other", "+12135551236", "Ho"), ("", "+12135551236", "Hi")]  # fmt: skip
     kept, skipped = smsbox.choose_new(messages, known, frozenset())
     assert [message.row for message in kept] == [4]
     assert [each.row for each in skipped] == [2, 3]
