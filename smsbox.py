@@ -1789,10 +1789,14 @@ def _rank_column(name: str, sheet: Sheet, place: int, found: Mapping[str, int]) 
     if name == "customer_name" and words in ("name", "nom"):  # beside "Vorname", "Prénom": the last
         return 0 if {words_of(each) for each in sheet.header} & {"vorname", "prenom"} else rank
     if name == "last_name":
-        first = words_of(sheet.header[found.get("customer_name", -1)])
-        is_first = first == "nombre" or bool(re.fullmatch(_FIRST_NAME, first))
-        return rank if is_first and found.get("customer_name", -1) >= 0 else 0
+        first = found.get("customer_name", -1)
+        is_first = first >= 0 and _is_first_name(sheet.header[first])
+        return rank if is_first or (first >= 0 and words_of(sheet.header[first]) == "nombre") else 0
     return rank
+
+
+def _is_first_name(header: str) -> bool:
+    return bool(re.fullmatch(_FIRST_NAME, words_of(header)))
 
 
 def _is_number(cell: str) -> bool:
@@ -2130,7 +2134,7 @@ _LEFTOVERS: Mapping[str, str] = {
     r"|\*\|[^|*\n]{1,60}\|\*|(?<![\d%])%[^\W\d]\w{0,40}(?:\.\w{1,40})?%(?!\w)"
     r"|%%[^\W\d][\w .]{0,40}%%|<<[^<>\n]{1,60}>>"
     rf"|(?i:(?:\[|<|«)\s{{0,3}}(?=\w){_FIELD_WORDS}\s{{0,3}}(?:\]|>|»))":
-        "is a placeholder that nobody filled in: write the word, or use --template",
+        "is a placeholder that nothing fills: write the word, or {First Name} in a --template",
     r"#(?:N/?[AD]\b|NV\b|BEZUG!|WERT!|ZAHL!|VALEUR!|NOM\?|NOMBRE\?|NOMBRE!|NAME\?|¡[A-Z]{2,9}!|REF!"
     r"|VALUE!|DIV/0!|NULL!|NUM!|ERROR!|SPILL!|CALC!|FIELD!|BLOCKED!|CONNECT!|UNKNOWN!"
     r"|GETTING_DATA)|(?<!#)#{5,}":
@@ -2173,8 +2177,8 @@ def check_letters(text: str) -> str:
     if control := re.search(_CONTROL, text):
         code = f"U+{ord(control[0]):04X}"
         raise ValueError(f"holds the control character {code}: delete it (a line break is fine)")
-    for pattern, words in _LEFTOVERS.items():
-        for left in re.finditer(pattern, text) if re.search(r"[{*%<«\[#&\\]", text) else ():
+    for pattern, words in _LEFTOVERS.items() if re.search(r"[{*%<«\[#&\\]", text) else ():
+        for left in re.finditer(pattern, text):
             if not re.fullmatch(rf"(?i)[\[({{<«]+\s*/?\s*{_BUBBLE_WORD}\s*[\])}}>»]+", left[0]):
                 raise ValueError(f'"{left[0]}" {words}')
     return text
@@ -2206,7 +2210,7 @@ def fill_template(template: str, lookup: Callable[[str], str]) -> str:
         if match[0] in ("{{", "}}"):
             return match[0][0]
         if match[1] is None:
-            raise ValueError(f"a lone {match[0]} in the template: write it twice")
+            raise ValueError(f"a lone {match[0]}: write it twice")
         return lookup(match[1])
 
     return re.sub(_PLACE, put, template)
@@ -2301,7 +2305,7 @@ def _ask_columns(
             f" rename one, or say which with --map {missing[0]}=COLUMN{nobody}"
         )
     if order.template is None and "message_content" not in columns:
-        first = next((name for name in header if re.fullmatch(_FIRST_NAME, words_of(name))), "")
+        first = next(filter(_is_first_name, header), "")
         asked.append(
             "no column is the message_content: write the text into a file, like"
             f' "Hi {{{first or "customer_name"}|there}}! ... Reply STOP to opt out", and add'
@@ -2338,45 +2342,29 @@ class _Template:
     def __init__(self, text: str | None, header: Sequence[str], columns: Mapping[str, int]) -> None:
         self._text, self._header, self._columns = text or "", header, columns
         self.places: dict[str, int] = {}  # {field} -> its column; -1: the name, first and last
-        self.fault = ""  # what of the template is no column
-        foreign = re.search(
-            r"\{\{[^{}\n]{0,80}[^\W\d][^{}\n]{0,80}\}\}|\*\|[^|*\n]{1,60}\|\*", self._text
-        )
+        self.fault = ""  # why no row can fill it
         try:
-            if foreign:
-                word = re.sub(r"[^\w ]", "", foreign[0]).strip()
-                raise ValueError(
-                    f"{foreign[0]} in the template is a placeholder of another program: write"
-                    f" {{{word}}}"
-                )
             fill_template(self._text, self._find_place)
+            check_text(unify_line_breaks(fill_template(text or "x", lambda _: "x")))
         except ValueError as error:
-            self.fault = str(error)
+            self.fault = f"the template: {error}"
 
     def _find_place(self, said: str) -> str:
         """Find the column of a {field}, or of a {field|fallback}."""
-        name = said.partition("|")[0]
-        plain = [plain_name(each) for each in self._header]
-        known = [
-            place for field_name, place in self._columns.items() if rank_name(field_name, name)
-        ]
-        if re.fullmatch(_FIRST_NAME, words_of(name)):
-            firsts = [
-                i
-                for i, each in enumerate(self._header)
-                if re.fullmatch(_FIRST_NAME, words_of(each))
-            ]
-            known = firsts[:1] or known
+        name, plain = said.partition("|")[0], [plain_name(each) for each in self._header]
+        known = [place for each, place in self._columns.items() if rank_name(each, name)]
+        firsts = [i for i, each in enumerate(self._header) if _is_first_name(each)]
         if plain_name(name) and plain.count(plain_name(name)) == 1:
             self.places[said] = plain.index(plain_name(name))
-        elif plain_name(name) == "customername" or known == [self._columns.get("customer_name")]:
-            self.places[said] = -1 if not re.fullmatch(_FIRST_NAME, words_of(name)) else known[0]
+        elif firsts and _is_first_name(name):
+            self.places[said] = firsts[0]
+        elif plain_name(name) == "customername" or self._columns.get("customer_name") in known:
+            self.places[said] = -1
         elif known:
             self.places[said] = known[0]
         else:
-            shown = ", ".join(self._header)
             raise ValueError(
-                f"{{{name}}} in the template is no column: they are {shown};"
+                f"{{{name}}} is no column: they are {', '.join(self._header)};"
                 " {customer_name} always works"
             )
         return ""

@@ -465,9 +465,11 @@ def test_what_people_write_is_none(text: str) -> None:
     assert read(write_csv(rows), None).messages[0].message_content == text
 
 
-@pytest.mark.parametrize("foreign", ["{{first_name}}", "*|FNAME|*", "{{ customer.name }}"])
+@pytest.mark.parametrize(
+    "foreign", ["{{first_name}}", "*|FNAME|*", "{{ customer.name }}", "%NAME%", "[First Name]"]
+)
 def test_placeholder_of_another_program_in_the_template_is_asked(foreign: str) -> None:
-    with pytest.raises(smsbox.CampaignError, match="another program"):
+    with pytest.raises(smsbox.CampaignError, match=r"the template: .* is a placeholder"):
         read("Phone,First Name\n2135552301,Ana\n", f"Hi {foreign}!")
 
 
