@@ -1929,7 +1929,8 @@ def is_consent(header: str, column: Iterable[str]) -> bool:
     """True of a column that tells who agreed to texts; its name says so, or name and cells do.
 
     A name that speaks of texts and of agreeing does, unless the cells are dates, IP addresses or
-    sources; one that says only half of it does if all its cells are yes or no.
+    sources; one that says only half of it does if all its cells are yes or no, and one that names
+    texts and something else if they are "subscribed" and the like.
     """
     words, is_out = words_of(header), is_opt_out(header)
     by_text = re.search(rf"\b{_BY_TEXT}\b", words)
@@ -1945,7 +1946,10 @@ def is_consent(header: str, column: Iterable[str]) -> bool:
         is_about = re.search(rf"\b{_ABOUT}\b", words) or cells
         return is_told or not (is_about and all(map(_is_about_consent, cells)))
     rest = re.sub(rf"\b(?:{_AGREES}|{_REFUSES}|{_BY_TEXT}|{_FILLERS})\b", "", words).split()
-    return is_told and None not in answers and not rest
+    by_itself = by_text and all(
+        read_consent(each, True) is read_consent(each, False) for each in cells
+    )
+    return is_told and None not in answers and bool(not rest or by_itself)
 
 
 def _is_about_consent(cell: str) -> bool:

@@ -354,6 +354,14 @@ def test_yes_to_an_opt_out_is_a_no_and_a_blank_is_none(header: str) -> None:
     assert [each.row for each in reading.skipped] == [3]
 
 
+def test_header_that_names_texts_and_something_else_needs_cells_that_speak_for_themselves() -> None:
+    for cells, planned in ((("SUBSCRIBED", "NOT_SUBSCRIBED"), [2]), (("yes", "no"), [2, 3])):
+        rows = [[f"213555230{n}", "Ana", cell] for n, cell in enumerate(cells)]
+        for header in ("SMS shop state", "Text message reminders"):
+            text = write_csv([["Phone", "Name", header], *rows])
+            assert [message.row for message in read(text, "Hi").messages] == planned
+
+
 @pytest.mark.parametrize(
     ("header", "cells"),
     [
