@@ -2426,10 +2426,8 @@ class _RowReader:
             if answer is not Answer.YES:
                 with suppress(ValueError):
                     number = parse_phone_number(self._find_number(cells))
-                    if number not in refused or (refused[number][0], answer) == (
-                        Answer.BLANK,
-                        Answer.NO,
-                    ):
+                    was = refused.get(number)
+                    if was is None or (was[0] is Answer.BLANK and answer is Answer.NO):
                         refused[number] = (answer, evidence, row)
         return refused
 
@@ -2565,11 +2563,11 @@ class _RowReader:
     ) -> Message:  # fmt: skip
         """Read a row's message, good or not: take() notes what a cell's reading complains of."""
         order = self._order
-        parts_of_name = [self._cell(cells, name) for name in ("customer_name", "last_name")]
-        name = " ".join(
-            " ".join(part for part in parts_of_name if not re.fullmatch(_NO_VALUE, part)).split()
-        )
-        name = take("customer_name", name, check_letters)
+        both = [self._cell(cells, each) for each in ("customer_name", "last_name")]
+        words = [
+            word for each in both if not re.fullmatch(_NO_VALUE, each) for word in each.split()
+        ]
+        name = take("customer_name", " ".join(words), check_letters)
         campaign = self._cell(cells, "campaign_name") or order.campaign or order.default_campaign
         take("campaign_name", campaign, _check_campaign_name)
         number = PhoneNumber(take("phone_number", self._find_number(cells), parse_phone_number))
@@ -2582,12 +2580,8 @@ class _RowReader:
         if number:
             take("phone_number", number, lambda _: order.check_reachable(number, zone))
         text = self._cell(cells, "message_content")
-        if order.template is not None:
-            text = (
-                take("template", "", lambda _: self._template.fill(cells, name))
-                if self.is_ready
-                else "."
-            )
+        if order.template is not None and self.is_ready:
+            text = take("template", "", lambda _: self._template.fill(cells, name))
         text = unify_line_breaks(text).strip()
         if self.is_ready and (text or not order.template):
             take("message_content", text, check_text)
@@ -2613,11 +2607,9 @@ class _RowReader:
 
     def _find_labels(self) -> list[tuple[int, int]]:
         """Find the columns of label and number where they are pairs: Google's "Phone 1 - Value"."""
-        names, phone = (
-            [words_of(name) for name in self._sheet.header],
-            self._into.columns["phone_number"],
-        )
-        kind = re.fullmatch(r"(.+) \d+ (value|valeur|valor|wert)", names[phone])
+        names = [words_of(name) for name in self._sheet.header]
+        phone = names[self._into.columns["phone_number"]]
+        kind = re.fullmatch(r"(.+) \d+ (value|valeur|valor|wert)", phone)
         pairs = [
             (label, value)
             for value, name in enumerate(names)
@@ -2625,18 +2617,17 @@ class _RowReader:
             if kind and re.fullmatch(rf"{kind[1]} \d+ {kind[2]}", name) and label != value
             if other.rpartition(" ")[0] == name.rpartition(" ")[0]
         ]
-        told = any(_is_mobile(cell) for label, _ in pairs for cell in self._sheet.column(label))
-        return pairs if told else []
+        cells = (words_of(cell) for label, _ in pairs for cell in self._sheet.column(label))
+        return pairs if any(re.search(rf"\b{_MOBILE}\b", words) for words in cells) else []
 
     def _find_number(self, cells: Sequence[str]) -> str:
         """Return the cell of a row's number; of several with labels the mobile one."""
         phone = self._into.columns["phone_number"]
         for label, value in self._labels:
-            if _is_mobile(_read_cell(cells, label)):
+            words = words_of(_read_cell(cells, label))
+            if re.search(rf"\b{_MOBILE}\b", words):
                 return _read_cell(cells, value)
-            if value == phone and re.search(
-                rf"\b{_ELSEWHERE}\b", words_of(_read_cell(cells, label))
-            ):
+            if value == phone and re.search(rf"\b{_ELSEWHERE}\b", words):
                 phone = len(cells)  # another phone is no mobile one
         return _read_cell(cells, phone)
 
@@ -2684,10 +2675,6 @@ class _RowReader:
     def _is_row(self, cells: Sequence[str]) -> bool:
         is_whole = len(cells) == len(self._into.header)
         return is_whole and _is_number(self._cell(cells, "phone_number").strip('"'))
-
-
-def _is_mobile(label: str) -> bool:
-    return bool(re.search(rf"\b{_MOBILE}\b", words_of(label)))
 
 
 def read_numbers(
