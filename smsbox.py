@@ -2322,9 +2322,10 @@ def _ask_problems(reading: Reading) -> Iterator[str]:
     """Ask what becomes of the rows that can't be taken, by kind."""
     if reading.problems:
         kinds = Counter(
-            re.sub(r'"[^"]*"|\d+|: .*', "", each.problem).strip() for each in reading.problems
+            re.sub(r'"[^"]*"', "...", each.problem.partition(":")[0]) for each in reading.problems
         )
-        words = ", ".join(f"{words} {n:,}" for words, n in kinds.most_common(_NAMED))
+        words = ", ".join(f"{words}: {n:,}" for words, n in kinds.most_common(_NAMED))
+        words += ", ..." if len(kinds) > _NAMED else ""
         count = plural(len(reading.rejected), "row")
         yield f"{count} can't be taken ({words}): leave them out with --skip-invalid"
 
