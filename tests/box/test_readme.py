@@ -421,6 +421,8 @@ def test_the_commands_of_the_readme_do_what_they_say_one_after_another(
     assert example
     (tmp_path / "campaign.csv").write_text(example[1])
     (tmp_path / "stopped.csv").write_text("phone_number\n+12135552399\n")
+    for name in ("shopify.csv", "fall.txt"):
+        (tmp_path / name).write_bytes((ROOT / "tests" / "exports" / name).read_bytes())
     for campaign in ["spring"] * 11 + ["fall"] * 5:
         live.insert(campaign)
     live.sql("UPDATE scheduled_messages SET status = 'failed', error_message = 'no' WHERE id = 15")
