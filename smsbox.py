@@ -2133,24 +2133,29 @@ _FIELD_WORDS = (
     r"|discount)?[ _-]?code|prenom|prénom|nom|nombre|apellidos?|vorname|nachname|kunde|cliente"
     r"|order[ _-]?(?:number|id|no))"
 )
-_LEFTOVERS: Mapping[str, str] = {
+_PLACEHOLDER = (
     r"\{\{?\s{0,9}[%#$!/]?\s{0,9}[^\W\d][^{}\n]{0,80}\}\}?|\{[%#][^{}\n]{1,80}\}"
     r"|\*\|[^|*\n]{1,60}\|\*|(?<![\d%])%[^\W\d]\w{0,40}(?:\.\w{1,40})?%(?!\w)"
     r"|%%[^\W\d][\w .]{0,40}%%|<<[^<>\n]{1,60}>>"
-    rf"|(?i:(?:\[|<|«)\s{{0,3}}(?=\w){_FIELD_WORDS}\s{{0,3}}(?:\]|>|»))":
-        "is a placeholder that nothing fills: write the word, or {First Name} in a --template",
+    rf"|(?i:(?:\[|<|«)\s{{0,3}}(?=\w){_FIELD_WORDS}\s{{0,3}}(?:\]|>|»))"
+)
+_FAILED_FORMULA = (
     r"#(?:N/?[AD]\b|NV\b|BEZUG!|WERT!|ZAHL!|VALEUR!|NOM\?|NOMBRE\?|NOMBRE!|NAME\?|¡[A-Z]{2,9}!|REF!"
     r"|VALUE!|DIV/0!|NULL!|NUM!|ERROR!|SPILL!|CALC!|FIELD!|BLOCKED!|CONNECT!|UNKNOWN!"
-    r"|GETTING_DATA)|(?<!#)#{5,}":
-        "is what a formula leaves where it fails: mend it in the spreadsheet",
+    r"|GETTING_DATA)|(?<!#)#{5,}"
+)
+_WEB_PAGE = (
     r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|amp|lt|gt|quot|apos|nbsp|copy|reg|trade|euro|pound|cent"
     r"|hellip|[lr][sd]quo|[sb]dquo|[nm]dash|bull|middot|iexcl|iquest|szlig|[aeiouyncAEIOUYNC]"
     r"(?:acute|grave|uml|tilde|circ|cedil|ring|slash|lig));|<br ?/?>"
-    r"|</?(?:p|div|span|strong|em)(?: [^<>\n]{0,200})?>":
-        "is a sign of a web page: write the character itself",
-    r"\\r\\n|\\[nr]|\\t(?![a-z])":
-        "is no line break on a phone: write a real one (Alt+Enter in Excel), or a space",
-}  # fmt: skip
+    r"|</?(?:p|div|span|strong|em)(?: [^<>\n]{0,200})?>"
+)
+_LEFTOVERS: Mapping[str, str] = {
+    _PLACEHOLDER: "is a placeholder that nothing fills: write {First Name} in a --template",
+    _FAILED_FORMULA: "is what a formula leaves where it fails: correct it in the spreadsheet",
+    _WEB_PAGE: "is a sign of a web page: write the character itself",
+    r"\\r\\n|\\[nr]|\\t(?![a-z])": "is no line break on a phone: write a real one, or a space",
+}
 
 
 def split_bubbles(message_content: str) -> tuple[str, ...]:
