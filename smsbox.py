@@ -1522,7 +1522,7 @@ def _order_old_encodings(data: bytes) -> list[str]:
     end in CR.
     """
     sound = Counter[str]()
-    for piece in re.findall(rb"[ -~]{0,3}[\x80-\xff][ -~\x80-\xff]{0,200}", data)[:5_000]:
+    for piece in re.findall(rb"[ -~]{0,3}[\x80-\xff][ -~\x80-\xff]{0,200}", data)[:1_000]:
         for name in ("cp1252", "mac-roman"):
             sound[name] += len("".join(re.findall(_SOUND, piece.decode(name, "replace"))))
     mac, windows = sound["mac-roman"], sound["cp1252"]
