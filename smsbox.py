@@ -1432,35 +1432,11 @@ def _decode_septets(septets: bytes) -> str:
 
 
 # === 4 Campaign ==================================================================================
-# From the cells of a CSV to Messages: encodings, delimiters, headers, phone numbers, templates,
-# bubbles, duplicates. Every row that can't be taken becomes a Problem that names the spreadsheet
-# row, the column, the value and the fix; nothing is guessed and nothing is dropped in silence.
+# From the cells of a CSV to Messages: encodings, title rows, columns, consent, phone numbers,
+# templates, bubbles, repeats. A row that can't be taken becomes a Problem that names the
+# spreadsheet row, the column, the value and the fix; one that is left out says why; what the file
+# leaves open is asked all at once. Nothing is guessed, nothing is dropped in silence.
 # It does not know files, the time, hours or SQL.
-
-FIELD_NAMES: Mapping[str, tuple[str, ...]] = {  # field -> other names, as _plain() writes them
-    "phone_number": ("phone", "mobile", "cell", "cellphone", "mobilephone", "mobilenumber",
-                     "cellnumber", "telephone", "telephonenumber", "tel", "number", "phoneno",
-                     "mobileno", "msisdn", "recipient", "recipientphone", "to", "contactnumber"),
-    "customer_name": ("name", "customer", "fullname", "contact", "contactname", "clientname",
-                      "client", "firstname", "givenname", "recipientname"),
-    "message_content": ("message", "text", "body", "content", "sms", "msg", "messagetext",
-                        "messagebody", "smstext", "smsmessage"),
-    "campaign_name": ("campaign",),
-    "status": (),
-    "id": ("campaignmessageid", "messageid", "rowid"),
-    "timezone": ("tz", "timezonename"),
-    "consent_at": ("consentdate", "consentedat", "optinat", "optindate"),
-    "consent_source": ("optinsource",),
-}  # fmt: skip
-_PART_OF_NAME: Mapping[str, str] = {  # what makes a header a likely name of a field
-    "status": "status",
-    "phone_number": "phone|mobile|cell|msisdn",
-    "customer_name": (
-        "^(?!.*(last|family|sur|company|business|user|file|campaign|list|store|shop)).*name"
-    ),
-    "message_content": "message|text",
-}
-_REQUIRED = ("phone_number", "customer_name", "message_content")
 
 
 @dataclass(frozen=True, slots=True)
@@ -1470,7 +1446,7 @@ class ReadingOrder:
     default_campaign: str  # the file's stem
     campaign: str | None = None  # --campaign
     template: str | None = None
-    columns: Mapping[str, str] = field(default_factory=dict)  # --map: field -> header
+    columns: Mapping[str, str] = field(default_factory=dict)  # --map: field -> header, "": none
     only: Sequence[tuple[str, str]] = ()  # --only: header, value
     max_segments: int = 0  # of one message; 0: no limit
     # ValueError says why somebody with this number and zone can never be written to.
@@ -1486,70 +1462,141 @@ class Reading:
     problems: list[Problem] = field(default_factory=list)
     rejected: list[tuple[int, list[str]]] = field(default_factory=list)  # row, its cells
     skipped: list[Skipped] = field(default_factory=list)
+    left_out: list[tuple[int, list[str]]] = field(default_factory=list)  # row, its cells
     header: list[str] = field(default_factory=list)
     columns: Mapping[str, int] = field(default_factory=dict)  # field -> place in the header
+    passed_over: Mapping[str, list[int]] = field(default_factory=dict)  # field -> others as likely
+    consent: list[int] = field(default_factory=list)  # the columns that tell who agreed to texts
     unused: list[str] = field(default_factory=list)  # headers that nothing reads
     not_taken: Counter[str] = field(default_factory=Counter)  # 'status "sent"' -> rows
+    notes: list[str] = field(default_factory=list)  # what the operator may not have meant
 
 
 def detect_encoding(data: bytes) -> str:
     """Return the encoding of a spreadsheet's CSV; CampaignError for a file that is no CSV.
 
-    'cp1252' is the answer for what is neither UTF-8 nor UTF-16: the caller says so loudly.
+    'cp1252' and 'mac-roman' are for what is neither UTF-8 nor UTF-16: the caller says so loudly.
     """
-    encoding = _guess_encoding(data)
-    if not _is_valid(data, encoding):
-        raise CampaignError(
-            "this is neither UTF-8, UTF-16 nor Windows-1252: save the spreadsheet as CSV UTF-8"
-        )
-    return encoding
-
-
-def _guess_encoding(data: bytes) -> str:
     if data.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")):
         raise CampaignError(
             "this is a workbook (.xlsx, .xls, .ods), not a CSV: open it and save as CSV UTF-8"
         )
     if data.startswith((b"\xff\xfe\0\0", b"\0\0\xfe\xff")):
         raise CampaignError("this is UTF-32: save the spreadsheet as CSV UTF-8")
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return "utf-16"
     head = data[:2000]
-    if head[1::2].count(0) > len(head) // 4:
-        return "utf-16-le"
-    if head[0::2].count(0) > len(head) // 4:
-        return "utf-16-be"
-    if b"\0" in data:
+    encodings = ["utf-8-sig", *_order_old_encodings(data)]
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        encodings = ["utf-16"]
+    elif head[1::2].count(0) > len(head) // 4:
+        encodings = ["utf-16-le"]
+    elif head[0::2].count(0) > len(head) // 4:
+        encodings = ["utf-16-be"]
+    elif b"\0" in data:
         raise CampaignError("this file is not text: save the spreadsheet as CSV UTF-8")
-    return "utf-8-sig" if _is_valid(data, "utf-8") else "cp1252"
+    for encoding in encodings:
+        with suppress(UnicodeDecodeError):
+            data.decode(encoding)
+            return encoding
+    raise CampaignError(
+        "this is neither UTF-8, UTF-16, Windows-1252 nor Mac Roman: save the spreadsheet as CSV"
+        " UTF-8"
+    )
 
 
-def _is_valid(data: bytes, encoding: str) -> bool:
-    """Decode piecemeal: a large file is never held as text in one piece."""
-    import codecs
+# Where letters and marks beyond ASCII stand in what people write: José, ÉLAN, it’s, D’Angelo, “a”.
+_LOWER, _UPPER = "ß-öø-ÿœšž", "À-ÖØ-ÞŒŠŽŸ"
+_SOUND = (
+    rf"(?<=[a-zA-Z{_LOWER}{_UPPER}])[{_LOWER}](?![A-Z{_UPPER}])"
+    rf"|(?<![a-z{_LOWER}])[{_LOWER}](?=[a-z{_LOWER}])"
+    rf"|(?<![a-z{_LOWER}])[{_UPPER}](?=[a-zA-Z{_LOWER}{_UPPER}])|(?<=[A-Z{_UPPER}]{{2}})[{_UPPER}]"
+    r"|(?<=\w)’(?=(?:s|t|d|m|ll|re|ve)\b)|(?<=\b[DLONMdlonm])’(?=\w)"
+    r"|(?<!\w)[“„‘¿¡«](?=\w)|(?<=[\w.,!?])[”“»](?!\w)|(?<= )[–—](?= )"
+    r"|(?<=\w)…(?!\w)|[€£](?=\d)|(?<=\d)[€£°]|(?<=\d )[€£]"
+)
 
-    decoder = codecs.getincrementaldecoder(encoding)()
-    try:
-        for start in range(0, len(data), 65536):
-            decoder.decode(data[start : start + 65536])
-        decoder.decode(b"", final=True)
-    except UnicodeDecodeError:
-        return False
-    return True
+
+def _order_old_encodings(data: bytes) -> list[str]:
+    """Return the encodings of before UTF-8 that may be meant, the likelier first.
+
+    A Mac's is meant where more of its letters stand where letters belong, or as many and the lines
+    end in CR.
+    """
+    sound = Counter[str]()
+    for piece in re.findall(rb"[ -~]{0,3}[\x80-\xff][ -~\x80-\xff]{0,200}", data)[:1_000]:
+        for name in ("cp1252", "mac-roman"):
+            sound[name] += len("".join(re.findall(_SOUND, piece.decode(name, "replace"))))
+    mac, windows = sound["mac-roman"], sound["cp1252"]
+    if mac > windows or (mac == windows > 0 and b"\r" in data and b"\n" not in data):
+        return ["mac-roman"]
+    return ["cp1252"]
+
+
+# --- the sheet: delimiter, records, title rows, header
+
+
+class Sheet(NamedTuple):
+    """A CSV as a spreadsheet shows it: the row of its header, and the rows below."""
+
+    delimiter: str
+    header_row: int
+    header: list[str]
+    rows: list[tuple[int, list[str]]]
+
+    def column(self, place: int) -> Iterator[str]:
+        """Yield the cells of a column that are not empty."""
+        return filter(None, (_read_cell(cells, place) for _, cells in self.rows))
+
+
+def read_sheet(lines: Iterable[str], named: Iterable[str] = ()) -> Sheet:
+    """Read a CSV's lines; named are headers that the operator spoke of. CampaignError: a quote.
+
+    The header is the first row that names a phone, or one of those; what stands above it has fewer
+    cells, and is a title.
+    """
+    source = iter(lines)
+    delimiter, taken = find_delimiter(source)
+    records = list(read_records(source, delimiter, taken))
+    wanted, most = {plain_name(name) for name in named if name}, 0
+    for at, (row, cells) in enumerate(records[:20]):
+        filled = [cell for cell in cells if cell.strip()]
+        speaks = any(
+            rank_name("phone_number", each) or plain_name(each) in wanted for each in filled
+        )
+        is_whole = len(filled) > min(1, max(len(each) for _, each in records) - 1)
+        if speaks and is_whole and len(filled) > most and not any(map(_is_number, filled)):
+            return Sheet(delimiter, row, cells, records[at + 1 :])
+        most = max(most, len(filled))
+    row, cells = records[0] if records else (1, [])
+    return Sheet(delimiter, row, cells, records[1:])
 
 
 def find_delimiter(lines: Iterator[str]) -> tuple[str, list[str]]:
-    """Read the delimiter off the first line; give it, and what was taken of the CSV for it."""
-    first = next(lines, "")
-    if told := re.fullmatch(r"sep=(.)\s*", first):  # Excel's own line; it does not count as a row
-        return told[1], []
-    return max(",;\t", key=re.sub(r'"[^"]*"', "", first).count), [first]
+    """Read the delimiter off the header; give it, and the lines that were taken for it.
+
+    That is the first line that has one and names a phone, else the first that has one.
+    """
+    taken: list[str] = []
+    found = ""
+    for line in lines:
+        if not taken and (told := re.fullmatch(r"sep=(.)\s*", line)):
+            return told[1], []  # Excel's own line; it does not count as a row
+        taken.append(line)
+        plain = re.sub(r'"[^"]*"', "", line)
+        mark = max(",;\t", key=plain.count)
+        if mark in plain:
+            found = found or mark
+            names = line[:10_000].split(mark)
+            if any(rank_name("phone_number", name.strip().strip('"')) for name in names):
+                return mark, taken
+        if len(taken) == 20:
+            break
+    return found or ",", taken
 
 
 def read_records(
     lines: Iterator[str], delimiter: str, taken: list[str]
 ) -> Iterator[tuple[int, list[str]]]:
-    """Cut a CSV's lines into records, each with its spreadsheet row, the header being row 1.
+    """Cut a CSV's lines into records, each with its spreadsheet row, the first line being row 1.
 
     Strict: a quote that is never closed is a CampaignError with its line, never a cell that
     swallows rows.
@@ -1582,40 +1629,198 @@ def read_records(
             yield row, record
 
 
-def find_columns(header: Sequence[str], said: Mapping[str, str]) -> dict[str, int]:
-    """Find the column of each field: what was said, exact names, other names, likely names.
+# --- columns: what their headers read like, in English, Spanish, French and German
 
-    A better kind of match beats a weaker one; two columns of the same kind are a CampaignError.
+
+def _any_of(words: str) -> str:
+    """Make a pattern of alternatives, spaces between them and _ for the space inside one."""
+    return f"(?:{'|'.join(words.split()).replace('_', ' ')})"
+
+
+_MOBILE = _any_of("""mobiles? cell cellphone cellular handy handynummer mobil mobiltelefon
+    mobilnummer mobilfunk mobilfunknummer movil celular portable gsm msisdn""")
+_PHONE = _any_of("""phones? telephone tel phonenumber phoneno telefon telefonnummer rufnummer
+    telefonos?""")
+_NUMBER = rf"(?: ?(?:{_PHONE}|numbers?|no|nr|num|value|1))*"
+_NOT_A_PHONE = _any_of(r"""fax pager isdn telex tty tdd carrier type label verified valid status
+    country code ext extension apps? os device date time at notes? emergency assistants? spouse
+    parents? guardian opt optin optout opted consent calls? count id e_?mail url model clicks?
+    orders? radio callback name messages? preference staff owner rep provider network plan""")
+_ELSEWHERE = _any_of(r"""home work business office company main other car day night landline
+    festnetz fixe fijo billing shipping default_address secondary alternate privat geschaftlich
+    [2-9]""")
+_NO_PERSON = _any_of("""last family sur company business user file campaign list store shop middle
+    nick preferred phonetic prefix suffix organization account owner product domain event group
+    brand firma card bank pet spouse parent staff service tag segment city country host plan
+    location source title""")
+# Field -> patterns of its header, the best first, each for the whole of words_of() it. A mobile
+# phone goes before any other, one at home or at work after all.
+_NAMES: Mapping[str, tuple[str, ...]] = {
+    "phone_number": (
+        rf"(?:{_any_of('my your the customer client contact sms texts? texting numero n de')} |"
+        rf"{_PHONE} )*{_MOBILE}{_NUMBER}|(?:sms|text|texting) ?(?:{_PHONE} ?)?(?:number|no|phone)",
+        rf".*\b{_MOBILE}\b.*",
+        rf"{_PHONE}{_NUMBER}|(?:contact |phone )?number|(?:phone|contact)no|recipient(?: phone)?|to"
+        rf"|(?:numero|n)(?: de)? {_PHONE}",
+        rf".*\b{_PHONE}\d?\b.*",
+    ),
+    "customer_name": (
+        _any_of("""(full_|complete_|display_)?name fullname customer(_full)?(_name)? contact(_name)?
+            client(_name)? guest(_name)? member(_name)? patient(_name)? recipient_name cliente
+            nombre(_completo|_del_cliente|_y_apellidos?)? nom(_complet|_du_client)? kunde kundin
+            kundenname vollstandiger_name vor_und_nachname ansprechpartner"""),
+        _any_of(r"""(.*_)?(first|given)_?name forename fname f_name vorname rufname prenom
+            primer_nombre nombre_de_pila"""),
+        rf"(?!.*\b{_NO_PERSON}\b).*\bname\b.*",
+    ),
+    "last_name": (
+        _any_of(r"""(.*_)?(last|family)_?name surname lname l_name nachname familienname zuname
+            apellidos? nom_de_famille"""),
+        "nom|name",
+    ),
+    "message_content": (
+        _any_of("""messages?(_text|_body|_content)? texts?(_message|_body)? body content msg
+            sms(_text|_message|_body)? mensaje(_de_texto)? texto(_del_mensaje)? nachricht
+            nachrichtentext sms_nachricht texte(_du_message)?"""),
+    ),
+    "campaign_name": ("campaign",),
+    "status": ("status",),
+    "id": (_any_of("campaign_message_id message_id row_id"),),
+    "timezone": (_any_of("time_?zone(_name)? tz zeitzone fuseau_horaire zona_horaria"),),
+    "consent": (),
+    "consent_at": (_any_of("consent(ed)?_(date|at) opt_?in_(at|date)"),),
+    "consent_source": (_any_of("consent_source opt_?in_source"),),
+}  # fmt: skip
+FIELD_NAMES = tuple(_NAMES)  # what --map takes
+_FIRST_NAME = _NAMES["customer_name"][1]
+
+
+@lru_cache(maxsize=4096)
+def words_of(name: str) -> str:
+    """Write a header as plain words: no accents, no capitals, no marks.
+
+    >>> words_of("email1MarketingPreference"), words_of("OK to text?"), words_of("Téléphone")
+    ('email1 marketing preference', 'ok to text', 'telephone')
     """
-    plain = [_plain(name) for name in header]
-    for field_name, name in said.items():
-        if field_name not in FIELD_NAMES:
+    import unicodedata
+
+    name = re.sub(r"(?<=[a-z\d])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", name[:200])
+    letters = re.sub("[\u0300-\u036f'’]", "", unicodedata.normalize("NFKD", name.casefold()))
+    letters = re.sub(r"\bsms(?=[a-z])|(?<=[a-z])sms\b", " sms ", letters)  # "SMSOPTIN"
+    return " ".join(re.findall(r"[^\W_]+", letters))
+
+
+def plain_name(name: str) -> str:
+    """Write a header so that its spellings are alike: "Phone Number", "phone_number"."""
+    return words_of(name).replace(" ", "")
+
+
+@lru_cache(maxsize=4096)
+def rank_name(field_name: str, header: str) -> int:
+    """Return how well a header reads as a field's: 1 is its exact name, 0 not at all."""
+    words = words_of(header)
+    if header.strip().casefold() == field_name:
+        return 1
+    if plain_name(header) == plain_name(field_name) and field_name != "phone_number":
+        return 2
+    if field_name == "phone_number" and re.search(rf"\b{_NOT_A_PHONE}\b", words):
+        return 0
+    for rank, pattern in enumerate(_NAMES[field_name], 2):
+        if re.fullmatch(pattern, words) or re.fullmatch(pattern, plain_name(header)):
+            is_last = field_name == "phone_number" and rank > 3
+            return 9 if is_last and re.search(rf"\b{_ELSEWHERE}\b", words) else rank
+    return 0
+
+
+def find_columns(
+    sheet: Sheet, said: Mapping[str, str], with_text: bool = True
+) -> tuple[dict[str, int], dict[str, list[int]], list[int]]:
+    """Find the column of each field, the others that were as likely, and the consent columns.
+
+    What was said, then the best name, of equals the leftmost that has any cell.
+    """
+    for name in said:
+        if name not in FIELD_NAMES:
             raise CampaignError(
-                f"--map {field_name}={name}: there is no field {field_name};"
+                f"--map {name}={said[name]}: there is no field {name};"
                 f" fields are {', '.join(FIELD_NAMES)}"
             )
+    header = sheet.header
     found = {
-        field_name: _find_said(f"--map {field_name}", name, header) if name else -1
-        for field_name, name in said.items()
+        name: _find_said(f"--map {name}", column, header) if column else -1
+        for name, column in said.items()
     }
-    exact = {name: (_plain(name),) for name in FIELD_NAMES}
-    for known in (exact, FIELD_NAMES):
-        for field_name, names in known.items():
-            _claim(found, field_name, [i for i, name in enumerate(plain) if name in names], header)
-    for field_name, pattern in _PART_OF_NAME.items():
-        likely = [i for i, name in enumerate(plain) if re.search(pattern, name)]
-        _claim(found, field_name, likely, header)
-    return {field_name: place for field_name, place in found.items() if place >= 0}
+    names = [name for name in FIELD_NAMES if name != "consent" and name not in found]
+    exact = {i for i, each in enumerate(header) if any(rank_name(n, each) == 1 for n in names)}
+    consent = [
+        i
+        for i, each in enumerate(header)
+        if i not in exact | {*found.values()} and is_consent(each, sheet.column(i))
+    ]
+    if "consent" in found:
+        consent = [i for i in (found.pop("consent"),) if i >= 0]
+    passed_over: dict[str, list[int]] = {}
+    for name in names:
+        ranks = {
+            i: rank
+            for i in range(len(header))
+            if i not in consent and i not in found.values()
+            if (rank := _rank_column(name, sheet, i, found))
+        }
+        ranks = {i: rank for i, rank in ranks.items() if any(sheet.column(i))} or ranks
+        best = [i for i, rank in ranks.items() if rank == min(ranks.values())]
+        if best and (with_text or name != "message_content"):
+            found[name], passed_over[name] = best[0], best[1:]
+    return {name: i for name, i in found.items() if i >= 0}, passed_over, consent
 
 
-def _plain(name: str) -> str:
-    return re.sub(r"[\W_]+", "", name.casefold())
+def _rank_column(name: str, sheet: Sheet, place: int, found: Mapping[str, int]) -> int:
+    """Return how well a column fits a field, by its name, its neighbors and its cells."""
+    header = sheet.header[place]
+    rank, words = rank_name(name, header), words_of(header)
+    if name == "phone_number" and words == "sms":  # so Brevo calls the number
+        return 2 if any(map(_is_number, sheet.column(place))) else 0
+    if rank < 2:
+        return rank
+    if name == "message_content" and any(sheet.column(place)):
+        return 0 if all(map(_is_no_text, sheet.column(place))) else rank
+    if name == "consent_at" and not all(map(_is_consent_time, sheet.column(place))):
+        return 0
+    if name == "customer_name" and words in ("name", "nom"):  # beside "Vorname", "Prénom": the last
+        return 0 if {words_of(each) for each in sheet.header} & {"vorname", "prenom"} else rank
+    if name == "last_name":
+        first = found.get("customer_name", -1)
+        is_first = first >= 0 and _is_first_name(sheet.header[first])
+        return rank if is_first or (first >= 0 and words_of(sheet.header[first]) == "nombre") else 0
+    return rank
+
+
+def _is_first_name(header: str) -> bool:
+    return bool(re.fullmatch(_FIRST_NAME, words_of(header)))
+
+
+def _is_number(cell: str) -> bool:
+    with suppress(ValueError):
+        return bool(parse_phone_number(cell))
+    return False
+
+
+def _is_consent_time(cell: str) -> bool:
+    with suppress(ValueError):
+        return bool(parse_consent_time(cell))
+    return False
+
+
+def _is_no_text(cell: str) -> bool:
+    """True of yes and no, numbers and dates."""
+    is_number = re.fullmatch(rf"[\d\s.,:+()$€£%/-]*|{_DATE}", cell[:_SHOWN])
+    return bool(is_number) or read_consent(cell, False) is not None
 
 
 def _find_said(option: str, name: str, header: Sequence[str]) -> int:
     """Return the place of a column that an option names, by its header or its letter."""
     exact = [i for i, each in enumerate(header) if each.strip() == name.strip()]
-    alike = [i for i, each in enumerate(header) if _plain(each) == _plain(name)]
+    alike = [i for i, each in enumerate(header) if plain_name(each) == plain_name(name)]
     by_letter = [i for i in range(len(header)) if column_letter(i) == name and not alike]
     for matches in (exact, alike, by_letter):
         if len(matches) == 1:
@@ -1627,21 +1832,6 @@ def _find_said(option: str, name: str, header: Sequence[str]) -> int:
     )
 
 
-def _claim(
-    found: dict[str, int], field_name: str, matches: Sequence[int], header: Sequence[str]
-) -> None:
-    free = [i for i in matches if i not in found.values()]
-    if field_name in found or not free:
-        return
-    if len(free) > 1:
-        both = " and ".join(f'{column_letter(i)} "{header[i].strip()}"' for i in free[:2])
-        raise CampaignError(
-            f"columns {both} could both be the {field_name.replace('_', ' ')}:"
-            f" say which with --map {field_name}={column_letter(free[0])}"
-        )
-    found[field_name] = free[0]
-
-
 def column_letter(index: int) -> str:
     """Return a column's letter in a spreadsheet: 'A' of 0, 'AA' of 26."""
     letters = ""
@@ -1651,13 +1841,155 @@ def column_letter(index: int) -> str:
     return letters
 
 
+# --- consent: which columns tell who agreed to texts, and what their cells say
+
+_BY_TEXT = _any_of("""sms mms texts? texting text_?messages? mensajes?(_de_texto)? textnachrichten
+    tcpa""")
+_ELSEHOW = _any_of(r"""e_?mails?\d* mail mailing correo courriel whats_?app push notifications?
+    notificaciones benachrichtigung(en)? postal direct viber messenger newsletter apps? calls?
+    fax""")
+_AGREES = _any_of(r"""consent\w* accept\w* opt(ed)?_?in opt(ed)? subscri\w+ permission\w* ok(ay)?
+    agree\w* allow\w* authori[sz]\w* receives? einwilligung zustimmung einverstanden erlaubt
+    erlaubnis abonniert abonnement acepta\w* autori[sz]\w* permiso permite suscri\w* accord
+    inscrit\w* recevoir recibir erhalten""")
+_REFUSES = _any_of(r"""opt(ed)?_?out unsub\w* do_?not dont dnc dnt stop\w* block\w* black_?list\w*
+    suppress\w* declin\w* refus\w* abgemeldet abmeldung widerruf\w* desinscri\w* desabonn\w* baja
+    keine? pas_de no_(sms|texts?|marketing|contact)""")
+_ABOUT = _any_of("""date time timestamp at on since source ip method url page keyword campaign id by
+    reason type datum fecha quelle fuente number phone count level language""")
+_FILLERS = _any_of("""customer client contact contacted marketing status preferences? to for yes no
+    y n the of has is me us we can may you list promotional promotions? offers? communications?
+    messages? gdpr dsgvo rgpd club alerts? updates? in out from send wants? disturb de a o given
+    kunde cliente werbung publicidad enabled member calls? at on date time timestamp am
+    fecha datum""")
+_DATE = (
+    r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}(?:[ T,].{0,30})?"
+    r"|(?i:[a-z]{3,9}\.? \d{1,2},? \d{4}|\d{1,2}\.? [a-z]{3,9}\.? \d{4})(?:[ ,].{0,20})?"
+)
+_ADDRESS = r"\d{1,3}(?:\.\d{1,3}){3}|(?i:[\da-f]{0,4}(?::[\da-f]{0,4}){3,7})"
+_SOURCES = _any_of(r"""form web website site checkout import\w* api pos pop_?up store footer
+    sign_?up keyword facebook instagram landing page manual\w* upload list verbal paper in_person
+    kiosk app online formular formulario formulaire laden tienda magasin https?""")
+_IN = _any_of("""subscribe(d|r) opt(ed)?_?in in consent(ed|_given)? agreed? accept(ed|s)?
+    allow(ed)? granted given confirmed active enabled approved permitted authori[sz]ed ok(ay)?
+    suscrit[oa] acept(a|o|ado|ada) inscrite? abonnee? accepte angemeldet abonniert zugestimmt
+    eingewilligt einverstanden erlaubt""")
+# What a cell says, as words_of() writes it. In a column of who opted out the plain yes and no turn
+# around; the others speak for themselves.
+_YES = _any_of("""y yes(_please)? yep yeah t true 1(_0)? on x s si oui o ja j v vrai wahr verdadero
+    checked""")
+_NO = _any_of("""n no(_thanks|_thank_you|_gracias)? nope f false 0(_0)? off nein(_danke)? faux falso
+    non(_merci)? falsch unchecked""")
+_SAYS_IN = rf"(?:(?:single|double|confirmed|explicit|express|written|actively) )*{_IN}"
+_SAYS_OUT = rf"(?:never|not|non?|un|nicht|pas|ne|de|dis) ?(?:yet )?{_IN}|" + _any_of(
+    """opt(ed)?_?out out stop(ped)? revoked withdrawn declined denied refused? rejected blocked
+    blacklisted disabled inactive suppressed cleaned removed redacted archived never baja
+    rechazad[oa] denegad[oa] dado_de_baja refusee? abgelehnt abgemeldet widerrufen desabonnee?
+    desinscrite? unsubscribe do_not_(text|contact|sms|send)"""
+)
+_SAYS_NOTHING = _any_of("""null none n_a na nan unknown undefined unset pending
+    not_(set|asked|provided|specified) unbekannt inconnue? desconocid[oa] keine_angabe""")
+
+
+class Answer(Enum):
+    """What the cells of a row say of consent; the value is said of one that is left out."""
+
+    YES = "agreed to texts"
+    NO = "said no to texts"
+    BLANK = "not asked"
+
+
+@lru_cache(maxsize=4096)
+def read_consent(cell: str, is_out: bool) -> Answer | None:
+    """Read a cell of a consent column, a yes to an opt-out being a no; None: neither yes nor no.
+
+    >>> [read_consent(cell, False).name for cell in ("Sí", "NEVER_SUBSCRIBED", "n/a")]
+    ['YES', 'NO', 'BLANK']
+    """
+    if len(cell) > 60:
+        return None
+    words = words_of(re.sub("[✓✔☑✅]", " x ", re.sub("[✗✘☒❌☐]", " no ", cell)))
+    if re.fullmatch(r"[\s–—_./?*-]*", cell) or re.fullmatch(_SAYS_NOTHING, words):
+        return Answer.BLANK
+    if re.fullmatch(_SAYS_OUT, words) or re.fullmatch(_YES if is_out else _NO, words):
+        return Answer.NO
+    if re.fullmatch(_SAYS_IN, words) or re.fullmatch(_NO if is_out else _YES, words):
+        return Answer.YES
+    return Answer.NO if is_out and re.fullmatch(_DATE, cell) else None
+
+
+def is_opt_out(header: str) -> bool:
+    """True of a column that tells who does not want texts."""
+    words = words_of(header)
+    is_both = re.search(r"\bopt(?:ed)? ?in\b", words)
+    return not is_both and bool(re.search(rf"\b{_REFUSES}\b", words))
+
+
+def is_consent(header: str, column: Iterable[str]) -> bool:
+    """True of a column that tells who agreed to texts; its name says so, or name and cells do.
+
+    A name that speaks of texts and of agreeing does, unless the cells are dates, IP addresses or
+    sources; one that says only half of it does if all its cells are yes or no, and one that names
+    texts and something else if they are "subscribed" and the like.
+    """
+    words, is_out = words_of(header), is_opt_out(header)
+    by_text = re.search(rf"\b{_BY_TEXT}\b", words)
+    speaks = is_out or re.search(rf"\b{_AGREES}\b", words)
+    if re.search(rf"\b{_ELSEHOW}\b", words) and not by_text and words != "do not call":
+        return False
+    if not (speaks or by_text):
+        return False
+    cells = {*column}
+    answers = {read_consent(cell, is_out) for cell in cells}
+    is_told = bool(answers & {Answer.YES, Answer.NO})
+    if speaks and (by_text or re.search(rf"\b(?:{_MOBILE}|phone)\b", words)):
+        is_about = re.search(rf"\b{_ABOUT}\b", words) or cells
+        return is_told or not (is_about and all(map(_is_about_consent, cells)))
+    rest = re.sub(rf"\b(?:{_AGREES}|{_REFUSES}|{_BY_TEXT}|{_FILLERS})\b", "", words).split()
+    by_itself = by_text and all(
+        read_consent(each, True) is read_consent(each, False) for each in cells
+    )
+    return is_told and None not in answers and bool(not rest or by_itself)
+
+
+def _is_about_consent(cell: str) -> bool:
+    """True of what tells when or how somebody agreed, and not whether."""
+    if re.fullmatch(f"{_DATE}|{_ADDRESS}", cell[:_SHOWN]):
+        return True
+    words = words_of(cell)
+    return bool(re.search(rf"\b{_SOURCES}\b", words)) and not re.search(
+        rf"\b(?:not?|never|{_REFUSES}|out)\b", words
+    )
+
+
+def judge_consent(
+    header: Sequence[str], places: Sequence[int], cells: Sequence[str]
+) -> tuple[Answer, str]:
+    """Return what a row says of consent, and the cell that says it: any no wins, then any yes."""
+    said: dict[Answer, str] = {}
+    for place in places:
+        cell, is_out = _read_cell(cells, place), is_opt_out(header[place])
+        answer = read_consent(cell, is_out)
+        if answer is Answer.NO or not is_out:
+            told = f'"{header[place]}" {cell[:_SHOWN] or "is empty"}'
+            said.setdefault(answer or Answer.YES, printable(told))
+    for answer in (Answer.NO, Answer.YES, Answer.BLANK):
+        if answer in said:
+            return answer, said[answer]
+    return Answer.YES, ""
+
+
 # --- phone numbers
 
 _NANP = r"\+?1?([2-9]\d\d)(\d{3})(\d{4})"
 _TOLL_FREE = frozenset(("800", "822", "833", "844", "855", "866", "877", "888"))
-# Countries that drop the 0 of their own numbers after the code (Italy, +39, keeps it).
-_TRUNK_0 = "(27|31|32|33|353|358|40|41|43|44|46|49|61|64|81|82|84|90|91|94|972)0"
+_COUNTRY_CODE = r"7|2[07]|3[0-469]|4[013-9]|5[1-8]|6[0-6]|8[1246]|9[0-58]|\d{3}"
+# Countries whose numbers begin with 0 after the code: Italy, Ivory Coast, Burkina Faso, Benin,
+# Gabon, Congo, San Marino. In all others the 0 is dialed only inside the country.
+_KEEPS_0 = ("39", "225", "226", "229", "241", "242", "378")
 _INVISIBLE = "[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]"
+_LONGEST_NUMBER = 80  # characters of a cell, two numbers in it and all
+_PREFIX = r"(?i)^(?:tel|phone|mobile|cell|p|m|c|sms|whatsapp|text|t)\s*:\s*"
 
 
 def parse_phone_number(text: str) -> PhoneNumber:
@@ -1674,10 +2006,16 @@ def parse_phone_number(text: str) -> PhoneNumber:
     if plain:  # most are written like this, and then there is nothing odd to look for
         _check_nanp(*plain.groups())
         return PhoneNumber(f"+1{''.join(plain.groups())}")
-    number = unicodedata.normalize("NFKC", re.sub(_INVISIBLE, "", text)).strip().lstrip("'").strip()
-    number = re.sub(r"(?i)^tel:\s*", "", number)
+    number = unicodedata.normalize("NFKC", re.sub(_INVISIBLE, "", text[:1000])).strip()
+    if len(number) > _LONGEST_NUMBER:
+        raise ValueError("this is too long for a phone number: write its digits alone")
+    if as_text := re.fullmatch(r'=\s*"(.*)"', number):  # so programs make Excel keep the digits
+        number = as_text[1].strip()
+    number = number.lstrip("'").strip()
+    number = re.sub(_PREFIX, "", number)
     number = re.sub(r"[‐-―−]", "-", number)
     number = re.sub(r"^(\+?\d{10,15})\.0+$", r"\1", number)  # Excel's 2135551234.0
+    number = re.sub(r"^\(\s*(\+\d{1,4})\s*\)", r"\1 ", number)  # (+44) 7700 900123
     if not number:
         raise ValueError("no phone number: fill it in or delete the row")
     _refuse_odd_forms(number)
@@ -1698,7 +2036,7 @@ def _refuse_odd_forms(number: str) -> None:
         raise ValueError("Excel has rounded this number: format the column as Text, type it again")
     if re.search(r"(?i)\d\s*[,;]?\s*(ext\.?|extension|x|#)\s*\.?:?\s*\d+$|;ext=", number):
         raise ValueError("an extension can't get an SMS: write a mobile number without it")
-    if re.search(r"\d.*([,;/|&\n]|\s(or|and|y|ou)\s).*\d", number) and (
+    if re.search(r"\d.*([,;:/|&\n]|\s(or|and|y|ou|oder)\s).*\d", number) and (
         len(re.findall(r"\d", number)) > 11
     ):
         raise ValueError("two numbers in one cell: keep one")
@@ -1718,10 +2056,13 @@ def _parse_foreign(number: str, digits: str) -> PhoneNumber:
     # Grouped like a North American number that lacks its 1.
     if re.fullmatch(r"\+\W*\d{3}\W+\d{3}\W+\d{4}", number) and re.fullmatch(_NANP, digits):
         raise ValueError(f"write +1 before it, or, if it is another country's, +{digits}")
+    code = re.match(_COUNTRY_CODE, digits)
+    if code and digits[code.end() :].startswith("0") and code[0] not in _KEEPS_0:
+        raise ValueError(f"the 0 after +{code[0]} is dialed only inside the country: leave it out")
+    if re.fullmatch(r"78\d{10}", digits):
+        raise ValueError("the 8 after +7 is dialed only inside the country: leave it out")
     if not 8 <= len(digits) <= 15 or digits.startswith("0"):
         raise ValueError("after + come a country code and a number, 8 to 15 digits in all")
-    if zero := re.match(_TRUNK_0, digits):
-        raise ValueError(f"the 0 after +{zero[1]} is dialed only inside the country: leave it out")
     return PhoneNumber("+" + digits)
 
 
@@ -1840,18 +2181,52 @@ _GARBLED = (  # what UTF-8's Latin, punctuation and emoji look like; of other sc
     # since one is honest too: "CAFÉ”", or a French "été »"
     f"[Â-Å]{_NEXT}|â€|[âï]{_NEXT}{{2}}|ð{_NEXT}{{2}}|(?:[Æ-ß]{_NEXT}|[à-ï]{_NEXT}{{2}}){{2}}"
 )
-_LOST = (
-    r"(?P<question>(?<=[^\W\d_])\?(?=[^\W\d_])|\?\?)|(?P<replacement>\ufffd)"
-    f"|(?P<mojibake>{_GARBLED})"
+_LOST = (  # "Really??" is what people write; ? amid a word, or ?? where a word was, is not
+    r"(?P<question>(?<=[^\W\d_])\?(?=[^\W\d_])|^\?\?+$|(?<=\s)\?\?+(?=\s[a-z]))"
+    f"|(?P<replacement>\ufffd)|(?P<mojibake>{_GARBLED})"
 )
-_WEB_ADDRESS = r"(?i)\b(?:https?://|www\.|[\w-]+\.[a-z]{2,}(?:/|\?\S+=))\S*"
+# Every pattern is linear: what may repeat is bounded, or begins where the one before has ended.
+_WEB_ADDRESS = r"(?i)(?<![\w-])(?:https?://|www\.|[\w-]+\.[a-z]{2,20}(?:/|\?[^\s=]{1,100}=))\S*"
 _CONTROL = "[\x00-\x09\x0b-\x1f\x7f-\x9f\ud800-\udfff]"
-_BUBBLE_WORD = r"bub+(?:les?|els?)\s*\d*"
+_BUBBLE_WORD = r"bub+(?:les?|els?)\s{0,9}\d{0,9}"
 _NEAR_MARK = (
-    rf"(?i)[\[({{<【［]+\s*/?\s*{_BUBBLE_WORD}\s*[\])}}>】］]+"
-    rf"|\[\s*{_BUBBLE_WORD}\b|\b{_BUBBLE_WORD}\s*\]"
+    rf"(?i)(?<![\[({{<【［])[\[({{<【［]+\s{{0,9}}/?\s{{0,9}}{_BUBBLE_WORD}\s{{0,9}}[\])}}>】］]+"
+    rf"|\[\s{{0,9}}{_BUBBLE_WORD}\b|\b{_BUBBLE_WORD}\s{{0,9}}\]"
 )
 _PLACE = r"\{\{|\}\}|\{([^{}\n]*)\}|[{}]"
+# What programs leave in a text: the placeholders of others, a formula's error, a web page's signs.
+_FIELD_WORDS = (
+    r"(?:(?:the |your |my )?(?:first|last|full|given|family|middle|nick|customer|client|contact"
+    r"|user|recipient|company|business|shop|store|brand|product|sender|agent)?[ _-]?(?:name|names)"
+    r"|[fl]name|customer|client|(?:your |my )?(?:company|business|shop|store)|recipient|phone"
+    r"(?:[ _-]?number)?|mobile|e-?mail(?:[ _-]?address)?|(?:short |your |insert )?(?:link|url)"
+    r"|insert [a-z ]{1,30}|date|time|day|amount|address|city|location|discount|(?:coupon|promo"
+    r"|discount)?[ _-]?code|prenom|prénom|nom|nombre|apellidos?|vorname|nachname|kunde|cliente"
+    r"|order[ _-]?(?:number|id|no))"
+)
+_PLACEHOLDER = (
+    r"\{\{?\s{0,9}[%#$!/]?\s{0,9}[^\W\d][^{}\n]{0,80}\}\}?|\{[%#][^{}\n]{1,80}\}"
+    r"|\*\|[^|*\n]{1,60}\|\*|(?<![\d%])%[^\W\d]\w{0,40}(?:\.\w{1,40})?%(?!\w)"
+    r"|%%[^\W\d][\w .]{0,40}%%|<<[^<>\n]{1,60}>>"
+    rf"|(?i:(?:\[|<|«)\s{{0,3}}(?=\w){_FIELD_WORDS}\s{{0,3}}(?:\]|>|»))"
+)
+_FAILED_FORMULA = (
+    r"#(?:N/?[AD]\b|NV\b|BEZUG!|WERT!|ZAHL!|VALEUR!|NOM\?|NOMBRE\?|NOMBRE!|NAME\?|¡[A-Z]{2,9}!|REF!"
+    r"|VALUE!|DIV/0!|NULL!|NUM!|ERROR!|SPILL!|CALC!|FIELD!|BLOCKED!|CONNECT!|UNKNOWN!"
+    r"|GETTING_DATA)|(?<!#)#{5,}"
+)
+_WEB_PAGE = (
+    r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|amp|lt|gt|quot|apos|nbsp|copy|reg|trade|euro|pound|cent"
+    r"|hellip|[lr][sd]quo|[sb]dquo|[nm]dash|bull|middot|iexcl|iquest|szlig|[aeiouyncAEIOUYNC]"
+    r"(?:acute|grave|uml|tilde|circ|cedil|ring|slash|lig));|<br ?/?>"
+    r"|</?(?:p|div|span|strong|em)(?: [^<>\n]{0,200})?>"
+)
+_LEFTOVERS: Mapping[str, str] = {
+    _PLACEHOLDER: "is a placeholder that nothing fills: write {First Name} in a --template",
+    _FAILED_FORMULA: "is what a formula leaves where it fails: correct it in the spreadsheet",
+    _WEB_PAGE: "is a sign of a web page: write the character itself",
+    r"\\r\\n|\\[nr]|\\t(?![a-z])": "is no line break on a phone: write a real one, or a space",
+}
 
 
 def split_bubbles(message_content: str) -> tuple[str, ...]:
@@ -1870,7 +2245,10 @@ def unify_line_breaks(text: str) -> str:
 
 
 def check_letters(text: str) -> str:
-    """Return a text or a name as it is; ValueError says what was lost in it, and the fix."""
+    """Return a text or a name as it is; ValueError says what is wrong in it, and the fix.
+
+    That is what was lost on the way, and what a program has left.
+    """
     lost = re.search(_LOST, text) if "?" in text or not text.isascii() else None
     if lost and (lost := re.search(_LOST, re.sub(_WEB_ADDRESS, "", text))):
         around = lost.string[max(0, lost.start() - 8) : lost.end() + 8].strip()
@@ -1879,6 +2257,10 @@ def check_letters(text: str) -> str:
     if control := re.search(_CONTROL, text):
         code = f"U+{ord(control[0]):04X}"
         raise ValueError(f"holds the control character {code}: delete it (a line break is fine)")
+    for pattern, words in _LEFTOVERS.items() if re.search(r"[{*%<«\[#&\\]", text) else ():
+        for left in re.finditer(pattern, text):
+            if not re.fullmatch(rf"(?i)[\[({{<«]+\s*/?\s*{_BUBBLE_WORD}\s*[\])}}>»]+", left[0]):
+                raise ValueError(f'"{left[0]}" {words}')
     return text
 
 
@@ -1888,7 +2270,7 @@ def check_text(text: str) -> str:
     rest = text.replace(BUBBLE_MARK, "")
     if not rest.strip():
         raise ValueError("no text: fill it in or delete the row")
-    if "bub" in rest.casefold() or re.search(r"[][(){}<>【】［］]", rest):
+    if "bub" in text.casefold():
         for mark in re.finditer(_NEAR_MARK, text):
             if mark[0] != BUBBLE_MARK:
                 raise ValueError(f"{mark[0]} is not the mark between bubbles: write {BUBBLE_MARK}")
@@ -1908,7 +2290,7 @@ def fill_template(template: str, lookup: Callable[[str], str]) -> str:
         if match[0] in ("{{", "}}"):
             return match[0][0]
         if match[1] is None:
-            raise ValueError(f"a lone {match[0]} in the template: write it twice")
+            raise ValueError(f"a lone {match[0]}: write it twice")
         return lookup(match[1])
 
     return re.sub(_PLACE, put, template)
@@ -1940,77 +2322,249 @@ def parse_consent_time(text: str) -> str:
 
 # --- the reading itself
 
+_SHOWN = 200  # characters of a cell that are told
+_NAMED = 5  # values that are named in a sentence
+_SWALLOWED = (
+    "a quote opened above this line swallows it, a row: close it in its own cell; if it is text,"
+    " begin the line with a word"
+)
+# What stands where a name is missing: nothing of a program, and what a till writes of a card.
+_NO_VALUE = r"(?i)(?:null|undefined|nan|n/?a|-+|\(blank\)|\[?no name\]?)"
+_NOBODY = (
+    r"(?i)(?:(?:visa|mastercard|master card|amex|american express|discover|debit|prepaid|gift) )?"
+    r"card ?(?:holder|member)|valued customer|guest|walk-?in"
+)
+
 
 def read_campaign(lines: Iterable[str], order: ReadingOrder) -> Reading:
     """Turn a CSV's lines into Messages and Problems, in file order.
 
-    CampaignError is for the file as a whole: no header,
-    no such column, a broken quote, no row taken.
+    CampaignError is for the file as a whole: no such column, a broken quote, no row taken, and
+    all that the operator has to decide first, at once, each with the option that decides it.
     """
-    source = iter(lines)
-    delimiter, taken = find_delimiter(source)
-    records = read_records(source, delimiter, taken)
-    header = next(records, (0, []))[1]
-    columns = find_columns(header, order.columns)
-    wanted = [name for name in _REQUIRED if name != "message_content" or order.template is None]
-    missing = [name for name in wanted if name not in columns]
-    if missing:
-        shown = ", ".join(f'"{name.strip()}"' for name in header) or "none: the file is empty"
-        raise CampaignError(
-            f"no column is the {' or the '.join(missing)}; the columns are {shown}:"
-            f" rename one, or say which with --map {missing[0]}=COLUMN"
-        )
-    reader = _RowReader(header, columns, order, delimiter)
-    reading = Reading(header=reader.header, columns=reader.columns, unused=reader.unused())
-    for row, cells in records:
-        reader.read(row, cells, reading)
+    sheet = read_sheet(lines, [*order.columns.values(), *(name for name, _ in order.only)])
+    columns, passed_over, consent = find_columns(sheet, order.columns, order.template is None)
+    header = [name.strip() for name in sheet.header]
+    reading = Reading(header=header, columns=columns, passed_over=passed_over, consent=consent)
+    asked = _ask_columns(header, columns, order)
+    template = _Template(order.template, header, columns)
+    asked += [template.fault] if template.fault else []
+    if "phone_number" not in columns:
+        raise CampaignError("; ".join(asked))
+    used = {*columns.values(), *consent, *template.places.values()}
+    reading.unused = [name for i, name in enumerate(header) if name and i not in used]
+    reader = _RowReader(sheet, order, reading, template)
+    asked += [*reader.ask_status(), *reader.ask_consent()]
+    reader.is_ready = not asked
+    for row, cells in sheet.rows:
+        reader.read(row, cells)
+    if asked:
+        raise CampaignError("; ".join([*asked, *_ask_problems(reading)]))
     if not reading.messages and not reading.problems and not reading.skipped:
         found = "; ".join(
             f"{plural(n, 'row')} with {what}" for what, n in reading.not_taken.items()
         )
         raise CampaignError(f"no row was taken: {found or 'there is none below the header'}")
+    reading.notes += reader.list_notes()
     return reading
 
 
-_SWALLOWED = (
-    "a quote opened above this line swallows it, a row: close it in its own cell; if it is text,"
-    " begin the line with a word"
-)
+def _ask_columns(
+    header: Sequence[str], columns: Mapping[str, int], order: ReadingOrder
+) -> list[str]:
+    """Ask for the columns that are missing."""
+    asked = []
+    missing = [name for name in ("phone_number", "customer_name") if name not in columns]
+    if order.columns.get("customer_name") == "":
+        missing = [name for name in missing if name != "customer_name"]
+    if missing:
+        shown = ", ".join(f'"{name}"' for name in header) or "none: the file is empty"
+        nobody = ", or --map customer_name= for none" if "customer_name" in missing else ""
+        asked.append(
+            f"no column is the {' or the '.join(missing)}; the columns are {shown}:"
+            f" rename one, or say which with --map {missing[0]}=COLUMN{nobody}"
+        )
+    if order.template is None and "message_content" not in columns:
+        first = next(filter(_is_first_name, header), "")
+        asked.append(
+            "no column is the message_content: write the text into a file, like"
+            f' "Hi {{{first or "customer_name"}|there}}! ... Reply STOP to opt out", and add'
+            " --template text.txt, or say which column with --map message_content=COLUMN"
+        )
+    return asked
+
+
+def _ask_problems(reading: Reading) -> Iterator[str]:
+    """Ask what becomes of the rows that can't be taken, by kind."""
+    if reading.problems:
+        kinds = Counter(
+            re.sub(r'"[^"]*"', "...", each.problem.partition(":")[0]) for each in reading.problems
+        )
+        words = ", ".join(f"{words}: {n:,}" for words, n in kinds.most_common(_NAMED))
+        words += ", ..." if len(kinds) > _NAMED else ""
+        count = plural(len(reading.rejected), "row")
+        yield f"{count} can't be taken ({words}): leave them out with --skip-invalid"
+
+
+def _count_values(values: Counter[str]) -> str:
+    shown = [f'"{printable(each[:30])}" {n:,}' for each, n in values.most_common(_NAMED)]
+    return ", ".join(shown) + (", ..." if len(values) > _NAMED else "")
+
+
+def _say_only(name: str, value: str) -> str:
+    """Write an option as a shell, PowerShell and cmd take it."""
+    words = printable(f"{name}={value}")
+    return f"--only {words}" if re.fullmatch(r"[\w=@+:,./-]+", words) else f'--only "{words}"'
+
+
+class _Template:
+    """The text for all, its {fields} filled from a row."""
+
+    def __init__(self, text: str | None, header: Sequence[str], columns: Mapping[str, int]) -> None:
+        self._text, self._header, self._columns = text or "", header, columns
+        self.places: dict[str, int] = {}  # {field} -> its column; -1: the name, first and last
+        self.fault = ""  # why no row can fill it
+        try:
+            fill_template(self._text, self._find_place)
+            check_text(unify_line_breaks(fill_template(text or "x", lambda _: "x")))
+        except ValueError as error:
+            self.fault = f"the template: {error}"
+
+    def _find_place(self, said: str) -> str:
+        """Find the column of a {field}, or of a {field|fallback}."""
+        name, plain = said.partition("|")[0], [plain_name(each) for each in self._header]
+        known = [place for each, place in self._columns.items() if rank_name(each, name)]
+        firsts = [i for i, each in enumerate(self._header) if _is_first_name(each)]
+        if plain_name(name) and plain.count(plain_name(name)) == 1:
+            self.places[said] = plain.index(plain_name(name))
+        elif firsts and _is_first_name(name):
+            self.places[said] = firsts[0]
+        elif plain_name(name) == "customername" or self._columns.get("customer_name") in known:
+            self.places[said] = -1
+        elif known:
+            self.places[said] = known[0]
+        else:
+            raise ValueError(
+                f"{{{name}}} is no column: they are {', '.join(self._header)};"
+                " {customer_name} always works"
+            )
+        return ""
+
+    def fill(self, cells: Sequence[str], customer_name: str) -> str:
+        """Return the text for a row; ValueError names the cell that is empty."""
+
+        def look_up(said: str) -> str:
+            name, _, fallback = said.partition("|")
+            place = self.places[said]
+            value = customer_name if place < 0 else _read_cell(cells, place)
+            is_name = place in (-1, self._columns.get("customer_name"))
+            if re.fullmatch(_NO_VALUE, value) or (
+                fallback and is_name and re.fullmatch(_NOBODY, customer_name)
+            ):
+                value = ""
+            if not value and not fallback:
+                column = "customer_name" if place < 0 else self._header[place]
+                raise ValueError(
+                    f'the cell "{column}" for {{{name}}} is empty: write {{{name}|there}}'
+                )
+            return value or fallback
+
+        return fill_template(self._text, look_up)
 
 
 class _RowReader:
-    """Reads one row after another; remembers what it has seen, to find duplicates."""
+    """Reads one row after another; knows whose numbers it has seen and who said no."""
 
     def __init__(
-        self,
-        header: Sequence[str],
-        columns: Mapping[str, int],
-        order: ReadingOrder,
-        delimiter: str,
+        self, sheet: Sheet, order: ReadingOrder, into: Reading, template: _Template
     ) -> None:
-        self.header = [name.strip() for name in header]
-        self.columns = columns
-        self._order = order
-        self._delimiter = delimiter
-        self._only = [(_find_said("--only", name, header), value) for name, value in order.only]
-        self._seen: dict[tuple[str, str, str], int] = {}
-        self._places: dict[str, int] = {}  # {field} of the template -> its column
-        try:
-            fill_template(order.template or "", self._find_place)
-        except ValueError as error:
-            raise CampaignError(str(error)) from error
+        self._sheet, self._order, self._into, self._template = sheet, order, into, template
+        self.is_ready = True  # the texts can be made
+        self._is_status_asked = False
+        self._only: dict[int, list[str]] = {}  # place -> values, one of which is wanted
+        for name, value in order.only:
+            self._only.setdefault(_find_said("--only", name, into.header), []).append(value.strip())
+        self._labels = self._find_labels()
+        self._refused = self._find_refused()
+        self._seen: dict[tuple[str, str], int] = {}  # campaign, number -> its row
+        self._odd_zones: Counter[str] = Counter()
+        self._nobodies: list[int] = []
+        self._people: dict[tuple[str, str], dict[str, int]] = {}  # name, e-mail -> number -> row
 
-    def unused(self) -> list[str]:
-        """Return the names of the columns that neither a field nor the template reads."""
-        used = {*self._places.values(), *self.columns.values()}
-        if self._order.template is not None and "message_content" in self.columns:
-            used -= {self.columns["message_content"]} - {*self._places.values()}
-        return [name for i, name in enumerate(self.header) if name and i not in used]
+    def _cell(self, cells: Sequence[str], field_name: str) -> str:
+        place = self._into.columns.get(field_name, -1)
+        return _read_cell(cells, place) if place >= 0 else ""
 
-    def read(self, row: int, cells: list[str], into: Reading) -> None:
+    def _find_refused(self) -> dict[str, tuple[Answer, str, int]]:
+        """Return the numbers of which a row says no, or was not asked: it holds for the number."""
+        refused: dict[str, tuple[Answer, str, int]] = {}
+        for row, cells in self._sheet.rows:
+            answer, evidence = judge_consent(self._into.header, self._into.consent, cells)
+            if answer is not Answer.YES:
+                with suppress(ValueError):
+                    number = parse_phone_number(self._find_number(cells))
+                    was = refused.get(number)
+                    if was is None or (was[0] is Answer.BLANK and answer is Answer.NO):
+                        refused[number] = (answer, evidence, row)
+        return refused
+
+    def ask_status(self) -> Iterator[str]:
+        """Ask what a status column means of which no row is marked SUG."""
+        place = self._into.columns.get("status", -1)
+        values = Counter(_read_cell(cells, place) for _, cells in self._sheet.rows)
+        if place >= 0 and place not in self._only and values and "SUG" not in values:
+            self._is_status_asked, name = True, self._into.header[place]
+            most = next((each for each, _ in values.most_common() if each), "")
+            yield (
+                f'of column {column_letter(place)} "{printable(name)}" only rows marked SUG are'
+                f" taken, and none is ({_count_values(values)}): take others with"
+                f" {_say_only(name, most)}, or all with --map status="
+            )
+
+    def ask_consent(self) -> Iterator[str]:
+        """Ask what the cells of consent columns mean that say neither yes nor no."""
+        for place in self._into.consent:
+            name = self._into.header[place]
+            unclear, agreed = Counter[str](), Counter[str]()
+            for _, cells in self._sheet.rows:
+                cell = _read_cell(cells, place)
+                answer = read_consent(cell, is_opt_out(name))
+                agreed[cell] += answer is Answer.YES
+                unclear[cell] += answer is None and self._filter(cells) is None
+            if (unclear := +unclear) and place not in self._only:
+                example = (+agreed or unclear).most_common(1)[0][0]
+                yield (
+                    f'column {column_letter(place)} "{printable(name)}" tells who agreed to texts,'
+                    f" and {_count_values(unclear)} says neither yes nor no: take one with"
+                    f" {_say_only(name, example[:_SHOWN])}, or, if it tells something else, add"
+                    " --map consent="
+                )
+
+    def list_notes(self) -> Iterator[str]:
+        """Say what the operator may not have meant, of the whole file."""
+        if (top := self._sheet.header_row) > 1:
+            above = "row 1" if top == 2 else f"rows 1-{top - 1}"
+            yield f"the header is row {top}: {above} above it skipped"
+        if self._odd_zones:
+            count = plural(self._odd_zones.total(), "row")
+            yield f"no zone in {count} ({_count_values(self._odd_zones)}): the area code decides"
+        if self._nobodies:
+            yield (
+                f"{plural(len(self._nobodies), 'row')} of a card or a till, no person (row"
+                f" {self._nobodies[0]}): {{First Name|there}} in the template takes there for them"
+            )
+        several = [[*rows.values()] for rows in self._people.values() if len(rows) > 1]
+        if several:
+            rows = " and ".join(map(str, several[0]))
+            yield (
+                f"a name and e-mail stand with several numbers, each of which gets a text:"
+                f" {plural(len(several), 'time')}, first in rows {rows}"
+            )
+
+    def read(self, row: int, cells: list[str]) -> None:
         """Read one record into messages, problems or skipped."""
-        values = {name: _read_cell(cells, place) for name, place in self.columns.items()}
-        if reason := self._not_taken(values, cells):
+        into = self._into
+        if reason := self._filter(cells):
             into.not_taken[reason] += 1
             return
         problems: list[Problem] = []
@@ -2019,60 +2573,96 @@ class _RowReader:
             try:
                 return read(value)
             except ValueError as error:
-                column = self.header[self.columns[name]] if name in self.columns else name
-                problems.append(Problem(row, column, value, str(error)))
+                column = into.header[into.columns[name]] if name in into.columns else name
+                problems.append(Problem(row, column, value[:_SHOWN], str(error)))
                 return ""
 
         if spoilt := self._find_swallowed_row(cells) or self._find_extra_cell(cells):
             problems.append(Problem(row, *spoilt))
+        elif skipped := self._find_refusal(row, cells):
+            into.skipped.append(skipped)
+            into.left_out.append((row, cells))
+            return
         else:
-            message = self._read_message(row, values, cells, take)
+            message = self._read_message(row, cells, take)
         if problems:
             into.problems += problems
             into.rejected.append((row, cells))
             return
-        key = (message.campaign_name, message.phone_number, message.message_content)
-        if (first := self._seen.setdefault(key, row)) == row:
-            into.messages.append(message)
-        else:
-            reason = f"same number and text as row {first}"
-            into.skipped.append(Skipped(row, message.phone_number, reason))
+        key = (message.campaign_name, message.phone_number)
+        if (first := self._seen.setdefault(key, row)) != row:
+            into.skipped.append(Skipped(row, message.phone_number, f"same number as row {first}"))
+            into.left_out.append((row, cells))
+            return
+        into.messages.append(message)
+        if re.fullmatch(_NOBODY, message.customer_name):
+            self._nobodies.append(row)
+        if message.customer_name and (email := self._find_email(cells)):
+            person = (message.customer_name.casefold(), email.casefold())
+            self._people.setdefault(person, {})[message.phone_number] = row
 
-    def _not_taken(self, values: Mapping[str, str], cells: Sequence[str]) -> str | None:
-        for place, wanted in self._only:
-            if (cell := _read_cell(cells, place)).casefold() != wanted.strip().casefold():
-                return f'{printable(self.header[place])} "{printable(cell)}" (not {wanted})'
-        is_said = self.columns.get("status") in [place for place, _ in self._only]
-        if (status := values.get("status", "SUG")) != "SUG" and not is_said:
-            named = self.header[self.columns["status"]]
-            return f'{printable(named)} "{printable(status)}" (only SUG is taken)'
-        campaign = values.get("campaign_name")
-        if campaign is not None and self._order.campaign not in (None, campaign):
-            return f'campaign_name "{printable(campaign)}"'
+    def _filter(self, cells: Sequence[str]) -> str | None:
+        """Return why the operator does not want a row, None if they do."""
+        header, columns = self._into.header, self._into.columns
+        for place, wanted in self._only.items():
+            cell = _read_cell(cells, place)
+            if cell.casefold() not in [value.casefold() for value in wanted]:
+                shown = f'{printable(header[place])} "{printable(cell[:_SHOWN])}"'
+                return f"{shown} (not {' or '.join(wanted)})"
+        status = self._cell(cells, "status")
+        is_said = self._is_status_asked or columns.get("status", -1) in (-1, *self._only)
+        if not is_said and status != "SUG":
+            named = printable(header[columns["status"]])
+            return f'{named} "{printable(status[:_SHOWN])}" (only SUG is taken)'
+        campaign = self._cell(cells, "campaign_name")
+        if "campaign_name" in columns and self._order.campaign not in (None, campaign):
+            return f'campaign_name "{printable(campaign[:_SHOWN])}"'
         return None
 
+    def _find_refusal(self, row: int, cells: Sequence[str]) -> Skipped | None:
+        """Return why a row's number said no, here or in another row; None if it did not."""
+        written = self._find_number(cells)
+        try:
+            number = parse_phone_number(written)
+        except ValueError:
+            number = PhoneNumber(printable(written[:_SHOWN]))
+        answer, evidence = judge_consent(self._into.header, self._into.consent, cells)
+        if answer is Answer.YES:
+            if number not in self._refused:
+                return None
+            answer, evidence, elsewhere = self._refused[number]
+            return Skipped(row, number, f"{answer.value} in row {elsewhere} ({evidence})")
+        return Skipped(row, number, f"{answer.value} ({evidence})")
+
     def _read_message(
-        self, row: int, values: Mapping[str, str], cells: Sequence[str],
+        self, row: int, cells: Sequence[str],
         take: Callable[[str, str, Callable[[str], str]], str],
     ) -> Message:  # fmt: skip
         """Read a row's message, good or not: take() notes what a cell's reading complains of."""
         order = self._order
-        name = take("customer_name", " ".join(values["customer_name"].split()), check_letters)
-        campaign = values.get("campaign_name") or order.campaign or order.default_campaign
+        both = [self._cell(cells, each) for each in ("customer_name", "last_name")]
+        words = [
+            word for each in both if not re.fullmatch(_NO_VALUE, each) for word in each.split()
+        ]
+        name = take("customer_name", " ".join(words), check_letters)
+        campaign = self._cell(cells, "campaign_name") or order.campaign or order.default_campaign
         take("campaign_name", campaign, _check_campaign_name)
-        number = PhoneNumber(take("phone_number", values["phone_number"], parse_phone_number))
-        zone = take(
-            "timezone", values.get("timezone", ""), lambda name: name and find_zone(name).key
-        )
-        if number and (zone or not values.get("timezone")):
+        number = PhoneNumber(take("phone_number", self._find_number(cells), parse_phone_number))
+        zone = self._cell(cells, "timezone")
+        try:
+            zone = zone and find_zone(zone).key
+        except ValueError:
+            self._odd_zones[zone[:_SHOWN]] += 1
+            zone = ""
+        if number:
             take("phone_number", number, lambda _: order.check_reachable(number, zone))
-        text = values.get("message_content", "")
-        if order.template is not None:
-            text = take("template", "", lambda _: self._fill(cells))
+        text = self._cell(cells, "message_content")
+        if order.template is not None and self.is_ready:
+            text = take("template", "", lambda _: self._template.fill(cells, name))
         text = unify_line_breaks(text).strip()
-        if text or not order.template:
+        if self.is_ready and (text or not order.template):
             take("message_content", text, check_text)
-        consent_at = take("consent_at", values.get("consent_at", ""), parse_consent_time)
+        consent_at = take("consent_at", self._cell(cells, "consent_at"), parse_consent_time)
         taken = simplify_text(text) if order.simplify else text
         parts = [segment_text(bubble) for bubble in split_bubbles(taken)]
         take("message_content", taken[:40], lambda _: self._check_length(parts))
@@ -2082,15 +2672,46 @@ class _RowReader:
             customer_name=name,
             message_content=taken,
             campaign_name=campaign,
-            campaign_message_id=values.get("id") or str(row),
+            campaign_message_id=self._cell(cells, "id") or str(row),
             bubbles=len(parts),
             segments=sum(len(part.units) for part in parts),
             encoding=max((part.encoding for part in parts), default=Encoding.GSM7),
-            timezone=values.get("timezone", ""),
+            timezone=zone,
             consent_at=consent_at,
-            consent_source=values.get("consent_source", ""),
+            consent_source=self._cell(cells, "consent_source"),
             written=text if taken != text else "",
         )
+
+    def _find_labels(self) -> list[tuple[int, int]]:
+        """Find the columns of label and number where they are pairs: Google's "Phone 1 - Value"."""
+        names = [words_of(name) for name in self._sheet.header]
+        phone = names[self._into.columns["phone_number"]]
+        kind = re.fullmatch(r"(.+) \d+ (value|valeur|valor|wert)", phone)
+        pairs = [
+            (label, value)
+            for value, name in enumerate(names)
+            for label, other in enumerate(names)
+            if kind and re.fullmatch(rf"{kind[1]} \d+ {kind[2]}", name) and label != value
+            if other.rpartition(" ")[0] == name.rpartition(" ")[0]
+        ]
+        cells = (words_of(cell) for label, _ in pairs for cell in self._sheet.column(label))
+        return pairs if any(re.search(rf"\b{_MOBILE}\b", words) for words in cells) else []
+
+    def _find_number(self, cells: Sequence[str]) -> str:
+        """Return the cell of a row's number; of several with labels the mobile one."""
+        phone = self._into.columns["phone_number"]
+        for label, value in self._labels:
+            words = words_of(_read_cell(cells, label))
+            if re.search(rf"\b{_MOBILE}\b", words):
+                return _read_cell(cells, value)
+            if value == phone and re.search(rf"\b{_ELSEWHERE}\b", words):
+                phone = len(cells)  # another phone is no mobile one
+        return _read_cell(cells, phone)
+
+    def _find_email(self, cells: Sequence[str]) -> str:
+        names = enumerate(self._into.header)
+        places = [i for i, name in names if re.match(r"e ?mail|correo|courriel", words_of(name))]
+        return next((each for i in places if "@" in (each := _read_cell(cells, i))), "")
 
     def _check_length(self, parts: Sequence[Segmentation]) -> str:
         for place, part in enumerate(parts, 1):
@@ -2105,78 +2726,50 @@ class _RowReader:
         return ""
 
     def _find_extra_cell(self, cells: Sequence[str]) -> tuple[str, str, str] | None:
-        extra = next(filter(None, cells[len(self.header) :]), "")
-        column = self.header[self.columns.get("message_content", -1)]
+        extra = next(filter(None, cells[len(self._into.header) :]), "")
+        column = self._into.header[self._into.columns.get("message_content", -1)]
         words = "more cells than the header has: quote the text"
-        return (column, extra, words) if extra else None
+        return (column, extra[:_SHOWN], words) if extra else None
 
     def _find_swallowed_row(self, cells: list[str]) -> tuple[str, str, str] | None:
         """Find a cell that a quote never closed has made of two rows: column, line, problem.
 
         Cut at a line break, what is above and the line below are both whole rows then.
         """
+        mark, width = self._sheet.delimiter, len(self._into.header)
         for place, cell in enumerate(cells):
             lines = unify_line_breaks(cell).split("\n")
+            above = place + 1  # cells down to the line break
             for at, line in enumerate(lines[1:], 1):
+                above += lines[at - 1].count(mark)
                 tail = cells[place + 1 :] if at == len(lines) - 1 else []
-                above = "\n".join(lines[:at]).split(self._delimiter)
-                below = [*line.split(self._delimiter), *tail]
-                if self._is_row(below) and self._is_row([*cells[:place], *above]):
-                    return self.header[min(place, len(self.header) - 1)], line, _SWALLOWED
+                if above == width and self._is_row([*line.split(mark), *tail]):
+                    upper = "\n".join(lines[:at]).split(mark)
+                    if self._is_row([*cells[:place], *upper]):
+                        return self._into.header[min(place, width - 1)], line[:_SHOWN], _SWALLOWED
         return None
 
     def _is_row(self, cells: Sequence[str]) -> bool:
-        with suppress(ValueError):
-            number = _read_cell(cells, self.columns["phone_number"]).strip('"')
-            return len(cells) == len(self.header) and bool(parse_phone_number(number))
-        return False
-
-    def _find_place(self, name: str) -> str:
-        """Find the column of a {field} of the template."""
-        wanted, plain = _plain(name), [_plain(each) for each in self.header]
-        known = [
-            field_name
-            for field_name, others in FIELD_NAMES.items()
-            if wanted in (_plain(field_name), *others) and field_name in self.columns
-        ]
-        if plain.count(wanted) == 1:
-            self._places[name] = plain.index(wanted)
-        elif known:
-            self._places[name] = self.columns[known[0]]
-        else:
-            shown = ", ".join(self.header)
-            raise ValueError(f"{{{name}}} in the template is no column: they are {shown}")
-        return ""
-
-    def _fill(self, cells: Sequence[str]) -> str:
-        def look_up(name: str) -> str:
-            if value := _read_cell(cells, self._places[name]):
-                return value
-            column = self.header[self._places[name]]
-            raise ValueError(f'the cell "{column}" for {{{name}}} is empty')
-
-        return fill_template(self._order.template or "", look_up)
+        is_whole = len(cells) == len(self._into.header)
+        return is_whole and _is_number(self._cell(cells, "phone_number").strip('"'))
 
 
 def read_numbers(
     lines: Iterable[str], said: Mapping[str, str]
 ) -> tuple[list[PhoneNumber], list[Problem]]:
     """Read the column of phone numbers of a CSV; CampaignError where there is none."""
-    source = iter(lines)
-    delimiter, taken = find_delimiter(source)
-    records = read_records(source, delimiter, taken)
-    header = next(records, (0, []))[1]
-    place = find_columns(header, said).get("phone_number")
+    sheet = read_sheet(lines, said.values())
+    place = find_columns(sheet, said)[0].get("phone_number")
     if place is None:
         raise CampaignError("no column is the phone_number: write that word above the numbers")
     numbers: list[PhoneNumber] = []
     problems: list[Problem] = []
-    for row, cells in records:
+    for row, cells in sheet.rows:
         cell = _read_cell(cells, place)
         try:
             numbers.append(parse_stored_number(cell))
         except ValueError as error:
-            problems.append(Problem(row, header[place].strip(), cell, str(error)))
+            problems.append(Problem(row, sheet.header[place].strip(), cell[:_SHOWN], str(error)))
     return numbers, problems
 
 
@@ -2193,13 +2786,14 @@ def choose_new(
 ) -> tuple[list[Message], list[Skipped]]:
     """Part messages from those to who said stop or was written to in their campaign already.
 
-    known: campaign, number and text of what waits, was sent or may have been. The same text is not
-    sent in another campaign either, unless again says so.
+    known: campaign, number and text of what waits, was sent or may have been; a row of no campaign
+    counts for nothing. The same text is not sent in another campaign either, unless again says so.
     """
     written_to, campaigns = set[tuple[str, str]](), dict[tuple[str, str], set[str]]()
     for campaign, number, text in known:
         written_to.add((campaign, number))
-        campaigns.setdefault((number, text), set()).add(campaign)
+        if campaign not in ("", TEST_CAMPAIGN):
+            campaigns.setdefault((number, text), set()).add(campaign)
     kept: list[Message] = []
     left_out: list[Skipped] = []
     for each in messages:
@@ -2210,7 +2804,7 @@ def choose_new(
         elif (each.campaign_name, each.phone_number) in written_to:
             reason = f"already scheduled or sent in {each.campaign_name}"
         elif others and not again:
-            reason = f"already scheduled or sent in {min(others) or 'no campaign'}"
+            reason = f"already scheduled or sent in {min(others)}"
         if reason:
             left_out.append(Skipped(each.row, each.phone_number, reason))
         else:
@@ -11313,9 +11907,9 @@ def _open_text(data: bytes, name: str) -> TextIO:
         encoding = detect_encoding(data)
     except CampaignError as error:
         raise CampaignError(f"{name}: {error}") from error
-    if encoding == "cp1252":
+    if legacy := {"cp1252": "Windows-1252", "mac-roman": "Mac Roman"}.get(encoding):
         complain(
-            f"WARNING: {name} is not UTF-8. It is read as Windows-1252: look at the accents and"
+            f"WARNING: {name} is not UTF-8. It is read as {legacy}: look at the accents and"
             " quotes below, or save it as CSV UTF-8."
         )
     return TextIOWrapper(BytesIO(data), encoding=encoding, newline="")
@@ -11334,7 +11928,7 @@ def _read_file(context: Context) -> Reading:
         return ""
 
     order = ReadingOrder(
-        default_campaign="stdin" if args.file == "-" else Path(args.file).stem,
+        default_campaign=_name_campaign(args.file),
         campaign=args.campaign,
         template=template,
         columns=dict(pair.split("=", 1) for pair in args.map),
@@ -11344,6 +11938,10 @@ def _read_file(context: Context) -> Reading:
         simplify=args.simplify,
     )
     return read_campaign(_open_text(_read_bytes(args.file), args.file), order)
+
+
+def _name_campaign(file: str) -> str:
+    return "stdin" if file == "-" else Path(file).stem
 
 
 def describe_problems(problems: Iterable[Problem]) -> Iterator[str]:
@@ -11371,26 +11969,36 @@ def _list_rows(rows: Sequence[int], most: int = 5) -> str:
 
 
 def _write_rejects(args: argparse.Namespace, reading: Reading) -> None:
-    """Write the rows that can't be taken as a CSV, each with its reasons."""
-    if not (args.rejects and reading.rejected):
+    """Write the rows that can't be taken or are left out as a CSV, each with its reasons.
+
+    Taken again it is the same campaign: who said no has still said it, and nobody gets it twice.
+    """
+    listed = sorted([*reading.rejected, *reading.left_out])
+    if not (args.rejects and listed):
         return
-    reasons: dict[int, list[str]] = {}
+    reasons = {each.row: [each.reason] for each in reading.skipped}
     for problem in reading.problems:
         reasons.setdefault(problem.row, []).append(f"{problem.column}: {problem.problem}")
     width = len(reading.header)
+    names = (
+        [args.campaign or _name_campaign(args.file)]
+        if "campaign_name" not in reading.columns
+        else []
+    )
     rows = (
-        [*cells, *[""] * (width - len(cells)), row, "; ".join(reasons[row])]
-        for row, cells in reading.rejected
+        [*cells, *[""] * (width - len(cells)), *names, row, "; ".join(reasons[row])]
+        for row, cells in listed
     )
     if not args.dry_run:
-        keys = [*map(spreadsheet_cell, reading.header), "row", "reason"]
+        keys = [*map(spreadsheet_cell, reading.header), *["campaign_name" for _ in names]]
+        keys += ["row", "reason"]
         try:
             with open(args.rejects, "x", encoding="utf-8-sig", newline="") as out:
                 write_rows(rows, "csv", keys, list, str, out)
         except OSError as error:
             raise UsageError(f"{args.rejects} can't be written: {error.strerror}") from error
     would_be = "would be " if args.dry_run else ""
-    complain(f"{plural(len(reading.rejected), 'row')} {would_be}written to {args.rejects}")
+    complain(f"{plural(len(listed), 'row')} {would_be}written to {args.rejects}")
 
 
 # --- the plan is made
@@ -11621,6 +12229,9 @@ def print_plan_json(plan: Plan) -> None:
         "rejected": [{"row": each.row, "column": each.column, "problem": each.problem}
                      for each in plan.reading.problems],
         "left_out": [each._asdict() for each in plan.left_out],
+        "not_taken": plan.reading.not_taken,
+        "consent": [plan.reading.header[place] for place in plan.reading.consent],
+        "warnings": plan.reading.notes,
         "segments": plan.segments, "first": first, "last": last,
         "duration_hours": round((last - first).total_seconds() / 3600, 2) if last and first else 0,
         "until": plan.until,
@@ -11692,7 +12303,8 @@ def _print_banner(context: Context, plan: Plan) -> None:
         ("Columns", ", ".join(" = ".join(each) for each in _name_columns(context, reading))),
         ("Not used", ", ".join(reading.unused)),
         ("Not taken", "; ".join(f"{plural(n, 'row')} with {why}"
-                                for why, n in reading.not_taken.items())),
+                                for why, n in reading.not_taken.most_common(5))
+                      + ("; ..." if len(reading.not_taken) > 5 else "")),
         ("Start", f"{context.local(plan.start):%m/%d/%Y %I:%M:%S %p %Z}"),
         ("Until", f"{context.local(plan.until):%m/%d/%Y %I:%M %p %Z}: what is not sent by then is"
                   " cancelled" if plan.until else ""),
@@ -11710,14 +12322,24 @@ def _print_banner(context: Context, plan: Plan) -> None:
 
 
 def _name_columns(context: Context, reading: Reading) -> Iterator[tuple[str, str]]:
-    """Name the column of each field as a spreadsheet does: F "Mobile"."""
+    """Name the column of each field as a spreadsheet does, and those as likely: F "Mobile"."""
     short = {"phone_number": "phone", "customer_name": "name", "message_content": "text"}
-    for field_name, place in reading.columns.items():
+
+    def show(place: int) -> str:
+        return f'{column_letter(place)} "{reading.header[place]}"'
+
+    columns = dict(reading.columns)
+    last = columns.pop("last_name", None)
+    for field_name, place in columns.items():
         if field_name != "message_content" or not context.args.template:
-            where = f'{column_letter(place)} "{reading.header[place]}"'
-            yield short.get(field_name, field_name), where
+            both = f" + {show(last)}" if field_name == "customer_name" and last is not None else ""
+            others = ", ".join(map(show, reading.passed_over.get(field_name, ())))
+            instead = f" (not {others})" if others else ""
+            yield short.get(field_name, field_name), f"{show(place)}{both}{instead}"
     if context.args.template:
         yield "text", "template"
+    told = " and ".join(map(show, reading.consent))
+    yield "consent", told or "no column tells who agreed to texts"
 
 
 def _print_messages(context: Context, plan: Plan) -> None:
@@ -11835,6 +12457,8 @@ def _print_warnings(context: Context, plan: Plan) -> None:
         whose = f"a reply of {plural(len(waits), 'recipient')} may mean stop"
         say_wrapped(f"Warning:   {whose} and waits for you (smsbox inbox); they get nothing until"
                     f" then: {_list_rows(waits)}")  # fmt: skip
+    for note in plan.reading.notes:
+        say_wrapped(f"Warning:   {note}.")
     for words, rows in _find_bare_first_texts(context, plan).items():
         say_wrapped(f"Warning:   {words} in {plural(len(rows), 'first message')} to a number:"
                     f" {_list_rows(rows)}")  # fmt: skip

@@ -241,16 +241,15 @@ def test_row_that_sleeps_goes_at_its_opening_and_those_in_their_hours_at_their_t
 # --- the campaign and its preview
 
 
-def test_unknown_zone_in_the_column_is_a_problem_with_its_row(desk: Desk) -> None:
+def test_zone_that_is_none_lets_the_area_code_decide_and_is_counted(desk: Desk) -> None:
     desk.write(
         "c.csv",
         "phone_number,customer_name,message_content,tz\n2135552313,Ana,Hi,Pacific/Honolulu\n"
-        "2135552314,Ben,Hi,Somewhere\n",
+        "2135552314,Ben,Hi,PST\n",
     )
-    refused = desk.schedule("c.csv", "--dry-run")
-    assert refused.status == 65
-    assert 'row 3, "tz"' in refused.err
-    assert "America/New_York" in refused.err
+    shown = desk.schedule("c.csv", "--dry-run")
+    assert shown.status == 0
+    assert 'no zone in 1 row ("PST" 1): the area code decides' in shown.out
 
 
 def test_recipient_whom_no_hour_suits_is_a_problem_with_its_row(desk: Desk) -> None:

@@ -16,7 +16,7 @@ from rig.people import ANA
 
 README = (PROGRAM.parent / "README.md").read_text()
 NAMED = set(re.findall(r"`([a-z_]+)`", README))
-PER_COLUMN = {"columns", "quotas_met"}  # their keys are the file's fields, the settings
+PER_COLUMN = {"columns", "quotas_met", "not_taken"}  # keys: the file's fields, settings, words
 
 
 @pytest.fixture
