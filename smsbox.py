@@ -283,11 +283,13 @@ class Tpdu:
     smsc: str | None
     number: str
     text: str | None  # None for 8-bit data and reports
-    sent_at: datetime | None
+    sent_at: datetime | None  # None as well where it is no time
     discharged_at: datetime | None
     reference: int | None  # TP-MR
     status: int | None  # TP-ST
     concatenation: tuple[int, int, int] | None  # reference, total, sequence
+    data: bytes = b""  # 8-bit data
+    damage: str = ""  # why this is not all of it; "": it is whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -365,7 +367,9 @@ class StoredTpdu(NamedTuple):
 
     memory: str  # 'SM', 'ME', 'SR', ...
     place: int  # its <index> there
-    pdu: str
+    pdu: str  # or whatever lines stand in its place
+    is_received: bool = True  # False: it was sent, or is still to be sent
+    is_whole: bool = True  # it has as many octets as its heading says
 
 
 # --- errors, named by what the caller does next
@@ -448,9 +452,10 @@ class NotReady(ModemError):
 class Refused(ModemError):
     """The modem or the network said no, with a code where it gave one."""
 
-    def __init__(self, refusal: RefusalClass, words: str) -> None:
+    def __init__(self, refusal: RefusalClass, words: str, code: str = "") -> None:
         super().__init__(words)
         self.refusal = refusal
+        self.code = code  # 'CMS 38'; "": it gave none
 
 
 class OutcomeUnknown(ModemError):
@@ -976,7 +981,8 @@ def render_example_config() -> str:
 # Text -> alphabet -> segments -> SMS-SUBMIT, and SMS-DELIVER and SMS-STATUS-REPORT -> values, octet
 # by octet after 3GPP TS 23.038 (alphabets) and TS 23.040 (TPDUs). What is written is exactly what
 # arrives: a character outside the GSM alphabet makes the bubble UCS-2, none is ever replaced.
-# It does not know the modem or the wire; a broken TPDU is a ValueError and nothing else.
+# What came in is read field by field, as far as it can be read. It does not know the modem or the
+# wire; a TPDU that names nobody is a ValueError and nothing else.
 
 # TS 23.038 6.2.1: the place of a character is its code; 0x1B escapes to the extension table.
 _DEFAULT_ALPHABET = (
@@ -1195,8 +1201,13 @@ class _Octets:
     def take(self, count: int) -> bytes:
         if self._at + count > len(self._octets):
             raise ValueError("the TPDU is cut short")
-        self._at += count
-        return self._octets[self._at - count : self._at]
+        return self.take_up_to(count)
+
+    def take_up_to(self, count: int) -> bytes:
+        """Take as many as there are."""
+        taken = self._octets[self._at : self._at + count]
+        self._at += len(taken)
+        return taken
 
     def one(self) -> int:
         return self.take(1)[0]
@@ -1206,26 +1217,42 @@ class _Octets:
 
 
 def decode_tpdu(hex: str, direction: str) -> Tpdu:
-    """Read a TPDU with its service-centre part, TS 23.040 9.2.2; ValueError if it is broken.
+    """Read a TPDU with its service-centre part, TS 23.040 9.2.2.
 
-    direction "in": SMS-DELIVER and SMS-STATUS-REPORT; "out": SMS-SUBMIT.
+    direction "in": SMS-DELIVER and SMS-STATUS-REPORT, read field by field: what is broken or
+    missing is None, `damage` says why the text is not whole, and ValueError means that nobody can
+    tell whom it is from. "out": SMS-SUBMIT; ValueError if anything in it is broken.
     """
     if direction not in ("in", "out"):
         raise ValueError('direction is "in" or "out"')
-    octets = _Octets(bytes.fromhex(hex))
-    centre = octets.take(octets.one())
-    smsc = _decode_digits(centre[0], centre[1:], None) if centre else None
-    first_octet = octets.one()
-    kind = first_octet & 0x03
     if direction == "out":
-        if kind != 0x01:
-            raise ValueError("this is not an SMS-SUBMIT")
-        return _decode_submit(first_octet, smsc, octets)
+        octets = _Octets(bytes.fromhex(hex))
+        smsc = _decode_service_centre(octets.take(octets.one()))
+        return _decode_submit(octets.one(), smsc, octets)
+    readable = re.match("(?:[0-9A-Fa-f]{2})*", hex)
+    octets = _Octets(bytes.fromhex(readable[0] if readable else ""))
+    with_centre = octets.take(octets.one())
+    return _decode_incoming(_decode_service_centre(with_centre), octets.rest())
+
+
+def _decode_incoming(smsc: str | None, tpdu: bytes) -> Tpdu:
+    """Read it as what its first octet says; where that gives no address, as the other kind."""
+    kind = tpdu[0] & 0x03 if tpdu else 0x01
+    if kind == 0x01:  # what was sent has the same bits, and its address where a report has it
+        return _decode_deliver(smsc, _Octets(tpdu), True)
+    ways = [_decode_deliver, _decode_status_report]  # 0x03 is received as 0x00, 9.2.3.1
     if kind == 0x02:
-        return _decode_status_report(smsc, octets)
-    if kind == 0x01:
-        raise ValueError("this is neither an SMS-DELIVER nor an SMS-STATUS-REPORT")
-    return _decode_deliver(first_octet, smsc, octets)  # 0x03 is received as 0x00, 9.2.3.1
+        ways.reverse()
+    for decode in ways:
+        with suppress(ValueError):
+            return decode(smsc, _Octets(tpdu), True)
+    return ways[0](smsc, _Octets(tpdu), False)
+
+
+def _decode_service_centre(address: bytes) -> str | None:
+    with suppress(ValueError):
+        return _decode_digits(address[0], address[1:], None) if address else None
+    return None
 
 
 def clean_text(text: str) -> str:
@@ -1253,27 +1280,92 @@ def join_parts(parts: Sequence[Tpdu]) -> Tpdu:
     ]
     readable = any(part.text is not None for part in came.values())
     text = clean_text("".join(texts)) if readable else None
-    return replace(first, text=text, concatenation=None)
-
-
-def _decode_deliver(first_octet: int, smsc: str | None, octets: _Octets) -> Tpdu:
-    number = _decode_address(octets)
-    octets.one()  # TP-PID
-    coding = octets.one()
-    sent_at = _decode_timestamp(octets.take(7))
-    text, concatenation = _decode_user_data(octets, coding, bool(first_octet & 0x40))
-    return Tpdu("DELIVER", smsc, number, text, sent_at, None, None, None, concatenation)
-
-
-def _decode_status_report(smsc: str | None, octets: _Octets) -> Tpdu:
-    reference = octets.one()
-    number = _decode_address(octets)
-    sent_at = _decode_timestamp(octets.take(7))
-    discharged_at = _decode_timestamp(octets.take(7))
-    status = octets.one()
-    return Tpdu(
-        "STATUS-REPORT", smsc, number, None, sent_at, discharged_at, reference, status, None
+    data = b"".join(came[place].data for place in sorted(came))
+    damages = [each.damage for each in came.values() if each.damage]
+    damages += ["a part of it is missing"] if len(came) < total else []
+    return replace(
+        first, text=text, data=data, damage=damages[0] if damages else "", concatenation=None
     )
+
+
+def choose_parts(parts: Sequence[Tpdu]) -> list[int]:
+    """Return the places of those parts, one of each sequence, that are most likely of one text.
+
+    The service centre stamps the parts of a text one soon after the other; of a part that came
+    twice the later one is taken. Parts whose time is broken are as near as can be.
+    """
+    sequences = {part.concatenation[2] for part in parts if part.concatenation}
+    best: tuple[float, list[int]] = float("inf"), []
+    for anchor in parts:
+        chosen = [
+            min(
+                (place for place, part in enumerate(parts) if _sequence_of(part) == sequence),
+                key=lambda place: (_apart_s(parts[place], anchor), -place),
+            )
+            for sequence in sorted(sequences)
+        ]
+        spread_s = span_of_parts([parts[place] for place in chosen])
+        if spread_s < best[0]:
+            best = spread_s, chosen
+    return best[1]
+
+
+def span_of_parts(parts: Sequence[Tpdu]) -> float:
+    """Return the seconds between the first and the last part of a text."""
+    times = [part.sent_at for part in parts if part.sent_at]
+    return (max(times) - min(times)).total_seconds() if times else 0.0
+
+
+def _sequence_of(part: Tpdu) -> int:
+    return part.concatenation[2] if part.concatenation else 0
+
+
+def _apart_s(one: Tpdu, other: Tpdu) -> float:
+    return span_of_parts((one, other))
+
+
+# Of an MMS notification (WAP-230 8.2.4, OMA-TS-MMS_ENC): the push and its content type; the From
+# field with the address as text, its character set before it where one is named.
+_MMS_PUSH = rb"(?s).\x06.{1,3}(?:application/vnd\.wap\.mms-message\0|\xbe)"
+_MMS_FROM = (
+    rb"(?s)\x8c\x82.*?\x89(?:[\x01-\x1e]|\x1f.)\x80"
+    rb"(?:[\x01-\x1e][\x80-\xff]{1,2}\x7f?)?([!-~]+?)(?:/TYPE=|\0)"
+)
+
+
+def read_mms_sender(text: Tpdu) -> str | None:
+    """Return who sent the MMS that a text announces, as the notification says, else as the text's
+    own sender; None: it announces none."""
+    if not re.match(_MMS_PUSH, text.data):
+        return None
+    found = re.search(_MMS_FROM, text.data)
+    return found[1].decode("ascii") if found else text.number
+
+
+def _decode_deliver(smsc: str | None, octets: _Octets, is_strict: bool) -> Tpdu:
+    first_octet = octets.one()
+    number = _decode_address(octets, is_strict)
+    octets.take_up_to(1)  # TP-PID
+    coding = octets.take_up_to(1)
+    sent_at = _decode_timestamp(octets.take_up_to(7))
+    user = _decode_user_data(octets, coding[0] if coding else None, bool(first_octet & 0x40))
+    return Tpdu(
+        "DELIVER", smsc, number, user.text, sent_at, None, None, None, user.concatenation,
+        user.data, user.damage,
+    )  # fmt: skip
+
+
+def _decode_status_report(smsc: str | None, octets: _Octets, is_strict: bool) -> Tpdu:
+    octets.one()
+    reference = octets.one()
+    number = _decode_address(octets, is_strict)
+    sent_at = _decode_timestamp(octets.take_up_to(7))
+    discharged_at = _decode_timestamp(octets.take_up_to(7))
+    status = octets.take_up_to(1)
+    return Tpdu(
+        "STATUS-REPORT", smsc, number, None, sent_at, discharged_at, reference,
+        status[0] if status else None, None,
+    )  # fmt: skip
 
 
 _DELIVERY_WORDS = {  # TP-ST, TS 23.040 9.2.3.15, without its two bits for "trying" and "gave up"
@@ -1296,12 +1388,14 @@ _DELIVERY_WORDS = {  # TP-ST, TS 23.040 9.2.3.15, without its two bits for "tryi
 }
 
 
-def read_delivery(status: int) -> tuple[Delivery, str]:
+def read_delivery(status: int | None) -> tuple[Delivery, str]:
     """Read TP-ST, TS 23.040 9.2.3.15: what became of a segment, and the network's words.
 
     >>> read_delivery(0x46)
     (<Delivery.EXPIRED: 'expired'>, 'its validity period expired (46)')
     """
+    if status is None:
+        return Delivery.UNKNOWN, "the report is cut short"
     if status == 0:
         return Delivery.DELIVERED, ""
     kind = status >> 5  # 0: done, 1: still trying, 2: for good, 3: gave up; above: reserved
@@ -1316,76 +1410,112 @@ def read_delivery(status: int) -> tuple[Delivery, str]:
 
 
 def _decode_submit(first_octet: int, smsc: str | None, octets: _Octets) -> Tpdu:
+    if first_octet & 0x03 != 0x01:
+        raise ValueError("this is not an SMS-SUBMIT")
     reference = octets.one()
-    number = _decode_address(octets)
+    number = _decode_address(octets, True)
     octets.one()  # TP-PID
     coding = octets.one()
     octets.take((0, 7, 1, 7)[first_octet >> 3 & 0x03])  # TP-VP by its format, 9.2.3.3
-    text, concatenation = _decode_user_data(octets, coding, bool(first_octet & 0x40))
-    return Tpdu("SUBMIT", smsc, number, text, None, None, reference, None, concatenation)
+    user = _decode_user_data(octets, coding, bool(first_octet & 0x40))
+    if user.damage:
+        raise ValueError(user.damage)
+    return Tpdu("SUBMIT", smsc, number, user.text, None, None, reference, None, user.concatenation)
 
 
-def _decode_address(octets: _Octets) -> str:
+def _decode_address(octets: _Octets, is_strict: bool) -> str:
+    """Read an address; is_strict: only of a type that has its highest bit set, 9.1.2.5."""
     length = octets.one()
     if length > 20:
         raise ValueError("an address has at most 20 digits")
     kind = octets.one()
-    return _decode_digits(kind, octets.take((length + 1) // 2), length)
+    number = _decode_digits(kind, octets.take((length + 1) // 2), length)
+    if not (kind & 0x80 if is_strict else number):
+        raise ValueError("this is no address")
+    return number
 
 
 def _decode_digits(kind: int, octets: bytes, length: int | None) -> str:
-    """Read an address's value; length in semi-octets, None: as many as there are."""
+    """Read an address's value; length in semi-octets, None: as many as there are.
+
+    A filler ends the digits, wherever it stands.
+    """
     if kind & 0x70 == _ALPHANUMERIC:
-        return _decode_septets(_unpack_septets(octets, len(octets) * 8 // 7 if length is None
-                                               else length * 4 // 7))  # fmt: skip
-    codes = [code for octet in octets for code in (octet & 0x0F, octet >> 4)]
-    if length is None and codes and codes[-1] == 0xF:
-        codes.pop()
-    digits = codes[:length]
-    if 0xF in digits:
-        raise ValueError("an address ends before its length")
+        semi_octets = 2 * len(octets) if length is None else length
+        return _decode_septets(_unpack_septets(octets, semi_octets * 4 // 7))
+    codes = [code for octet in octets for code in (octet & 0x0F, octet >> 4)][:length]
+    digits = codes[: codes.index(0xF)] if 0xF in codes else codes
     number = "".join(_ADDRESS_DIGITS[digit] for digit in digits)
     return "+" + number if number and kind & 0x70 == 0x10 else number
 
 
-def _decode_timestamp(octets: bytes) -> datetime:
-    """Read TP-SCTS or TP-DT, 9.2.3.11: swapped digits; the zone in signed quarters of an hour."""
+def _decode_timestamp(octets: bytes) -> datetime | None:
+    """Read TP-SCTS or TP-DT, 9.2.3.11: swapped digits; the zone in signed quarters of an hour.
+
+    None: it is no time. What is no digit is to be taken for 0.
+    """
+    if len(octets) < 7:
+        return None
     sign = -1 if octets[6] & 0x08 else 1
-    # What is no digit is to be taken for 0.
     year, month, day, hour, minute, second, quarters = (
         sum(digit * ten for digit, ten in ((octet & 0x0F, 10), (octet >> 4, 1)) if digit < 10)
         for octet in (*octets[:6], octets[6] & ~0x08)
     )
     offset = timezone(timedelta(minutes=15 * sign * quarters))
-    return datetime(2000 + year, month, day, hour, minute, second, tzinfo=offset)
+    with suppress(ValueError):
+        return datetime(2000 + year, month, day, hour, minute, second, tzinfo=offset)
+    return None
 
 
-def _decode_user_data(
-    octets: _Octets, coding: int, has_header: bool
-) -> tuple[str | None, tuple[int, int, int] | None]:
-    length = octets.one()
-    data = octets.rest()
+class _UserData(NamedTuple):
+    """What TP-UD holds, 9.2.3.24."""
+
+    text: str | None  # None: 8-bit data
+    data: bytes  # then these
+    concatenation: tuple[int, int, int] | None
+    damage: str  # why this is not all of it
+
+
+def _decode_user_data(octets: _Octets, coding: int | None, has_header: bool) -> _UserData:
+    """Read as much as there is: of a length or a header that can't be right, and half a character,
+    the text is kept and the damage told."""
+    if coding is None or not octets.rest():
+        return _UserData(None, b"", None, "it is cut short")
+    length, data, damage = octets.one(), octets.rest(), ""
     alphabet = _find_alphabet(coding)
-    if alphabet != "gsm7" and length > len(data):
-        raise ValueError("user data ends before its length")
-    header_octets = 0
-    concatenation = None
+    announced = -(-length * 7 // 8) if alphabet == "gsm7" else length
+    if announced > len(data):
+        damage = "it is cut short"
+    elif data[announced:].strip(b"\0\xff"):  # some modems fill up
+        damage = "it is longer than it says"
+    elif coding >> 4 in _RESERVED_CODINGS:
+        damage = "its coding is unknown"
+    data = data[:announced]
+    header_octets, concatenation = 0, None
     if has_header:
-        header_octets = 1 + (data[0] if data else 0)
-        if header_octets > len(data) or not data:
-            raise ValueError("the user data header is cut short")
-        concatenation = _find_concatenation(data[1:header_octets])
+        header_octets = 1 + data[0] if data else 1
+        is_even = header_octets <= len(data)
+        if is_even:
+            concatenation, is_even = _find_concatenation(data[1:header_octets])
+        else:
+            header_octets = 0
+        damage = damage if is_even else "its header is broken"
     if alphabet == "gsm7":
         filled = -(-header_octets * 8 // 7)
+        count = min(length, len(data) * 8 // 7) - filled
         shift = filled * 7 - header_octets * 8
-        septets = _unpack_septets(data[header_octets:], length - filled, shift)
-        return _decode_septets(septets), concatenation
-    if header_octets > length:
-        raise ValueError("the user data header is longer than the user data")
+        septets = _unpack_septets(data[header_octets:], count, shift) if count > 0 else b""
+        return _UserData(_decode_septets(septets), b"", concatenation, damage)
+    data = data[header_octets:]
     if alphabet != "ucs2":
-        return None, concatenation
+        return _UserData(None, data, concatenation, damage)
+    if len(data) % 2:
+        data, damage = data[:-1], damage or "its last character is cut in half"
     # Phones cut a surrogate pair between two segments: the halves meet again when joined.
-    return data[header_octets:length].decode("utf-16-be", "surrogatepass"), concatenation
+    return _UserData(data.decode("utf-16-be", "surrogatepass"), b"", concatenation, damage)
+
+
+_RESERVED_CODINGS = range(0x8, 0xC)  # coding groups, TS 23.038 section 4
 
 
 def _find_alphabet(coding: int) -> str:
@@ -1400,11 +1530,11 @@ def _find_alphabet(coding: int) -> str:
     return "8bit" if group == 0xF and coding & 0x04 else "gsm7"
 
 
-def _find_concatenation(header: bytes) -> tuple[int, int, int] | None:
-    """Find a concatenation element, 9.2.3.24.1 and .8; one that says nonsense is ignored."""
+def _find_concatenation(header: bytes) -> tuple[tuple[int, int, int] | None, bool]:
+    """Find a concatenation element, 9.2.3.24.1 and .8; False if the header makes no sense."""
     elements = _Octets(header)
-    found = None
-    with suppress(ValueError):  # an element that overruns the header is ignored, 9.2.3.24
+    found, makes_sense = None, True
+    try:
         while elements.rest():
             identifier = elements.one()
             value = elements.take(elements.one())
@@ -1412,7 +1542,11 @@ def _find_concatenation(header: bytes) -> tuple[int, int, int] | None:
                 reference, total, sequence = int.from_bytes(value[:-2], "big"), *value[-2:]
                 if 1 <= sequence <= total:
                     found = (reference, total, sequence)
-    return found
+                else:
+                    makes_sense = False
+    except ValueError:  # an element that overruns the header is ignored, 9.2.3.24
+        makes_sense = False
+    return found, makes_sense
 
 
 def _decode_septets(septets: bytes) -> str:
