@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import random
-import signal
 import sqlite3
 import subprocess
 import sys
@@ -274,23 +273,6 @@ def test_texts_of_names_and_short_codes_are_notices_and_shown_apart(box: PlayedB
     told = json.loads(cli(box, "inbox", "--json").stdout)
     assert [each["notice"] for each in told] == [True, False, True]
     assert box.sql("SELECT phone_number FROM opt_outs") == []
-
-
-def test_follow_prints_what_comes_until_it_is_interrupted(box: PlayedBox) -> None:
-    statement = (
-        "INSERT INTO inbound (received_at, sender, body, tpdu, request)"
-        " VALUES ('2025-11-09 18:00:00', ?, ?, '00', 'nothing')"
-    )
-    box.sql(statement, ANA, "before")
-    words = [sys.executable, smsbox.__file__, "--database", box.path, "inbox", "--follow"]
-    with subprocess.Popen([*words, "--json"], stdout=subprocess.PIPE, text=True) as following:
-        assert following.stdout is not None
-        assert json.loads(following.stdout.readline())["body"] == "before"
-        box.sql(statement, BEN, "since")
-        assert json.loads(following.stdout.readline())["body"] == "since"
-        following.send_signal(signal.SIGINT)
-        assert following.wait(20) == 130
-    assert box.sql("SELECT count(*) FROM inbound WHERE read_at IS NULL") == [(0,)]
 
 
 # --- whatever the modem hands over
