@@ -4871,9 +4871,11 @@ class Inbox:
         self._db.change_many(sql, [(now, each) for each in ids])
 
     def find_last_time(self, sender: str, tpdu: str) -> datetime | None:
-        """Return the time that a TPDU was given, if it is the last that came from its sender."""
-        sql = """SELECT sent_at FROM (SELECT sent_at, tpdu FROM inbound WHERE sender = ?
-            ORDER BY id DESC LIMIT 1) WHERE tpdu = ?"""
+        """Return the time that a TPDU was given, if it is the last that came from its sender, and
+        not long ago."""
+        sql = """SELECT sent_at FROM (SELECT sent_at, tpdu FROM inbound
+                WHERE id > (SELECT max(id) FROM inbound) - 100 AND +sender = ?
+                ORDER BY id DESC LIMIT 1) WHERE tpdu = ?"""
         found = self._db.value(sql, sender, tpdu)
         return read_stored_time(found) if found else None
 
@@ -4914,12 +4916,14 @@ class Inbox:
         return bool(self._db.change(sql, number, reference, delivery.value, *rest, now, tpdu))
 
     def match_reports(self, now: datetime) -> int:
-        """Match the reports of the last week that stand alone; return how many found their segment.
+        """Match the last reports of the last week that stand alone; return how many found their
+        segment.
 
         A report may come before its segment is known to be handed over.
         """
         sql = """SELECT id, phone_number, message_reference, delivery, words, sent_at, discharged_at
-            FROM reports WHERE segment_id IS NULL AND received_at >= ? ORDER BY id"""
+            FROM (SELECT * FROM reports WHERE segment_id IS NULL AND received_at >= ?
+                ORDER BY id DESC LIMIT 50) ORDER BY id"""
         found = self._db.all(sql, now - timedelta(days=7))
         with self._db.transaction():
             return sum(self._match(each, now) for each in found)
@@ -6703,22 +6707,18 @@ class Modem:
         Stored first, then told (+CMTI, +CDSI) is the safest: only what comes by itself (+CMT, +CDS)
         needs an acknowledgement.
         """
-        known = re.findall(r"\(([^()]*)\)", self.ask("AT+CNMI=?", "+CNMI:"))
-        modes, ways, broadcasts, reports, buffers = (
-            [_read_range(each) for each in known] if len(known) == 5 else [None] * 5
-        )
-        rest = [next(iter(sorted(each)), "0") if each else "0" for each in (broadcasts, buffers)]
+        told = re.findall(r"\(([^()]*)\)", self.ask("AT+CNMI=?", "+CNMI:"))
+        known = [_read_range(each) for each in told] if len(told) == 5 else None
         kinds = "210" if self.stores_reports else "10"
-        kinds = kinds if self._settings.delivery_reports else "0"
-        for way in _pick("132" if self.stores_texts else "213", ways):
+        kinds = kinds if self._settings.delivery_reports else "021"
+        for setting in _list_notices(known, "132" if self.stores_texts else "213", kinds):
+            _, way, _, kind, _ = setting
             if way == "2":
                 self.ask("AT+CSMS=1")  # what is not acknowledged comes again
-            for kind in _pick(kinds, reports):
-                for mode in _pick("213", modes):
-                    with suppress(Refused):
-                        self.command(f"AT+CNMI={mode},{way},{rest[0]},{kind},{rest[1]}")
-                        self.tells_of_texts, self.delivery_reports = True, kind != "0"
-                        return
+            with suppress(Refused):
+                self.command(f"AT+CNMI={','.join(setting)}")
+                self.tells_of_texts, self.delivery_reports = True, kind != "0"
+                return
         self.tells_of_texts = self.delivery_reports = False
         self._has_notices()
 
@@ -6728,6 +6728,10 @@ class Modem:
         first = used[6] if len(used) > 6 and re.fullmatch("[A-Z]{2}", used[6]) else ""
         known = re.findall('"([A-Z]{2})"', self.ask("AT+CPMS=?", "+CPMS:").partition(")")[0])
         return [first, *(each for each in known if each in ("SM", "ME", "SR") and each != first)]
+
+    def count_stored(self) -> list[str]:
+        """Return how many places are taken in the memories that it has turned to."""
+        return parse_fields(self.ask("AT+CPMS?", "+CPMS:"))[1::3]
 
     def choose_memory(self, memory: str) -> tuple[int | None, int | None]:
         """Turn to a memory; "": the one in use. Return how many of its places are taken, and how
@@ -6830,8 +6834,10 @@ class Modem:
     def explain_silence(self) -> str:
         """Return why it is not heard of what comes in; "": it is."""
         if self.is_awaited:
-            return f"a text has come that it has no place for: {_UNTIL_THEN}"
-        return "" if self.tells_of_texts else "it takes no way of telling that a text has come"
+            return f"a text has come that it has no place for: {_WHAT_TO_DO}"
+        if self.tells_of_texts:
+            return ""
+        return "it takes no way of telling that a text has come (AT+CNMI): nothing is sent with it"
 
     def acknowledge(self) -> None:
         """Tell the network that a TPDU which came by itself is safe; else it repeats it."""
@@ -6850,7 +6856,7 @@ _SIM_ERRORS = {  # the same states as errors, TS 27.007 9.2 and TS 27.005 3.2.5
     "CMS 318": "SIM PUK2",
 }  # fmt: skip
 _NOTHING_THERE = ("CMS 321", "CME 21", "CME 22")
-_UNTIL_THEN = "nothing is sent until it does; start it anew, or empty its memory in a phone"
+_WHAT_TO_DO = "nothing is sent meanwhile; start it anew, or empty its memory in a phone"
 _STORED_NOWHERE = r'\+CMTI: *(?:"\w*")? *,? *(?:-|$)'
 _PLAIN_UCS2 = "(?:00[2-7][0-9A-Fa-f])+"
 
@@ -6867,9 +6873,18 @@ def _read_range(listed: str) -> frozenset[str]:
     )
 
 
-def _pick(wanted: Iterable[str], known: frozenset[str] | None) -> list[str]:
-    """Return the wanted values that the modem knows; all where it does not tell."""
-    return [each for each in wanted if known is None or each in known]
+def _list_notices(
+    known: Sequence[frozenset[str]] | None, ways: str, kinds: str
+) -> Iterator[tuple[str, str, str, str, str]]:
+    """Return the settings of +CNMI that a modem may take, the best first; known: what it says that
+    it knows, None where it does not say. Mode 3 is for a modem that has nothing else."""
+    modes_known, ways_known, broadcasts, kinds_known, buffers = known or [frozenset("0123")] * 5
+    least, buffer = min(broadcasts, default="0"), min(buffers, default="0")
+    for way in (each for each in ways if each in ways_known):
+        for modes in ("21", "3"):
+            for kind in (each for each in kinds if each in kinds_known):
+                for mode in (each for each in modes if each in modes_known):
+                    yield mode, way, least, kind, buffer
 
 
 def _part_entries(lines: Iterable[str], prefix: str) -> list[tuple[list[str], list[str]]]:
@@ -8241,7 +8256,7 @@ class TextStorage:
                     modem.let_reports_come_directly()
                 elif memory == first or memory in told or memory in modem.closed:
                     modem.closed.add(memory)
-                    problems.append(f"{_NOT_LISTED} ({refused}): {_UNTIL_THEN}")
+                    problems.append(f"{_NOT_LISTED} ({refused}): {_WHAT_TO_DO}")
             aside += [f"{place} of {memory}" for place in sorted(modem.find_set_aside(memory))]
         words = f"it can't read place {', '.join(aside)}: what lies there is left alone"
         self._link.warn("places", words if aside else "")
@@ -8262,7 +8277,7 @@ class TextStorage:
                     self._take_in(line)
         if contents.missing:
             more = f"{contents.missing} more in {memory or 'its memory'} than it hands over"
-            return f"{_NOT_LISTED}: it counts {more}. {_UNTIL_THEN.capitalize()}"
+            return f"{_NOT_LISTED}, and counts {more}: {_WHAT_TO_DO}"
         if contents.used < contents.places or not contents.places:
             return ""
         sent = [each for each in contents.whole if not each.is_received]
@@ -8276,7 +8291,7 @@ class TextStorage:
             return ""
         modem.storage_full = is_full
         self._link.warn("storage", "")
-        return f"its memory is full and does not get empty: {_UNTIL_THEN}" if is_full else ""
+        return f"its memory is full and does not get empty: {_WHAT_TO_DO}" if is_full else ""
 
     def _is_full(self, modem: Modem, memory: str) -> bool:
         used, places = modem.choose_memory(memory)
@@ -8297,6 +8312,7 @@ class Intake:
         self._direct: deque[str] = deque()  # what came by itself and is not in the database yet
         self._set_aside: set[str] = set()  # what no attempt could store: it stays where it is
         self._unread = ""  # what the modem's memories do not hand over
+        self._left_stored: list[str] = []  # what they counted when they had been read
         self._vain_sweeps = 0  # in a row: something stayed unread
 
     def take_in(self, modem: Modem) -> None:
@@ -8320,10 +8336,21 @@ class Intake:
             self._sweep(modem, notices.memories)
         self._link.tell_unread(self._unread or modem.explain_silence())
 
+    def hear_before_sending(self) -> bool:
+        """Look for what has come unnoticed; True if all that came in is known."""
+        modem = self._link.modem
+        if modem is None:
+            return False
+        if modem.count_stored() != self._left_stored:
+            self._link.sweep_at = 0.0
+        self.take_in(modem)
+        return self._link.is_ready() and not self._link.unread
+
     def _sweep(self, modem: Modem, told: frozenset[str]) -> None:
         """Read all that is stored anywhere; what fails half-way begins anew."""
         self._link.sweep_at, self._link.unread = 0.0, self._link.unread or _NOT_READ
         self._unread = self._storage.empty_all(modem, told)
+        self._left_stored = modem.count_stored()
         self._join_parts(self._clock.now())
         self._database.inbox.match_reports(self._clock.now())
         self._vain_sweeps = self._vain_sweeps + 1 if self._unread else 0
@@ -9082,7 +9109,7 @@ class Sender:
 
     def __init__(
         self, config: Config, database: Database, clock: Clock, rng: random.Random, link: Link,
-        reporter: StatusReporter, look: Callable[[], Turn],
+        reporter: StatusReporter, look: Callable[[], Turn], hear: Callable[[], bool],
     ) -> None:  # fmt: skip
         self.outcomes = Outcomes(config, database, clock, link)
         self.in_hand: MessageId | None = None  # the row whose bubbles are going out
@@ -9093,6 +9120,7 @@ class Sender:
         self._link = link
         self._reporter = reporter
         self._look = look  # lets everything else go on
+        self._hear = hear  # what has come unnoticed; True if all that came in is known
         self._last_begun: tuple[MessageId | None, float] | None = None  # row; when, monotonic
         self._budgets: tuple[date, Budgets] | None = None  # of this day, until something is sent
         self._all_shut: tuple[tuple[int, int], datetime, datetime] | None = None  # mark, from, to
@@ -9183,7 +9211,7 @@ class Sender:
 
     def _send(self, row: StoredRow, turn: Turn) -> None:
         """Send one message, bubble by bubble; what stops it half-way goes on in a later turn."""
-        if not self._claim(row, turn):
+        if not (self._hear() or _is_sent_anyway(row)) or not self._claim(row, turn):
             return
         self.in_hand, begins = row.id, True
         row = replace(row, at_once=row.at_once and turn.at_once_left > 0)  # a further one is paced
@@ -9242,10 +9270,11 @@ class Sender:
             if (monotonic := self._clock.monotonic()) >= end:
                 break
             self._clock.until(min(end, monotonic + poll_s, self._link.wake_at), self._link.port)
+        is_all_heard = self._hear()
         row = self._database.queue.row(begun.id)
         if row is None or turn.doubt or turn.not_ready:
             return False
-        if turn.not_read and not _is_sent_anyway(row):
+        if not (is_all_heard or _is_sent_anyway(row)):
             return False
         if turn.pauses.get("", _NO_PAUSE).by == PausedBy.BOX.value:  # of another SIM, perhaps
             return False
@@ -9364,8 +9393,9 @@ class Service:
         )
         self._diary = Diary(config.business_hours, database)
         self._sender = Sender(
-            config, database, around.clock, rng, self._link, self._reporter, self._look
-        )
+            config, database, around.clock, rng, self._link, self._reporter, self._look,
+            self._intake.hear_before_sending,
+        )  # fmt: skip
         self._next_row: StoredRow | None = None  # of the last turn
         self._disk_words = ""
         self._shortage = ""  # of room on the disk, in the last turn
