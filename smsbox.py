@@ -6756,19 +6756,20 @@ class Modem:
                 raise
             listed = None
         entries = listed or []
-        count = Counter(each.place for each in entries)
-        whole = {each.place: each for each in entries if each.is_whole and count[each.place] == 1}
-        fragments = [each for each in entries if each.place not in whole]
-        wanted = len(count) if used is None else used
-        if fragments or listed is None or len(whole) < wanted:
+        whole = {each.place: each for each in entries if each.is_whole}
+        wanted = len(entries) if used is None else used
+        fragments: list[StoredTpdu] = []
+        if listed is None or len(whole) < max(wanted, len(entries)):
+            whole, fragments = {}, entries  # of a list that does not add up nothing is believed
             self.ask("AT+CMGF=0")  # it may have forgotten
             is_blind = listed is None and used is None
-            suspects = sorted({each.place for each in fragments})
+            suspects = sorted({each.place for each in entries})
             for place in [*suspects, *range((places or _MOST_PLACES) + 1)]:
-                is_enough = len(whole.keys() | self.find_set_aside(memory)) >= wanted
+                aside = self.find_set_aside(memory)
+                is_enough = len(whole.keys() | aside) >= wanted
                 if is_enough and not is_blind and place not in suspects:
                     break
-                if place in whole or place in self.find_set_aside(memory):
+                if place in whole or place in aside:
                     continue
                 if found := self._read_place(memory, place):
                     fragments += [] if found.is_whole else [found]

@@ -8,17 +8,22 @@ import os
 import struct
 import time
 from collections.abc import Callable, Iterator
-from datetime import datetime
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import smsbox
+from rig.played import Far, Play
 from rig.pty_modem import TEXT, Fault, PtyModem, wait_until
+from rig.tpdus import encode_deliver
 from smsbox import RefusalClass
 
 TO = "+12135552313"
 TIOCGEXCL = 0x80045440  # linux/tty_ioctl: is the terminal exclusive?
+NOON = datetime(2025, 11, 9, 18, tzinfo=timezone.utc)
 CMGS = r"AT\+CMGS=\d+"
 
 
@@ -780,6 +785,60 @@ def test_line_that_no_place_owns_up_to_is_kept_and_not_called_whole(bench: Bench
     assert contents.whole == []
     assert [(each.place, each.pdu) for each in contents.fragments] == [(1, "STOP")]
     assert contents.missing == 1
+
+
+TEXTS = ["Stop", "Stop", "Help", "Yes, at once", "Help", "No"]
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    texts=st.lists(st.sampled_from(TEXTS), min_size=1, max_size=4),
+    places=st.permutations(range(6)),
+    harm=st.lists(
+        st.tuples(
+            st.sampled_from(["missing", "doubled", "foreign", "cut", "spliced", "swapped"]),
+            st.integers(0, 12),
+            st.integers(0, 30),
+        ),
+        max_size=4,
+    ),
+    ends=st.sampled_from(["OK", "OK", "+CMS ERROR: 320", "ERROR"]),
+)
+def test_whatever_befalls_a_listing_each_text_is_read_and_known_by_its_place(
+    texts: list[str], places: list[int], harm: list[tuple[str, int, int]], ends: str
+) -> None:
+    """What is whole lies at its place just so: it may be deleted. Nothing is missing."""
+    box = Far(Play(NOON))
+    for n, (text, place) in enumerate(zip(texts, places, strict=False)):
+        box.modem.stored[place] = encode_deliver(text, TO, NOON + timedelta(seconds=n))
+    stored = dict(box.modem.stored)
+    listed = [line for line in box.modem.feed(b"AT+CMGL=4\r").decode().split("\r\n") if line]
+    lines = [line for line in listed if not line.startswith(("AT", "OK"))]
+    for what, where, more in harm:
+        at = where % max(1, len(lines))
+        if what == "missing":
+            del lines[at : at + 1 + more % 2]
+        elif what == "doubled":
+            lines[at:at] = lines[at : at + 1 + more % 2]
+        elif what == "foreign":
+            lines[at:at] = [["^FOO: 1", "00", "+CREG: 1", "NO DIALTONE"][more % 4]]
+        elif what == "cut" and lines:
+            lines[at] = lines[at][:more]
+        elif what == "spliced" and len(lines) > at + 2:
+            lines[at : at + 3] = [lines[at][:more] + lines[at + 2][more:]]
+        elif what == "swapped" and len(lines) > at + 1:
+            lines[at], lines[at + 1] = lines[at + 1], lines[at]
+    said = "".join(f"\r\n{line}" for line in [*lines, "", ends]) + "\r\n"
+    box.answers[b"AT+CMGL=4\r"] = said.encode()
+    modem = smsbox.Modem(box, box._play, smsbox.parse_config({}).modem)
+    box._play.end_s = float("inf")
+    try:
+        contents = modem.read_memory("SM")
+    finally:
+        for end in box._ends:
+            end.close()
+    assert {each.place: each.pdu for each in contents.whole} == stored
+    assert contents.missing == 0
 
 
 def test_place_that_answers_an_error_three_times_is_set_aside(bench: Bench) -> None:
