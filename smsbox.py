@@ -282,11 +282,13 @@ class Tpdu:
     smsc: str | None
     number: str
     text: str | None  # None for 8-bit data and reports
-    sent_at: datetime | None
+    sent_at: datetime | None  # None as well where it is no time
     discharged_at: datetime | None
     reference: int | None  # TP-MR
     status: int | None  # TP-ST
     concatenation: tuple[int, int, int] | None  # reference, total, sequence
+    data: bytes = b""  # 8-bit data
+    damage: str = ""  # why this is not all of it; "": it is whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -365,7 +367,9 @@ class StoredTpdu(NamedTuple):
 
     memory: str  # 'SM', 'ME', 'SR', ...
     place: int  # its <index> there
-    pdu: str
+    pdu: str  # or whatever lines stand in its place
+    is_received: bool = True  # False: it was sent, or is still to be sent
+    is_whole: bool = True  # it has as many octets as its heading says
 
 
 # --- errors, named by what the caller does next
@@ -448,9 +452,10 @@ class NotReady(ModemError):
 class Refused(ModemError):
     """The modem or the network said no, with a code where it gave one."""
 
-    def __init__(self, refusal: RefusalClass, words: str) -> None:
+    def __init__(self, refusal: RefusalClass, words: str, code: str = "") -> None:
         super().__init__(words)
         self.refusal = refusal
+        self.code = code  # 'CMS 38'; "": it gave none
 
 
 class OutcomeUnknown(ModemError):
@@ -976,7 +981,8 @@ def render_example_config() -> str:
 # Text -> alphabet -> segments -> SMS-SUBMIT, and SMS-DELIVER and SMS-STATUS-REPORT -> values, octet
 # by octet after 3GPP TS 23.038 (alphabets) and TS 23.040 (TPDUs). What is written is exactly what
 # arrives: a character outside the GSM alphabet makes the bubble UCS-2, none is ever replaced.
-# It does not know the modem or the wire; a broken TPDU is a ValueError and nothing else.
+# What came in is read field by field, as far as it can be read. It does not know the modem or the
+# wire; a TPDU that names nobody is a ValueError and nothing else.
 
 # TS 23.038 6.2.1: the place of a character is its code; 0x1B escapes to the extension table.
 _DEFAULT_ALPHABET = (
@@ -1195,8 +1201,13 @@ class _Octets:
     def take(self, count: int) -> bytes:
         if self._at + count > len(self._octets):
             raise ValueError("the TPDU is cut short")
-        self._at += count
-        return self._octets[self._at - count : self._at]
+        return self.take_up_to(count)
+
+    def take_up_to(self, count: int) -> bytes:
+        """Take as many as there are."""
+        taken = self._octets[self._at : self._at + count]
+        self._at += len(taken)
+        return taken
 
     def one(self) -> int:
         return self.take(1)[0]
@@ -1206,26 +1217,42 @@ class _Octets:
 
 
 def decode_tpdu(hex: str, direction: str) -> Tpdu:
-    """Read a TPDU with its service-centre part, TS 23.040 9.2.2; ValueError if it is broken.
+    """Read a TPDU with its service-centre part, TS 23.040 9.2.2.
 
-    direction "in": SMS-DELIVER and SMS-STATUS-REPORT; "out": SMS-SUBMIT.
+    direction "in": SMS-DELIVER and SMS-STATUS-REPORT, read field by field: what is broken or
+    missing is None, `damage` says why the text is not whole, and ValueError means that nobody can
+    tell whom it is from. "out": SMS-SUBMIT; ValueError if anything in it is broken.
     """
     if direction not in ("in", "out"):
         raise ValueError('direction is "in" or "out"')
-    octets = _Octets(bytes.fromhex(hex))
-    centre = octets.take(octets.one())
-    smsc = _decode_digits(centre[0], centre[1:], None) if centre else None
-    first_octet = octets.one()
-    kind = first_octet & 0x03
     if direction == "out":
-        if kind != 0x01:
-            raise ValueError("this is not an SMS-SUBMIT")
-        return _decode_submit(first_octet, smsc, octets)
+        octets = _Octets(bytes.fromhex(hex))
+        smsc = _decode_service_centre(octets.take(octets.one()))
+        return _decode_submit(octets.one(), smsc, octets)
+    readable = re.match("(?:[0-9A-Fa-f]{2})*", hex)
+    octets = _Octets(bytes.fromhex(readable[0] if readable else ""))
+    with_centre = octets.take(octets.one())
+    return _decode_incoming(_decode_service_centre(with_centre), octets.rest())
+
+
+def _decode_incoming(smsc: str | None, tpdu: bytes) -> Tpdu:
+    """Read it as what its first octet says; where that gives no address, as the other kind."""
+    kind = tpdu[0] & 0x03 if tpdu else 0x01
+    if kind == 0x01:  # what was sent has the same bits, and its address where a report has it
+        return _decode_deliver(smsc, _Octets(tpdu), True)
+    ways = [_decode_deliver, _decode_status_report]  # 0x03 is received as 0x00, 9.2.3.1
     if kind == 0x02:
-        return _decode_status_report(smsc, octets)
-    if kind == 0x01:
-        raise ValueError("this is neither an SMS-DELIVER nor an SMS-STATUS-REPORT")
-    return _decode_deliver(first_octet, smsc, octets)  # 0x03 is received as 0x00, 9.2.3.1
+        ways.reverse()
+    for decode in ways:
+        with suppress(ValueError):
+            return decode(smsc, _Octets(tpdu), True)
+    return ways[0](smsc, _Octets(tpdu), False)
+
+
+def _decode_service_centre(address: bytes) -> str | None:
+    with suppress(ValueError):
+        return _decode_digits(address[0], address[1:], None) if address else None
+    return None
 
 
 def clean_text(text: str) -> str:
@@ -1253,27 +1280,89 @@ def join_parts(parts: Sequence[Tpdu]) -> Tpdu:
     ]
     readable = any(part.text is not None for part in came.values())
     text = clean_text("".join(texts)) if readable else None
-    return replace(first, text=text, concatenation=None)
-
-
-def _decode_deliver(first_octet: int, smsc: str | None, octets: _Octets) -> Tpdu:
-    number = _decode_address(octets)
-    octets.one()  # TP-PID
-    coding = octets.one()
-    sent_at = _decode_timestamp(octets.take(7))
-    text, concatenation = _decode_user_data(octets, coding, bool(first_octet & 0x40))
-    return Tpdu("DELIVER", smsc, number, text, sent_at, None, None, None, concatenation)
-
-
-def _decode_status_report(smsc: str | None, octets: _Octets) -> Tpdu:
-    reference = octets.one()
-    number = _decode_address(octets)
-    sent_at = _decode_timestamp(octets.take(7))
-    discharged_at = _decode_timestamp(octets.take(7))
-    status = octets.one()
-    return Tpdu(
-        "STATUS-REPORT", smsc, number, None, sent_at, discharged_at, reference, status, None
+    data = b"".join(came[place].data for place in sorted(came))
+    damages = [each.damage for each in came.values() if each.damage]
+    damages += ["a part of it is missing"] if len(came) < total else []
+    return replace(
+        first, text=text, data=data, damage=damages[0] if damages else "", concatenation=None
     )
+
+
+def choose_parts(parts: Sequence[Tpdu]) -> list[int]:
+    """Return the places of those parts, one of each sequence, that are most likely of one text.
+
+    The service centre stamps the parts of a text one soon after the other; of a part that came
+    twice the later one is taken. A part whose time is broken is as near as can be.
+    """
+    by_sequence: dict[int, list[int]] = {}
+    for place, part in enumerate(parts):
+        if part.concatenation:
+            by_sequence.setdefault(part.concatenation[2], []).append(place)
+    groups = [by_sequence[sequence][-_MOST_ALIKE:] for sequence in sorted(by_sequence)]
+    best: tuple[float, list[int]] = float("inf"), []
+    for anchor in reversed(min(groups, key=len, default=[])):
+        chosen = [min(reversed(group), key=partial(_apart_s, parts, anchor)) for group in groups]
+        spread_s = span_of_parts([parts[place] for place in chosen])
+        if spread_s < best[0]:
+            best = spread_s, chosen
+    return best[1]
+
+
+_MOST_ALIKE = 20  # of one sequence are looked at
+
+
+def _apart_s(parts: Sequence[Tpdu], one: int, other: int) -> float:
+    return span_of_parts((parts[one], parts[other]))
+
+
+def span_of_parts(parts: Iterable[Tpdu]) -> float:
+    """Return the seconds between the first and the last of some parts."""
+    times = [part.sent_at for part in parts if part.sent_at]
+    return (max(times) - min(times)).total_seconds() if times else 0.0
+
+
+# Of an MMS notification (WAP-230 8.2.4, OMA-TS-MMS_ENC): the push and its content type; the From
+# field with the address as text, its character set before it where one is named.
+_MMS_PUSH = rb"(?s).\x06.{1,3}(?:application/vnd\.wap\.mms-message\0|\xbe)"
+_MMS_FROM = (
+    rb"(?s)\x8c\x82.*?\x89(?:[\x01-\x1e]|\x1f.)\x80"
+    rb"(?:[\x01-\x1e][\x80-\xff]{1,2}\x7f?)?([!-~]+?)(?:/TYPE=|\0)"
+)
+
+
+def read_mms_sender(text: Tpdu) -> str | None:
+    """Return who sent the MMS that a text announces, as the notification says, else as the text's
+    own sender; None: it announces none."""
+    if not re.match(_MMS_PUSH, text.data):
+        return None
+    found = re.search(_MMS_FROM, text.data)
+    return found[1].decode("ascii") if found else text.number
+
+
+def _decode_deliver(smsc: str | None, octets: _Octets, is_strict: bool) -> Tpdu:
+    first_octet = octets.one()
+    number = _decode_address(octets, is_strict)
+    octets.take_up_to(1)  # TP-PID
+    coding = octets.take_up_to(1)
+    sent_at = _decode_timestamp(octets.take_up_to(7))
+    user = _decode_user_data(octets, coding[0] if coding else None, bool(first_octet & 0x40))
+    return Tpdu(
+        "DELIVER", smsc, number, user.text, sent_at, None, None, None, user.concatenation,
+        user.data, user.damage,
+    )  # fmt: skip
+
+
+def _decode_status_report(smsc: str | None, octets: _Octets, is_strict: bool) -> Tpdu:
+    octets.one()
+    reference = octets.one()
+    number = _decode_address(octets, is_strict)
+    sent_at = _decode_timestamp(octets.take_up_to(7))
+    discharged_at = _decode_timestamp(octets.take_up_to(7))
+    status = octets.take_up_to(1)
+    return Tpdu(
+        "STATUS-REPORT", smsc, number, None, sent_at, discharged_at, reference,
+        status[0] if status else None, None,
+    )  # fmt: skip
 
 
 _DELIVERY_WORDS = {  # TP-ST, TS 23.040 9.2.3.15, without its two bits for "trying" and "gave up"
@@ -1296,12 +1385,14 @@ _DELIVERY_WORDS = {  # TP-ST, TS 23.040 9.2.3.15, without its two bits for "tryi
 }
 
 
-def read_delivery(status: int) -> tuple[Delivery, str]:
+def read_delivery(status: int | None) -> tuple[Delivery, str]:
     """Read TP-ST, TS 23.040 9.2.3.15: what became of a segment, and the network's words.
 
     >>> read_delivery(0x46)
     (<Delivery.EXPIRED: 'expired'>, 'its validity period expired (46)')
     """
+    if status is None:
+        return Delivery.UNKNOWN, "the report is cut short"
     if status == 0:
         return Delivery.DELIVERED, ""
     kind = status >> 5  # 0: done, 1: still trying, 2: for good, 3: gave up; above: reserved
@@ -1316,76 +1407,114 @@ def read_delivery(status: int) -> tuple[Delivery, str]:
 
 
 def _decode_submit(first_octet: int, smsc: str | None, octets: _Octets) -> Tpdu:
+    if first_octet & 0x03 != 0x01:
+        raise ValueError("this is not an SMS-SUBMIT")
     reference = octets.one()
-    number = _decode_address(octets)
+    number = _decode_address(octets, True)
     octets.one()  # TP-PID
     coding = octets.one()
     octets.take((0, 7, 1, 7)[first_octet >> 3 & 0x03])  # TP-VP by its format, 9.2.3.3
-    text, concatenation = _decode_user_data(octets, coding, bool(first_octet & 0x40))
-    return Tpdu("SUBMIT", smsc, number, text, None, None, reference, None, concatenation)
+    user = _decode_user_data(octets, coding, bool(first_octet & 0x40))
+    if user.damage:
+        raise ValueError(user.damage)
+    return Tpdu("SUBMIT", smsc, number, user.text, None, None, reference, None, user.concatenation)
 
 
-def _decode_address(octets: _Octets) -> str:
+def _decode_address(octets: _Octets, is_strict: bool) -> str:
+    """Read an address; is_strict: only of a type that has its highest bit set, 9.1.2.5."""
     length = octets.one()
     if length > 20:
         raise ValueError("an address has at most 20 digits")
     kind = octets.one()
-    return _decode_digits(kind, octets.take((length + 1) // 2), length)
+    number = _decode_digits(kind, octets.take((length + 1) // 2), length)
+    if not (kind & 0x80 if is_strict else number):
+        raise ValueError("this is no address")
+    return number
 
 
 def _decode_digits(kind: int, octets: bytes, length: int | None) -> str:
-    """Read an address's value; length in semi-octets, None: as many as there are."""
+    """Read an address's value; length in semi-octets, None: as many as there are.
+
+    A filler ends the digits, wherever it stands. A name without a letter stands in quotes.
+    """
     if kind & 0x70 == _ALPHANUMERIC:
-        return _decode_septets(_unpack_septets(octets, len(octets) * 8 // 7 if length is None
-                                               else length * 4 // 7))  # fmt: skip
-    codes = [code for octet in octets for code in (octet & 0x0F, octet >> 4)]
-    if length is None and codes and codes[-1] == 0xF:
-        codes.pop()
-    digits = codes[:length]
-    if 0xF in digits:
-        raise ValueError("an address ends before its length")
+        semi_octets = 2 * len(octets) if length is None else length
+        name = _decode_septets(_unpack_septets(octets, semi_octets * 4 // 7))
+        # A name of digits is nobody's number: gateways sell free names.
+        return name if any(char.isalpha() for char in name) else f'"{name}"'
+    codes = [code for octet in octets for code in (octet & 0x0F, octet >> 4)][:length]
+    digits = codes[: codes.index(0xF)] if 0xF in codes else codes
     number = "".join(_ADDRESS_DIGITS[digit] for digit in digits)
     return "+" + number if number and kind & 0x70 == 0x10 else number
 
 
-def _decode_timestamp(octets: bytes) -> datetime:
-    """Read TP-SCTS or TP-DT, 9.2.3.11: swapped digits; the zone in signed quarters of an hour."""
+def _decode_timestamp(octets: bytes) -> datetime | None:
+    """Read TP-SCTS or TP-DT, 9.2.3.11: swapped digits; the zone in signed quarters of an hour.
+
+    None: it is no time. What is no digit is to be taken for 0.
+    """
+    if len(octets) < 7:
+        return None
     sign = -1 if octets[6] & 0x08 else 1
-    # What is no digit is to be taken for 0.
     year, month, day, hour, minute, second, quarters = (
         sum(digit * ten for digit, ten in ((octet & 0x0F, 10), (octet >> 4, 1)) if digit < 10)
         for octet in (*octets[:6], octets[6] & ~0x08)
     )
     offset = timezone(timedelta(minutes=15 * sign * quarters))
-    return datetime(2000 + year, month, day, hour, minute, second, tzinfo=offset)
+    with suppress(ValueError):
+        return datetime(2000 + year, month, day, hour, minute, second, tzinfo=offset)
+    return None
 
 
-def _decode_user_data(
-    octets: _Octets, coding: int, has_header: bool
-) -> tuple[str | None, tuple[int, int, int] | None]:
-    length = octets.one()
-    data = octets.rest()
+class _UserData(NamedTuple):
+    """What TP-UD holds, 9.2.3.24."""
+
+    text: str | None  # None: 8-bit data
+    data: bytes  # then these
+    concatenation: tuple[int, int, int] | None
+    damage: str  # why this is not all of it
+
+
+def _decode_user_data(octets: _Octets, coding: int | None, has_header: bool) -> _UserData:
+    """Read as much as there is: of a length or a header that can't be right, and half a character,
+    the text is kept and the damage told."""
+    if coding is None or not octets.rest():
+        return _UserData(None, b"", None, "it is cut short")
+    length, data, damage = octets.one(), octets.rest(), ""
     alphabet = _find_alphabet(coding)
-    if alphabet != "gsm7" and length > len(data):
-        raise ValueError("user data ends before its length")
-    header_octets = 0
-    concatenation = None
+    announced = -(-length * 7 // 8) if alphabet == "gsm7" else length
+    if announced > len(data):
+        damage = "it is cut short"
+    elif data[announced:].strip(b"\0\xff"):  # some modems fill up
+        damage = "it is longer than it says"
+    elif coding >> 4 in _RESERVED_CODINGS:
+        damage = "its coding is unknown"
+    data = data[:announced]
+    header_octets, concatenation = 0, None
     if has_header:
-        header_octets = 1 + (data[0] if data else 0)
-        if header_octets > len(data) or not data:
-            raise ValueError("the user data header is cut short")
-        concatenation = _find_concatenation(data[1:header_octets])
+        header_octets = 1 + data[0] if data else 1
+        is_even = header_octets <= len(data)
+        if is_even:
+            concatenation, is_even = _find_concatenation(data[1:header_octets])
+        else:
+            header_octets = 0
+        damage = damage if is_even else "its header is broken"
     if alphabet == "gsm7":
         filled = -(-header_octets * 8 // 7)
+        count = min(length, len(data) * 8 // 7) - filled
         shift = filled * 7 - header_octets * 8
-        septets = _unpack_septets(data[header_octets:], length - filled, shift)
-        return _decode_septets(septets), concatenation
-    if header_octets > length:
-        raise ValueError("the user data header is longer than the user data")
+        septets = _unpack_septets(data[header_octets:], count, shift) if count > 0 else b""
+        return _UserData(_decode_septets(septets), b"", concatenation, damage)
+    data = data[header_octets:]
     if alphabet != "ucs2":
-        return None, concatenation
+        return _UserData(None, data, concatenation, damage)
+    if len(data) % 2:
+        data, damage = data[:-1], damage or "its last character is cut in half"
     # Phones cut a surrogate pair between two segments: the halves meet again when joined.
-    return data[header_octets:length].decode("utf-16-be", "surrogatepass"), concatenation
+    return _UserData(data.decode("utf-16-be", "surrogatepass"), b"", concatenation, damage)
+
+
+_RESERVED_CODINGS = range(0x8, 0xC)  # coding groups, TS 23.038 section 4
 
 
 def _find_alphabet(coding: int) -> str:
@@ -1400,11 +1529,11 @@ def _find_alphabet(coding: int) -> str:
     return "8bit" if group == 0xF and coding & 0x04 else "gsm7"
 
 
-def _find_concatenation(header: bytes) -> tuple[int, int, int] | None:
-    """Find a concatenation element, 9.2.3.24.1 and .8; one that says nonsense is ignored."""
+def _find_concatenation(header: bytes) -> tuple[tuple[int, int, int] | None, bool]:
+    """Find a concatenation element, 9.2.3.24.1 and .8; False if the header makes no sense."""
     elements = _Octets(header)
-    found = None
-    with suppress(ValueError):  # an element that overruns the header is ignored, 9.2.3.24
+    found, makes_sense = None, True
+    try:
         while elements.rest():
             identifier = elements.one()
             value = elements.take(elements.one())
@@ -1412,7 +1541,11 @@ def _find_concatenation(header: bytes) -> tuple[int, int, int] | None:
                 reference, total, sequence = int.from_bytes(value[:-2], "big"), *value[-2:]
                 if 1 <= sequence <= total:
                     found = (reference, total, sequence)
-    return found
+                else:
+                    makes_sense = False
+    except ValueError:  # an element that overruns the header is ignored, 9.2.3.24
+        makes_sense = False
+    return found, makes_sense
 
 
 def _decode_septets(septets: bytes) -> str:
@@ -5566,6 +5699,15 @@ class Inbox:
         sql = "UPDATE inbound SET read_at = ? WHERE id = ? AND read_at IS NULL"
         self._db.change_many(sql, [(now, each) for each in ids])
 
+    def find_last_time(self, sender: str, tpdu: str) -> datetime | None:
+        """Return the time that a TPDU was given, if it is the last that came from its sender, and
+        not long ago."""
+        sql = """SELECT sent_at FROM (SELECT sent_at, tpdu FROM inbound
+                WHERE id > (SELECT max(id) FROM inbound) - 100 AND +sender = ?
+                ORDER BY id DESC LIMIT 1) WHERE tpdu = ?"""
+        found = self._db.value(sql, sender, tpdu)
+        return read_stored_time(found) if found else None
+
     # parts of long texts
 
     def add_part(
@@ -5576,14 +5718,14 @@ class Inbox:
                 sequence, tpdu) VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"""
         return bool(self._db.change(sql, now, sender, sent_at, *place, tpdu))
 
-    def find_long_texts(self, given_up: datetime) -> list[list[tuple[int, int, str]]]:
-        """Return (id, sequence, TPDU) of the parts of each long text that is whole, or of which
-        nothing came since given_up; of a sequence that came twice the later one counts."""
+    def find_long_texts(self, given_up: datetime) -> list[list[tuple[int, str, str]]]:
+        """Return (id, TPDU, received_at) of the parts under each reference of which all sequences
+        are there, or nothing came since given_up."""
         sql = """SELECT sender, reference, total FROM inbound_parts WHERE joined = 0
             GROUP BY sender, reference, total
             HAVING count(DISTINCT sequence) = total OR max(received_at) <= ?"""
         found = self._db.all(sql, given_up)
-        sql = """SELECT id, sequence, tpdu FROM inbound_parts WHERE joined = 0
+        sql = """SELECT id, tpdu, received_at FROM inbound_parts WHERE joined = 0
             AND sender = ? AND reference = ? AND total = ? ORDER BY sequence, id"""
         return [self._db.all(sql, *key) for key in found]
 
@@ -5603,12 +5745,14 @@ class Inbox:
         return bool(self._db.change(sql, number, reference, delivery.value, *rest, now, tpdu))
 
     def match_reports(self, now: datetime) -> int:
-        """Match the reports of the last week that stand alone; return how many found their segment.
+        """Match the last reports of the last week that stand alone; return how many found their
+        segment.
 
         A report may come before its segment is known to be handed over.
         """
         sql = """SELECT id, phone_number, message_reference, delivery, words, sent_at, discharged_at
-            FROM reports WHERE segment_id IS NULL AND received_at >= ? ORDER BY id"""
+            FROM (SELECT * FROM reports WHERE segment_id IS NULL AND received_at >= ?
+                ORDER BY id DESC LIMIT 50) ORDER BY id"""
         found = self._db.all(sql, now - timedelta(days=7))
         with self._db.transaction():
             return sum(self._match(each, now) for each in found)
@@ -6425,11 +6569,13 @@ class LineParser:
     def __init__(self) -> None:
         self._rest = bytearray()
         self._heading = ""  # of a TPDU that comes unasked: on the next line
+        self._menu: list[str] = []  # lines of a USSD text whose quotation marks are still open
 
     def feed(self, data: bytes) -> list[str]:
         """Take bytes as they came, give the lines they complete; empty lines are dropped.
 
-        A TPDU that comes unasked and its heading are one line: it is no answer to anything.
+        A TPDU that comes unasked and its heading are one line: it is no answer to anything. So are
+        the lines of a USSD text.
         """
         self._rest += data
         *done, rest = re.split(rb"[\r\n]+", bytes(self._rest))
@@ -6439,6 +6585,9 @@ class LineParser:
 
     def _join(self, lines: Iterable[str]) -> Iterator[str]:
         for line in lines:
+            if self._menu or re.fullmatch(_OPEN_MENU, line):
+                yield from self._add_to_menu(line)
+                continue
             heading, self._heading = self._heading, ""
             if heading and re.fullmatch("[0-9A-Fa-f]{2,}", line):
                 yield f"{heading}\n{line}"
@@ -6449,6 +6598,17 @@ class LineParser:
                 self._heading = line
             else:
                 yield line
+
+    def _add_to_menu(self, line: str) -> Iterator[str]:
+        """Join a USSD text; what is known to be no part of it goes past, and one that never ends
+        is given up."""
+        if self._menu and (parse_final(line) or is_unsolicited(line)):
+            yield line
+            return
+        self._menu.append(line)
+        if re.fullmatch(_MENU_END, line) or len(self._menu) == _MOST_MENU_LINES:
+            yield "\n".join(self._menu)
+            self._menu.clear()
 
     def take_prompt(self) -> bool:
         """True if the modem asks for the TPDU ('> ', with or without the space)."""
@@ -6469,61 +6629,94 @@ class Final(NamedTuple):
     ok: bool
     words: str  # 'CMS 38 network out of order'
     refusal: RefusalClass
+    code: str = ""  # 'CMS 38', also where the modem said it in words; "": it gave none
 
 
-# Codes by whom they speak about; what the service does with each class it decides itself.
+# Codes by whom they speak about; what the service does with each class it decides itself. Behind
+# "=" the standard's words, where ours are others: modems say them instead of the number.
 _CMS_CODES = """
 RECIPIENT:
-    1 unassigned number, 21 short message transfer rejected, 27 destination out of service,
-    28 unidentified subscriber, 30 unknown subscriber, 111 protocol error, 127 interworking,
-    195 invalid address of the recipient, 196 recipient barred, 211 the recipient's memory
-    is full
+    1 unassigned number = unassigned (unallocated) number, 21 short message transfer
+    rejected, 27 destination out of service, 28 unidentified subscriber, 30 unknown
+    subscriber, 111 protocol error = protocol error unspecified, 127 interworking =
+    interworking unspecified, 195 invalid address of the recipient = invalid SME address,
+    196 recipient barred = destination SME barred, 211 the recipient's memory is full =
+    memory capacity exceeded
 ACCOUNT:
     8 operator determined barring, 10 call barred, 29 facility rejected, 50 requested
     facility not subscribed, 69 requested facility not implemented, 193 no service centre
-    subscription, 330 service centre address unknown
+    subscription = no SC subscription, 330 service centre address unknown = SMSC address
+    unknown
 NETWORK:
-    17 network failure, 38 network out of order, 194 service centre system failure, 331 no
-    network service
+    17 network failure, 38 network out of order, 194 service centre system failure = SC
+    system failure, 331 no network service
 TRANSIENT:
-    22 congestion, 41 temporary failure, 42 congestion, 47 resources unavailable, 192
-    service centre busy, 208 the SIM's message storage is full, 256 temporarily not allowed,
-    314 SIM busy, 514 temporary failure, 515 initialisation in progress, 522 temporarily not
-    allowed
+    22 congestion, 41 temporary failure, 42 congestion, 47 resources unavailable = resources
+    unavailable unspecified, 192 service centre busy = SC busy, 208 the SIM's message storage
+    is full = SIM SMS storage full, 212 the SIM's toolkit is busy = SIM application toolkit
+    busy, 256 temporarily not allowed, 314 SIM busy, 514 temporary failure, 515
+    initialisation in progress, 522 temporarily not allowed
 SIM:
-    310 no SIM, 311 SIM PIN needed, 312 phone-to-SIM PIN needed, 313 SIM failure, 315 wrong
-    SIM, 316 SIM PUK needed, 317 SIM PIN2 needed, 318 SIM PUK2 needed
+    209 the SIM stores no messages = no SMS storage capability in SIM, 310 no SIM = SIM not
+    inserted, 311 SIM PIN needed = SIM PIN required, 312 phone-to-SIM PIN needed = PH-SIM PIN
+    required, 313 SIM failure, 315 wrong SIM = SIM wrong, 316 SIM PUK needed = SIM PUK
+    required, 317 SIM PIN2 needed = SIM PIN2 required, 318 SIM PUK2 needed = SIM PUK2
+    required
 MODEM:
-    255 unspecified error, 300 modem failure, 301 the modem's message service is reserved,
-    302 operation not allowed, 303 operation not supported, 320 memory failure, 322 memory
-    full, 340 no acknowledgement expected, 500 unknown error, 512 the message could not be
-    set up
+    210 error in the phone = error in MS, 213 SIM data download error, 255 unspecified error
+    = unspecified error cause, 300 modem failure = ME failure, 301 the modem's message
+    service is reserved = SMS service of ME reserved, 302 operation not allowed, 303
+    operation not supported, 320 memory failure, 321 no such place in the memory = invalid
+    memory index, 322 memory full, 340 no acknowledgement expected = no +CNMA
+    acknowledgement expected, 500 unknown error, 512 the message could not be set up
 OURS:
-    81 invalid short message transfer reference, 95 semantically incorrect message, 96
-    invalid mandatory information, 97 message type not implemented, 98 message not
-    compatible with protocol state, 99 information element not implemented, 128 telematic
-    interworking not supported, 143 protocol identifier not supported, 144 alphabet not
-    supported, 159 data coding scheme not supported, 175 command not supported, 176 TPDU not
-    supported, 198 validity period format not supported, 199 validity period not supported,
-    304 invalid PDU parameter, 305 invalid text parameter, 517 not accepted by the modem
+    81 invalid short message transfer reference = invalid short message transfer reference
+    value, 95 semantically incorrect message = invalid message unspecified, 96 invalid
+    mandatory information, 97 message type not implemented = message type non-existent or
+    not implemented, 98 message not compatible with protocol state = message not compatible
+    with short message protocol state, 99 information element not implemented = information
+    element non-existent or not implemented, 128 telematic interworking not supported, 129
+    short message type 0 not supported, 130 can't replace the message = cannot replace short
+    message, 143 protocol identifier not supported = unspecified TP-PID error, 144 alphabet
+    not supported = data coding scheme (alphabet) not supported, 145 message class not
+    supported, 159 data coding scheme not supported = unspecified TP-DCS error, 160 command
+    can't be done = command cannot be actioned, 161 command unsupported, 175 command not
+    supported = unspecified TP-command error, 176 TPDU not supported, 198 validity period
+    format not supported = TP-VPF not supported, 199 validity period not supported = TP-VP
+    not supported, 304 invalid PDU parameter = invalid PDU mode parameter, 305 invalid text
+    parameter = invalid text mode parameter, 517 not accepted by the modem
 UNKNOWN:
-    197 the service centre has this text already, 332 network time-out, 513 no
-    acknowledgement from the network
+    197 the service centre has this text already = SM rejected-duplicate SM, 332 network
+    time-out, 513 no acknowledgement from the network
 """
 _CME_CODES = """
 ACCOUNT:
-    103 illegal SIM, 106 illegal modem, 107 services not allowed, 111 this network is not
-    allowed, 112 this area is not allowed, 113 roaming is not allowed here, 262 the SIM is
-    blocked
+    103 illegal SIM = illegal MS, 106 illegal modem = illegal ME, 107 services not allowed =
+    GPRS services not allowed, 111 this network is not allowed = PLMN not allowed, 112 this
+    area is not allowed = location area not allowed, 113 roaming is not allowed here =
+    roaming not allowed in this location area, 262 the SIM is blocked = SIM blocked
 NETWORK:
-    30 no network service, 32 emergency calls only
+    30 no network service, 32 emergency calls only = network not allowed - emergency calls
+    only
 TRANSIENT:
     14 SIM busy, 515 initialisation in progress
 SIM:
-    10 no SIM, 11 SIM PIN needed, 12 SIM PUK needed, 13 SIM failure, 15 wrong SIM, 16
-    incorrect password
+    5 the modem is locked to a SIM = PH-SIM PIN required, 6 the modem is locked to its first
+    SIM = PH-FSIM PIN required, 7 the modem is locked to its first SIM by a PUK = PH-FSIM PUK
+    required, 10 no SIM = SIM not inserted, 11 SIM PIN needed = SIM PIN required, 12 SIM PUK
+    needed = SIM PUK required, 13 SIM failure, 15 wrong SIM = SIM wrong, 16 incorrect
+    password, 17 SIM PIN2 needed = SIM PIN2 required, 18 SIM PUK2 needed = SIM PUK2 required,
+    40 network personalization PIN required, 41 network personalization PUK required, 42
+    network subset personalization PIN required, 43 network subset personalization PUK
+    required, 44 service provider personalization PIN required, 45 service provider
+    personalization PUK required, 46 corporate personalization PIN required, 47 corporate
+    personalization PUK required
 MODEM:
-    3 operation not allowed, 4 operation not supported, 100 unknown error
+    0 phone failure, 1 no connection to phone, 2 link reserved = phone-adaptor link reserved,
+    3 operation not allowed, 4 operation not supported, 20 memory full, 21 invalid index, 22
+    not found, 23 memory failure, 24 text string too long, 25 invalid characters in text
+    string, 26 dial string too long, 27 invalid characters in dial string, 100 unknown error
+    = unknown
 UNKNOWN:
     31 network time-out
 """
@@ -6531,16 +6724,33 @@ UNKNOWN:
 
 def _read_codes(table: str) -> Mapping[int, tuple[str, RefusalClass]]:
     """Read a table of "CLASS: 38 words, 41 other words ..." into code -> words and class."""
-    codes = {}
+    return {code: (ours, refusal) for code, ours, _, refusal in _list_codes(table)}
+
+
+def _read_code_words(table: str) -> Mapping[str, int]:
+    """Read the same table into words, ours and the standard's, -> code; the lowest of its words."""
+    return {
+        _plain_words(words): code
+        for code, *both, _ in reversed([*_list_codes(table)])
+        for words in both
+    }
+
+
+def _list_codes(table: str) -> Iterator[tuple[int, str, str, RefusalClass]]:
     for name, listed in re.findall(r"([A-Z]+):\n((?: .*\n)+)", table):
         for entry in " ".join(listed.split()).split(", "):
             code, words = entry.split(" ", 1)
-            codes[int(code)] = words, RefusalClass[name]
-    return codes
+            ours, _, theirs = words.partition(" = ")
+            yield int(code), ours, theirs or ours, RefusalClass[name]
 
 
-CMS_ERRORS = _read_codes(_CMS_CODES)
-CME_ERRORS = _read_codes(_CME_CODES)
+def _plain_words(words: str) -> str:
+    """Return what stays of words however a modem spells them: (U)SIM is a SIM, time-out timeout."""
+    return re.sub("[^a-z0-9]", "", words.casefold().replace("(u)sim", "sim").replace("usim", "sim"))
+
+
+CMS_ERRORS, CME_ERRORS = _read_codes(_CMS_CODES), _read_codes(_CME_CODES)
+_CMS_WORDS, _CME_WORDS = _read_code_words(_CMS_CODES), _read_code_words(_CME_CODES)
 _PLAIN_ERRORS = ("ERROR", "ABORTED", "NO CARRIER", "COMMAND NOT SUPPORT", "TOO MANY PARAMETERS")
 
 # Lines that come by themselves, also between a command and its answer.
@@ -6556,6 +6766,9 @@ _REBOOT = r"RDY$|\*ATREADY|(NORMAL|UNDER-VOLTAGE|OVER-VOLTAGE) POWER DOWN|QCRDY|
 _SIM_GONE = r"\+CPIN: ?NOT (INSERTED|READY)|\+SIMCARD: ?NOT AVAILABLE|\^SIMST: ?(0|255)\b"
 _WEAK_POWER = r"(UNDER|OVER)-VOLTAGE WARNN?ING"  # the makers' spelling has two N
 _HEADING = r"\+C(?:MT|DS): *(?:[^,]*,)? *\d+"  # of a text, of a report; TS 27.005 3.4.1
+_OPEN_MENU = r'\+CUSD: ?\d, ?"[^"]*'  # TS 27.007 7.15
+_MENU_END = r'[^"]*"(?:, ?\d*)?'
+_MOST_MENU_LINES = 40
 _GLUED = r"(?<=\S)(?=(?:\+CMTI|\+CDSI|\+CREG|\^RSSI|\^HCSQ|\^MODE): )"
 
 
@@ -6596,16 +6809,16 @@ def parse_final(line: str) -> Final | None:
 
 
 def _parse_error(kind: str, told: str) -> Final:
-    table = CMS_ERRORS if kind == "CMS" else CME_ERRORS
-    if told.isascii() and told.isdigit():
-        # Codes of the makers' own, from 500 on, differ from maker to maker: the modem is blamed.
-        words, refusal = table.get(int(told[:9]), ("unknown code", RefusalClass.MODEM))
-        return Final(False, f"{kind} {told} {words}", refusal)
-    # Some modems keep words whatever +CMEE says ('+CMS ERROR: Unknown error').
-    for words, refusal in table.values():
-        if told.casefold() == words.casefold():
-            return Final(False, f"{kind} {words}", refusal)
-    return Final(False, f"{kind} {printable(told) or 'error without a code'}", RefusalClass.MODEM)
+    table, known = (CMS_ERRORS, _CMS_WORDS) if kind == "CMS" else (CME_ERRORS, _CME_WORDS)
+    number = known.get(_plain_words(told))  # some modems keep words whatever +CMEE says
+    if re.fullmatch("[0-9]+", told):
+        number = int(told[:9])
+    if number is None:
+        words = f"{kind} {printable(told) or 'error without a code'}"
+        return Final(False, words, RefusalClass.MODEM)
+    # Codes of the makers' own, from 500 on, differ from maker to maker: the modem is blamed.
+    words, refusal = table.get(number, ("unknown code", RefusalClass.MODEM))
+    return Final(False, f"{kind} {number} {words}", refusal, f"{kind} {number}")
 
 
 def parse_fields(line: str) -> list[str]:
@@ -6661,11 +6874,17 @@ _REGISTERED = {  # <stat> of TS 27.007 7.2; 6 and 7 are all we want
     1: "at home", 5: "roaming", 6: "for SMS only", 7: "for SMS only, roaming",
     9: "at home, no fallback", 10: "roaming, no fallback",
 }  # fmt: skip
+_EMERGENCY_ONLY = (8, 11)  # the network lets the SIM in for nothing else
 _ACCESS = {"0": "2G", "1": "2G", "2": "3G", "3": "2G", "4": "3G", "5": "3G", "6": "3G", "7": "LTE"}
 BAUD_RATES = (115200, 9600, 57600, 38400, 19200, 460800, 230400, 921600)  # the likely ones first
 _PROMPT_S = 10.0
 _LATE_ERROR_S = 20.0
 _ANY_LINE = "*"
+_MOST_OCTETS = 1_000_000  # of an answer; more is noise
+_OCTETS_A_TURN = 65_536  # that came unasked
+_STOP_HEARD_S = 0.5
+_MOST_PLACES = 255  # of a memory that does not tell how many it has
+_TRIES_OF_A_PLACE = 3
 
 
 class Quirk(NamedTuple):
@@ -6802,10 +7021,21 @@ class Notices(NamedTuple):
     """What a modem said unasked."""
 
     restarted: bool
-    memories: frozenset[str]  # where texts or reports have come in
+    memories: frozenset[str]  # where texts or reports have come in; "": it can't be told
+    is_stored_nowhere: bool = False  # a text has come that the modem has no place for
     sim_gone: bool = False
     weak_power: bool = False
     tpdus: tuple[str, ...] = ()  # that came by themselves, stored nowhere
+
+
+class Contents(NamedTuple):
+    """What lies in a memory of the modem's."""
+
+    whole: list[StoredTpdu]  # one a place
+    fragments: list[StoredTpdu]  # what is not known to be all that lies at its place
+    missing: int  # so many more it counts than were read or set aside
+    used: int  # places that were taken
+    places: int
 
 
 class Conversation:
@@ -6824,12 +7054,16 @@ class Conversation:
         self._lines: deque[str] = deque()
         self._notices: deque[str] = deque(maxlen=1000)
         self._out_of_step = False  # a late answer may still come
+        self._may_stop = True
 
-    def command(self, text: str, prefix: str = "", timeout_s: float = 5.0) -> list[str]:
+    def command(
+        self, text: str, prefix: str = "", timeout_s: float = 5.0, *, has_texts: bool = False
+    ) -> list[str]:
         """Send a command and give the lines of its information response.
 
-        prefix: how they begin; "*": any line that is not a known URC; "": there are none. Raises
-        Refused, NoAnswer and PortLost.
+        prefix: how they begin; "*": any line that is not a known URC; "": there are none.
+        has_texts: lines that begin otherwise may stand below them. Raises Refused, NoAnswer and
+        PortLost.
         """
         if self._out_of_step:
             self.resynchronize()
@@ -6841,10 +7075,10 @@ class Conversation:
             if final and final.ok:
                 return answer
             if final:
-                raise Refused(final.refusal, final.words)
+                raise Refused(final.refusal, final.words, final.code)
             if line == text:  # echo
                 continue
-            follows = bool(answer) and answer[-1].startswith(prefix) and _is_hex(line)
+            follows = has_texts and bool(answer) and not is_unsolicited(line)
             wanted = line.startswith(prefix) or (prefix == _ANY_LINE and _may_answer(text, line))
             if prefix and (wanted or follows):
                 answer.append(line)
@@ -6863,9 +7097,10 @@ class Conversation:
         return ""
 
     def listen(self) -> None:
-        """Take in what the modem said unasked; never waits."""
-        while self._read():
-            pass
+        """Take in what the modem said unasked; never waits, and leaves what is too much."""
+        left = _OCTETS_A_TURN
+        while left > 0 and (count := self._read()):
+            left -= count
         self._note_all_lines()
         self._parser.take_prompt()
 
@@ -6874,13 +7109,16 @@ class Conversation:
         lines = list(self._notices)
         self._notices.clear()  # but for take_late_reference
         self._notices.extend(line for line in lines if line.startswith("+CMGS:"))
-        told = (re.match(r'\+C(?:MT|DS)I: *"(\w+)"', line) for line in lines)
+        told = [line for line in lines if re.match(r"\+C(MT|DS)I:", line)]
+        named = (re.match(r'\+C(?:MT|DS)I: *"([A-Z]{2})"', line) for line in told)
+        direct = (re.match(rf"(?:{_HEADING})\n(.*)", line) for line in lines)
         return Notices(
             any(map(is_reboot, lines)),
-            frozenset(each[1] for each in told if each),
+            frozenset(each[1] if each else "" for each in named),
+            any(re.match(_STORED_NOWHERE, line) for line in told),
             any(map(is_sim_gone, lines)),
             any(map(is_weak_power, lines)),
-            tuple(line.partition("\n")[2] for line in lines if "\n" in line),
+            tuple(each[1] for each in direct if each),
         )
 
     def _note(self, line: str) -> None:
@@ -6890,13 +7128,13 @@ class Conversation:
         self._trace(">", [text])
         self._port.write(text.encode("ascii") + end)
 
-    def _read(self) -> bool:
-        """Take in what has arrived; False if that is nothing."""
+    def _read(self) -> int:
+        """Take in what has arrived; return how many octets."""
         data = self._port.read()
         lines = self._parser.feed(data)
         self._trace("<", lines)
         self._lines.extend(lines)
-        return bool(data)
+        return len(data)
 
     def _trace(self, way: str, lines: Iterable[str]) -> None:
         if logging.root.isEnabledFor(logging.DEBUG):
@@ -6905,19 +7143,44 @@ class Conversation:
 
     def _read_lines(self, timeout_s: float) -> Iterator[str]:
         """Return lines until the deadline, which incoming bytes do not extend."""
-        deadline = self._clock.monotonic() + timeout_s
+        deadline, left = self._clock.monotonic() + timeout_s, _MOST_OCTETS
         while True:
             while self._lines:
                 yield self._lines.popleft()
-            if not self._clock.until(deadline, self._port, interruptible=False):
+            if not self._wait(deadline):
                 return
-            self._read()
+            left -= self._read()
+            if left < 0 and self._may_stop:
+                raise PortLost(
+                    "it talks without end: is this its AT port, and the baud rate right?"
+                )
+
+    def _wait(self, deadline: float) -> bool:
+        """Wait for bytes; False if none come. A stop is heard, unless a text or a PIN is with the
+        modem."""
+        while True:
+            now = self._clock.monotonic()
+            if self._may_stop:
+                self._clock.until(now)
+            until = min(deadline, now + _STOP_HEARD_S)
+            if self._clock.until(until, self._port, interruptible=False):
+                return True
+            if until >= deadline:
+                return False
+
+    @contextmanager
+    def undisturbed(self) -> Iterator[None]:
+        """Hear no stop meanwhile: what comes of it must be known."""
+        self._may_stop = False
+        try:
+            yield
+        finally:
+            self._may_stop = True
 
     def _drain_until_quiet(self, quiet_s: float, at_most_s: float = 5.0) -> None:
         end = self._clock.monotonic() + at_most_s
         while self._clock.monotonic() < end:
-            until = self._clock.monotonic() + quiet_s
-            if not self._clock.until(until, self._port, interruptible=False):
+            if not self._wait(self._clock.monotonic() + quiet_s):
                 break
             self.listen()
         self.listen()
@@ -6965,6 +7228,10 @@ class Conversation:
 
         NoAnswer, Refused and PortLost: it was surely not sent. OutcomeUnknown: it may have been.
         """
+        with self.undisturbed():
+            return self._submit(pdu, octets)
+
+    def _submit(self, pdu: str, octets: int) -> MessageReference:
         if self._out_of_step:
             self.resynchronize()
         self.listen()
@@ -6985,7 +7252,7 @@ class Conversation:
                     return self._note_all_lines()
                 final = parse_final(line)
                 if final and not final.ok:
-                    raise Refused(final.refusal, final.words)
+                    raise Refused(final.refusal, final.words, final.code)
                 if is_reboot(line):
                     self._out_of_step = True
                     raise NoAnswer("the modem started anew")
@@ -7027,11 +7294,11 @@ class Conversation:
         """After Ctrl-Z a time-out of the network, an error without a code of the network's, or one
         that comes late and blames the modem may all hide a sent text."""
         blamed = final.refusal is RefusalClass.MODEM
-        not_of_the_network = blamed and not re.match(r"CMS \d", final.words)
+        not_of_the_network = blamed and not final.code.startswith("CMS")
         late = blamed and after_s > _LATE_ERROR_S
         if final.refusal is RefusalClass.UNKNOWN or not_of_the_network or late:
             raise OutcomeUnknown(f"the modem said {final.words} after the hand-over")
-        raise Refused(final.refusal, final.words)
+        raise Refused(final.refusal, final.words, final.code)
 
     def _await_ok(self) -> None:
         """The reference is the proof; an OK that never comes only costs a resynchronisation."""
@@ -7058,6 +7325,13 @@ class Modem:
         self.storage_full = False
         self.pin_was_refused = False
         self.delivery_reports = False  # whether the modem will tell of them
+        self.tells_of_texts = False  # in whatever way
+        self.stores_texts = True  # False: they are to come by themselves
+        self.stores_reports = True
+        self.closed: set[str] = set()  # memories in which texts came in, and that do not open
+        self.is_awaited = False  # a text has come that it has no place for
+        self._failures: Counter[tuple[str, int]] = Counter()  # of a memory's place, so far
+        self._is_ucs2 = False  # what it says in quotation marks is hex
         self._clock = clock
         self._settings = settings
         self._talk = talk = Conversation(port, clock, settings.send_timeout_seconds, patience)
@@ -7084,6 +7358,7 @@ class Modem:
         self.identity = Identity(model=printable(model), imei=_digits(self.ask("AT+CGSN")))
         for text in find_quirk(model).set_up:
             self.ask(text)
+        self._choose_letters()
         if parse_fields(self.ask("AT+CFUN?", "+CFUN:"))[:1] in (["0"], ["4"]):
             self.ask("AT+CFUN=1", timeout_s=15)
         self._read_iccid()
@@ -7092,19 +7367,24 @@ class Modem:
         """Choose PDU mode and notices, once the SIM is unlocked."""
         self._set_pdu_mode()
         self._find_service_centre()
-        self._choose_notices()
+        self.stores_texts = self.stores_reports = True
+        self.is_awaited = False
+        self._failures.clear()
+        self.closed.clear()
+        self.choose_notices()
         if not self.identity.iccid:
             self._read_iccid()
 
     def _read_iccid(self) -> None:
         forms = ("AT+CCID", "AT+ICCID", "AT+QCCID", "AT^ICCID?")
-        iccid = next((found for form in forms if (found := _digits(self.ask(form)))), "")
+        iccid = next((found for form in forms if (found := _find_iccid(self.ask(form)))), "")
         self.identity = replace(self.identity, iccid=iccid)
 
     def check_network(self) -> None:
         """Look for SIM, registration, signal and the way in; NotReady says what is lacking."""
         state = self._ask_sim()
-        if state not in ("READY", "ERROR"):
+        if state not in _SIM_WORKS and state != "ERROR":
+            self._judge_sim(state)
             raise NotReady(Fault.SIM, f"the SIM does not answer any more ({state})")
         strength = parse_fields(self.ask("AT+CSQ", "+CSQ:"))[0]
         level = int(strength) if strength.isascii() and strength.isdigit() else 99
@@ -7112,7 +7392,8 @@ class Modem:
         self._check_registration()
         if not self.identity.operator:
             cells = [*parse_fields(self.ask("AT+COPS?", "+COPS:", 10)), "", "", "", ""]
-            self.identity = replace(self.identity, operator=printable(cells[2]))
+            operator = printable(self._read_name(cells[2]))
+            self.identity = replace(self.identity, operator=operator)
             self.access = _ACCESS.get(cells[3], "")
         self._check_way_in()
 
@@ -7129,6 +7410,9 @@ class Modem:
                 return
         self.registration = ""
         self.identity = replace(self.identity, operator="")
+        if any(state in _EMERGENCY_ONLY for state in states.values()):
+            words = "the network lets this SIM make emergency calls only: ask its operator"
+            raise NotReady(Fault.NO_NETWORK, words)
         if 3 in states.values():
             raise NotReady(Fault.NO_NETWORK, "the network denies this SIM: ask its operator")
         if states:
@@ -7136,12 +7420,18 @@ class Modem:
 
     def _check_way_in(self) -> None:
         """A modem that forgot its notices, or whose storage is full, takes in no STOP."""
-        told = parse_fields(self.ask("AT+CNMI?", "+CNMI:"))
-        if len(told) > 1 and (told[1] == "0" or (told[0] == "0" and told[1] != "2")):
-            self._choose_notices()
+        if not self._has_notices():
+            self.choose_notices()
         used = parse_fields(self.ask("AT+CPMS?", "+CPMS:"))
         used = used[7:9] or used[1:3]  # the memory that new texts go to is the third
         self.storage_full = len(used) == 2 and used[0] == used[1] != "0"
+
+    def _has_notices(self) -> bool:
+        """True unless the modem says that it does not tell of texts."""
+        told = parse_fields(self.ask("AT+CNMI?", "+CNMI:"))
+        is_silent = len(told) > 1 and (told[1] == "0" or (told[0] == "0" and told[1] != "2"))
+        self.tells_of_texts |= len(told) > 1 and not is_silent
+        return not is_silent
 
     # --- healing
 
@@ -7156,31 +7446,49 @@ class Modem:
         self.ask(find_quirk(self.identity.model).restart)
 
     def ask_balance(self, code: str) -> str:
-        """Send a USSD code like '*100#' and give the network's answer; "" if there is none."""
-        self.ask(f'AT+CUSD=1,"{code}",15', "", 30)
-        told = self._talk.await_notice(r'\+CUSD: ?\d, ?"(.*?)"?(?:, ?(\d+))?$', 30)
-        return printable(_read_ussd(told[1], told[2])) if told else ""
+        """Send a USSD code like '*100#' and give the network's answer; "" if there is none.
+
+        Refused: the modem or the network does not know such codes.
+        """
+        self.command(f'AT+CUSD=1,"{self._write_name(code)}",15', timeout_s=30)
+        told = self._talk.await_notice(_USSD_END, 30)
+        if told is None:
+            return ""
+        if told["end"]:
+            raise Refused(RefusalClass.NETWORK, _USSD_REFUSALS[told["end"]])
+        return _read_ussd(told["text"], told["coding"])
 
     def unlock(self, may_try_pin: bool, on_try: Callable[[], None] = lambda: None) -> None:
         """Wait for the SIM; NotReady says what it lacks. on_try() is called before its PIN is
         given."""
         for _ in range(15):  # a SIM that has just got power says "failure" or "busy" first
             state = self._ask_sim()
-            if state == "READY":
+            if state in _SIM_WORKS:
                 return
             if state == "SIM PIN":
                 self._enter_pin(may_try_pin, on_try)
-            elif "PUK" in state:
-                raise NotReady(Fault.SIM, "the SIM wants its PUK: unlock it in a phone")
-            else:
-                self._clock.until(self._clock.monotonic() + 2)
+                continue
+            self._judge_sim(state)
+            self._clock.until(self._clock.monotonic() + 2)
         raise NotReady(Fault.SIM, f"no usable SIM ({state}): push it in, contacts down")
 
+    def _judge_sim(self, state: str) -> None:
+        """NotReady for a state in which waiting does not help."""
+        if state in ("SIM PUK", "BLOCKED"):
+            raise NotReady(Fault.SIM, f"the SIM wants its PUK ({state}): unlock it in a phone")
+        if state.startswith(("PH-SIM", "PH-FSIM")):
+            words = f"the modem is locked to another SIM ({state}): have it unlocked"
+            raise NotReady(Fault.SIM, words)
+        if state.startswith("PH-"):
+            words = f"the modem is locked to another operator ({state}): use a SIM of that operator"
+            raise NotReady(Fault.SIM, f"{words}, or have it unlocked")
+
     def _ask_sim(self) -> str:
+        """Return a state of +CPIN, TS 27.007 8.3, also where it came as an error."""
         try:
             answer = self.command("AT+CPIN?", "+CPIN:", 10)
         except Refused as refused:
-            return str(refused)
+            return _SIM_ERRORS.get(refused.code, str(refused))
         return printable(",".join(parse_fields(answer[0]))) if answer else "READY"
 
     def _enter_pin(self, may_try_pin: bool, on_try: Callable[[], None]) -> None:
@@ -7194,7 +7502,8 @@ class Modem:
             )
         on_try()
         try:
-            self.command(f'AT+CPIN="{self._settings.sim_pin}"', timeout_s=30)
+            with self._talk.undisturbed():
+                self.command(f'AT+CPIN="{self._settings.sim_pin}"', timeout_s=30)
         except (Refused, NoAnswer) as refused:
             self.pin_was_refused = True  # three wrong ones lock the SIM: never a second try
             raise NotReady(
@@ -7209,57 +7518,243 @@ class Modem:
             self._clock.until(self._clock.monotonic() + 1)  # A7670 while its SIM wakes up
         raise NotReady(Fault.NO_MODEM, "the modem refuses PDU mode (AT+CMGF=0)")
 
+    def _choose_letters(self) -> None:
+        """Let it say names in plain letters, TS 27.007 5.5."""
+        if "UCS2" in self.ask("AT+CSCS?", "+CSCS:"):
+            self.ask('AT+CSCS="GSM"')
+            self._is_ucs2 = "UCS2" in self.ask("AT+CSCS?", "+CSCS:")
+
+    def _read_name(self, said: str) -> str:
+        """Read what stands in quotation marks; some modems keep to UCS-2 whatever they are told."""
+        is_hex = re.fullmatch("(?:[0-9A-Fa-f]{4})+" if self._is_ucs2 else _PLAIN_UCS2, said)
+        return bytes.fromhex(said).decode("utf-16-be", "replace") if is_hex else said
+
+    def _write_name(self, text: str) -> str:
+        return text.encode("utf-16-be").hex().upper() if self._is_ucs2 else text
+
     def _find_service_centre(self) -> None:
         if self._settings.smsc:
-            self.ask(f'AT+CSCA="{self._settings.smsc}"')
+            self.ask(f'AT+CSCA="{self._write_name(self._settings.smsc)}"')
         centre = self.ask("AT+CSCA?", "+CSCA:")
-        self.service_centre = printable(parse_fields(centre)[0])
+        self.service_centre = printable(self._read_name(parse_fields(centre)[0]))
         if centre and not self.service_centre:
             raise NotReady(Fault.ACCOUNT, "the SIM knows no service centre: put smsc into [modem]")
 
-    def _choose_notices(self) -> None:
-        """Ask for +CMTI and +CDSI: stored first, then told; only +CDS needs acknowledgement."""
-        reports = self._settings.delivery_reports
-        for setting in ("2,1,0,2,0", "1,1,0,2,0", "2,1,0,1,0") if reports else ():
-            with suppress(Refused):
-                self.command(f"AT+CNMI={setting}")
-                self.delivery_reports = True
-                return
-        if not self.ask("AT+CNMI=2,1,0,0,0"):
-            self.ask("AT+CNMI=1,1,0,0,0")
+    # --- the way in
 
-    # --- texts
+    def choose_notices(self) -> None:
+        """Ask to be told of what comes in, TS 27.005 3.4.1, by the first way that the modem takes.
+
+        Stored first, then told (+CMTI, +CDSI) is the safest: only what comes by itself (+CMT, +CDS)
+        needs an acknowledgement.
+        """
+        told = re.findall(r"\(([^()]*)\)", self.ask("AT+CNMI=?", "+CNMI:"))
+        known = [_read_range(each) for each in told] if len(told) == 5 else None
+        kinds = "210" if self.stores_reports else "10"
+        kinds = kinds if self._settings.delivery_reports else "021"
+        for setting in _list_notices(known, "132" if self.stores_texts else "213", kinds):
+            _, way, _, kind, _ = setting
+            if way == "2":
+                self.ask("AT+CSMS=1")  # what is not acknowledged comes again
+            with suppress(Refused):
+                self.command(f"AT+CNMI={','.join(setting)}")
+                self.tells_of_texts, self.delivery_reports = True, kind != "0"
+                return
+        self.tells_of_texts = self.delivery_reports = False
+        self._has_notices()
 
     def list_memories(self) -> list[str]:
         """Return the memories in which something may be stored: first that of new texts."""
         used = parse_fields(self.ask("AT+CPMS?", "+CPMS:"))
-        first = used[6] if len(used) > 6 else ""
-        known = re.findall(r'"(\w\w)"', self.ask("AT+CPMS=?", "+CPMS:").partition(")")[0])
+        first = used[6] if len(used) > 6 and re.fullmatch("[A-Z]{2}", used[6]) else ""
+        known = re.findall('"([A-Z]{2})"', self.ask("AT+CPMS=?", "+CPMS:").partition(")")[0])
         return [first, *(each for each in known if each in ("SM", "ME", "SR") and each != first)]
+
+    def count_stored(self) -> list[str]:
+        """Return how many places are taken in the memories that it has turned to."""
+        return parse_fields(self.ask("AT+CPMS?", "+CPMS:"))[1::3]
+
+    def choose_memory(self, memory: str) -> tuple[int | None, int | None]:
+        """Turn to a memory; "": the one in use. Return how many of its places are taken, and how
+        many it has; None where it does not tell. Refused: it has no such memory."""
+        lines = self.command(f'AT+CPMS="{memory}"' if memory else "AT+CPMS?", "+CPMS:")
+        fields = parse_fields(lines[0]) if lines else []
+        numbers = [int(each) for each in fields if re.fullmatch("[0-9]{1,5}", each)]
+        return (numbers[0], numbers[1]) if len(numbers) > 1 else (None, None)
+
+    def read_memory(self, memory: str) -> Contents:
+        """Read all that lies in a memory: by its list, and place by place what that does not give.
+
+        Refused: it has no such memory, or can't list it now.
+        """
+        used, places = self.choose_memory(memory)
+        if places == 0:
+            return Contents([], [], 0, 0, 0)
+        try:
+            listed = self._list_stored(memory)
+        except (Refused, NoAnswer) as error:
+            if isinstance(error, Refused) and error.refusal is RefusalClass.TRANSIENT:
+                raise
+            listed = None
+        entries = listed or []
+        whole = {each.place: each for each in entries if each.is_whole}
+        wanted = len(entries) if used is None else used
+        fragments: list[StoredTpdu] = []
+        if listed is None or len(whole) < max(wanted, len(entries)):
+            whole, fragments = {}, entries  # of a list that does not add up nothing is believed
+            self.ask("AT+CMGF=0")  # it may have forgotten
+            is_blind = listed is None and used is None
+            suspects = sorted({each.place for each in entries})
+            for place in [*suspects, *range((places or _MOST_PLACES) + 1)]:
+                aside = self.find_set_aside(memory)
+                is_enough = len(whole.keys() | aside) >= wanted
+                if is_enough and not is_blind and place not in suspects:
+                    break
+                if place in whole or place in aside:
+                    continue
+                if found := self._read_place(memory, place):
+                    fragments += [] if found.is_whole else [found]
+                    whole |= {place: found} if found.is_whole else {}
+        for place in whole:
+            self._failures.pop((memory, place), None)
+        missing = wanted - len(whole.keys() | self.find_set_aside(memory))
+        return Contents([*whole.values()], fragments, max(0, missing), used or 0, places or 0)
+
+    def _list_stored(self, memory: str) -> list[StoredTpdu]:
+        lines = self.command("AT+CMGL=4", "+CMGL:", 60, has_texts=True)
+        return [
+            _read_entry(memory, int(heading[0]), heading[1:], below)
+            for heading, below in _part_entries(lines, "+CMGL:")
+            if re.fullmatch("[0-9]{1,5}", heading[0])
+        ]
+
+    def _read_place(self, memory: str, place: int) -> StoredTpdu | None:
+        """Read one place; None: nothing is there, or it answers with an error."""
+        key = memory, place
+        try:
+            lines = self.command(f"AT+CMGR={place}", "+CMGR:", has_texts=True)
+        except (Refused, NoAnswer) as error:
+            if not (isinstance(error, Refused) and error.code in _NOTHING_THERE):
+                self._failures[key] += 1
+            return None
+        for heading, below in _part_entries(lines, "+CMGR:"):
+            if below:
+                found = _read_entry(memory, place, heading, below)
+                self._failures[key] += not found.is_whole
+                return found
+        return None
+
+    def find_set_aside(self, memory: str) -> set[int]:
+        """Return the places that could not be read so often that they are not tried again."""
+        return {
+            place
+            for (name, place), count in self._failures.items()
+            if name == memory and count >= _TRIES_OF_A_PLACE
+        }
+
+    def delete_stored(self, stored: StoredTpdu) -> None:
+        """Delete a TPDU that is safe elsewhere, of the memory that was chosen."""
+        self.ask(f"AT+CMGD={stored.place}")
+
+    def let_texts_come_directly(self) -> None:
+        """A text has come that the modem has no place for: the next ones it is to hand over."""
+        self.is_awaited = True
+        if self.stores_texts:
+            self.stores_texts = False
+            self.choose_notices()
+
+    def let_reports_come_directly(self) -> None:
+        """The memory of reports has no room."""
+        if self.stores_reports:
+            self.stores_reports = False
+            self.choose_notices()
+
+    def lacks_reports(self) -> bool:
+        """True if delivery reports are wanted and can't come."""
+        return self._settings.delivery_reports and not self.delivery_reports
+
+    def explain_silence(self) -> str:
+        """Return why it is not heard of what comes in; "": it is."""
+        if self.is_awaited:
+            return f"a text has come that it has no place for: {_WHAT_TO_DO}"
+        if self.tells_of_texts:
+            return ""
+        return "it takes no way of telling that a text has come (AT+CNMI): nothing is sent with it"
 
     def acknowledge(self) -> None:
         """Tell the network that a TPDU which came by itself is safe; else it repeats it."""
         self.ask("AT+CNMA", "")
 
-    def read_stored(self, memories: Iterable[str] = ("",)) -> list[StoredTpdu]:
-        """List the TPDUs in the given memories; "": the one in use. Refused: it can't be now."""
-        found = []
-        for memory in memories:
-            if memory and not self.ask(f'AT+CPMS="{memory}"', "+CPMS:"):
-                continue
-            header: list[str] | None = None
-            for line in self.command("AT+CMGL=4", "+CMGL:", 60):
-                if line.startswith("+CMGL:"):
-                    header = parse_fields(line)
-                elif header and re.fullmatch("[0-9]{1,5},[01]", ",".join(header[:2])):  # received
-                    found.append(StoredTpdu(memory, int(header[0]), line))
-        return found
 
-    def delete_stored(self, stored: StoredTpdu) -> None:
-        """Delete a TPDU that is safe elsewhere."""
-        if stored.memory:
-            self.ask(f'AT+CPMS="{stored.memory}"', "+CPMS:")
-        self.ask(f"AT+CMGD={stored.place}")
+# --- what a modem says of itself and of what it stores
+
+_SIM_WORKS = ("READY", "SIM PIN2", "SIM PUK2")  # a text needs no PIN2
+_SIM_ERRORS = {  # the same states as errors, TS 27.007 9.2 and TS 27.005 3.2.5
+    "CME 5": "PH-SIM PIN", "CME 6": "PH-FSIM PIN", "CME 7": "PH-FSIM PUK", "CME 11": "SIM PIN",
+    "CME 12": "SIM PUK", "CME 17": "SIM PIN2", "CME 18": "SIM PUK2", "CME 40": "PH-NET PIN",
+    "CME 41": "PH-NET PUK", "CME 42": "PH-NETSUB PIN", "CME 43": "PH-NETSUB PUK",
+    "CME 44": "PH-SP PIN", "CME 45": "PH-SP PUK", "CME 46": "PH-CORP PIN", "CME 47": "PH-CORP PUK",
+    "CMS 311": "SIM PIN", "CMS 312": "PH-SIM PIN", "CMS 316": "SIM PUK", "CMS 317": "SIM PIN2",
+    "CMS 318": "SIM PUK2",
+}  # fmt: skip
+_NOTHING_THERE = ("CMS 321", "CME 21", "CME 22")
+_WHAT_TO_DO = "nothing is sent meanwhile; start it anew, or empty its memory in a phone"
+_STORED_NOWHERE = r'\+CMTI: *(?:"\w*")? *,? *(?:-|$)'
+_PLAIN_UCS2 = "(?:00[2-7][0-9A-Fa-f])+"
+
+
+def _read_range(listed: str) -> frozenset[str]:
+    """Read the values of one digit that a test command lists.
+
+    >>> sorted(_read_range("0-2,4"))
+    ['0', '1', '2', '4']
+    """
+    found = re.findall("([0-9])(?: *- *([0-9]))?", listed)
+    return frozenset(
+        str(each) for first, last in found for each in range(int(first), int(last or first) + 1)
+    )
+
+
+def _list_notices(
+    known: Sequence[frozenset[str]] | None, ways: str, kinds: str
+) -> Iterator[tuple[str, str, str, str, str]]:
+    """Return the settings of +CNMI that a modem may take, the best first; known: what it says that
+    it knows, None where it does not say. Mode 3 is for a modem that has nothing else."""
+    modes_known, ways_known, broadcasts, kinds_known, buffers = known or [frozenset("0123")] * 5
+    least, buffer = min(broadcasts, default="0"), min(buffers, default="0")
+    for way in (each for each in ways if each in ways_known):
+        for modes in ("21", "3"):
+            for kind in (each for each in kinds if each in kinds_known):
+                for mode in (each for each in modes if each in modes_known):
+                    yield mode, way, least, kind, buffer
+
+
+def _part_entries(lines: Iterable[str], prefix: str) -> list[tuple[list[str], list[str]]]:
+    """Part a listing into headings and the lines below each."""
+    entries: list[tuple[list[str], list[str]]] = []
+    for line in lines:
+        if line.startswith(prefix):
+            entries.append((parse_fields(line), []))
+        elif entries:
+            entries[-1][1].append(line)
+    return entries
+
+
+def _read_entry(
+    memory: str, place: int, heading: Sequence[str], below: Sequence[str]
+) -> StoredTpdu:
+    """Read what stands at a place, TS 27.005 3.4.2: <stat>,[<alpha>],<length> and the TPDU.
+
+    It is whole if there is one line of hex, as long as its heading says; else it is kept as it is.
+    """
+    state, length = [*heading, ""][0], heading[-1] if len(heading) > 1 else ""
+    is_received = not re.fullmatch("[23]|STO .*", state)
+    listed = [line for line in below if _is_hex(line)]
+    if len(listed) == 1 and re.fullmatch("[0-9]{1,3}", length):
+        octets, centre = len(listed[0]) // 2, 1 + int(listed[0][:2], 16)
+        if int(length) in (octets - centre, octets):  # some count the service centre
+            return StoredTpdu(memory, place, listed[0], is_received)
+    return StoredTpdu(memory, place, "\n".join(below), is_received, is_whole=False)
 
 
 def _may_answer(command: str, line: str) -> bool:
@@ -7269,16 +7764,54 @@ def _may_answer(command: str, line: str) -> bool:
     return not is_unsolicited(line)
 
 
+# Of +CUSD, TS 27.007 7.15: <m>, and the text with its coding where there is one.
+_USSD_END = (
+    r'(?s)\+CUSD: *(?:\d *, *"(?P<text>.*?)"?(?: *, *(?P<coding>\d{1,3})?)?|(?P<end>[2-5]))$'
+)
+_USSD_REFUSALS = {
+    "2": "the network ended it without an answer",
+    "3": "another program has answered",
+    "4": "the network does not support such codes here",
+    "5": "the network did not answer in time",
+}
+
+
 def _read_ussd(text: str, coding: str | None) -> str:
-    """Read a USSD text: UCS-2 comes as hex, TS 27.007 7.15."""
-    if coding and int(coding) & 0x0C == 0x08 and re.fullmatch("(?:[0-9A-Fa-f]{4})+", text):
-        return bytes.fromhex(text).decode("utf-16-be", "replace")
-    return text
+    """Read a USSD text, which may come as hex of any alphabet, whatever its coding says.
+
+    >>> _read_ussd("004F004B", "15"), _read_ussd("4F4B21", "68"), _read_ussd("20042024", None)
+    ('OK', 'OK!', '20042024')
+    """
+    octets = bytes.fromhex(text) if _is_hex(text) else b""
+    if len(octets) % 2 == 0 and coding and _find_alphabet(int(coding) & 0xFF) == "ucs2":
+        return octets.decode("utf-16-be", "replace") or text
+    if text.isdigit() and not re.fullmatch(_PLAIN_UCS2, text):
+        return text
+    packed = _unpack_septets(octets, len(octets) * 8 // 7)
+    readings = (
+        octets.decode("latin-1"),
+        octets.decode("utf-16-be", "replace"),
+        _decode_septets(packed).rstrip("\r@"),  # filled up
+    )
+    return next((each for each in readings if re.fullmatch(_PLAUSIBLE, each)), text)
+
+
+_PLAUSIBLE = r"[\n\r -~£¥§¿À-ɏ\u0370-\u03ff\u0400-\u04ff€]+"  # Latin, Greek, Cyrillic
 
 
 def _digits(line: str) -> str:
     found = re.findall(r"\d{14,22}", line)
     return found[0] if found else ""
+
+
+def _find_iccid(line: str) -> str:
+    """Find an ICCID; operators put letters into it, and cards fill it up with F.
+
+    >>> _find_iccid("+CCID: 898600B511223344556F")
+    '898600B511223344556'
+    """
+    found = re.findall("[0-9]{2}[0-9A-Fa-f]{12,20}", line)
+    return str(found[0]).upper().rstrip("F") if found else ""
 
 
 def _is_hex(line: str) -> bool:
@@ -7924,10 +8457,17 @@ _ANSWERS_IN_ALL = 30  # of a day, to whomever
 _ALERTS_A_DAY = 5
 _STATUS_A_DAY = 20
 _STOPS_TO_PAUSE = 5  # and more than one in twenty
+_PARTS_APART_S = 15.0  # of a long text, each from the next: the service centre's stamps
+_PARTS_SETTLE = timedelta(minutes=4)  # what is further apart may be of two texts
+_VAIN_SWEEPS, _VAIN_PAUSE_S = 3, 60.0
+_LONGEST_VALID = timedelta(weeks=63)  # of a text that is on its way, TS 23.040 9.2.3.12.1
 _WEAK_DBM = -107
 _WEAK = "the signal is weak: move the antenna"
 _FULL = "its storage is full: it is being emptied"
-_NOT_LISTED = "it does not list what came in: nothing is sent until it does"
+_NOT_READ = "what came in has not been read yet"
+_NOT_LISTED = "it does not list what came in"
+_NO_REPORTS = "it takes no way of telling what was delivered: no delivery is known"
+_MMS = "(MMS: a picture or a long text, which can't be read here)"
 _WEAK_POWER_WORDS = "it complains of its supply voltage: give it a supply of 2 A of its own"
 
 
@@ -7971,7 +8511,8 @@ class Link:
         self.sweep_at = 0.0  # when what is stored is read again; 0: not since it was attached
         self.resets = 0  # how often the modem was healed by force
         self.troubles = 0  # refusals in a row that are the modem's own fault
-        self.warnings: frozenset[str] = frozenset()  # what the operator should know, told once
+        self.unread = ""  # why what came in may not be known; "": it is
+        self.warnings: dict[str, str] = {}  # what the operator should know, told once; by its code
         self._settings = settings
         self._around = around
         self._clock = around.clock
@@ -8032,11 +8573,18 @@ class Link:
         else:
             self._enter(LinkState.ATTACHED, fault, words, 30.0)
 
-    def warn(self, words: str, holds: bool = True) -> None:
-        """Keep a warning for the operator while it holds, and log it once."""
-        if holds and words not in self.warnings:
+    def warn(self, code: str, words: str) -> None:
+        """Keep a warning for the operator, log it once; "": it does not hold any more."""
+        if words and self.warnings.get(code) != words:
             logging.warning("modem: %s", words)
-        self.warnings = self.warnings | {words} if holds else self.warnings - {words}
+        self.warnings.pop(code, None)
+        if words:
+            self.warnings[code] = words
+
+    def tell_unread(self, words: str) -> None:
+        """Keep why what came in may not be known."""
+        self.unread = words
+        self.warn("incoming", words)
 
     def close(self) -> None:
         """Release the port."""
@@ -8095,7 +8643,7 @@ class Link:
 
     def _attach(self, modem: Modem) -> None:
         attach_guarded(modem, self._settings, self._database)
-        self.sweep_at = 0.0
+        self.sweep_at, self.unread = 0.0, _NOT_READ
         who = modem.identity
         self._notice_another_sim(who.iccid)
         self.state = LinkState.ATTACHED  # not before all of this is written down
@@ -8145,10 +8693,11 @@ class Link:
 
     def _warn_of(self, modem: Modem) -> None:
         """Tell of a weak signal and a full storage."""
-        signal, margin = modem.signal_dbm, 3 if _WEAK in self.warnings else 0
-        self.warn(_WEAK, signal is not None and signal <= _WEAK_DBM + margin)
-        self.warn(_FULL, modem.storage_full)
+        signal, margin = modem.signal_dbm, 3 if "signal" in self.warnings else 0
+        is_weak = signal is not None and signal <= _WEAK_DBM + margin
+        self.warn("signal", _WEAK if is_weak else "")
         if modem.storage_full:
+            self.warn("storage", _FULL)
             self.sweep_at = 0.0
 
 
@@ -8282,7 +8831,7 @@ class End(NamedTuple):
 def find_gates(row: StoredRow, turn: Turn, config: Config) -> Iterator[Gate]:
     """Yield each gate of a message, open or shut: its own, then those of the box."""
     yield from find_row_gates(row, turn, config)
-    yield from find_box_gates(turn)
+    yield from find_box_gates(turn, row)
     yield find_pace(row, turn, config)
 
 
@@ -8309,14 +8858,21 @@ def find_row_gates(row: StoredRow, turn: Turn, config: Config) -> Iterator[Gate]
     yield find_quota(row.phone_number, row.message_content, budgets, now, config)
 
 
-def find_box_gates(turn: Turn) -> Iterator[Gate]:
-    """Yield the gates of the box but its pace: while one is shut nobody goes."""
+def find_box_gates(turn: Turn, row: StoredRow | None = None) -> Iterator[Gate]:
+    """Yield the gates of the box but its pace: while one is shut nobody goes.
+
+    row: the message whose gates they are; what a person sends anyway need not be heard first.
+    """
     pause = turn.pauses.get("", _NO_PAUSE)
     yield Gate("pause", pause.because, pause.until)
     yield Gate("clock", turn.doubt)
     yield Gate("modem", turn.not_ready)
-    yield Gate("incoming", turn.not_read)
+    yield Gate("incoming", "" if row and _is_sent_anyway(row) else turn.not_read)
     yield Gate("disk", turn.disk)
+
+
+def _is_sent_anyway(row: StoredRow) -> bool:
+    return row.at_once and row.anyway
 
 
 def find_pace(row: StoredRow, turn: Turn, config: Config) -> Gate:
@@ -8517,6 +9073,84 @@ def _to_candidate(row: StoredRow, pause: Pause, budgets: Budgets, config: Config
     )
 
 
+class _Part(NamedTuple):
+    """A stored part of a long text."""
+
+    id: int
+    pdu: str
+    came_at: datetime
+    tpdu: Tpdu
+
+
+class TextStorage:
+    """Empties the modem's memories, and tells what they do not hand over.
+
+    Nothing is deleted that was not stored octet by octet.
+    """
+
+    def __init__(self, link: Link, take_in: Callable[[str], bool]) -> None:
+        self._link = link
+        self._take_in = take_in  # True: it is in the database
+
+    def empty_all(self, modem: Modem, told: frozenset[str]) -> str:
+        """Read all memories; return why something may lie there unread, "": nothing does.
+
+        told: those in which something has come in. The memory of new texts must not refuse.
+        """
+        first, *others = modem.list_memories()
+        problems, aside = [], []
+        for memory in [first, *sorted({*others, *told, *modem.closed} - {first, ""})]:
+            try:
+                problems.append(self._empty(modem, memory, memory == first))
+                modem.closed.discard(memory)
+            except Refused as refused:
+                logging.debug("the modem refuses to list %s: %s", memory, refused)
+                if memory == "SR":
+                    modem.let_reports_come_directly()
+                elif memory == first or memory in told or memory in modem.closed:
+                    modem.closed.add(memory)
+                    problems.append(f"{_NOT_LISTED} ({refused}): {_WHAT_TO_DO}")
+            aside += [f"{place} of {memory}" for place in sorted(modem.find_set_aside(memory))]
+        words = f"it can't read place {', '.join(aside)}: what lies there is left alone"
+        self._link.warn("places", words if aside else "")
+        self._link.warn("reports", _NO_REPORTS if modem.lacks_reports() else "")
+        return next(filter(None, problems), "")
+
+    def _empty(self, modem: Modem, memory: str, is_first: bool) -> str:
+        """Take in what a memory holds; return why not all of it, or why no more comes into it."""
+        contents = modem.read_memory(memory)
+        if memory == "SR" and contents.places == 0:
+            modem.let_reports_come_directly()
+        for each in contents.whole:
+            if each.is_received and self._take_in(each.pdu):
+                modem.delete_stored(each)  # it is in the database by now
+        for each in contents.fragments:
+            if each.is_received:
+                for line in filter(None, each.pdu.split("\n")):
+                    self._take_in(line)
+        if contents.missing:
+            more = f"{contents.missing} more in {memory or 'its memory'} than it hands over"
+            return f"{_NOT_LISTED}, and counts {more}: {_WHAT_TO_DO}"
+        if contents.used < contents.places or not contents.places:
+            return ""
+        sent = [each for each in contents.whole if not each.is_received]
+        is_full = self._is_full(modem, memory)
+        if is_full and sent:
+            for each in sent:
+                modem.delete_stored(each)
+            is_full = self._is_full(modem, memory)
+            logging.warning("modem: its memory %s was full of texts once sent: removed", memory)
+        if not is_first:
+            return ""
+        modem.storage_full = is_full
+        self._link.warn("storage", "")
+        return f"its memory is full and does not get empty: {_WHAT_TO_DO}" if is_full else ""
+
+    def _is_full(self, modem: Modem, memory: str) -> bool:
+        used, places = modem.choose_memory(memory)
+        return used is not None and used == places
+
+
 class Intake:
     """Takes in what the network brings: reports and replies; stored first, then acted on."""
 
@@ -8527,15 +9161,19 @@ class Intake:
         self._database = database
         self._clock = clock
         self._link = link
+        self._storage = TextStorage(link, self._take_in_tpdu)
         self._direct: deque[str] = deque()  # what came by itself and is not in the database yet
         self._set_aside: set[str] = set()  # what no attempt could store: it stays where it is
+        self._unread = ""  # what the modem's memories do not hand over
+        self._left_stored: list[str] = []  # what they counted when they had been read
+        self._vain_sweeps = 0  # in a row: something stayed unread
 
     def take_in(self, modem: Modem) -> None:
         """Read what came unasked; empty the SIM's storage when told, and now and then."""
         modem.listen()
         notices = modem.take_notices()
         if notices.weak_power:
-            self._link.warn(_WEAK_POWER_WORDS)
+            self._link.warn("power", _WEAK_POWER_WORDS)
         self._direct.extend(notices.tpdus)
         if notices.restarted or notices.sim_gone:
             self._link.attach_again("it started anew" if notices.restarted else "the SIM is out")
@@ -8543,35 +9181,34 @@ class Intake:
         while self._direct:
             self._take_in_tpdu(self._direct[0])
             self._direct.popleft()
+            modem.is_awaited = False
             modem.acknowledge()
-        again_at, self._link.sweep_at = self._link.sweep_at, 0.0  # what fails half-way begins anew
-        try:
-            if self._clock.monotonic() >= again_at:
-                self._sweep(modem, notices.memories)
-                again_at = self._clock.monotonic() + _SWEEP_S
-            elif notices.memories:
-                self._empty(modem, sorted(notices.memories))
-        except Refused as refused:
-            logging.debug("the modem refuses to list: %s", refused)
-            self._link.warn(_NOT_LISTED)
-            return
-        self._link.sweep_at = again_at
-        self._link.warn(_NOT_LISTED, holds=False)
+        if notices.is_stored_nowhere:
+            modem.let_texts_come_directly()
+        if notices.memories or self._clock.monotonic() >= self._link.sweep_at:
+            self._sweep(modem, notices.memories)
+        self._link.tell_unread(self._unread or modem.explain_silence())
+
+    def hear_before_sending(self) -> bool:
+        """Look for what has come unnoticed; True if all that came in is known."""
+        modem = self._link.modem
+        if modem is None:
+            return False
+        if modem.count_stored() != self._left_stored:
+            self._link.sweep_at = 0.0
+        self.take_in(modem)
+        return self._link.is_ready() and not self._link.unread
 
     def _sweep(self, modem: Modem, told: frozenset[str]) -> None:
-        """Read all that is stored anywhere; the memory of new texts must not refuse it."""
-        first, *others = modem.list_memories()
-        self._empty(modem, [first])
-        for memory in sorted({*others, *told} - {first}):
-            with suppress(Refused):
-                self._empty(modem, [memory])
+        """Read all that is stored anywhere; what fails half-way begins anew."""
+        self._link.sweep_at, self._link.unread = 0.0, self._link.unread or _NOT_READ
+        self._unread = self._storage.empty_all(modem, told)
+        self._left_stored = modem.count_stored()
         self._join_parts(self._clock.now())
         self._database.inbox.match_reports(self._clock.now())
-
-    def _empty(self, modem: Modem, memories: Sequence[str]) -> None:
-        for stored in modem.read_stored(memories):
-            if self._take_in_tpdu(stored.pdu):
-                modem.delete_stored(stored)  # it is in the database by now
+        self._vain_sweeps = self._vain_sweeps + 1 if self._unread else 0
+        wait_s = _VAIN_PAUSE_S if self._vain_sweeps >= _VAIN_SWEEPS else 0.0
+        self._link.sweep_at = self._clock.monotonic() + (wait_s if self._unread else _SWEEP_S)
 
     def _take_in_tpdu(self, pdu: str) -> bool:
         """Store what came and act on it; True if it is in the database."""
@@ -8631,11 +9268,12 @@ class Intake:
         return True
 
     def _take_in_report(self, told: Tpdu, pdu: str, now: datetime) -> None:
-        number, (delivery, words) = told.number, read_delivery(told.status or 0)
-        report = Report(
-            number, told.reference or 0, delivery, words, told.sent_at or now,
-            told.discharged_at or now,
-        )  # fmt: skip
+        number, (delivery, words) = told.number, read_delivery(told.status)
+        sent_at, discharged_at = (
+            at if at and now - _LONGEST_VALID <= at <= now + timedelta(days=1) else now
+            for at in (told.sent_at, told.discharged_at)
+        )
+        report = Report(number, told.reference or 0, delivery, words, sent_at, discharged_at)
         if self._database.inbox.add_report(pdu, report, now):
             known = self._database.inbox.match_reports(now) > 0
             logging.info("%s to=%s known=%s %s", delivery.value, mask(number), known, words)
@@ -8672,29 +9310,50 @@ class Intake:
     def _join_parts(self, now: datetime) -> None:
         """Read the long texts that are whole, and as far as they came those that stay cut."""
         for found in self._database.inbox.find_long_texts(now - _PARTS_WAIT):
-            decoded = [(part, place, decode_tpdu(pdu, "in")) for part, place, pdu in found]
-            latest = {place: read for _, place, read in decoded}
-            pdus = "\n".join({place: pdu for _, place, pdu in found}.values())
-            whole = join_parts(list(latest.values()))
-            if self._guard(pdus, partial(self._take_in_text, whole, pdus, now)):
-                # What is left over began another long text, of which nothing more came.
-                self._database.inbox.mark_joined(
-                    part for part, place, read in decoded if read.text == latest[place].text
-                )
+            parts = [
+                _Part(part, pdu, read_stored_time(at), decode_tpdu(pdu, "in"))
+                for part, pdu, at in found
+            ]
+            while parts and (joined := self._join(parts, now)):
+                parts = [each for each in parts if each.id not in joined]
+
+    def _join(self, parts: Sequence[_Part], now: datetime) -> set[int]:
+        """Read a long text of these parts; return those that it took, none: it still waits."""
+        chosen = [parts[place] for place in choose_parts([each.tpdu for each in parts])]
+        tpdus = [each.tpdu for each in chosen]
+        total = tpdus[0].concatenation[1] if tpdus[0].concatenation else 0
+        is_cut = len(chosen) < total
+        is_spread = span_of_parts(tpdus) > _PARTS_APART_S * total
+        wait = _PARTS_WAIT if is_cut else _PARTS_SETTLE if is_spread else timedelta()
+        if now - max(each.came_at for each in parts) < wait:
+            return set()
+        whole, pdus = join_parts(tpdus), "\n".join(each.pdu for each in chosen)
+        if not self._guard(pdus, partial(self._take_in_text, whole, pdus, now)):
+            return set()
+        # What is left over began another long text; of another service centre it is the same.
+        taken = [replace(tpdu, smsc=None) for tpdu in tpdus]
+        joined = {each.id for each in parts if replace(each.tpdu, smsc=None) in taken}
+        self._database.inbox.mark_joined(joined)
+        return joined
 
     def _take_in_text(self, text: Tpdu, pdu: str, now: datetime) -> None:
         words, body = self._words, text.text or ""
-        number, is_one = self._find_person(text.number)
+        sender, readable = text.number, text.text
+        if (from_field := read_mms_sender(text)) is not None:
+            sender, readable = from_field, _MMS
+        number, is_one = self._find_person(sender)
         asked = _read_reply_of(self._database, number, body, words)
         if asked is Request.STOP and not is_one:  # whose it is only a person can tell
             asked = Request.PERHAPS_STOP
-        if asked is Request.NOTHING and words.hold_on_reply and not is_harmless(body):
+        is_whole = text.text is not None and not text.damage  # what is missing may mean stop
+        is_let_through = is_whole and (not words.hold_on_reply or is_harmless(body))
+        if asked is Request.NOTHING and not is_let_through:
             asked = Request.PERHAPS_STOP
-        readable = None if text.text is None else body
+        sent_at = self._find_sent_at(text, number, pdu, now)
 
         def store() -> int | None:
             with self._database.transaction():
-                if self._database.inbox.add(pdu, number, readable, text.sent_at, asked, now):
+                if self._database.inbox.add(pdu, number, readable, sent_at, asked, now):
                     return self._act_on(asked, number, body, self._is_fresh(text, now), now)
             return None
 
@@ -8712,6 +9371,12 @@ class Intake:
         may be that of several people."""
         people = self._database.inbox.find_people(sender)
         return (people[0] if len(people) == 1 else sender), len(people) < 2
+
+    def _find_sent_at(self, text: Tpdu, number: str, pdu: str, now: datetime) -> datetime:
+        """Return when a text was sent; where nobody can tell, when it came first."""
+        if text.sent_at and text.sent_at - now <= timedelta(days=1):
+            return text.sent_at
+        return self._database.inbox.find_last_time(number, pdu) or now
 
     def _is_fresh(self, text: Tpdu, now: datetime) -> bool:
         return text.sent_at is None or now - text.sent_at <= _ANSWER_WITHIN
@@ -9055,7 +9720,9 @@ class StatusReporter:
             has_room=not turn.disk,
             account_refused="account_refused" in turn.words,
             trusted=bool(self._time.trusted_by),
-            awaits_person=self._database.reports.awaits_person() or by_itself,
+            awaits_person=self._database.reports.awaits_person()
+            or by_itself
+            or "incoming" in self._link.warnings,
             resting=bool(pause.because) or not is_open(turn.now, self._hours),
             under_way=in_hand or row is not None,
         )
@@ -9067,7 +9734,8 @@ class StatusReporter:
             "modem_ready": self._link.is_ready(),
             **describe_modem(self._link.modem, self._link.port),
             "resets": self._link.resets,
-            "warnings": sorted(self._link.warnings),
+            "warnings": sorted(self._link.warnings.values()),
+            "incoming": turn.not_read,
             "trusted": bool(self._time.trusted_by),
             "clock": self._time.trusted_by
             or f"not trusted: {self._time.doubt}: connect the Pi to the Internet, or look at the"
@@ -9351,7 +10019,7 @@ class Sender:
 
     def __init__(
         self, config: Config, database: Database, clock: Clock, rng: random.Random, link: Link,
-        reporter: StatusReporter, look: Callable[[], Turn],
+        reporter: StatusReporter, look: Callable[[], Turn], hear: Callable[[], bool],
     ) -> None:  # fmt: skip
         self.outcomes = Outcomes(config, database, clock, link)
         self.in_hand: MessageId | None = None  # the row whose bubbles are going out
@@ -9362,6 +10030,7 @@ class Sender:
         self._link = link
         self._reporter = reporter
         self._look = look  # lets everything else go on
+        self._hear = hear  # what has come unnoticed; True if all that came in is known
         self._last_begun: tuple[MessageId | None, float] | None = None  # row; when, monotonic
         self._budgets: tuple[date, Budgets] | None = None  # of this day, until something is sent
         self._all_shut: tuple[tuple[int, int], datetime, datetime] | None = None  # mark, from, to
@@ -9378,7 +10047,7 @@ class Sender:
         if turn.next_row is not None:
             if turn.next_row.scheduled_for > turn.now:
                 again = min(again, turn.next_row.scheduled_for)
-            elif not any(gate.shut for gate in find_box_gates(turn)):
+            elif not any(gate.shut for gate in find_box_gates(turn._replace(not_read=""))):
                 opens = self._send_first_due(turn)
                 if opens is None:
                     return self._clock.monotonic()
@@ -9429,8 +10098,12 @@ class Sender:
     def _list_due(self, turn: Turn) -> Iterator[StoredRow]:
         """Yield what is cut off, then what goes at once, then the others in their order."""
         queue = self._database.queue
+        at_once = queue.due_at_once(turn.now) if turn.at_once_left > 0 else []
+        if turn.not_read:
+            yield from filter(_is_sent_anyway, at_once)
+            return
         yield from queue.cut_off()
-        yield from queue.due_at_once(turn.now) if turn.at_once_left > 0 else ()
+        yield from at_once
         page = queue.due(turn.now)
         while page:
             yield from page
@@ -9448,7 +10121,7 @@ class Sender:
 
     def _send(self, row: StoredRow, turn: Turn) -> None:
         """Send one message, bubble by bubble; what stops it half-way goes on in a later turn."""
-        if not self._claim(row, turn):
+        if not (self._hear() or _is_sent_anyway(row)) or not self._claim(row, turn):
             return
         self.in_hand, begins = row.id, True
         row = replace(row, at_once=row.at_once and turn.at_once_left > 0)  # a further one is paced
@@ -9507,8 +10180,11 @@ class Sender:
             if (monotonic := self._clock.monotonic()) >= end:
                 break
             self._clock.until(min(end, monotonic + poll_s, self._link.wake_at), self._link.port)
+        is_all_heard = self._hear()
         row = self._database.queue.row(begun.id)
-        if row is None or turn.doubt or turn.not_ready or turn.not_read:
+        if row is None or turn.doubt or turn.not_ready:
+            return False
+        if not (is_all_heard or _is_sent_anyway(row)):
             return False
         if turn.pauses.get("", _NO_PAUSE).by == PausedBy.BOX.value:  # of another SIM, perhaps
             return False
@@ -9640,8 +10316,9 @@ class Service:
         )
         self._diary = Diary(config.business_hours, database)
         self._sender = Sender(
-            config, database, around.clock, rng, self._link, self._reporter, self._look
-        )
+            config, database, around.clock, rng, self._link, self._reporter, self._look,
+            self._intake.hear_before_sending,
+        )  # fmt: skip
         self._next_row: StoredRow | None = None  # of the last turn
         self._disk_words = ""
         self._shortage = ""  # of room on the disk, in the last turn
@@ -9721,7 +10398,6 @@ class Service:
         self._shortage = shortage
         last, waited_s = self._sender.find_last_begun(now, bool(self._time.trusted_by))
         self._next_row = queue.next_row()
-        swept = self._link.sweep_at > 0 or not self._link.is_ready()
         return Turn(
             now,
             self._database.state.all(),
@@ -9733,9 +10409,13 @@ class Service:
             partial(self._sender.find_budgets, now) if self._config.pacing.is_limited else None,
             "" if self._time.trusted_by else self._time.doubt,
             "" if self._link.is_ready() else self._link.words,
-            "" if swept else _NOT_LISTED,  # their STOP may wait in the storage
+            self._find_unread(),
             self._shortage,
         )
+
+    def _find_unread(self) -> str:
+        """Return why a STOP may lie where nobody has read it; without a modem nothing is sent."""
+        return self._link.unread if self._link.is_ready() else ""
 
     def _end_what_has_passed(self, turn: Turn) -> bool:
         """End the pauses whose end has come, hold what a restored copy may have sent; True if any.
@@ -9802,11 +10482,7 @@ class Service:
 
     def _find_drain_end(self) -> str | None:
         """Return why draining ends: "" if nothing can go without a person; None: it goes on."""
-        stuck = (
-            self._disk_words
-            or self._shortage
-            or (_NOT_LISTED if _NOT_LISTED in self._link.warnings else "")
-        )
+        stuck = self._disk_words or self._shortage or self._find_unread()
         if not stuck:
             self._stuck_since_s = None
         elif self._stuck_since_s is None:
@@ -9889,7 +10565,6 @@ class SimulatedModem:
             "AT+CSQ": "+CSQ: 21,99",
             "AT+CSCA?": '+CSCA: "+12063130004",145',
             "AT+CNMI?": "+CNMI: 2,1,0,2,0",
-            "AT+CPMS?": '+CPMS: "SM",0,50,"SM",0,50,"SM",0,50',
         }
 
     def feed(self, data: bytes) -> bytes:
@@ -9951,12 +10626,20 @@ class SimulatedModem:
             self.stored.pop(int(match[1]), None)
         elif command == "AT+CMGL=4":
             listed = "".join(
-                f"\r\n+CMGL: {index},0,,{len(pdu) // 2 - 1}\r\n{pdu}"
+                f"\r\n+CMGL: {index},0,,{_count_octets(pdu)}\r\n{pdu}"
                 for index, pdu in sorted(self.stored.items())
             )
             return f"{listed}\r\n\r\nOK\r\n".encode()
+        elif match := re.fullmatch(r"AT\+CMGR=(\d+)", command):
+            pdu = self.stored.get(int(match[1]))
+            if pdu is None:
+                return b"\r\n+CMS ERROR: 321\r\n"
+            return f"\r\n+CMGR: 0,,{_count_octets(pdu)}\r\n{pdu}\r\n\r\nOK\r\n".encode()
         elif re.fullmatch(r'AT\+CPMS="\w\w"', command):
             return f"\r\n+CPMS: {len(self.stored)},50,0,50,0,50\r\n\r\nOK\r\n".encode()
+        elif command == "AT+CPMS?":
+            used = f'"SM",{len(self.stored)},50'
+            return f"\r\n+CPMS: {used},{used},{used}\r\n\r\nOK\r\n".encode()
         elif command.startswith("AT+CUSD=1"):
             return b'\r\nOK\r\n\r\n+CUSD: 0,"Your balance is 12.50 USD",15\r\n'
         elif command in self._answers:
@@ -9964,6 +10647,12 @@ class SimulatedModem:
         elif not command.startswith("AT"):
             return b""
         return b"\r\nOK\r\n"
+
+
+def _count_octets(pdu: str) -> int:
+    """Return what a heading says of a TPDU: its octets without the service centre's."""
+    without = len(pdu) // 2 - 1 - int(pdu[:2] or "0", 16)
+    return without if without > 0 else len(pdu) // 2
 
 
 def open_simulated_port(on_accept: Callable[[Tpdu], None] | None = None) -> Any:
@@ -11049,7 +11738,7 @@ def _read_turn(context: Context, database: Database, told: Mapping[str, Any]) ->
         budgets if config.pacing.is_limited else None,
         "" if trusted else str(told.get("clock", "")),
         "" if is_ready else str(told.get("modem", "no modem yet")),
-        _NOT_LISTED if _NOT_LISTED in told.get("warnings", ()) else "",
+        str(told.get("incoming", "")),
         explain_fault(told) or _find_disk_fault(database),
     )
 
@@ -11187,10 +11876,13 @@ def _ask_modem(context: Context) -> Iterator[Fact]:
         modem.check_network()
         yield from _tell_modem(describe_modem(modem, port))
         if context.args.ussd:
-            balance = modem.ask_balance(context.args.ussd)
+            words, balance = "the network does not answer", ""
+            try:
+                balance = modem.ask_balance(context.args.ussd)
+            except Refused as refused:
+                words = str(refused)
             remedy = "it may know another code, or none over LTE"
-            words = balance or "the network does not answer"
-            yield judge(balance, "balance", words, remedy, "warning")
+            yield judge(balance, "balance", balance or words, remedy, "warning")
     except ModemError as error:
         is_silent = settings.port == "auto" and port is not None and is_uart(port.name)
         unknown = name_unknown() if is_silent else ""

@@ -889,22 +889,123 @@ def test_what_is_no_tpdu_is_refused(pdu: str, direction: Direction) -> None:
 
 
 @pytest.mark.parametrize(
-    ("user_data", "dcs", "first_octet"),
+    ("user_data", "dcs", "first_octet", "text"),
     [
-        pytest.param("0553EA130A", "00", "04", id="septets missing"),
-        pytest.param("0A00530054004F0050", "08", "04", id="units missing"),
-        pytest.param("0553544F50", "04", "04", id="octets missing"),
-        pytest.param("FF53EA130A", "00", "04", id="most of it missing"),
-        pytest.param("00", "00", "44", id="header announced, nothing there"),
-        pytest.param("080A0003", "04", "44", id="header cut off"),
-        pytest.param("060F00032A0201", "04", "44", id="header longer than the user data"),
+        pytest.param("0553EA130A", "00", "04", "STOP", id="septets missing"),
+        pytest.param("0A00530054004F0050", "08", "04", "STOP", id="units missing"),
+        pytest.param("0900530054004F005000", "08", "04", "STOP", id="half a unit"),
+        pytest.param("0553544F50", "04", "04", None, id="octets missing"),
+        pytest.param("FF53EA130A", "00", "04", "STOP", id="most of it missing"),
+        pytest.param("0253EA130A", "00", "04", "ST", id="longer than it says"),
+        pytest.param("0453EA130A", "80", "04", "STOP", id="a coding that is reserved"),
+        pytest.param("0453EA130A", "00", "44", "STOP", id="header announced, text there"),
+        pytest.param("00", "00", "44", "", id="header announced, nothing there"),
+        pytest.param("080A0003", "04", "44", None, id="header cut off"),
+        pytest.param("060F00032A0201", "04", "44", None, id="header longer than the user data"),
+        pytest.param("0B0500032A0203A6D42714", "00", "44", "STOP", id="part 3 of 2"),
+        pytest.param("", "00", "04", None, id="no length"),
     ],
 )
-def test_user_data_shorter_than_its_length_is_refused(
-    user_data: str, dcs: str, first_octet: str
+def test_user_data_is_read_as_far_as_it_came_and_its_damage_told(
+    user_data: str, dcs: str, first_octet: str, text: str | None
 ) -> None:
-    with pytest.raises(ValueError):
-        smsbox.decode_tpdu(deliver_hex(user_data, dcs=dcs, first_octet=first_octet), "in")
+    pdu = deliver_hex(user_data, dcs=dcs, first_octet=first_octet)
+    message = smsbox.decode_tpdu(pdu, "in")
+    assert (message.number, message.text) == (TO, text)
+    assert message.damage
+
+
+@pytest.mark.parametrize("filler", ["00" * 20, "FF" * 20])
+def test_what_a_modem_fills_up_with_is_no_damage(filler: str) -> None:
+    message = smsbox.decode_tpdu(deliver_hex() + filler, "in")
+    assert (message.text, message.damage) == ("STOP", "")
+
+
+@pytest.mark.parametrize(
+    "time", ["125264710A4A00", "00000000000000", "42310041950000", "421180", "42204292959500"]
+)
+def test_time_that_is_none_is_left_out_and_the_text_stays(time: str) -> None:
+    user_data = STOP if len(time) == 14 else ""
+    message = smsbox.decode_tpdu(deliver_hex(user_data, time=time), "in")
+    assert (message.number, message.sent_at) == (TO, None)
+    assert message.text == ("STOP" if user_data else None)
+
+
+def test_report_with_broken_times_is_a_report() -> None:
+    pdu = f"00062A{TO_ADDRESS}" + "125264710A4A00" + "00000000000000" + "00"
+    report = smsbox.decode_tpdu(pdu, "in")
+    assert (report.kind, report.number, report.reference) == ("STATUS-REPORT", TO, 42)
+    assert (report.sent_at, report.discharged_at, report.status) == (None, None, 0)
+
+
+def test_report_that_is_cut_short_says_nothing_of_its_delivery() -> None:
+    report = smsbox.decode_tpdu(f"00062A{TO_ADDRESS}4211804195", "in")
+    assert (report.number, report.reference, report.status) == (TO, 42, None)
+    assert smsbox.read_delivery(report.status)[0] is smsbox.Delivery.UNKNOWN
+
+
+@given(
+    field=st.sampled_from(["first_octet", "pid", "dcs", "time", "length", "user_data"]),
+    octets=st.binary(max_size=12),
+    ucs2=st.booleans(),
+    end=st.integers(0, 400),
+)
+def test_whatever_field_is_damaged_the_sender_is_kept(
+    field: str, octets: bytes, ucs2: bool, end: int
+) -> None:
+    """Each field but the address and what leads to it, broken in any way, then cut behind it."""
+    fields = {
+        "first_octet": "04", "sender": TO_ADDRESS, "pid": "00", "dcs": "08" if ucs2 else "00",
+        "time": "4211804195002B", "length": "08" if ucs2 else "04",
+        "user_data": (STOP_UCS2 if ucs2 else STOP)[2:],
+    }  # fmt: skip
+    is_one_octet = field in ("first_octet", "pid", "dcs", "length")
+    fields[field] = (octets[:1] or b"\x45").hex() if is_one_octet else octets.hex()
+    address_ends = 4 + len(TO_ADDRESS)
+    pdu = ("00" + "".join(fields.values()))[: max(address_ends, end)]
+    assert smsbox.decode_tpdu(pdu, "in").number == TO
+
+
+MMS_HEAD = "4F062A" + b"application/vnd.wap.mms-message\0".hex() + "8C8298" + b"814@m\0".hex()
+
+
+@pytest.mark.parametrize(
+    ("sender", "number"),
+    [
+        (b"\x18\x80+12135550123/TYPE=PLMN\0", "+12135550123"),
+        (b"\x1f\x18\x80+12135550123/TYPE=PLMN\0", "+12135550123"),
+        (b"\x1b\x80\x19\xea+12135550123/TYPE=PLMN\0", "+12135550123"),
+        (b"\x0e\x80+12135550123\0", "+12135550123"),
+        (b"\x0d\x802135550123\0", "2135550123"),
+        (b"\x08\x80a@b.c\0", "a@b.c"),
+        (b"\x01\x81", "4545"),  # the service centre is to fill it in
+        (b"\x0e\x80+12135", "4545"),  # cut short: it may be anybody
+    ],
+)
+def test_mms_notification_names_the_person_in_its_from_field(sender: bytes, number: str) -> None:
+    data = bytes.fromhex(MMS_HEAD) + b"\x8d\x92\x89" + sender
+    header = bytes.fromhex("0605040B8423F0")
+    user_data = bytes([len(header) + len(data)]) + header + data
+    pdu = deliver_hex(user_data.hex(), dcs="04", first_octet="44", sender="04815454")
+    message = smsbox.decode_tpdu(pdu, "in")
+    assert (message.text, message.number) == (None, "4545")
+    assert smsbox.read_mms_sender(message) == number
+
+
+def test_mms_notification_of_several_parts_is_read_when_it_is_joined() -> None:
+    data = bytes.fromhex(MMS_HEAD) + b"\x89\x18\x80+12135550123/TYPE=PLMN\0"
+    parts = []
+    for place, part in enumerate((data[:60], data[60:]), 1):
+        header = bytes.fromhex(f"0B05040B8423F00003A702{place:02}")
+        user_data = bytes([len(header) + len(part)]) + header + part
+        pdu = deliver_hex(user_data.hex(), dcs="04", first_octet="44", sender="04815454")
+        parts.append(smsbox.decode_tpdu(pdu, "in"))
+    assert smsbox.read_mms_sender(smsbox.join_parts(parts)) == "+12135550123"
+
+
+def test_other_eight_bit_data_announces_no_mms() -> None:
+    message = smsbox.decode_tpdu(deliver_hex("0453544F50", dcs="04"), "in")
+    assert smsbox.read_mms_sender(message) is None
 
 
 def test_tpdu_of_the_other_direction_is_refused() -> None:
@@ -1496,10 +1597,20 @@ def test_missing_middle_is_read_or_refused(
 
 
 @pytest.mark.parametrize(("pdu", "direction"), VALID, ids=lambda x: x[-12:])
-def test_cut_tpdu_is_refused_wherever_it_is_cut(pdu: str, direction: Direction) -> None:
+def test_cut_tpdu_is_refused_or_keeps_its_number_wherever_it_is_cut(
+    pdu: str, direction: Direction
+) -> None:
+    """What came in is read as far as it came: a cut behind the address loses nobody."""
+    whole = smsbox.decode_tpdu(pdu, direction)
+    is_refused = []
     for end in range(len(pdu)):
-        with pytest.raises(ValueError):
-            smsbox.decode_tpdu(pdu[:end], direction)
+        try:
+            assert smsbox.decode_tpdu(pdu[:end], direction).number == whole.number
+            is_refused.append(False)
+        except ValueError:
+            is_refused.append(True)
+    assert is_refused == sorted(is_refused, reverse=True)
+    assert all(is_refused) is (direction == "out")
 
 
 # A second opinion -----------------------------------------------------------------------------

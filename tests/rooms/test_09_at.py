@@ -16,6 +16,7 @@ from smsbox import LineParser, RefusalClass
 WORDS = [
     b"\r", b"\n", b"\r\n", b"\r\r\n", b"> ", b">", b"\0", b"\xff", b"\x1a", b"\x1b", b" ",
     b"OK", b"ERROR", b"+CMGS: 12", b"+CMS ERROR: 38", b"RDY", b"AT+CSQ", b"+CSQ: 21,99",
+    b'+CUSD: 1,"', b'",15',
 ]  # fmt: skip
 CONVERSATION = st.lists(st.sampled_from(WORDS) | st.binary(max_size=8), max_size=40).map(b"".join)
 
@@ -136,6 +137,30 @@ def test_time_grows_with_one_endless_line_and_not_faster() -> None:
     assert many < 20 * few
 
 
+# --- a USSD text of several lines
+
+MENU = b'+CUSD: 1,"Balance 5.00\n1-Data\r\n2-Minutes",15\r\n'
+
+
+def test_lines_of_a_ussd_text_are_one_line() -> None:
+    (line,) = LineParser().feed(MENU)
+    assert line == '+CUSD: 1,"Balance 5.00\n1-Data\n2-Minutes",15'
+
+
+def test_what_comes_amid_a_ussd_text_is_no_part_of_it() -> None:
+    said = MENU.replace(b"\n1-", b"\n^RSSI: 17\r\nOK\r\n1-")
+    assert LineParser().feed(said) == [
+        "^RSSI: 17", "OK", '+CUSD: 1,"Balance 5.00\n1-Data\n2-Minutes",15',
+    ]  # fmt: skip
+
+
+def test_ussd_text_that_never_ends_swallows_no_more_than_a_few_lines() -> None:
+    parser = LineParser()
+    lines = parser.feed(b'+CUSD: 1,"Balance\r\n' + b"+CSQ: 1\r\n" * 50)
+    assert len(lines) == 50 - 39 + 1
+    assert parser.feed(b"OK\r\n") == ["OK"]
+
+
 # --- the prompt
 
 
@@ -185,15 +210,30 @@ def test_other_bytes_are_no_prompt(said: bytes) -> None:
         ("+CMS ERROR: 332", "CMS 332 network time-out", RefusalClass.UNKNOWN),
         ("+CMS ERROR: 500", "CMS 500 unknown error", RefusalClass.MODEM),
         ("+CMS ERROR: 9999", "CMS 9999 unknown code", RefusalClass.MODEM),
-        ("+CMS ERROR: Unknown error", "CMS unknown error", RefusalClass.MODEM),
-        ("+CMS ERROR: network out of order", "CMS network out of order", RefusalClass.NETWORK),
-        ("+CMS ERROR: SIM failure", "CMS SIM failure", RefusalClass.SIM),
+        ("+CMS ERROR: Unknown error", "CMS 500 unknown error", RefusalClass.MODEM),
+        ("+CMS ERROR: network out of order", "CMS 38 network out of order", RefusalClass.NETWORK),
+        ("+CMS ERROR: SIM failure", "CMS 313 SIM failure", RefusalClass.SIM),
+        (
+            "+CMS ERROR: SMSC address unknown",
+            "CMS 330 service centre address unknown",
+            RefusalClass.ACCOUNT,
+        ),
+        ("+CMS ERROR: (U)SIM PIN required", "CMS 311 SIM PIN needed", RefusalClass.SIM),
+        ("+CMS ERROR: USIM busy", "CMS 314 SIM busy", RefusalClass.TRANSIENT),
+        ("+CMS ERROR: Network timeout", "CMS 332 network time-out", RefusalClass.UNKNOWN),
+        ("+CMS ERROR: ME failure", "CMS 300 modem failure", RefusalClass.MODEM),
+        (
+            "+CMS ERROR: Protocol error, unspecified",
+            "CMS 111 protocol error",
+            RefusalClass.RECIPIENT,
+        ),
+        ("+CMS ERROR: what?", "CMS what?", RefusalClass.MODEM),
         ("+CMS ERROR:", "CMS error without a code", RefusalClass.MODEM),
         ("+CMS ERROR", "CMS error without a code", RefusalClass.MODEM),
         ("+CME ERROR: 10", "CME 10 no SIM", RefusalClass.SIM),
         ("+CME ERROR: 14", "CME 14 SIM busy", RefusalClass.TRANSIENT),
         ("+CME ERROR: 30", "CME 30 no network service", RefusalClass.NETWORK),
-        ("+CME ERROR: SIM failure", "CME SIM failure", RefusalClass.SIM),
+        ("+CME ERROR: SIM failure", "CME 13 SIM failure", RefusalClass.SIM),
         ("ERROR", "ERROR", RefusalClass.MODEM),
         ("ABORTED", "ABORTED", RefusalClass.MODEM),
         ("COMMAND NOT SUPPORT", "COMMAND NOT SUPPORT", RefusalClass.MODEM),
@@ -203,7 +243,23 @@ def test_other_bytes_are_no_prompt(said: bytes) -> None:
 def test_refusal_keeps_its_number_and_gets_its_words(
     line: str, words: str, refusal: RefusalClass
 ) -> None:
-    assert smsbox.parse_final(line) == smsbox.Final(False, words, refusal)
+    final = smsbox.parse_final(line)
+    assert final is not None
+    assert final[:3] == (False, words, refusal)
+    number = words.partition(" ")[2].partition(" ")[0]
+    assert final.code == (f"{words[:3]} {number}" if number.isdigit() else "")
+
+
+@pytest.mark.parametrize("kind", ["CMS", "CME"])
+def test_refusal_in_words_is_the_refusal_of_their_number(kind: str) -> None:
+    """Both our words and the standard's, in capitals and without their punctuation."""
+    table = smsbox._CMS_CODES if kind == "CMS" else smsbox._CME_CODES
+    for number, ours, theirs, refusal in smsbox._list_codes(table):
+        for words in (ours, theirs.upper(), theirs.replace("SIM", "(U)SIM")):
+            final = smsbox.parse_final(f"+{kind} ERROR: {words}")
+            assert final is not None
+            assert final.refusal is refusal, (number, words)
+            assert final.code.startswith(kind)
 
 
 @pytest.mark.parametrize("kind", ["CMS", "CME"])

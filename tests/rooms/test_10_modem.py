@@ -8,17 +8,22 @@ import os
 import struct
 import time
 from collections.abc import Callable, Iterator
-from datetime import datetime
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import smsbox
+from rig.played import Far, Play
 from rig.pty_modem import TEXT, Fault, PtyModem, wait_until
+from rig.tpdus import encode_deliver
 from smsbox import RefusalClass
 
 TO = "+12135552313"
 TIOCGEXCL = 0x80045440  # linux/tty_ioctl: is the terminal exclusive?
+NOON = datetime(2025, 11, 9, 18, tzinfo=timezone.utc)
 CMGS = r"AT\+CMGS=\d+"
 
 
@@ -196,7 +201,7 @@ def test_echo_that_can_not_be_switched_off_is_tolerated(start: Callable[..., Ben
     assert bench.texts() == ["x" * 400]
     bench.far.receive("Yes")
     bench.await_bytes()
-    (stored,) = modem.read_stored(["SM"])
+    (stored,) = modem.read_memory("SM").whole
     assert smsbox.decode_tpdu(stored.pdu, "in").text == "Yes"
 
 
@@ -246,13 +251,55 @@ def test_pin_whose_answer_is_lost_is_not_given_a_second_time(start: Callable[...
     assert bench.count("AT+CPIN=") == 1
 
 
-@pytest.mark.parametrize("says", [b"+CPIN: SIM PUK", b"+CPIN: SIM PUK2"])
-def test_sim_that_wants_its_puk_is_left_alone(bench: Bench, says: bytes) -> None:
-    answer = b"\r\n" + says + b"\r\n\r\nOK\r\n"
-    bench.far.misbehave(Fault(r"AT\+CPIN\?", times=0, says=answer))
-    with pytest.raises(smsbox.NotReady, match="PUK"):
+def says_of_its_sim(bench: Bench, state: str) -> None:
+    """Let the modem say a state of +CPIN, or an error in its place."""
+    is_error = "ERROR" in state
+    answer = f"\r\n{state}\r\n" if is_error else f"\r\n+CPIN: {state}\r\n\r\nOK\r\n"
+    bench.far.misbehave(Fault(r"AT\+CPIN\?", times=0, says=answer.encode()))
+
+
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        ("SIM PUK", "PUK"), ("+CME ERROR: 12", "PUK"), ("+CMS ERROR: 316", "PUK"),
+        ("PH-SIM PIN", "another SIM"), ("PH-FSIM PIN", "another SIM"),
+        ("PH-FSIM PUK", "another SIM"), ("+CME ERROR: 5", "another SIM"),
+        ("+CMS ERROR: 312", "another SIM"), ("PH-NET PIN", "another operator"),
+        ("PH-NET PUK", "another operator"), ("PH-NETSUB PIN", "another operator"),
+        ("PH-SP PIN", "another operator"), ("PH-SP PUK", "another operator"),
+        ("PH-CORP PIN", "another operator"), ("PH-NS PIN", "another operator"),
+        ("+CME ERROR: 40", "another operator"), ("+CME ERROR: 44", "another operator"),
+        ("+CME ERROR: network personalization PIN required", "another operator"),
+    ],
+)  # fmt: skip
+def test_sim_or_modem_that_is_locked_for_good_is_left_alone_and_named_at_once(
+    bench: Bench, state: str, words: str
+) -> None:
+    says_of_its_sim(bench, state)
+    with pytest.raises(smsbox.NotReady, match=words) as locked:
         bench.attached(sim_pin="9876")
+    assert locked.value.fault is smsbox.Fault.SIM
+    assert (bench.count("AT+CPIN="), bench.count("AT+CPIN?")) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    "state", ["SIM PIN2", "SIM PUK2", "+CME ERROR: 17", "+CME ERROR: 18", "+CMS ERROR: 317"]
+)
+def test_sim_that_wants_its_second_pin_sends(bench: Bench, state: str) -> None:
+    # TS 27.007 8.3: whoever is asked for PIN2 is not kept from anything else.
+    says_of_its_sim(bench, state)
+    modem = bench.attached(sim_pin="9876")
+    modem.check_network()
     assert bench.count("AT+CPIN=") == 0
+    assert bench.submit(modem) == [1]
+
+
+@pytest.mark.parametrize("state", ["SIM BUSY", "NOT READY", "+CME ERROR: 14", "+CMS ERROR: 314"])
+def test_busy_sim_is_waited_for(bench: Bench, state: str) -> None:
+    answer = f"\r\n{state}\r\n" if "ERROR" in state else f"\r\n+CPIN: {state}\r\n\r\nOK\r\n"
+    bench.far.misbehave(Fault(r"AT\+CPIN\?", times=3, says=answer.encode()))
+    bench.attached(rate=40)
+    assert bench.count("AT+CPIN?") == 4
 
 
 def test_sim_that_fails_just_after_the_start_is_asked_again(bench: Bench) -> None:
@@ -298,7 +345,8 @@ def test_modem_without_registration_is_not_ready(bench: Bench) -> None:
 @pytest.mark.parametrize(
     ("line", "state", "is_ready"),
     [("CREG", 1, True), ("CREG", 5, True), ("CREG", 6, True), ("CEREG", 7, True),
-     ("CGREG", 10, True), ("CREG", 0, False), ("CREG", 3, False), ("CEREG", 8, False)],
+     ("CGREG", 10, True), ("CREG", 0, False), ("CREG", 3, False), ("CEREG", 8, False),
+     ("CREG", 11, False)],
 )  # fmt: skip
 def test_registration_on_any_network_counts(
     bench: Bench, line: str, state: int, is_ready: bool
@@ -312,6 +360,109 @@ def test_registration_on_any_network_counts(
     else:
         with pytest.raises(smsbox.NotReady):
             modem.check_network()
+
+
+@pytest.mark.parametrize(
+    ("state", "words"), [(2, "antenna"), (3, "denies"), (8, "emergency"), (11, "emergency")]
+)
+def test_missing_registration_names_who_can_do_something(
+    bench: Bench, state: int, words: str
+) -> None:
+    modem = bench.attached()
+    for name in ("CREG", "CEREG", "CGREG"):
+        answer = f"\r\n+{name}: 0,{state}\r\n\r\nOK\r\n".encode()
+        bench.far.misbehave(Fault(rf"AT\+{name}\?", says=answer))
+    with pytest.raises(smsbox.NotReady, match=words) as lacking:
+        modem.check_network()
+    assert lacking.value.fault is smsbox.Fault.NO_NETWORK
+
+
+@pytest.mark.parametrize(
+    ("said", "iccid"),
+    [
+        ("+CCID: 898600B511223344556", "898600B511223344556"),
+        ("+CCID: 89012608812345678F0A", "89012608812345678F0A"),
+        ("8901260882281234567f", "8901260882281234567"),
+        ('+CCID: "8901260882281234567"', "8901260882281234567"),
+        ("+CCID: abcdef", ""),
+    ],
+)
+def test_iccid_may_hold_letters_and_is_filled_up_with_f(
+    bench: Bench, said: str, iccid: str
+) -> None:
+    bench.far.misbehave(Fault(r"AT\+CCID", says=f"\r\n{said}\r\n\r\nOK\r\n".encode()))
+    bench.far.misbehave(Fault(r"AT.*CCID.*", times=0, says=b"\r\nERROR\r\n"))
+    assert bench.attached().identity.iccid == iccid
+
+
+def to_ucs2(text: str) -> str:
+    return text.encode("utf-16-be").hex().upper()
+
+
+@pytest.mark.parametrize("obeys", [True, False])
+def test_names_in_ucs2_are_read_and_written(bench: Bench, obeys: bool) -> None:
+    """Whether the modem can be told to say them plainly, or keeps to hex for ever."""
+    answer = b'\r\n+CSCS: "UCS2"\r\n\r\nOK\r\n'
+    bench.far.misbehave(Fault(r"AT\+CSCS\?", times=1 if obeys else 0, says=answer))
+    for command, told in (
+        ("COPS", f'0,0,"{to_ucs2("Télé")}",7'),
+        ("CSCA", f'"{to_ucs2("+1206")}",145'),
+    ):
+        says = f"\r\n+{command}: {told}\r\n\r\nOK\r\n".encode()
+        if command == "CSCA" or not obeys:
+            bench.far.misbehave(Fault(rf"AT\+{command}\?", times=0, says=says))
+    modem = bench.attached(smsc="+1206")
+    modem.check_network()
+    assert modem.service_centre == "+1206"
+    assert modem.identity.operator == ("Simulated" if obeys else "Télé")
+    assert bench.count('AT+CSCS="GSM"') == 1
+    assert bench.count(f'AT+CSCA="{"+1206" if obeys else to_ucs2("+1206")}"') == 1
+
+
+# --- USSD
+
+PACKED = "CF2135487D2E4131DCCD25A381E02E"
+
+
+@pytest.mark.parametrize(
+    ("said", "answer"),
+    [
+        ('+CUSD: 0,"Balance 12.50",15', "Balance 12.50"),
+        ('+CUSD: 0, "Balance 12.50", 15', "Balance 12.50"),
+        ('+CUSD: 2,"Balance 12.50"', "Balance 12.50"),
+        ('+CUSD: 1,"Balance\n1-Data\r\n2-Minutes",15', "Balance\n1-Data\n2-Minutes"),
+        (f'+CUSD: 0,"{PACKED}",15', "OCTATOK 187.24 p."),
+        (f'+CUSD: 0,"{to_ucs2("2 €")}",72', "2 €"),
+        (f'+CUSD: 0,"{to_ucs2("Баланс 5")}",15', "Баланс 5"),
+        ('+CUSD: 0,"Balance 12.50",72', "Balance 12.50"),
+        (f'+CUSD: 0,"{b"Balance 12.50".hex()}",68', "Balance 12.50"),
+        ('+CUSD: 0,"20251130",15', "20251130"),
+    ],
+)
+def test_ussd_answer_is_read_in_whatever_form_it_comes(
+    bench: Bench, said: str, answer: str
+) -> None:
+    modem = bench.attached(rate=1)
+    bench.far.misbehave(Fault(r"AT\+CUSD=.*", says=f"\r\nOK\r\n\r\n{said}\r\n".encode()))
+    assert modem.ask_balance("*100#") == answer
+
+
+@pytest.mark.parametrize(
+    ("says", "words"),
+    [
+        ("\r\nOK\r\n\r\n+CUSD: 4\r\n", "does not support"),
+        ("\r\nOK\r\n\r\n+CUSD: 5\r\n", "in time"),
+        ("\r\n+CUSD: 2\r\n\r\nOK\r\n", "ended"),
+        ("\r\n+CME ERROR: 4\r\n", "CME 4 operation not supported"),
+    ],
+)
+def test_ussd_that_is_refused_is_not_waited_for(bench: Bench, says: str, words: str) -> None:
+    modem = bench.attached(rate=1)
+    bench.far.misbehave(Fault(r"AT\+CUSD=.*", says=says.encode()))
+    begun = time.monotonic()
+    with pytest.raises(smsbox.Refused, match=words):
+        modem.ask_balance("*100#")
+    assert time.monotonic() - begun < 2
 
 
 def test_sim_without_a_service_centre_is_the_account_s_fault(bench: Bench) -> None:
@@ -464,6 +615,9 @@ REFUSALS = [
     ("+CMS ERROR: 304", RefusalClass.OURS),
     ("+CMS ERROR: 300", RefusalClass.MODEM),
     ("+CMS ERROR: network out of order", RefusalClass.NETWORK),
+    ("+CMS ERROR: SMSC address unknown", RefusalClass.ACCOUNT),
+    ("+CMS ERROR: ME failure", RefusalClass.MODEM),
+    ("+CMS ERROR: (U)SIM not inserted", RefusalClass.SIM),
 ]
 
 
@@ -568,40 +722,252 @@ def test_stored_texts_are_told_listed_and_deleted(bench: Bench) -> None:
     wait_until(lambda: bench.port.fileno() and smsbox.Waiting().until(0, bench.port))
     modem.listen()
     assert modem.take_notices().memories == {"SM"}
-    stored = modem.read_stored(["SM"])
+    stored = modem.read_memory("SM").whole
     told = [smsbox.decode_tpdu(each.pdu, "in") for each in stored]
     assert [(each.kind, each.number, each.text) for each in told] == [
         ("DELIVER", TO, "Stop"), ("DELIVER", TO, "Grüße 🎉"),
     ]  # fmt: skip
     modem.delete_stored(stored[0])
     assert bench.far.stored() == 1
-    assert [each.pdu for each in modem.read_stored()] == [stored[1].pdu]
+    assert [each.pdu for each in modem.read_memory("").whole] == [stored[1].pdu]
     modem.delete_stored(stored[1])
     assert bench.far.stored() == 0
 
 
+SHORT = "00040B911346610089F6" + "0000" + "42118041950000" + "0453EA130A"  # 23 octets
+
+
+def lists(bench: Bench, *lines: str, counts: int = 0, places: str = "") -> smsbox.Contents:
+    """What is read of a listing of these lines; counts: what +CPMS says; places: CMGR's error."""
+    used = f"{counts},50"
+    answer = f"\r\n+CPMS: {used},{used},{used}\r\n\r\nOK\r\n".encode()
+    bench.far.misbehave(Fault(r'AT\+CPMS="SM"', says=answer))
+    says = "".join(f"\r\n{line}" for line in lines) + "\r\n\r\nOK\r\n"
+    bench.far.misbehave(Fault(r"AT\+CMGL=4", says=says.encode("latin-1")))
+    if places:
+        bench.far.misbehave(Fault(r"AT\+CMGR=.*", times=0, says=f"\r\n{places}\r\n".encode()))
+    return bench.attached().read_memory("SM")
+
+
 def test_line_between_a_listing_and_its_text_does_not_lose_the_text(bench: Bench) -> None:
+    contents = lists(bench, "+CMGL: 3,1,,23", "", "RING", SHORT, counts=1)
+    assert [(each.place, each.pdu) for each in contents.whole] == [(3, SHORT)]
+
+
+@pytest.mark.parametrize(
+    "states", [("0", "1", "2", "3"), ('"REC UNREAD"', '"REC READ"', '"STO SENT"', '"STO UNSENT"')]
+)
+def test_texts_that_were_sent_are_told_from_those_that_came(
+    bench: Bench, states: tuple[str, ...]
+) -> None:
+    lines = [line for n, state in enumerate(states) for line in (f"+CMGL: {n},{state},,23", SHORT)]
+    contents = lists(bench, *lines, counts=4)
+    assert [each.is_received for each in contents.whole] == [True, True, False, False]
+
+
+@pytest.mark.parametrize(
+    "heading",
+    ["+CMGL: 3", "+CMGL:", "+CMGL: \xb2,1,,23", "+CMGL: x,1", "+CMGL: 3,1,,22", "+CMGL: 3,1,,"],
+)
+@pytest.mark.parametrize("line", [SHORT, SHORT[:-2], "STOP", f"^FOO: 1\r\n{SHORT}"])
+def test_what_a_listing_does_not_make_clear_is_read_singly(
+    bench: Bench, heading: str, line: str
+) -> None:
+    for text in ("one", "two", "three", "four"):
+        bench.far.receive(text, TO)
+    contents = lists(bench, heading, line, "+CMGL: 0,1,,23", SHORT, counts=4)
+    assert sorted(each.place for each in contents.whole) == [0, 1, 2, 3]
+    assert contents.missing == 0
+
+
+def test_line_that_no_place_owns_up_to_is_kept_and_not_called_whole(bench: Bench) -> None:
+    contents = lists(bench, '+CMGL: 1,"REC UNREAD","+12135552313"', "STOP", counts=1)
+    assert contents.whole == []
+    assert [(each.place, each.pdu) for each in contents.fragments] == [(1, "STOP")]
+    assert contents.missing == 1
+
+
+TEXTS = ["Stop", "Stop", "Help", "Yes, at once", "Help", "No"]
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    texts=st.lists(st.sampled_from(TEXTS), min_size=1, max_size=4),
+    places=st.permutations(range(6)),
+    harm=st.lists(
+        st.tuples(
+            st.sampled_from(["missing", "doubled", "foreign", "cut", "spliced", "swapped"]),
+            st.integers(0, 12),
+            st.integers(0, 30),
+        ),
+        max_size=4,
+    ),
+    ends=st.sampled_from(["OK", "OK", "+CMS ERROR: 320", "ERROR"]),
+)
+def test_whatever_befalls_a_listing_each_text_is_read_and_known_by_its_place(
+    texts: list[str], places: list[int], harm: list[tuple[str, int, int]], ends: str
+) -> None:
+    """What is whole lies at its place just so: it may be deleted. Nothing is missing."""
+    box = Far(Play(NOON))
+    for n, (text, place) in enumerate(zip(texts, places, strict=False)):
+        box.modem.stored[place] = encode_deliver(text, TO, NOON + timedelta(seconds=n))
+    stored = dict(box.modem.stored)
+    listed = [line for line in box.modem.feed(b"AT+CMGL=4\r").decode().split("\r\n") if line]
+    lines = [line for line in listed if not line.startswith(("AT", "OK"))]
+    for what, where, more in harm:
+        at = where % max(1, len(lines))
+        if what == "missing":
+            del lines[at : at + 1 + more % 2]
+        elif what == "doubled":
+            lines[at:at] = lines[at : at + 1 + more % 2]
+        elif what == "foreign":
+            lines[at:at] = [["^FOO: 1", "00", "+CREG: 1", "NO DIALTONE"][more % 4]]
+        elif what == "cut" and lines:
+            lines[at] = lines[at][:more]
+        elif what == "spliced" and len(lines) > at + 2:
+            lines[at : at + 3] = [lines[at][:more] + lines[at + 2][more:]]
+        elif what == "swapped" and len(lines) > at + 1:
+            lines[at], lines[at + 1] = lines[at + 1], lines[at]
+    said = "".join(f"\r\n{line}" for line in [*lines, "", ends]) + "\r\n"
+    box.answers[b"AT+CMGL=4\r"] = said.encode()
+    modem = smsbox.Modem(box, box._play, smsbox.parse_config({}).modem)
+    box._play.end_s = float("inf")
+    try:
+        contents = modem.read_memory("SM")
+    finally:
+        for end in box._ends:
+            end.close()
+    assert {each.place: each.pdu for each in contents.whole} == stored
+    assert contents.missing == 0
+
+
+def test_place_that_answers_an_error_three_times_is_set_aside(bench: Bench) -> None:
+    bench.far.receive("Stop", TO)
+    bench.far.misbehave(Fault(r"AT\+CMGR=7", times=0, says=b"\r\n+CMS ERROR: 320\r\n"))
+    for command, says in (
+        (r'AT\+CPMS="SM"', b"\r\n+CPMS: 2,50,2,50,2,50\r\n\r\nOK\r\n"),
+        (r"AT\+CMGL=4", b"\r\n+CMS ERROR: 320\r\n"),
+    ):
+        bench.far.misbehave(Fault(command, times=0, says=says))
     modem = bench.attached()
-    says = b"\r\n+CMGL: 3,1,,19\r\n\r\nRING\r\n07911326040000F0040B911346610089F6\r\n\r\nOK\r\n"
-    bench.far.misbehave(Fault(r"AT\+CMGL=4", says=says))
-    assert [each.place for each in modem.read_stored(["SM"])] == [3]
+    missing = [modem.read_memory("SM").missing for _ in range(4)]
+    assert missing == [1, 1, 0, 0]
+    assert modem.find_set_aside("SM") == {7}
+    assert bench.count("AT+CMGR=7") == 3
+    modem.attach()  # whoever starts anew may have mended it
+    assert modem.find_set_aside("SM") == set()
 
 
-def test_texts_that_wait_to_be_sent_are_not_read(bench: Bench) -> None:
+def test_busy_sim_is_not_read_place_by_place(bench: Bench) -> None:
+    with pytest.raises(smsbox.Refused):
+        bench.far.misbehave(Fault(r"AT\+CMGL=4", says=b"\r\n+CMS ERROR: 314\r\n"))
+        bench.attached().read_memory("SM")
+    assert bench.count("AT+CMGR") == 0
+
+
+# --- the way of notice
+
+
+@pytest.mark.parametrize(
+    ("known", "chosen"),
+    [
+        ("(0,1,2),(0,1,2,3),(0,2),(0,1,2),(0,1)", "2,1,0,2,0"),
+        ("(0-2),(0-3),(0,2),(0,1),(0,1)", "2,1,0,1,0"),
+        ("(1,2),(0,1),(0),(0),(1)", "2,1,0,0,1"),
+        ("(0,3),(0-2),(0,2),(0),(0)", "3,1,0,0,0"),  # Motorola G20
+        ("(0,3),(0,2),(0),(0,1),(1)", "3,2,0,1,1"),  # nRF9160
+        ("(3),(3),(0),(2),(0)", "3,3,0,2,0"),
+    ],
+)
+def test_way_of_notice_is_chosen_from_those_that_the_modem_knows(
+    bench: Bench, known: str, chosen: str
+) -> None:
+    answer = f"\r\n+CNMI: {known}\r\n\r\nOK\r\n".encode()
+    bench.far.misbehave(
+        Fault(r"AT\+CNMI=\?", times=0, says=answer),
+        Fault(rf"AT\+CNMI=(?!{chosen}$).*", times=0, says=b"\r\n+CMS ERROR: 303\r\n"),
+    )
     modem = bench.attached()
-    pdu = "07911326040000F0040B911346610089F6"
-    says = "".join(f"\r\n+CMGL: {place},{place},,10\r\n{pdu}" for place in range(4))
-    bench.far.misbehave(Fault(r"AT\+CMGL=4", says=f"{says}\r\n\r\nOK\r\n".encode()))
-    assert [each.place for each in modem.read_stored()] == [0, 1]
+    assert [each.line for each in bench.far.heard() if "+CNMI=" in each.line] == [
+        "AT+CNMI=?", f"AT+CNMI={chosen}",
+    ]  # fmt: skip
+    assert modem.explain_silence() == ""
+    assert modem.delivery_reports is (chosen[6] != "0")
 
 
-@pytest.mark.parametrize("header", [b"+CMGL: 3", b"+CMGL:", b"+CMGL: \xb2,1,,19", b"+CMGL: x,1"])
-def test_garbled_listing_is_passed_over(bench: Bench, header: bytes) -> None:
+@pytest.mark.parametrize("standing", ["ERROR", "+CNMI: 0,0,0,0,0", "+CNMI: 2,0,0,1,0"])
+def test_modem_that_takes_no_way_of_notice_says_so(bench: Bench, standing: str) -> None:
+    final = "" if standing == "ERROR" else "\r\n\r\nOK"
+    bench.far.misbehave(
+        Fault(r"AT\+CNMI\?", times=0, says=f"\r\n{standing}{final}\r\n".encode()),
+        Fault(r"AT\+CNMI=.*", times=0, says=b"\r\nERROR\r\n"),
+    )
     modem = bench.attached()
-    pdu = b"07911326040000F0040B911346610089F6"
-    says = b"\r\n" + header + b"\r\n" + pdu + b"\r\n+CMGL: 4,1,,10\r\n" + pdu + b"\r\n\r\nOK\r\n"
-    bench.far.misbehave(Fault(r"AT\+CMGL=4", says=says))
-    assert [each.place for each in modem.read_stored()] == [4]
+    assert "no way" in modem.explain_silence()
+    assert modem.lacks_reports()
+
+
+def test_modem_that_keeps_the_way_it_has_is_heard(bench: Bench) -> None:
+    bench.far.misbehave(Fault(r"AT\+CNMI=.*", times=0, says=b"\r\nERROR\r\n"))
+    assert bench.attached().explain_silence() == ""
+
+
+# --- noise
+
+
+def test_command_amid_noise_ends_and_keeps_little(bench: Bench) -> None:
+    class Noise:
+        name = "noise"
+
+        def __init__(self) -> None:
+            self.read_octets = 0
+
+        def fileno(self) -> int:
+            return bench.port.fileno()
+
+        def read(self) -> bytes:
+            self.read_octets += 4096
+            return b"+CSQ: 1,2,34\r\n" * 292 + b"junk!\r\n\0"
+
+        def write(self, data: bytes) -> None:
+            pass
+
+        def close(self) -> None:
+            pass
+
+    class Ready(smsbox.Waiting):
+        def until(
+            self, deadline: float, port: smsbox.Port | None = None, *, interruptible: bool = True
+        ) -> bool:
+            return port is not None or super().until(deadline, port, interruptible=interruptible)
+
+    port = Noise()
+    modem = smsbox.Modem(port, Ready(), smsbox.parse_config({}).modem)
+    modem.listen()
+    assert port.read_octets <= 65_536
+    with pytest.raises(smsbox.PortLost, match="without end"):
+        modem.command("AT+CSQ", "+CSQ:")
+    assert port.read_octets < 1_200_000
+
+
+@pytest.mark.parametrize(
+    "said", ['+CMTI: "é",1', '+CMTI: "smé",1', "+CMTI: x", '+CDSI: "S",3', '+CMTI: "SM;",1']
+)
+def test_notice_of_no_known_memory_lets_all_be_read(bench: Bench, said: str) -> None:
+    modem = bench.attached()
+    bench.far.say(f"\r\n{said}\r\n".encode("latin-1"))
+    bench.await_bytes()
+    modem.listen()
+    assert modem.take_notices() == smsbox.Notices(False, frozenset({""}))
+
+
+@pytest.mark.parametrize("said", ["+CMTI: ,-1", '+CMTI: "",-1', '+CMTI: "ME",-1', "+CMTI: ,"])
+def test_notice_of_a_text_stored_nowhere_is_known(bench: Bench, said: str) -> None:
+    modem = bench.attached()
+    bench.far.say(f"\r\n{said}\r\n".encode())
+    bench.await_bytes()
+    modem.listen()
+    assert modem.take_notices().is_stored_nowhere
 
 
 # --- the port

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import random
+import re
+import signal
+import subprocess
+import sys
+import time
+import tty
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -370,3 +378,50 @@ def test_unknown_adapter_beside_a_uart_that_is_silent_is_named_with_its_line(
     words = search(box, uart, "auto", 60).words
     assert "(/dev/ttyS0); /dev/ttyUSB0 is there and not known: if it is the modem, put" in words
     assert "/dev/ttyUSB0" not in search(box, uart, "/dev/ttyS0", 60).words  # it was named
+
+
+# --- what only makes noise
+
+
+def read_peak_mb(pid: int) -> float:
+    told = Path(f"/proc/{pid}/status").read_text()
+    return int(re.findall(r"VmHWM:\s+(\d+) kB", told)[0]) / 1000
+
+
+@pytest.mark.parametrize(
+    "noise",
+    [random.Random(3).randbytes(4096), b"x" * 4096, b'\r\n+CMTI: "SM",3\r\nOK\r\n' * 150],
+    ids=["random", "one endless line", "notices"],
+)
+def test_device_that_babbles_at_full_speed_costs_little_and_a_stop_is_heard(
+    tmp_path: Path, noise: bytes
+) -> None:
+    far, near = os.openpty()
+    tty.setraw(near)
+    os.set_blocking(far, False)
+    config = tmp_path / "config.toml"
+    config.write_text(
+        f'[modem]\nport = "{os.ttyname(near)}"\n'
+        f'[service]\ndatabase = "{tmp_path / "smsbox.db"}"\npoll_seconds = 0.5\n'
+    )
+    words = [sys.executable, smsbox.__file__, "--config", str(config), "run"]
+    with subprocess.Popen(words, stderr=subprocess.PIPE) as daemon:
+        end = time.monotonic() + 4
+        while time.monotonic() < end:
+            try:
+                os.write(far, noise)
+            except BlockingIOError:
+                time.sleep(0.001)
+        peak_mb = read_peak_mb(daemon.pid)
+        daemon.send_signal(signal.SIGTERM)
+        asked = time.monotonic()
+        while daemon.poll() is None and time.monotonic() < asked + 10:
+            with suppress(BlockingIOError):
+                os.write(far, noise)
+            time.sleep(0.001)
+        heard_s = time.monotonic() - asked
+        daemon.kill()
+    os.close(far)
+    os.close(near)
+    assert heard_s < 2.5  # 0.1 to 0.3 s where the machine has nothing else to do
+    assert peak_mb < 64

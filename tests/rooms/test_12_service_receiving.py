@@ -502,3 +502,380 @@ def test_hundred_thousand_mutated_and_split_texts_go_through_the_intake(
         box.database.change("UPDATE inbound_parts SET joined = 1")
     intake._join_parts(box.play.now() + timedelta(days=3))
     assert [each.getMessage() for each in caplog.records] == []
+
+
+# --- a modem that does not hand over what it has
+
+
+def say(words: str) -> bytes:
+    return f"\r\n{words}\r\n\r\nOK\r\n".encode()
+
+
+def counts(box: PlayedBox) -> list[str]:
+    """Why texts wait, as told at the end; and the gate's words are a warning as well."""
+    told = box.published[-1]
+    assert not told["incoming"] or told["incoming"] in str(told["warnings"])
+    return [str(told["incoming"]), *map(str, told["warnings"])]  # type: ignore[call-overload]
+
+
+class Withholding:
+    """Holds back, in one way or several, what lies in the box's modem."""
+
+    def __init__(self, box: PlayedBox, *ways: str) -> None:
+        self._box, self.ways = box, set(ways)
+        self._far = box.far
+        for place in range(52):
+            command = f"AT+CMGR={place}\r".encode()
+            self._far.tellers[command] = lambda place=place: self._read(place)  # type: ignore[misc]
+        self._far.tellers[b"AT+CMGL=4\r"] = self._list
+        self._far.tellers[b"AT+CPMS?\r"] = lambda: say(f"+CPMS: {','.join([self._count()] * 3)}")
+        self._far.tellers[b'AT+CPMS="SM"\r'] = lambda: say(f"+CPMS: {self._count()[5:]},0,9")
+
+    def _count(self) -> str:
+        more = 1 if "phantom" in self.ways else 0
+        return f'"SM",{len(self._far.modem.stored) + more},50'
+
+    def _list(self) -> bytes:
+        if "list: busy" in self.ways:
+            return REFUSED
+        listed = self._far.modem.feed(b"AT+CMGL=4\r")
+        lines = [line for line in listed.decode("latin-1").split("\r\n") if line]
+        if "list: nothing" in self.ways:
+            lines = ["OK"]
+        if "list: error" in self.ways:
+            lines = [*lines[:-1], "+CMS ERROR: 320"]
+        if "list: never ends" in self.ways:
+            lines = lines[:-1]
+        if "list: no heading" in self.ways:
+            lines = lines[1:]
+        if "list: no text" in self.ways and len(lines) > 1:
+            lines = [lines[0], *lines[2:]]
+        if "list: doubled" in self.ways:
+            lines = [*lines[:2], *lines]
+        if "list: foreign" in self.ways:
+            lines = [*lines[:1], "^FOO: 7", "07911326040000F0", *lines[1:]]
+        if "list: cut" in self.ways and len(lines) > 1:
+            lines[1] = lines[1][:-9]
+        if "list: letters" in self.ways and len(lines) > 1:
+            lines = ['+CMGL: 3,"REC UNREAD","+12135552313"', "Stop", "OK"]
+        return "".join(f"\r\n{line}\r\n" for line in lines).encode("latin-1")
+
+    def _read(self, place: int) -> bytes:
+        if place in self._far.modem.stored:
+            if "place: error" in self.ways:
+                return b"\r\n+CMS ERROR: 320\r\n"
+            if "place: garbled" in self.ways:
+                return say("+CMGR: 1,,24\r\nZZTOP")
+            if "place: nothing" in self.ways:
+                return b"\r\n+CMS ERROR: 321\r\n"
+        return self._far.modem.feed(f"AT+CMGR={place}\r".encode())
+
+
+LISTS = [
+    "nothing", "error", "never ends", "no heading", "no text", "doubled", "foreign", "cut",
+    "letters",
+]  # fmt: skip
+READ_SINGLY = [f"list: {each}" for each in LISTS]
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    listing=st.sampled_from(["", *READ_SINGLY, "list: busy"]),
+    place=st.sampled_from(["", "place: error", "place: garbled", "place: nothing"]),
+    notice=st.sampled_from(["+CMTI", ",-1", "none"]),
+    at_s=st.integers(0, 700),
+    mended_s=st.none() | st.integers(700, 1500),
+    phantom=st.booleans(),
+)
+def test_whatever_a_modem_holds_back_a_stop_is_heard_or_the_box_says_that_it_is_not(
+    listing: str, place: str, notice: str, at_s: int, mended_s: int | None, phantom: bool
+) -> None:
+    """After the STOP lies on the SIM nothing goes to that person, unless its place was set aside
+    and told; and who else waits goes on once the modem is well."""
+    with tempfile.TemporaryDirectory() as folder:
+        box = PlayedBox(Path(folder), NOON)
+        box.tables = {"service": {"poll_seconds": 30}}
+        modem = Withholding(box)
+        try:
+            for n in range(6):
+                box.insert(ANA, f"to Ana {n}", in_s=240 * n)
+            ben = box.insert(BEN, "to Ben", in_s=1440)
+            before: list[str] = []
+
+            def stop() -> None:
+                before.extend(box.texts())
+                modem.ways |= {listing, place, "phantom" if phantom else ""}
+                box.far.modem.stored[3] = deliver("Stop", ANA, NOON + timedelta(hours=1))
+                told = {
+                    "+CMTI": b'\r\n+CMTI: "SM",3\r\n',
+                    ",-1": b"\r\n+CMTI: ,-1\r\n",
+                    "none": b"",
+                }
+                box.far.said += told[notice]
+
+            box.after(at_s, stop)
+            if mended_s is not None:
+                box.after(mended_s, modem.ways.clear)
+            box.serve(2000)
+            told = counts(box)
+            aside = ["can't read place 3 of SM" in str(each["warnings"]) for each in box.published]
+            is_set_aside = any(aside)
+            if not is_set_aside:
+                to_ana = [text for text in box.texts() if text.startswith("to Ana")]
+                assert to_ana == [text for text in before if text.startswith("to Ana")]
+            is_heard = bool(box.sql("SELECT 1 FROM opt_outs"))
+            assert is_heard or is_set_aside or told[0]
+            if mended_s is not None and notice != ",-1":
+                assert is_heard
+                assert told[0] == ""
+                assert box.row(ben)[0] == "sent"
+        finally:
+            close(box)
+
+
+@pytest.mark.parametrize("listing", READ_SINGLY)
+def test_stop_that_the_list_garbles_is_read_at_its_place_and_deleted(
+    box: PlayedBox, listing: str
+) -> None:
+    Withholding(box, listing)
+    box.far.modem.stored = {3: deliver("Stop", ANA, NOON), 4: deliver("Yes please", BEN, NOON)}
+    rows = box.insert(ANA, "Hi"), box.insert(BEN, "Hi")
+    box.serve(600)
+    assert [box.row(row)[0] for row in rows] == ["cancelled", "sent"]
+    assert box.far.modem.stored == {}
+    assert counts(box) == [""]
+
+
+def test_place_that_stays_broken_is_told_and_stops_nobody(
+    box: PlayedBox, caplog: pytest.LogCaptureFixture
+) -> None:
+    Withholding(box, "list: error", "place: error")
+    box.far.modem.stored = {3: deliver("Hello", ANA, NOON)}
+    row = box.insert(BEN, "Hi")
+    box.serve(1200)
+    assert box.row(row)[0] == "sent"
+    assert counts(box) == ["", "it can't read place 3 of SM: what lies there is left alone"]
+    assert len([each for each in caplog.messages if "can't read place" in each]) == 1
+    assert 3 in box.far.modem.stored
+
+
+def test_line_that_is_no_text_is_kept_as_it_is_and_stays_with_the_modem(box: PlayedBox) -> None:
+    Withholding(box, "list: letters", "place: garbled")
+    box.far.modem.stored = {3: deliver("Hello", ANA, NOON)}
+    box.serve(1200)
+    assert box.sql("SELECT sender, body, tpdu FROM inbound ORDER BY id") == [
+        ("unknown", None, "Stop"), ("unknown", None, "ZZTOP"),
+    ]  # fmt: skip
+    assert 3 in box.far.modem.stored
+
+
+def test_while_more_is_counted_than_was_read_only_what_a_person_sends_anyway_goes(
+    box: PlayedBox, caplog: pytest.LogCaptureFixture
+) -> None:
+    Withholding(box, "phantom")
+    box.tables["alerts"] = {"operator": "+12135550100"}
+    box.far.modem.stored = {0: deliver("Help", ANA, NOON)}
+    box.play.start = NOON
+    campaign, once = box.insert(ANA, "campaign"), box.insert(ANA, "once", at_once=1)
+    anyway = box.insert(BEN, "anyway", at_once=1, anyway=1)
+    box.serve(900)
+    assert [box.row(row)[0] for row in (campaign, once, anyway)] == ["scheduled"] * 2 + ["sent"]
+    assert len([text for text in box.texts() if text.startswith("The operator")]) <= 1
+    assert len(box.texts()) == 2  # and the answer to the help
+    told = counts(box)[0]
+    assert "counts 1 more in SM than it hands over" in told
+    assert len([each for each in caplog.messages if "does not list" in each]) == 1
+    words = cli(box, "why", str(campaign)).stdout
+    assert "warning  incoming" in words or "incoming" in words
+    assert box.wall.shown[-1].fault is smsbox.Fault.ATTENTION
+
+
+def test_drain_ends_when_what_came_in_can_not_be_read(box: PlayedBox) -> None:
+    Withholding(box, "phantom")
+    box.insert(ANA, "campaign")
+    box.serve(drain=True)
+    assert box.texts() == []
+    assert box.play.monotonic() < 1000 + 1200
+
+
+def test_texts_once_sent_are_removed_when_they_fill_the_memory_and_told_once(
+    box: PlayedBox, caplog: pytest.LogCaptureFixture
+) -> None:
+    sent = "0011000B912131552503F1000006C83428E80E03"
+    places = dict.fromkeys(range(1, 50), sent)
+    places[50] = deliver("Stop", ANA, NOON)
+    states = dict.fromkeys(range(1, 50), 3)
+
+    def lists() -> bytes:
+        lines = [
+            f"\r\n+CMGL: {place},{states.get(place, 0)},,{len(pdu) // 2 - 1}\r\n{pdu}"
+            for place, pdu in places.items()
+        ]
+        return "".join([*lines, "\r\n\r\nOK\r\n"]).encode()
+
+    box.far.tellers[b"AT+CMGL=4\r"] = lists
+    box.far.tellers[b"AT+CPMS?\r"] = lambda: say(
+        f'+CPMS: "SM",{len(places)},50,"SM",{len(places)},50,"SM",{len(places)},50'
+    )
+    box.far.tellers[b'AT+CPMS="SM"\r'] = lambda: say(f"+CPMS: {len(places)},50")
+    for place in range(1, 51):
+        box.far.tellers[f"AT+CMGD={place}\r".encode()] = lambda place=place: (
+            places.pop(place, None) and b"\r\nOK\r\n"
+        )  # type: ignore[misc]
+    row = box.insert(BEN, "Hi", in_s=900)
+    box.serve(300)
+    assert len(places) == 49  # there is room: what was sent is somebody's, and stays
+    places[50] = places[1]
+    states[50] = 3
+    box.serve(900)
+    assert places == {}
+    assert len([each for each in caplog.messages if "full of texts once sent" in each]) == 1
+    assert box.row(row)[0] == "sent"
+    assert counts(box) == [""]
+
+
+def test_memory_that_stays_full_lets_nothing_go(box: PlayedBox) -> None:
+    box.far.answers[b"AT+CPMS?\r"] = say('+CPMS: "SM",1,1,"SM",1,1,"SM",1,1')
+    box.far.answers[b'AT+CPMS="SM"\r'] = say("+CPMS: 1,1")
+    box.far.answers[b"AT+CMGD=0\r"] = b"\r\nERROR\r\n"
+    box.far.modem.stored = {0: deliver("Hello", BEN, NOON)}
+    row = box.insert(ANA, "Hi")
+    box.serve(900)
+    assert box.row(row)[0] == "scheduled"
+    assert "full" in counts(box)[0]
+
+
+def test_text_that_has_no_place_is_asked_for_directly_and_waited_for(box: PlayedBox) -> None:
+    row = box.insert(ANA, "Hi", in_s=60)
+    told: list[str] = []
+    pdu = deliver("Stop", ANA, NOON)
+    box.after(20, lambda: setattr(box.far, "said", b"\r\n+CMTI: ,-1\r\n"))
+    box.after(590, lambda: told.extend([*counts(box), box.row(row)[0]]))
+    box.after(600, lambda: setattr(box.far, "said", f"\r\n+CMT: ,24\r\n{pdu}\r\n".encode()))
+    box.serve(1200)
+    assert told[-1] == "scheduled"
+    assert "has no place for" in told[0]
+    ways = [line for line in box.far.heard if line.startswith(b"AT+CNMI=")]
+    assert ways[-2:] == [b"AT+CNMI=?\r", b"AT+CNMI=2,2,0,2,0\r"]
+    assert box.row(row)[0] == "cancelled"
+    assert counts(box) == [""]
+
+
+def test_reports_that_have_no_memory_are_handed_over(box: PlayedBox) -> None:
+    box.far.answers[b"AT+CPMS=?\r"] = say('+CPMS: ("SM","SR"),("SM"),("SM")')
+    box.far.answers[b'AT+CPMS="SR"\r'] = say("+CPMS: 0,0,3,23,3,23")
+    box.serve(60)
+    assert b"AT+CNMI=2,1,0,1,0\r" in box.far.heard
+    assert box.published[-1]["delivery_reports"] is True
+    assert counts(box) == [""]
+
+
+def test_modem_that_can_not_tell_of_texts_sends_no_campaign(box: PlayedBox) -> None:
+    for n in range(4):
+        for way in range(1, 4):
+            for kind in range(3):
+                box.far.answers[f"AT+CNMI={n},{way},0,{kind},0\r".encode()] = b"\r\nERROR\r\n"
+    box.far.answers[b"AT+CNMI?\r"] = say("+CNMI: 0,0,0,0,0")
+    row = box.insert(ANA, "Hi")
+    box.serve(900)
+    assert box.row(row)[0] == "scheduled"
+    assert "no way of telling" in counts(box)[0]
+
+
+# --- what is not whole
+
+
+@pytest.mark.parametrize(
+    ("tail", "status"),
+    [
+        ("0853544F50", "held"),  # more announced than came: what is missing may mean stop
+        ("0453EA130A", "cancelled"),
+        ("0853EA130A", "cancelled"),
+        ("03C8F71D", "scheduled"),  # whole, and harmless
+        ("", "held"),
+    ],
+)
+def test_text_that_is_not_whole_holds_its_sender_unless_it_says_stop(
+    box: PlayedBox, tail: str, status: str
+) -> None:
+    row = box.insert(ANA, "Hi", in_s=3600)
+    head = deliver("", ANA, NOON, coding="00")[:-2]
+    box.far.modem.stored[0] = head + tail
+    box.serve(60)
+    found = box.row(row, "status, held_because")
+    assert ("held" if found[1] else found[0]) == status
+    assert box.sql("SELECT sender FROM inbound") == [(ANA,)]
+
+
+def test_mms_counts_as_unreadable_and_is_called_by_its_name(box: PlayedBox) -> None:
+    push = "4F062A" + b"application/vnd.wap.mms-message\0".hex() + "8C829831008D92"
+    push += "8918" + "80" + f"{ANA}/TYPE=PLMN\0".encode().hex()
+    data = "0605040B8423F0" + push
+    row = box.insert(ANA, "Hi", in_s=3600)
+    head = deliver("", "4545", NOON, coding="04").replace("0004", "0044", 1)[:-2]
+    box.far.modem.stored[0] = f"{head}{len(data) // 2:02X}{data}"
+    box.serve(60)
+    assert box.row(row, "held_because")[0]
+    ((sender, body),) = box.sql("SELECT sender, body FROM inbound")
+    assert sender == ANA
+    assert "MMS" in body
+
+
+@pytest.mark.parametrize("stamp", ["99999999999999", "07101000000000", "00000000000000"])
+def test_report_whose_time_is_no_time_is_matched_by_its_arrival(box: PlayedBox, stamp: str) -> None:
+    row = box.insert(ANA, "Hi")
+    box.serve(60)
+    whole = report(ANA, 1, 0, box.play.now())
+    box.far.said += f"\r\n+CDS: 25\r\n{whole[:-30]}{stamp}{stamp}00\r\n".encode()
+    box.serve(60)
+    assert box.sql("SELECT count(*) FROM messages WHERE delivered_at IS NOT NULL") == [(1,)], row
+
+
+def test_stop_with_a_broken_time_is_heard_each_time_and_kept_once_while_it_stays(
+    box: PlayedBox,
+) -> None:
+    broken = deliver("Stop", ANA, NOON).replace(deliver("", ANA, NOON)[24:38], "125264710A4A00")
+    assert smsbox.decode_tpdu(broken, "in").sent_at is None
+    box.far.answers[b"AT+CMGD=0\r"] = b"\r\nERROR\r\n"
+    box.far.modem.stored[0] = broken
+    box.serve(900)
+    assert bodies(box) == ["Stop"]
+    box.far.modem.stored = {0: deliver("Start", ANA, box.play.now())}
+    box.far.answers.clear()
+    box.serve(60)
+    assert box.sql("SELECT * FROM opt_outs") == []
+    box.far.modem.stored = {0: broken}
+    box.serve(900)
+    assert box.sql("SELECT phone_number FROM opt_outs") == [(ANA,)]
+
+
+@pytest.mark.parametrize("order", ["A1 B1 A2 B2", "A1 B2 B1 A2", "B2 A1 A2 B1", "A2 B2 B1 A1"])
+@pytest.mark.parametrize("apart_s", [0.0, 30.0])
+def test_two_long_texts_of_one_reference_are_told_apart_by_their_stamps(
+    box: PlayedBox, order: str, apart_s: float
+) -> None:
+    """Whether they lie in one listing or come one by one."""
+    stamps = {"A": NOON, "B": NOON + timedelta(seconds=50)}
+    for n, each in enumerate(order.split()):
+        sent_at = stamps[each[0]] + timedelta(seconds=int(each[1]))
+        pdu = deliver(f"{each} ", ANA, sent_at, (9, 2, int(each[1])))
+        box.after(10 + apart_s * n, lambda pdu=pdu: arrive(box, pdu))  # type: ignore[misc]
+    box.serve(1200)
+    assert sorted(bodies(box)) == ["A1 A2 ", "B1 B2 "]
+
+
+@given(
+    st.permutations([(text, place) for text in range(3) for place in (1, 2, 3)]),
+    st.lists(st.integers(0, 4), min_size=9, max_size=9),
+)
+def test_parts_nearest_in_time_are_chosen_in_any_order(
+    order: list[tuple[int, int]], late_s: list[int]
+) -> None:
+    parts = []
+    for (text, place), late in zip(order, late_s, strict=True):
+        sent_at = NOON + timedelta(seconds=60 * text + late)
+        parts.append(smsbox.decode_tpdu(deliver(str(text), ANA, sent_at, (9, 3, place)), "in"))
+    while parts:
+        chosen = [parts[place] for place in smsbox.choose_parts(parts)]
+        assert len({part.text for part in chosen}) == 1
+        parts = [part for part in parts if part not in chosen]
