@@ -3273,7 +3273,6 @@ CREATE TABLE opt_outs (
         CHECK (phone_number GLOB '+[1-9]*' AND length(phone_number) BETWEEN 9 AND 16
                 AND substr(phone_number, 2) NOT GLOB '*[^0-9]*'
             OR phone_number <> '' AND phone_number NOT GLOB '*[^0-9]*'
-                AND NOT (length(phone_number) = 10 OR phone_number GLOB '1??????????')
             OR phone_number GLOB '*[A-Za-z]*' AND phone_number NOT GLOB '+*'),
     at TEXT NOT NULL DEFAULT (datetime('now')),
     words TEXT NOT NULL DEFAULT '',
