@@ -1783,7 +1783,7 @@ def is_same_number(one: str, other: str) -> bool:
     """
     if one == other:
         return True
-    if one[-4:] != other[-4:]:
+    if one[-2:] != other[-2:]:  # behind which a separator may stand
         return False
     for digits, is_whole in _read_significant(one):
         for others, is_other_whole in _read_significant(other):
