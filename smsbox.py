@@ -1755,7 +1755,10 @@ def parse_stored_number(text: str) -> PhoneNumber:
 
 
 # Country codes (ITU-T E.164): of one digit, of two, the others of three.
-_COUNTRY_CODE = "1|7|2[07]|3[0-469]|4[013-9]|5[1-8]|6[0-6]|8[1246]|9[0-58]|(?!8[1246])[2-9][0-9]{2}"
+_COUNTRY_CODE = (
+    "1|7|2[07]|3[0-469]|4[013-9]|5[1-8]|6[0-6]|8[1246]|9[0-58]"
+    "|(2[1-689]|3[578]|42|5[09]|6[7-9]|8[035789]|9[679])[0-9]"
+)
 _TRUNKS = ("06", "01", "0", "80", "8", "")
 _DIALING = (("+", True), ("00", True), ("011", True), *((each, False) for each in _TRUNKS))
 
