@@ -41,7 +41,7 @@ def give_forms(number: phonenumbers.PhoneNumber) -> dict[str, str]:
             number, PhoneNumberFormat.INTERNATIONAL
         ),
         "national": national,
-        "national with trunk prefix": (rules and rules.national_prefix or "") + national,
+        "national with trunk prefix": ((rules and rules.national_prefix) or "") + national,
         "national, written": written,
         "national, dialed": re.sub(r"\D", "", written),
     }
