@@ -2229,7 +2229,10 @@ def parse_stored_number(text: str) -> PhoneNumber:
 
 
 # Country codes (ITU-T E.164): of one digit, of two, the others of three.
-_COUNTRY_CODE = "1|7|2[07]|3[0-469]|4[013-9]|5[1-8]|6[0-6]|8[1246]|9[0-58]|(?!8[1246])[2-9][0-9]{2}"
+_COUNTRY_CODE = (
+    "1|7|2[07]|3[0-469]|4[013-9]|5[1-8]|6[0-6]|8[1246]|9[0-58]"
+    "|(2[1-689]|3[578]|42|5[09]|6[7-9]|8[035789]|9[679])[0-9]"
+)
 _TRUNKS = ("06", "01", "0", "80", "8", "")
 _DIALING = (("+", True), ("00", True), ("011", True), *((each, False) for each in _TRUNKS))
 
@@ -2257,7 +2260,7 @@ def is_same_number(one: str, other: str) -> bool:
     """
     if one == other:
         return True
-    if one[-4:] != other[-4:]:
+    if one[-2:] != other[-2:]:  # behind which a separator may stand
         return False
     for digits, is_whole in _read_significant(one):
         for others, is_other_whole in _read_significant(other):
@@ -4080,7 +4083,6 @@ CREATE TABLE opt_outs (
         CHECK (phone_number GLOB '+[1-9]*' AND length(phone_number) BETWEEN 9 AND 16
                 AND substr(phone_number, 2) NOT GLOB '*[^0-9]*'
             OR phone_number <> '' AND phone_number NOT GLOB '*[^0-9]*'
-                AND NOT (length(phone_number) = 10 OR phone_number GLOB '1??????????')
             OR phone_number GLOB '*[A-Za-z]*' AND phone_number NOT GLOB '+*'),
     at TEXT NOT NULL DEFAULT (datetime('now')),
     words TEXT NOT NULL DEFAULT '',

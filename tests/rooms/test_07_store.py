@@ -351,7 +351,7 @@ def test_audit_names_who_did_it(way: Way, hand: Hand) -> None:
     row_id = way.queue.add_row(ANA, "Hi", False, way.now, login)
     way.database.queue.cancel([row_id], way.now, login)
     hand.update(row_id, "status = 'scheduled'")
-    way.queue.hold(row_id, smsbox.HeldCode.REPLIED, "an odd reply", way.now)
+    way.queue.hold(row_id, smsbox.HeldCode.LATE, "it expired", way.now)
     hand.update(row_id, "held_because = NULL")
     way.fail(row_id, "no such number")
     assert hand.events(row_id) == [

@@ -22,6 +22,7 @@ WRITTEN = ROOT / "tests" / "databases"
 HELD, UNCONFIRMED = "v1-held-reply", "v1-unconfirmed"
 BOTH = pytest.mark.parametrize("name", [HELD, UNCONFIRMED])
 GONE = {"segments": {"reference_before"}}  # columns that today's database no longer has
+FREED = "nullif(nullif(held_because, 'their reply may mean stop'), 'they have replied')"
 
 
 @pytest.fixture
@@ -62,12 +63,16 @@ def shape(path: Path) -> dict[str, object]:
 
 
 def content(path: Path, columns_of: Path) -> dict[str, list[Any]]:
-    """All rows of all tables, in the columns that another database has, less those that go."""
+    """All rows of all tables, in the columns that another database has, less those that go.
+
+    What held a row for its recipient's reply is no reason of the row any more.
+    """
     told = {}
     for (name,) in ask(columns_of, "SELECT name FROM sqlite_schema WHERE type = 'table'"):
         if name not in ("state", "sqlite_sequence"):
             columns = [each[1] for each in ask(columns_of, f"PRAGMA table_info({name})")]
             columns = [each for each in columns if each not in GONE.get(name, ())]
+            columns = [FREED if each == "held_because" else each for each in columns]
             told[name] = ask(path, f"SELECT {', '.join(columns)} FROM {name} ORDER BY 1")
     return told
 
@@ -106,7 +111,7 @@ def test_migration_knows_why_rows_are_held_and_who_paused(lay: Callable[[str], P
     path = lay(HELD)
     migrate(path)
     held = "SELECT id, held_code FROM scheduled_messages WHERE held_because IS NOT NULL"
-    assert ask(path, held) == [(8, "doubtful reply"), (16, "")]
+    assert ask(path, held) == [(16, "")]
     paused = "SELECT name, paused_by, paused_until FROM campaigns ORDER BY name"
     assert ask(path, paused) == [
         ("fall", "operator", "2025-11-11 18:00:00"),

@@ -69,9 +69,11 @@ def test_operators_pause_pauses_the_box_and_is_answered(box: PlayedBox) -> None:
     comes(box, "pause ", OPERATOR)
     box.serve(600)
     assert box.row(row)[0] == "scheduled"
-    (answer,) = box.texts()
+    answer, alert = box.texts()
     assert answer.startswith("smsbox: paused: paused by a text of the operator, 0 sent in 24 h, 1 ")
-    assert own(box) == [("answer", OPERATOR, "sent")]
+    assert alert == "smsbox: a text from this number has paused it; smsbox resume goes on"
+    assert own(box) == [("answer", OPERATOR, "sent"), ("alert", OPERATOR, "sent")]
+    assert box.database.state.get("paused_by") == "phone"
 
 
 def test_status_from_any_other_number_is_a_reply_like_any_other(box: PlayedBox) -> None:
@@ -116,7 +118,7 @@ def test_finished_campaign_is_told_with_its_counts(box: PlayedBox) -> None:
 
 def test_held_doubtful_reply_is_told_once(box: PlayedBox) -> None:
     box.insert(ANA, "Hi", in_s=3000)
-    box.sql("UPDATE scheduled_messages SET held_because = 'x', held_code = 'doubtful reply'")
+    comes(box, "is this spam?", ANA)
     box.serve()
     box.serve()
     assert box.texts() == ["smsbox: a reply may mean stop; its messages are held. See smsbox inbox"]
@@ -183,7 +185,8 @@ def test_account_that_refuses_is_tried_with_one_alert_and_not_hammered(box: Play
     assert box.row(row)[0] == "scheduled"
     box.database.state.set(**dict.fromkeys(("paused_because", "account_refused"), ""))
     box.serve(3600)
-    assert len(box.far.script) == 46
+    # The hour in which nothing was sent is told too; refused, it pauses nothing, and the row goes.
+    assert len(box.far.script) == 45
 
 
 @pytest.mark.parametrize("code", [42, 500])

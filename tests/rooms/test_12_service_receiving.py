@@ -408,7 +408,8 @@ def test_error_of_our_own_while_reading_a_text_is_kept_said_once_and_gone_past(
     box.serve(3000)
     assert box.row(ben)[0] == "cancelled"
     assert box.row(chloe)[0] == "sent"
-    assert box.row(mine, "status, held_code") == ("scheduled", "doubtful reply")
+    assert box.row(mine, "status, held_because") == ("scheduled", None)
+    assert box.database.queue.rows(smsbox.RowFilter(ids=(mine,)))[0].doubtful_at
     assert box.far.modem.stored == {}
     kept = box.sql("SELECT sender, body FROM inbound WHERE body IS NULL")
     assert (ANA, None) in kept
