@@ -5201,6 +5201,12 @@ class Queue:
             WHERE status = 'scheduled' AND campaign_name NOT IN ('', ?)"""
         return frozenset(self._db.column(sql, TEST_CAMPAIGN))
 
+    def recent(self, since: datetime) -> frozenset[str]:
+        """Return the names of the campaigns that sent something since a time."""
+        sql = """SELECT DISTINCT campaign_name FROM scheduled_messages INDEXED BY rows_sent
+            WHERE status = 'sent' AND sent_at >= ? AND campaign_name NOT IN ('', ?)"""
+        return frozenset(self._db.column(sql, since, TEST_CAMPAIGN))
+
     def written_to(self) -> frozenset[str]:
         """Return the numbers to which a message was sent."""
         sql = "SELECT DISTINCT phone_number FROM scheduled_messages WHERE status = 'sent'"
@@ -12469,6 +12475,7 @@ class QueueView(NamedTuple):
     written_to: frozenset[str] = frozenset()  # who knows the sender
     spent: tuple[tuple[datetime, Share], ...] = ()  # of the quotas, by what is sent and waits
     running: frozenset[str] = frozenset()  # campaigns
+    recent: frozenset[str] = frozenset()  # those of the last seven days
 
     def is_busy(self, first: datetime, last: datetime) -> bool:
         """True if a message goes within a span."""
@@ -12727,6 +12734,7 @@ def _view_queue(context: Context, database: Database, reading: Reading) -> Queue
         queue.written_to(),
         tuple(spent),
         queue.running(),
+        queue.recent(context.now - timedelta(days=7)),
     )
 
 
@@ -12774,16 +12782,18 @@ def _place_all(
 
 
 def _refuse_overlap(context: Context, kept: list[Message], queue: QueueView) -> None:
-    """Refuse a file that looks like another campaign that runs."""
-    name, count, total = find_overlap(kept, queue.known, queue.running)
+    """Refuse a file that looks like another campaign, one that runs or was sent just now."""
+    name, count, total = find_overlap(kept, queue.known, queue.running | queue.recent)
     if name:
         import shlex
 
+        those = f"{count} of the {plural(total, 'recipient')} of {context.args.file} are those of"
+        when = "of the last seven days: "
+        if name in queue.running:
+            cancel = f"smsbox cancel --campaign {shlex.quote(name)}"
+            when = f"which still runs: {cancel} takes back what is left of it; "
         raise CampaignError(
-            f"{count} of the {plural(total, 'recipient')} of {context.args.file} are those of"
-            f' campaign "{printable(name)}", which still runs: smsbox cancel --campaign'
-            f" {shlex.quote(name)} takes back what is left of it; to write to them in both, add"
-            " --again"
+            f'{those} campaign "{printable(name)}", {when}to write to them in both, add --again'
         )
 
 
@@ -12977,7 +12987,7 @@ def group_left_out(left_out: Iterable[Skipped]) -> dict[str, list[int]]:
     """Return the rows that are left out by reason, the most first."""
     found: dict[str, list[int]] = {}
     for each in left_out:
-        kind = re.sub(r" row \d+", " an earlier row", each.reason)
+        kind = re.sub(r" row \d+", " another row", each.reason)
         found.setdefault(kind, []).append(each.row)
     return dict(sorted(found.items(), key=lambda kind: -len(kind[1])))
 
