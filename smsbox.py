@@ -1564,6 +1564,30 @@ def _decode_septets(septets: bytes) -> str:
     return "".join(text)
 
 
+def read_ussd(text: str, coding: str | None) -> str:
+    """Read a USSD text, which may come as hex of any alphabet, whatever its coding says.
+
+    >>> read_ussd("004F004B", "15"), read_ussd("4F4B21", "68"), read_ussd("20042024", None)
+    ('OK', 'OK!', '20042024')
+    """
+    octets = bytes.fromhex(text) if re.fullmatch("(?:[0-9A-Fa-f]{2})+", text) else b""
+    if len(octets) % 2 == 0 and coding and _find_alphabet(int(coding) & 0xFF) == "ucs2":
+        return octets.decode("utf-16-be", "replace") or text
+    if text.isdigit() and not re.fullmatch(_LATIN_UCS2, text):
+        return text
+    packed = _unpack_septets(octets, len(octets) * 8 // 7)
+    readings = (
+        octets.decode("latin-1"),
+        octets.decode("utf-16-be", "replace"),
+        _decode_septets(packed).rstrip("\r@"),  # filled up
+    )
+    return next((each for each in readings if re.fullmatch(_PLAUSIBLE, each)), text)
+
+
+_PLAUSIBLE = r"[\n\r -~£¥§¿À-ɏ\u0370-\u03ff\u0400-\u04ff€]+"  # Latin, Greek, Cyrillic
+_LATIN_UCS2 = "(?:00[2-7][0-9A-Fa-f])+"
+
+
 # === 4 Campaign ==================================================================================
 # From the cells of a CSV to Messages: encodings, title rows, columns, consent, phone numbers,
 # templates, bubbles, repeats. A row that can't be taken becomes a Problem that names the
@@ -7453,18 +7477,18 @@ class Modem:
         """Let the modem start anew; its port goes and comes back."""
         self.ask(find_quirk(self.identity.model).restart)
 
-    def ask_balance(self, code: str) -> str:
-        """Send a USSD code like '*100#' and give the network's answer; "" if there is none.
+    def ask_balance(self, code: str) -> tuple[str, str | None]:
+        """Send a USSD code like '*100#' and give the network's answer with its coding; "": none.
 
         Refused: the modem or the network does not know such codes.
         """
         self.command(f'AT+CUSD=1,"{self._write_name(code)}",15', timeout_s=30)
         told = self._talk.await_notice(_USSD_END, 30)
         if told is None:
-            return ""
+            return "", None
         if told["end"]:
             raise Refused(RefusalClass.NETWORK, _USSD_REFUSALS[told["end"]])
-        return _read_ussd(told["text"], told["coding"])
+        return told["text"], told["coding"]
 
     def unlock(self, may_try_pin: bool, on_try: Callable[[], None] = lambda: None) -> None:
         """Wait for the SIM; NotReady says what it lacks. on_try() is called before its PIN is
@@ -7782,29 +7806,6 @@ _USSD_REFUSALS = {
     "4": "the network does not support such codes here",
     "5": "the network did not answer in time",
 }
-
-
-def _read_ussd(text: str, coding: str | None) -> str:
-    """Read a USSD text, which may come as hex of any alphabet, whatever its coding says.
-
-    >>> _read_ussd("004F004B", "15"), _read_ussd("4F4B21", "68"), _read_ussd("20042024", None)
-    ('OK', 'OK!', '20042024')
-    """
-    octets = bytes.fromhex(text) if _is_hex(text) else b""
-    if len(octets) % 2 == 0 and coding and _find_alphabet(int(coding) & 0xFF) == "ucs2":
-        return octets.decode("utf-16-be", "replace") or text
-    if text.isdigit() and not re.fullmatch(_PLAIN_UCS2, text):
-        return text
-    packed = _unpack_septets(octets, len(octets) * 8 // 7)
-    readings = (
-        octets.decode("latin-1"),
-        octets.decode("utf-16-be", "replace"),
-        _decode_septets(packed).rstrip("\r@"),  # filled up
-    )
-    return next((each for each in readings if re.fullmatch(_PLAUSIBLE, each)), text)
-
-
-_PLAUSIBLE = r"[\n\r -~£¥§¿À-ɏ\u0370-\u03ff\u0400-\u04ff€]+"  # Latin, Greek, Cyrillic
 
 
 def _digits(line: str) -> str:
@@ -11886,7 +11887,8 @@ def _ask_modem(context: Context) -> Iterator[Fact]:
         if context.args.ussd:
             words, balance = "the network does not answer", ""
             try:
-                balance = modem.ask_balance(context.args.ussd)
+                told = read_ussd(*modem.ask_balance(context.args.ussd))
+                balance = " / ".join(map(printable, told.splitlines()))
             except Refused as refused:
                 words = str(refused)
             remedy = "it may know another code, or none over LTE"

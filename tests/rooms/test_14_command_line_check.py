@@ -183,9 +183,9 @@ def test_balance_is_asked_of_the_network(box: LiveBox) -> None:
 
 
 def test_ucs2_balance_is_read() -> None:
-    assert smsbox._read_ussd("00320020006500750072", "72") == "2 eur"
-    assert smsbox._read_ussd("2 eur", "15") == "2 eur"
-    assert smsbox._read_ussd("odd", "72") == "odd"
+    assert smsbox.read_ussd("00320020006500750072", "72") == "2 eur"
+    assert smsbox.read_ussd("2 eur", "15") == "2 eur"
+    assert smsbox.read_ussd("odd", "72") == "odd"
 
 
 @pytest.mark.parametrize(
