@@ -9489,10 +9489,9 @@ def read_again(database: Database, words: ReplySettings, now: datetime) -> None:
             if body is not None:
                 asked = _read_reply_of(database, number, body, words)
             if asked is Request.STOP:
-                stops[number] = body or ""
-            elif asked is Request.START or database.opt_outs.was_lifted(
-                number, text["received_at"]
-            ):
+                if not database.opt_outs.was_lifted(number, text["received_at"]):
+                    stops[number] = body or ""
+            elif asked is Request.START:
                 stops.pop(number, None)
             is_new = asked in (Request.STOP, Request.PERHAPS_STOP) and not text["read_at"]
             database.inbox.read_again(text["id"], number, body, asked if is_new else None)

@@ -72,15 +72,72 @@ def test_story_of_a_reply_that_may_mean_stop(
     story.tell("list", "--held")
     story.tell("why", ANA)
     story.tell("inbox")
+    story.tell("status")  # to read it settles nothing
+    (box.folder / "winter.csv").write_text(texts((ANA, "Again"), (CLEO, "Hello")))
+    story.tell("schedule", "winter.csv", "--dry-run", "--seed", "1")
+    story.tell("send", ANA, "Did you mean it?", answer="no")
     story.tell("release", ANA)
     story.tell("release", ANA)
     box.modem.receive("yes this is spam, I will report you", ANA)
-    wait_until(lambda: bool(box.sql("SELECT 1 FROM scheduled_messages WHERE held_because <> ''")))
+    wait_until(lambda: box.sql("SELECT count(*) FROM inbound") == [(2,)])
     story.tell("optout", "add", ANA, "--reason", "they are cross")
     story.tell("list")
     assert story.arrived() == []
     assert box.row(1) == ("cancelled", "the recipient said stop")
     story.compare("held", request)
+
+
+def test_story_of_a_stop_that_may_be_that_of_two_people(
+    story: Story, request: pytest.FixtureRequest
+) -> None:
+    box, number = story.box, "7700900123"
+    people = [("+44" + number, "Hello"), ("+61" + number, "G'day"), (BEN, "Hi")]
+    (box.folder / "fall.csv").write_text(texts(*people))
+    box.call("schedule", str(box.folder / "fall.csv"), "--yes")
+    box.sql("UPDATE scheduled_messages SET scheduled_for = datetime('now', '+3 seconds')")
+    box.modem.receive("STOP", number)
+    box.start()
+    wait_until(lambda: box.row(3)[0] == "sent")
+    story.tell("status")
+    story.tell("inbox")
+    story.tell("why", "1")
+    story.tell("list", "--held")
+    (box.folder / "winter.csv").write_text(texts(("+61" + number, "Again"), (CLEO, "Hello")))
+    story.tell("schedule", "winter.csv", "--dry-run", "--seed", "1")
+    assert story.arrived() == [(BEN, "Hi")]
+    story.tell("optout", "add", "+44" + number)
+    story.tell("status")
+    story.tell("why", "2")
+    story.tell("release", "+61" + number)
+    story.tell("inbox")
+    wait_until(lambda: box.row(2)[0] == "sent")
+    assert box.row(1)[0] == "cancelled"
+    story.compare("two", request)
+
+
+def test_story_of_a_stop_without_its_country_that_fits_nobody_yet(
+    story: Story, request: pytest.FixtureRequest
+) -> None:
+    box = story.box
+    box.lay_down()
+    box.modem.receive("STOP", ANA[2:])
+    box.start()
+    wait_until(lambda: bool(box.sql("SELECT 1 FROM inbound")))
+    box.await_idle()
+    story.tell("status")
+    story.tell("inbox")
+    story.tell("optout", "list")
+    (box.folder / "fall.csv").write_text(texts((ANA, "Hello"), (BEN, "Hello")))
+    story.tell("schedule", "fall.csv", "--dry-run", "--seed", "1")
+    story.tell("send", ANA, "Hello")
+    row = box.insert(ANA, "by SQL", datetime.now(UTC) + timedelta(hours=2, seconds=20))
+    story.tell("why", str(row))
+    box.sql("UPDATE scheduled_messages SET scheduled_for = datetime('now')")
+    wait_until(lambda: box.row(row)[0] != "scheduled")
+    story.tell("list", ANA)
+    assert story.arrived() == []
+    assert box.row(row) == ("cancelled", "the recipient said stop")
+    story.compare("nobody", request)
 
 
 def test_story_of_the_operator_s_phone(
@@ -102,7 +159,7 @@ def test_story_of_the_operator_s_phone(
     box.modem.receive("Status", phone)
     wait_until(lambda: len(story.arrived()) == 3)
     box.modem.receive("PAUSE", phone)
-    wait_until(lambda: len(story.arrived()) == 4)
+    wait_until(lambda: len(story.arrived()) == 5)
     story.tell("status")
     box.modem.receive("RESUME", phone)  # that is done at the box alone
     box.modem.receive("STATUS", BEN)  # and nobody else is told
@@ -111,10 +168,11 @@ def test_story_of_the_operator_s_phone(
         ("paused by a text of the operator",)
     ]
     told = story.arrived()
-    assert [number for number, _ in told] == [phone, ANA, phone, phone]
+    assert [number for number, _ in told] == [phone, ANA, phone, phone, phone]
     assert told[0][1].startswith("smsbox: it paused itself: refused: CMS 50 ")
     assert told[2][1] == "smsbox: running, 1 sent in 24 h, 0 wait, signal -71 dBm"
     assert told[3][1].startswith("smsbox: paused: paused by a text of the operator, 1 sent")
+    assert told[4][1] == "smsbox: a text from this number has paused it; smsbox resume goes on"
     assert all(len(text) <= 160 for _, text in told)
     story.compare("phone", request)
 

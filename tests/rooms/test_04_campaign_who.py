@@ -30,7 +30,7 @@ def give_forms(number: phonenumbers.PhoneNumber) -> dict[str, str]:
     e164 = phonenumbers.format_number(number, PhoneNumberFormat.E164)
     national = phonenumbers.national_significant_number(number)
     written = phonenumbers.format_number(number, PhoneNumberFormat.NATIONAL)
-    region = phonenumbers.region_code_for_country_code(number.country_code)
+    region = phonenumbers.region_code_for_country_code(number.country_code or 0)
     rules = phonenumbers.PhoneMetadata.metadata_for_region(region)
     return {
         "E.164": e164,

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import pytest
 import smsbox
 from rig.paths import ROOT
 from rig.played import PlayedBox
+from rig.tpdus import deliver
 from smsbox import Database, StoreError
 
 WRITTEN = ROOT / "tests" / "databases"
@@ -105,6 +107,159 @@ def test_migration_loses_no_row_and_changes_no_column_of_before(
     assert content(path, before) == content(before, before)
     migrate(path)  # a second time there is nothing to do
     assert content(path, before) == content(before, before)
+
+
+REPLY = (
+    "INSERT INTO inbound (received_at, sent_at, sender, body, tpdu, request, read_at)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?)"
+)
+HELD_ONE, OTHER, THIRD = "+12135552407", "+12135552402", "+12135552403"
+
+
+def take_over(path: Path, box: PlayedBox) -> None:
+    """Let the played box go on with another database."""
+    box.hand.close()
+    box.database.close()
+    box.database = Database.create_or_open(str(path))
+    box.hand = sqlite3.connect(path, isolation_level=None)
+    with box.database.transaction():
+        for name in ("", "fall", "spring"):
+            smsbox.resume(box.database, name, box.play.now(), "ana")
+
+
+def store_reply(path: Path, minute: int, sender: str, body: str | None, request: str = "nothing",
+                read: bool = False, tpdu: str = "") -> None:  # fmt: skip
+    """Put a text into the inbox as version 1 stored it."""
+    shell = sqlite3.connect(path, isolation_level=None)
+    at = f"2025-11-09 18:{minute:02}:30"
+    tpdu = tpdu or f"{minute:02}{sender[-2:]}"
+    shell.execute(REPLY, (at, at, sender, body, tpdu, request, at if read else None))
+    shell.close()
+
+
+def doubtful(path: Path) -> list[Any]:
+    """Whose replies wait for a person, and what they say."""
+    return ask(path, "SELECT sender, body FROM inbound WHERE settled_at IS NULL AND"
+                     " (request = 'perhaps stop' OR body IS NULL) ORDER BY id")  # fmt: skip
+
+
+def test_row_that_version_1_held_for_a_reply_is_shut_by_it_until_it_is_settled(
+    lay: Callable[[str], Path], box: PlayedBox
+) -> None:
+    path = lay(HELD)
+    migrate(path)
+    assert doubtful(path) == [(HELD_ONE, "is this spam?")]
+    take_over(path, box)
+    box.serve(4 * 3600)
+    assert [each for each in box.far.arrived if each[1] == HELD_ONE] == []
+    assert box.row(8, "status, held_because") == ("scheduled", None)
+    with box.database.transaction():
+        box.database.inbox.settle(HELD_ONE, box.play.now(), "ana")
+    box.serve(4 * 3600)
+    assert box.row(8)[0] == "sent"
+
+
+@pytest.mark.parametrize("read", [False, True])
+@pytest.mark.parametrize("reason", ["they have replied", "their reply may mean stop"])
+def test_newest_reply_of_a_held_number_counts_as_doubtful_though_it_was_read(
+    lay: Callable[[str], Path], reason: str, read: bool
+) -> None:
+    path = lay(HELD)
+    shell = sqlite3.connect(path, isolation_level=None)
+    shell.execute("UPDATE scheduled_messages SET held_because = ? WHERE id = 8", (reason,))
+    shell.close()
+    store_reply(path, 40, HELD_ONE, "older", read=read)
+    store_reply(path, 50, HELD_ONE, "newest", read=read)
+    migrate(path)
+    waiting = doubtful(path)
+    assert (HELD_ONE, "newest") in waiting
+    assert (HELD_ONE, "older") not in waiting
+    assert ask(path, "SELECT held_because FROM scheduled_messages WHERE id = 8") == [(None,)]
+
+
+def test_old_doubtful_replies_are_settled_only_where_they_were_read(
+    lay: Callable[[str], Path],
+) -> None:
+    path = lay(HELD)
+    store_reply(path, 40, OTHER, "why me", "perhaps stop", read=True)
+    store_reply(path, 41, THIRD, "why me", "perhaps stop")
+    store_reply(path, 42, "+12135552404", None, read=True)
+    store_reply(path, 43, "+12135552405", None)
+    migrate(path)
+    assert [sender for sender, _ in doubtful(path)] == [HELD_ONE, THIRD, "+12135552405"]
+
+
+STOPPED_LATER = [  # what version 1 stored of a sender, in order; and who is stopped by it
+    ([("2135552402", "STOP", "stop")], [OTHER]),
+    ([("0012135552402", "please take me off your list", "nothing")], [OTHER]),
+    ([("12135552402", "STOP", "nothing"), (OTHER, "START", "start")], []),
+    ([("12135552402", "STOP", "nothing"), ("2135552402", "START", "start")], []),
+    ([(OTHER, "START", "start"), ("2135552402", "STOP", "stop")], [OTHER]),
+    ([("2135552999", "STOP", "stop")], ["2135552999"]),
+    ([("72345", "STOP", "stop")], ["72345"]),
+    ([(OTHER, "Thanks!", "nothing")], []),
+]
+
+
+@pytest.mark.parametrize("read", [False, True])
+@pytest.mark.parametrize(("said", "stopped"), STOPPED_LATER)
+def test_stored_texts_are_read_again_by_today_s_words_and_numbers(
+    lay: Callable[[str], Path], box: PlayedBox, said: list[tuple[str, str, str]],
+    stopped: list[str], read: bool,
+) -> None:  # fmt: skip
+    path = lay(HELD)
+    known = {number for (number,) in ask(path, "SELECT phone_number FROM opt_outs")}
+    for place, (sender, body, request) in enumerate(said):
+        store_reply(path, 40 + place, sender, body, request, read)
+    take_over(path, box)
+    row = box.insert(OTHER, "again", in_s=60, campaign_name="new")
+    box.serve(3600)
+    now = {number for (number,) in ask(path, "SELECT phone_number FROM opt_outs")}
+    assert now - known == set(stopped)
+    assert box.row(row)[0] == ("cancelled" if OTHER in stopped else "sent")
+    assert [each for each in box.texts() if each.startswith("Done")] == []  # it is too long ago
+
+
+def test_opt_out_that_was_removed_after_the_stop_stays_removed(
+    lay: Callable[[str], Path], box: PlayedBox
+) -> None:
+    path = lay(HELD)
+    store_reply(path, 40, OTHER, "STOP", "stop")
+    store_reply(path, 45, THIRD, "STOP", "stop")
+    shell = sqlite3.connect(path, isolation_level=None)
+    for number, minute in ((OTHER, 50), (THIRD, 30)):  # the other one was removed before
+        shell.execute("INSERT INTO events (at, actor, event, detail) VALUES (?, 'ana',"
+                      " 'opt-out removed', ?)",
+                      (f"2025-11-09 18:{minute}:00", f"{number}: phoned us"))  # fmt: skip
+    shell.close()
+    take_over(path, box)
+    box.serve(60)
+    numbers = {each[0] for each in box.sql("SELECT phone_number FROM opt_outs")}
+    assert THIRD in numbers
+    assert OTHER not in numbers
+
+
+def test_text_that_version_1_could_not_read_is_read_now_and_obeyed(
+    lay: Callable[[str], Path], box: PlayedBox
+) -> None:
+    path = lay(HELD)
+    stop = deliver("STOP", OTHER[2:], datetime(2025, 11, 9, 18, 40, tzinfo=timezone.utc))
+    store_reply(path, 40, "unknown", None, tpdu=stop)
+    take_over(path, box)
+    box.serve(60)
+    assert (OTHER,) in box.sql("SELECT phone_number FROM opt_outs")
+    assert box.sql("SELECT sender, body FROM inbound WHERE tpdu = ?", stop) == [(OTHER, "STOP")]
+
+
+def test_stored_texts_are_read_again_once(lay: Callable[[str], Path], box: PlayedBox) -> None:
+    path = lay(HELD)
+    store_reply(path, 40, "2135552402", "STOP", "stop")
+    take_over(path, box)
+    box.serve(60)
+    assert (OTHER,) in box.sql("SELECT phone_number FROM opt_outs")
+    box.sql("DELETE FROM opt_outs WHERE phone_number = ?", OTHER)
+    box.serve(60)
+    assert (OTHER,) not in box.sql("SELECT phone_number FROM opt_outs")
 
 
 def test_migration_knows_why_rows_are_held_and_who_paused(lay: Callable[[str], Path]) -> None:

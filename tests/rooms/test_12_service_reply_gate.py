@@ -6,7 +6,6 @@ number itself, has settled it; reading the inbox and starting anew settle nothin
 
 from __future__ import annotations
 
-import json
 from datetime import timedelta
 from pathlib import Path
 
@@ -20,16 +19,24 @@ from rig.desk import Keyboard, Operator, texts
 from rig.people import ANA, BEN, CHLOE
 from rig.played import PlayedBox, close
 from rig.tpdus import deliver, encode_deliver
-from smsbox import Fault, write_answer
+from smsbox import write_answer
 
 DOUBTFUL = "is this spam?"
 DAY_S = 86_400
+ATTENTION = "something awaits a person"
 PHONE = "+12135550100"
 GONE = write_answer(smsbox.Request.STOP, "en", "", "")
 SETTLING = {  # what ends it, and whether the rows go then
     "release number": True, "release id": True, "start": True, "send anyway": True,
     "send on a terminal": True, "optout add": False, "stop": False,
 }  # fmt: skip
+
+
+@pytest.fixture
+def box(box: PlayedBox) -> PlayedBox:
+    """Looks once a minute: days pass here."""
+    box.tables["service"] = {"poll_seconds": 60}
+    return box
 
 
 @pytest.fixture
@@ -51,16 +58,25 @@ def sent_to(box: PlayedBox, number: str) -> list[str]:
     return [text for _, to, text in box.far.arrived if to == number]
 
 
+def lamp(box: PlayedBox) -> str:
+    return box.wall.shown[-1].fault.value
+
+
 def plan(shop: Operator, name: str, *pairs: tuple[str, str]) -> None:
     (shop.config.parent / f"{name}.csv").write_text(texts(*pairs))
     done = shop.run("schedule", str(shop.config.parent / f"{name}.csv"), "--yes", "--again")
     assert done.status == 0, done
 
 
+def assert_settled(box: PlayedBox) -> None:
+    open_ = "settled_at IS NULL AND (request = 'perhaps stop' OR body IS NULL)"
+    assert box.sql(f"SELECT id FROM inbound WHERE {open_}") == []
+
+
 def settle(box: PlayedBox, shop: Operator, way: str) -> None:
     row = box.sql("SELECT max(id) FROM scheduled_messages WHERE phone_number = ?", ANA)[0][0]
     if way == "release number":
-        done = shop.run("release", ANA)
+        done = shop.run("release", ANA, "--yes")
     elif way == "release id":
         done = shop.run("release", str(row))
     elif way == "send anyway":
@@ -98,10 +114,10 @@ def test_nothing_goes_to_who_wrote_in_doubt_until_it_is_settled(
     box.serve(3 * 3600)
     for words in (["inbox"], ["inbox", "--json"], ["list", ANA], ["status"], ["why", ANA]):
         shop.run(*words)
-    shop.run("release", "--campaign", "another")
+    assert "settled" not in shop.run("release", "--campaign", "another", "--yes").out
     shop.run("pause")
     shop.run("resume")
-    box.serve(2 * DAY_S)  # another life, and the next day
+    box.serve(DAY_S)  # another life, and the next day
     assert sent_to(box, ANA) == ["before"]
     assert sent_to(box, BEN) == ["to Ben"]
     assert box.row(waiting, "status, held_because") == ("scheduled", None)
@@ -116,8 +132,7 @@ def test_nothing_goes_to_who_wrote_in_doubt_until_it_is_settled(
         assert sent_to(box, ANA) in (["before"], ["before", GONE])
         assert box.sql("SELECT DISTINCT status FROM scheduled_messages WHERE phone_number = ?"
                        " AND message_content <> 'before'", ANA) == [("cancelled",)]  # fmt: skip
-    assert box.sql("SELECT count(*) FROM inbound WHERE settled_at IS NULL"
-                   " AND request = 'perhaps stop'") == [(0,)]  # fmt: skip
+    assert_settled(box)
 
 
 def test_row_of_send_that_waits_is_shut_by_a_reply_that_came_before_it_went(
@@ -134,14 +149,12 @@ def test_row_of_send_that_waits_is_shut_by_a_reply_that_came_before_it_went(
 
 def test_what_can_not_be_read_shuts_the_gate_as_well(box: PlayedBox, shop: Operator) -> None:
     row = box.insert(ANA, "Hi", in_s=60)
-    whole = deliver("x", ANA, box.play.now())
-    box.far.modem.stored[0] = whole[:-6] + "FF"  # its user data is cut off
+    box.far.modem.stored[0] = deliver("\u0102", ANA, box.play.now(), coding="F5")  # octets
     box.serve(DAY_S)
-    ((sender, body),) = box.sql("SELECT sender, body FROM inbound")
-    if body is None:
-        assert (sender, sent_to(box, ANA)) == (ANA, [])
-        assert shop.run("release", str(row)).status == 0
-        box.serve(DAY_S)
+    assert box.sql("SELECT sender, body FROM inbound") == [(ANA, None)]
+    assert sent_to(box, ANA) == []
+    assert shop.run("release", str(row)).status == 0
+    box.serve(3600)
     assert sent_to(box, ANA) == ["Hi"]
 
 
@@ -177,7 +190,7 @@ def test_start_of_one_settles_nothing_of_another(box: PlayedBox) -> None:
 def test_hold_on_reply_makes_each_reply_doubtful_that_is_not_plainly_harmless(
     box: PlayedBox,
 ) -> None:
-    box.tables = {"replies": {"hold_on_reply": True}}
+    box.tables |= {"replies": {"hold_on_reply": True}}
     said = {ANA: "Do you have it in blue", BEN: "Ok, thanks!", CHLOE: "\U0001f44d"}
     for number, words in said.items():
         box.insert(number, "Hi", in_s=3600)
@@ -192,7 +205,7 @@ def test_hold_on_reply_makes_each_reply_doubtful_that_is_not_plainly_harmless(
 def test_doubt_between_two_bubbles_keeps_the_second_until_it_is_settled(
     box: PlayedBox, shop: Operator
 ) -> None:
-    box.tables = {"pacing": {"bubble_gap_seconds": [60, 60]}}
+    box.tables |= {"pacing": {"bubble_gap_seconds": [60, 60]}}
     row = box.insert(ANA, "one [BUBBLE] two")
     box.insert(BEN, "others go on", in_s=600)
     reply(box, DOUBTFUL, in_s=20)
@@ -207,10 +220,10 @@ def test_doubt_between_two_bubbles_keeps_the_second_until_it_is_settled(
 
 
 def test_lateness_counts_from_the_settling(box: PlayedBox, shop: Operator) -> None:
-    box.tables = {"service": {"expire_after_days": 1, "poll_seconds": 60}}
+    box.tables = {"service": {"expire_after_days": 1, "poll_seconds": 600}}
     rows = [box.insert(ANA, "Hi", in_s=60), box.insert(BEN, "Hello", in_s=60)]
     reply(box, DOUBTFUL)
-    box.serve(5 * DAY_S)
+    box.serve(3 * DAY_S)
     assert box.row(rows[0], "status, held_because") == ("scheduled", None)
     before = box.play.now()
     shop.run("release", ANA)
@@ -242,8 +255,22 @@ def test_row_that_ends_while_the_gate_is_shut_is_too_late_and_not_sent(
     reply(box, DOUBTFUL)
     box.serve(DAY_S)
     shop.run("release", ANA)
-    box.serve(DAY_S)
+    box.serve(3600)
     assert (sent_to(box, ANA), box.row(row)) == ([], ("cancelled", "too late"))
+    assert_settled(box)
+
+
+def test_reply_to_a_campaign_that_is_over_is_settled_by_the_number(
+    box: PlayedBox, shop: Operator
+) -> None:
+    row = box.insert(ANA, "Hi")
+    reply(box, DOUBTFUL, in_s=60)
+    box.serve(600)
+    assert box.row(row)[0] == "sent"
+    assert shop.run("status", "--json").value["counts"]["doubtful"] == 1
+    done = shop.run("release", ANA)
+    assert (done.status, DOUBTFUL in done.out) == (0, True), done
+    assert_settled(box)
 
 
 def test_draining_ends_with_what_only_a_person_can_free(box: PlayedBox) -> None:
@@ -263,32 +290,30 @@ def test_draining_ends_with_what_only_a_person_can_free(box: PlayedBox) -> None:
 def test_lamp_alert_status_list_why_and_inbox_tell_of_it_until_it_is_settled(
     box: PlayedBox, shop: Operator
 ) -> None:
-    box.tables = {"alerts": {"operator": PHONE}}
+    box.tables |= {"alerts": {"operator": PHONE}}
     row = box.insert(ANA, "Hi", in_s=3600)
     reply(box, DOUBTFUL)
     box.serve(600)
-    assert box.wall.shown[-1].fault is Fault.ATTENTION
+    assert lamp(box) == ATTENTION
     (alert,) = sent_to(box, PHONE)
     assert "a reply may mean stop" in alert
-    told = json.loads(shop.run("status", "--json").out)
+    told = shop.run("status", "--json").value
     assert (told["counts"]["doubtful"], told["counts"]["scheduled"]) == (1, 1)
     assert [each["level"] for each in told["facts"] if each["name"] == "doubtful"] == ["warning"]
-    assert shop.run("status").status == 1
     assert "held" in shop.run("list", "--held").out
-    gates = {each["name"]: each for each in json.loads(shop.run("why", str(row), "--json").out)[
-        "facts"]}  # fmt: skip
+    gates = {each["name"]: each for each in shop.run("why", str(row), "--json").value}
     assert gates["reply"]["level"] == "warning"
     assert gates["held"]["level"] == "ok"
-    listed = json.loads(shop.run("list", "--json").out)
+    listed = shop.run("list", "--json").value
     assert [each["expected_at"] for each in listed] == [None]
     assert f"smsbox release {ANA}" in shop.run("inbox").out
     box.serve(600)
-    assert box.wall.shown[-1].fault is Fault.ATTENTION  # it was read, not settled
+    assert lamp(box) == ATTENTION  # it was read, not settled
     assert "doubtful" in shop.run("status").out
     shop.run("release", ANA)
     box.serve(600)
-    assert box.wall.shown[-1].fault is Fault.NONE
-    told = json.loads(shop.run("status", "--json").out)
+    assert lamp(box) == "none"
+    told = shop.run("status", "--json").value
     assert told["counts"]["doubtful"] == 0
     assert f"smsbox release {ANA}" not in shop.run("inbox").out
     assert len(sent_to(box, PHONE)) == 1
@@ -311,22 +336,21 @@ def test_read_doubt_takes_no_harmless_reply_from_the_count_of_the_unread(
 def test_doubt_of_a_stranger_lights_no_lamp_and_shuts_the_gate_of_a_later_row(
     box: PlayedBox, shop: Operator
 ) -> None:
-    box.tables = {"alerts": {"operator": PHONE}}
+    box.tables |= {"alerts": {"operator": PHONE}}
     reply(box, DOUBTFUL)
     box.serve(600)
+    assert lamp(box) == "none"
     shop.run("inbox")
-    box.serve(60)
-    assert box.wall.shown[-1].fault is Fault.NONE
     assert sent_to(box, PHONE) == []
-    assert json.loads(shop.run("status", "--json").out)["counts"]["doubtful"] == 0
+    assert shop.run("status", "--json").value["counts"]["doubtful"] == 0
     (shop.config.parent / "new.csv").write_text(texts((ANA, "Hi"), (BEN, "Hello")))
     shown = shop.run("schedule", str(shop.config.parent / "new.csv"), "--yes").out
     assert "may mean stop" in shown
     box.serve(DAY_S)
     assert (sent_to(box, ANA), sent_to(box, BEN)) == ([], ["Hello"])
-    assert box.wall.shown[-1].fault is Fault.ATTENTION
+    assert lamp(box) == ATTENTION
     assert len(sent_to(box, PHONE)) >= 1
-    assert json.loads(shop.run("status", "--json").out)["counts"]["doubtful"] == 1
+    assert shop.run("status", "--json").value["counts"]["doubtful"] == 1
 
 
 # --- any order of it all
@@ -345,6 +369,7 @@ class ReplyGate(RuleBasedStateMachine):
         start = smsbox.from_database_time("2025-11-09 18:00:00")
         self.box = PlayedBox(Path(self.folder.name), start)
         self.box.tables = {
+            "service": {"poll_seconds": 60},
             "business_hours": {"opens": "00:00", "closes": "24:00"},
             "recipient_hours": {"enabled": False},
             "pacing": {"interval_minutes": [1, 2], "skip_chance": [0, 0]},
@@ -389,7 +414,7 @@ class ReplyGate(RuleBasedStateMachine):
         ids = [each[0] for each in self.box.sql("SELECT id FROM inbound")]
         self.box.database.inbox.mark_read(ids, self.box.play.now())
 
-    @rule(for_s=st.sampled_from([600, 4000, 100_000]))
+    @rule(for_s=st.sampled_from([600, 4000, 30_000]))
     def live(self, for_s: int) -> None:
         self.box.serve(for_s)
 
@@ -402,7 +427,7 @@ class ReplyGate(RuleBasedStateMachine):
         before = len(self.box.far.arrived)
         self.box.serve(2000)
         fresh = self.box.far.arrived[before:]
-        assert [text for _, number, text in fresh if number in shut and "text" in text] == []
+        assert [each for each in fresh if each[1] in shut and each[2].startswith("text")] == []
 
     @invariant()
     def rows_tell_who_waits(self) -> None:
@@ -413,4 +438,4 @@ class ReplyGate(RuleBasedStateMachine):
 
 
 TestReplyGate = ReplyGate.TestCase
-TestReplyGate.settings = settings(max_examples=25, stateful_step_count=12, deadline=None)
+TestReplyGate.settings = settings(max_examples=10, stateful_step_count=10, deadline=None)

@@ -70,7 +70,7 @@ PAUSE_FALL = (
 )
 REPLY = (
     "INSERT INTO inbound (received_at, sender, tpdu, body, request)"
-    " VALUES ('2025-11-09 18:00:00', '', '', {}, '{}')"
+    f" VALUES ('2025-11-09 18:00:00', '{ANA}', '', {{}}, '{{}}')"
 )
 
 

@@ -24,7 +24,7 @@ MAY_KNOW = {
     4: {1, 3},
     5: {1, 2},
     6: {1},
-    7: {1},
+    7: {1, 4},  # who a number is, which SQL asks as a function
     8: {1, 7},
     9: {1},
     10: {1, 2, 9},
