@@ -50,7 +50,7 @@ import sys
 from bisect import bisect_left, bisect_right, insort
 from collections import Counter, deque
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import Field, dataclass, field, fields, replace
 from datetime import date, datetime, time, timedelta, timezone
 from enum import Enum
@@ -62,7 +62,6 @@ from pathlib import Path
 from typing import (
     TYPE_CHECKING,
     Any,
-    BinaryIO,
     NamedTuple,
     NewType,
     NoReturn,
@@ -3411,7 +3410,8 @@ CREATE TABLE events (                        -- append-only
     actor TEXT NOT NULL,
     scheduled_message_id INTEGER,
     event TEXT NOT NULL,
-    detail TEXT NOT NULL DEFAULT ''
+    detail TEXT NOT NULL DEFAULT '',
+    signed INTEGER NOT NULL DEFAULT 0        -- 1: by smsbox and its triggers, which alone write it
 );
 
 CREATE TABLE state (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -3548,16 +3548,30 @@ BEGIN
         (SELECT scheduled_message_id FROM messages WHERE status IN ('queued', 'sending'));
 END;
 """
-# Our own statements sign with `actor`; what comes unsigned was written by hand.
-_AUDIT_TRIGGERS = """
+# A guard against slips: who may write the file may take it down. Our own statements sign with
+# `actor`, see sign(); what comes unsigned was written by hand, now, whatever it says of itself.
+_SIGNED = "smsbox:"
+_IS_SIGNED = f"NEW.actor GLOB '{_SIGNED}*'"
+_WHO = f"iif({_IS_SIGNED}, substr(NEW.actor, {len(_SIGNED) + 1}), 'sql')"
+_WAS_SIGNED, _WHO_WAS = _IS_SIGNED.replace("NEW", "OLD"), _WHO.replace("NEW", "OLD")
+_AUDIT_TRIGGERS = f"""
+CREATE TRIGGER events_signed BEFORE INSERT ON events
+WHEN NEW.signed IS NOT 1 OR NEW.id > 0 AND EXISTS (SELECT 1 FROM events WHERE id = NEW.id)
+BEGIN SELECT raise(ABORT, 'events is the audit: smsbox alone writes it'); END;
 CREATE TRIGGER events_keep BEFORE UPDATE ON events
 BEGIN SELECT raise(ABORT, 'events is the audit: it is only added to'); END;
 CREATE TRIGGER events_stay BEFORE DELETE ON events
 BEGIN SELECT raise(ABORT, 'events is the audit: it is only added to'); END;
+CREATE TRIGGER row_replaced BEFORE INSERT ON scheduled_messages
+WHEN NEW.id > 0 AND EXISTS (SELECT 1 FROM scheduled_messages WHERE id = NEW.id)
+BEGIN SELECT raise(ABORT, 'there is a row with this id: UPDATE it, or leave the id out'); END;
+CREATE TRIGGER row_renumbered BEFORE UPDATE ON scheduled_messages
+WHEN NEW.id IS NOT OLD.id
+BEGIN SELECT raise(ABORT, 'a row keeps its id'); END;
 CREATE TRIGGER audited_insert AFTER INSERT ON scheduled_messages
 BEGIN
-    INSERT INTO events (at, actor, scheduled_message_id, event, detail)
-    VALUES (NEW.created_at, coalesce(NEW.actor, 'sql'), NEW.id, 'added',
+    INSERT INTO events (signed, at, actor, scheduled_message_id, event, detail)
+    VALUES (1, iif({_IS_SIGNED}, NEW.created_at, datetime('now')), {_WHO}, NEW.id, 'added',
             NEW.status || ' for ' || datetime(NEW.scheduled_for));
     UPDATE scheduled_messages SET actor = NULL WHERE id = NEW.id AND actor IS NOT NULL;
 END;
@@ -3565,13 +3579,12 @@ CREATE TRIGGER audited_update AFTER UPDATE OF status, scheduled_for, message_con
     phone_number, anyway ON scheduled_messages
 WHEN NEW.status IS NOT OLD.status OR datetime(NEW.scheduled_for) IS NOT datetime(OLD.scheduled_for)
     OR NEW.message_content IS NOT OLD.message_content
-        AND (NEW.message_content <> '' OR NEW.actor IS NULL)  -- blanked: one event for all
+        AND (NEW.message_content <> '' OR {_IS_SIGNED} IS NOT 1)  -- blanked: one event for all
     OR NEW.anyway IS NOT OLD.anyway OR NEW.held_because IS NOT OLD.held_because
     OR NEW.phone_number IS NOT OLD.phone_number
 BEGIN
-    INSERT INTO events (at, actor, scheduled_message_id, event, detail)
-    SELECT iif(NEW.updated_at IS OLD.updated_at, datetime('now'), NEW.updated_at),
-        coalesce(NEW.actor, 'sql'), NEW.id,
+    INSERT INTO events (signed, at, actor, scheduled_message_id, event, detail)
+    SELECT 1, iif({_IS_SIGNED}, NEW.updated_at, datetime('now')), {_WHO}, NEW.id,
         CASE WHEN NEW.status IS NOT OLD.status THEN NEW.status
             WHEN NEW.held_because IS NOT OLD.held_because
                 THEN iif(NEW.held_because IS NULL, 'released', 'held')
@@ -3594,22 +3607,35 @@ WHEN NEW.actor IS NOT NULL
 BEGIN UPDATE scheduled_messages SET actor = NULL WHERE id = NEW.id; END;
 CREATE TRIGGER audited_delete AFTER DELETE ON scheduled_messages
 BEGIN
-    INSERT INTO events (at, actor, scheduled_message_id, event)
-    VALUES (datetime('now'), 'sql', OLD.id, 'deleted');
+    INSERT INTO events (signed, at, actor, scheduled_message_id, event)
+    VALUES (1, datetime('now'), 'sql', OLD.id, 'deleted');
 END;
 CREATE TRIGGER opt_out_audited AFTER INSERT ON opt_outs
 BEGIN
-    INSERT INTO events (at, actor, event, detail)
-    VALUES (NEW.at, coalesce(NEW.actor, 'sql'), 'opted out', NEW.phone_number || ': ' || NEW.tier
-            || iif(NEW.reason = '', '', ', ' || NEW.reason));
+    INSERT INTO events (signed, at, actor, event, detail)
+    VALUES (1, iif({_IS_SIGNED}, NEW.at, datetime('now')), {_WHO}, 'opted out',
+            NEW.phone_number || ': ' || NEW.tier || iif(NEW.reason = '', '', ', ' || NEW.reason));
     UPDATE opt_outs SET actor = NULL WHERE phone_number = NEW.phone_number AND actor IS NOT NULL;
 END;
 CREATE TRIGGER opt_out_removal_audited AFTER DELETE ON opt_outs
 BEGIN
-    INSERT INTO events (at, actor, event, detail)
-    VALUES (iif(OLD.actor IS NULL, datetime('now'), OLD.at), coalesce(OLD.actor, 'sql'),
-            'opt-out removed', OLD.phone_number || iif(OLD.actor IS NULL, '', ': ' || OLD.reason));
+    INSERT INTO events (signed, at, actor, event, detail)
+    VALUES (1, iif({_WAS_SIGNED}, OLD.at, datetime('now')), {_WHO_WAS}, 'opt-out removed',
+            OLD.phone_number || iif({_WAS_SIGNED}, ': ' || OLD.reason, ''));
 END;
+CREATE TRIGGER opt_out_renumbered BEFORE UPDATE ON opt_outs
+WHEN NEW.phone_number IS NOT OLD.phone_number
+BEGIN SELECT raise(ABORT, 'who said stop stays: DELETE that number, INSERT the other'); END;
+CREATE TRIGGER opt_out_changed AFTER UPDATE ON opt_outs
+WHEN {_IS_SIGNED} IS NOT 1 AND (NEW.tier IS NOT OLD.tier OR NEW.at IS NOT OLD.at
+    OR NEW.words IS NOT OLD.words AND NEW.words <> '')  -- blanked: one event for all
+BEGIN
+    INSERT INTO events (signed, at, actor, event, detail) VALUES (1, datetime('now'), 'sql',
+            'opt-out changed', NEW.phone_number || ': ' || NEW.tier);
+END;
+CREATE TRIGGER opt_out_signed AFTER UPDATE OF tier ON opt_outs
+WHEN NEW.actor IS NOT NULL
+BEGIN UPDATE opt_outs SET actor = NULL WHERE phone_number = NEW.phone_number; END;
 """
 _TRIGGERS = _TIME_TRIGGERS + _NUMBER_TRIGGERS + _FOLLOWING_TRIGGERS + _AUDIT_TRIGGERS
 
@@ -3658,6 +3684,7 @@ UPDATE messages SET status = 'unconfirmed', error_message = (SELECT error_messag
     WHERE id IN (SELECT message_id FROM segments WHERE status = 'unconfirmed')
         AND scheduled_message_id IN (SELECT id FROM scheduled_messages WHERE status = 'scheduled');
 ALTER TABLE segments DROP COLUMN reference_before;
+ALTER TABLE events ADD COLUMN signed INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE inbound ADD COLUMN settled_at TEXT;
 ALTER TABLE inbound ADD COLUMN settled_by TEXT;
 -- A reply that waits belongs to its number now: the rows are freed, the newest reply counts.
@@ -3749,7 +3776,7 @@ _TELL_DELIVERY = f"""UPDATE scheduled_messages AS s SET
     error_message = coalesce((SELECT 'bubble ' || m.bubble || ', segment ' || g.sequence
             || ': not delivered: ' || g.error_message {_FAILED_SEGMENT}),
         CASE WHEN NOT {_ALL_DELIVERED} AND NOT {_FAILED_BEFORE} THEN error_message END),
-    updated_at = :now, actor = 'daemon'
+    updated_at = :now, actor = '{_SIGNED}daemon'
     WHERE id = :id AND status = 'sent' AND EXISTS (SELECT 1 FROM messages m
         JOIN segments g ON g.message_id = m.id
         WHERE m.scheduled_message_id = s.id AND g.delivery IS NOT NULL)"""
@@ -3960,7 +3987,8 @@ class Database:
             found = os.statvfs(self._reserve.parent)
             if found.f_bavail * found.f_frsize < 2 * _RESERVE:
                 return f"{self.path}: {_NO_ROOM}"
-            with self._reserve.open("wb") as file:
+            self._reserve.unlink(missing_ok=True)
+            with open(self._reserve, "xb", opener=door) as file:
                 os.posix_fallocate(file.fileno(), 0, _RESERVE)
         except OSError as error:
             return f"{self._reserve}: {error.strerror}"
@@ -4041,7 +4069,7 @@ class Database:
         """
         sql = f"""UPDATE scheduled_messages AS s SET {change}, updated_at = :now, actor = :actor
             WHERE {which} AND status = 'scheduled'"""
-        return self.change(sql, now=now, actor=actor, **named)
+        return self.change(sql, now=now, actor=sign(actor), **named)
 
     def change_mark(self) -> tuple[int, int]:
         """Return what is another after any change of the database, by whomever."""
@@ -4129,6 +4157,11 @@ class Database:
             self.change(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
 
+def sign(actor: str) -> str:
+    """Sign a statement of smsbox's own for the audit."""
+    return f"{_SIGNED}{actor}"
+
+
 def _connect(uri: str, path: str) -> sqlite3.Connection:
     import sqlite3
 
@@ -4169,18 +4202,15 @@ def use_reserve(path: str) -> bool:
 def create_shared(path: Path) -> None:
     """Make a file that its group may write: SQLite itself never does."""
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o660)
-        with suppress(OSError):  # another process was faster
-            os.fchmod(descriptor, 0o660)
-        os.close(descriptor)
+        os.close(open_shared(path))
     except OSError as error:
         remedy = "use sudo, or join the group smsbox"
         raise StoreError(f"{path}: it can't be opened ({error.strerror}): {remedy}") from error
 
 
-def sync(path: Path) -> None:
+def sync(path: Path | str, folder: int | None = None) -> None:
     """Make a file's content, or the names in a folder, durable."""
-    descriptor = os.open(path, os.O_RDONLY)
+    descriptor = os.open(path, os.O_RDONLY, dir_fd=folder)
     try:
         os.fsync(descriptor)
     finally:
@@ -4268,7 +4298,7 @@ class Queue:
             )
             for each in planned
         )
-        self._db.change_many(sql, ((*row, until, now, now, actor) for row in rows))
+        self._db.change_many(sql, ((*row, until, now, now, sign(actor)) for row in rows))
 
     def add_row(
         self, number: str, text: str, anyway: bool, now: datetime, actor: str, campaign: str = ""
@@ -4278,7 +4308,7 @@ class Queue:
                 created_at, updated_at, anyway, campaign_name, actor, at_once)
             VALUES (:number, :text, :now, :now, :now, :anyway, :campaign, :actor, 1)"""
         named = {"number": number, "text": text, "anyway": anyway, "campaign": campaign}
-        return MessageId(self._db.insert(sql, now=now, actor=actor, **named))
+        return MessageId(self._db.insert(sql, now=now, actor=sign(actor), **named))
 
     # questions
 
@@ -4469,8 +4499,8 @@ class Queue:
         sql = """UPDATE scheduled_messages SET settled_at = ?
             WHERE id = ? AND status = 'failed' AND settled_at IS NULL"""
         done = [row_id for row_id in ids if self._db.change(sql, now, row_id)]
-        sql = """INSERT INTO events (at, actor, scheduled_message_id, event)
-            VALUES (?, ?, ?, 'settled')"""
+        sql = """INSERT INTO events (signed, at, actor, scheduled_message_id, event)
+            VALUES (1, ?, ?, ?, 'settled')"""
         self._db.change_many(sql, [(now, actor, row_id) for row_id in done])
         return len(done)
 
@@ -4497,7 +4527,7 @@ class Queue:
             for row_id in ids:
                 if even_if_it_may_repeat:
                     self._db.sending.withdraw_unconfirmed(row_id)
-                if self._db.change(sql, now=now, actor=actor, id=row_id):
+                if self._db.change(sql, now=now, actor=sign(actor), id=row_id):
                     done.append(row_id)
         return done
 
@@ -4685,7 +4715,7 @@ class Sending:
             WHERE id = ? AND status = 'unconfirmed'"""
         if not self._db.change(sql, at, bubble):
             return
-        sql = """UPDATE scheduled_messages AS s SET updated_at = :at, actor = 'daemon',
+        sql = f"""UPDATE scheduled_messages AS s SET updated_at = :at, actor = '{_SIGNED}daemon',
                 (status, sent_at, error_message) = (SELECT
                     iif(sum(status = 'sent') = count(*), 'sent', s.status),
                     iif(sum(status = 'sent') = count(*), :at, s.sent_at),
@@ -4990,8 +5020,8 @@ class Inbox:
             WHERE id = ? AND coalesce(delivery, 'trying') IN ('trying', 'unknown')"""
         changed = self._db.change(sql, delivery, words, segment)
         if changed and delivery in (Delivery.FAILED.value, Delivery.EXPIRED.value):
-            sql = """INSERT INTO events (at, actor, scheduled_message_id, event, detail)
-                SELECT ?, 'daemon', scheduled_message_id, 'not delivered', ? FROM messages
+            sql = """INSERT INTO events (signed, at, actor, scheduled_message_id, event, detail)
+                SELECT 1, ?, 'daemon', scheduled_message_id, 'not delivered', ? FROM messages
                 WHERE id = ?"""
             self._db.change(sql, now, words, bubble)
 
@@ -5022,9 +5052,10 @@ class OptOuts:
         cancelled = self._db.queue.cancel_number(number, "the recipient said stop", now, actor)
         sql = """INSERT OR IGNORE INTO opt_outs (phone_number, at, words, reason, tier, campaign,
                 actor) VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (phone_number) DO UPDATE SET
-                words = excluded.words, reason = excluded.reason, tier = excluded.tier
+                words = excluded.words, reason = excluded.reason, tier = excluded.tier,
+                actor = excluded.actor
             WHERE tier = 'keyword' AND excluded.tier <> 'keyword'"""
-        self._db.change(sql, number, now, words, reason, tier, campaign, actor)
+        self._db.change(sql, number, now, words, reason, tier, campaign, sign(actor))
         self._db.sending.cancel_answers(number, "help")
         self._db.inbox.settle(number, now, actor)
         return cancelled
@@ -5035,7 +5066,7 @@ class OptOuts:
         """Lift a suppression; False if there was none, or none of that kind."""
         sql = """UPDATE opt_outs SET at = ?, actor = ?, reason = ?
             WHERE phone_number = ? AND (tier = 'keyword' OR NOT ?)"""
-        signed = self._db.change(sql, now, actor, reason, number, only_keyword)
+        signed = self._db.change(sql, now, sign(actor), reason, number, only_keyword)
         if signed:
             self._db.change("DELETE FROM opt_outs WHERE phone_number = ?", number)
             self._db.sending.cancel_answers(number, "confirmation")
@@ -5125,7 +5156,7 @@ class State:
 
     def add_event(self, event: str, detail: str, now: datetime, actor: str) -> None:
         """Write into the audit what concerns no single row."""
-        sql = "INSERT INTO events (at, actor, event, detail) VALUES (?, ?, ?, ?)"
+        sql = "INSERT INTO events (signed, at, actor, event, detail) VALUES (1, ?, ?, ?, ?)"
         self._db.change(sql, now, actor, event, detail)
 
     def last_event_at(self) -> datetime | None:
@@ -5416,8 +5447,8 @@ class Reports:
         columns, where = _EXPORTED[table]
         if columns == "*":
             names = self._db.column("SELECT name FROM pragma_table_info(?)", table)
-            if table != "events":
-                names = [name for name in names if name != "actor"]  # a signature on its way there
+            own = "signed" if table == "events" else "actor"  # a signature on its way there
+            names = [name for name in names if name != own]
             columns = ", ".join(names)
         yield columns.split(", ")
         only, given = ("", []) if campaign is None else (f"WHERE {where}", [campaign])
@@ -5497,7 +5528,7 @@ def _blank(
     blanked = {}
     for table, where in which.items():
         sql = f"UPDATE {table} SET {_BLANKS[table]} WHERE {where}"
-        blanked[table] = database.change(sql, value=value, now=now, actor=actor)
+        blanked[table] = database.change(sql, value=value, now=now, actor=sign(actor))
     return blanked
 
 
@@ -5509,25 +5540,6 @@ def _blank(
 _COPY_NAMES = "smsbox-[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9].db"
 _COPIES_KEPT = 7
 _RESTORED = "restored from a copy of"
-
-
-@contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
-    """Yield the name of a file to be filled, which takes its place at the end, whole and durable.
-
-    It is made anew beside it; after an error nothing of it is left. OSError: it can't be made.
-    """
-    part = path.with_name(path.name + ".part")
-    unlink_database(part)
-    os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o660))
-    try:
-        part.chmod(0o660)  # its group may write it
-        yield part
-        sync(part)
-        part.replace(path)
-    finally:
-        unlink_database(part)
-    sync(path.parent)
 
 
 def unlink_database(path: Path) -> None:
@@ -5543,16 +5555,21 @@ def copy_database(
 
     beat is called every few megabytes. OSError or StoreError: there is no such file.
     """
-    with whole_file(path) as part:
-        copy = Database.open_bare(str(part))
-        try:
-            database.copy_into(copy, beat)
-            copy.all("PRAGMA journal_mode = DELETE")  # all of it in one file
-            copy.all("PRAGMA synchronous = OFF")
-            copy.state.set(copied_at=now)
-            copy.verify()
-        finally:
-            copy.close()
+    part = name_part(path)
+    try:
+        unlink_database(part)
+        with whole_file(path, 0o660, over=True):
+            copy = Database.open_bare(str(part))
+            try:
+                database.copy_into(copy, beat)
+                copy.all("PRAGMA journal_mode = DELETE")  # all of it in one file
+                copy.all("PRAGMA synchronous = OFF")
+                copy.state.set(copied_at=now)
+                copy.verify()
+            finally:
+                copy.close()
+    finally:
+        unlink_database(part)
 
 
 class CopyFolders:
@@ -5603,14 +5620,211 @@ class CopyFolders:
             raise StoreError(f"backup_dir {folder} is not there: is the stick plugged in?")
         import shutil
 
-        with whole_file(folder / newest.name) as part:
-            shutil.copyfile(newest, part)
+        whole = whole_file(folder / newest.name, 0o660, over=True)
+        with open(newest, "rb", opener=door) as copy, whole as part:
+            shutil.copyfileobj(copy, part)
         self._keep_seven(folder)
 
     def _keep_seven(self, folder: Path) -> None:
         for old in sorted(folder.glob(_COPY_NAMES))[:-_COPIES_KEPT]:
             old.unlink()
         sync(folder)
+
+
+# --- the door: every file that a command reads or makes is opened here, but SQLite's own
+
+
+def door(path: str, flags: int) -> int:
+    """Open a file as open() does, whose opener this is: a regular one with one name, made 0600.
+
+    Links are followed on the way and to what is read, if they are root's or one's own; what is made
+    is no link. As root, where others may write on the way, no link is, and the folder's owner
+    opens it.
+    """
+    safely = sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC"))
+    with _held(path, to_read=not flags & os.O_CREAT) as (folder, name):
+        descriptor = os.open(name, flags | safely, 0o600, dir_fd=folder)
+    found = os.fstat(descriptor)
+    if stat.S_ISREG(found.st_mode) and found.st_nlink < 2:
+        return descriptor
+    os.close(descriptor)
+    words = "it has two names, copy it first" if stat.S_ISREG(found.st_mode) else "it is no file"
+    raise OSError(errno.EINVAL, words, path)
+
+
+def open_shared(path: Path) -> int:
+    """Open a file for reading and writing, made where it is missing, that its group may write."""
+    descriptor = door(str(path), os.O_RDWR | os.O_CREAT)
+    with suppress(OSError):  # it is another operator's, who has let the group write
+        os.fchmod(descriptor, 0o660)
+    return descriptor
+
+
+def read_file(path: str | Path) -> bytes:
+    """Return what stands in a file."""
+    with open(path, "rb", opener=door) as file:
+        return file.read()
+
+
+@contextmanager
+def whole_file(path: Path, mode: int = 0o600, *, over: bool = False) -> Iterator[BufferedWriter]:
+    """Yield a file to be filled, which at the end is whole and durable; after an error it is gone.
+
+    over: it is made beside the file whose place it takes. Else only an empty file, of a try that
+    failed, may be there. OSError: it can't be made.
+    """
+    made = name_part(path) if over else path
+    with _held(made) as (folder, name), suppress(FileNotFoundError):
+        found = os.stat(name, dir_fd=folder, follow_symlinks=False)
+        if over or _is_left_over(found):
+            os.unlink(name, dir_fd=folder)
+    with open(made, "xb", opener=door) as file:
+        try:
+            yield file
+            file.flush()
+            if mode != 0o600:
+                with suppress(PermissionError):  # a stick may know no modes
+                    os.fchmod(file.fileno(), mode)
+            os.fsync(file.fileno())
+        except BaseException:
+            with suppress(OSError):
+                os.ftruncate(file.fileno(), 0)  # root may not unlink it any more
+                os.dup2(os.open(os.devnull, os.O_WRONLY), file.fileno())  # what is in the buffer
+            with suppress(OSError), _held(made) as (folder, name):
+                os.unlink(name, dir_fd=folder)
+            raise
+    if over:
+        with _held(made) as (folder, name):
+            to = path.name if folder is not None else path
+            os.replace(name, to, src_dir_fd=folder, dst_dir_fd=folder)
+    with suppress(PermissionError), _held(path) as (folder, _):  # root may be somebody else by now
+        if folder is not None:
+            sync(".", folder)
+
+
+def name_part(path: Path) -> Path:
+    """Name the file that takes a file's place when it is whole."""
+    return path.with_name(f"{path.name}.part")
+
+
+def _is_left_over(found: os.stat_result) -> bool:
+    ours = hasattr(os, "geteuid") and found.st_uid == os.geteuid()
+    return ours and stat.S_ISREG(found.st_mode) and not found.st_size
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder for its owner alone, or take an empty one that is; OSError: it is none."""
+    with _held(path) as (folder, name):
+        with suppress(FileExistsError):
+            os.mkdir(name, 0o700, dir_fd=folder)
+        found = os.stat(name, dir_fd=folder, follow_symlinks=False)
+        if hasattr(os, "geteuid") and (found.st_uid != os.geteuid() or found.st_mode & 0o022):
+            raise OSError(errno.EPERM, "others may write into it, name a new one", str(path))
+
+
+@contextmanager
+def _held(path: str | Path, *, to_read: bool = False) -> Iterator[tuple[int | None, str]]:
+    """Hold the folder of a path and yield its descriptor and the name there.
+
+    Meanwhile root is that folder's owner, where others may write on the way.
+    """
+    if not hasattr(os, "O_PATH"):  # the box runs Linux; the one with the spreadsheet may not
+        yield None, str(path)
+        return
+    folder, name, owner = _walk(Path(path), to_read)
+    try:
+        if owner is None:
+            yield folder, name
+            return
+        groups, group = os.getgroups(), os.getegid()
+        try:
+            _become(owner, os.setegid, os.seteuid)
+            yield folder, name
+        finally:
+            os.seteuid(0)
+            os.setegid(group)
+            os.setgroups(groups)
+    finally:
+        os.close(folder)
+
+
+def _walk(path: Path, to_read: bool) -> tuple[int, str, os.stat_result | None]:
+    """Go to a path folder by folder; return the last one's descriptor, the name there, and, as
+    root, the last folder on the way that is somebody else's."""
+    todo, links, is_root = deque(path.parts), 0, os.geteuid() == 0
+    owner, is_shared = None, False
+    folder = os.open(todo.popleft() if path.is_absolute() else ".", os.O_PATH | os.O_CLOEXEC)
+    try:
+        while True:
+            here = os.fstat(folder)
+            others_write = here.st_uid != 0 or bool(here.st_mode & 0o022)
+            if here.st_uid != 0 and is_root:
+                owner = here
+            name = todo.popleft() if todo else "."
+            if not todo and not to_read:
+                return folder, name, owner
+            step = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+            found = os.fstat(step)
+            if stat.S_ISLNK(found.st_mode):
+                to, links = Path(os.readlink("", dir_fd=step)), links + 1
+                os.close(step)
+                laid_by_others = found.st_uid not in (0, os.geteuid())
+                laid_by_others |= is_root and (is_shared or others_write)
+                if laid_by_others or links > _MOST_LINKS:
+                    words = f"{name} is a link that somebody else may have laid: name what it means"
+                    raise OSError(errno.ELOOP, words, str(path))
+                todo.extendleft(reversed(to.parts))
+            elif todo:
+                # What is root's in a folder like /tmp nobody else can move.
+                is_shared |= others_write and not (here.st_uid == 0 and here.st_mode & stat.S_ISVTX)
+                os.close(folder)
+                folder = step
+            else:
+                os.close(step)
+                return folder, name, owner
+    except BaseException:
+        os.close(folder)
+        raise
+
+
+_MOST_LINKS = 40  # as the kernel has it
+
+
+def _become(
+    owner: os.stat_result, set_group: Callable[[int], None], set_user: Callable[[int], None]
+) -> None:
+    """As root, be the owner of a folder, with that person's own groups."""
+    import pwd
+
+    try:
+        person = pwd.getpwuid(owner.st_uid)
+        group, groups = person.pw_gid, os.getgrouplist(person.pw_name, person.pw_gid)
+    except KeyError:
+        group, groups = owner.st_gid, [owner.st_gid]
+    os.setgroups(groups)
+    set_group(group)
+    set_user(owner.st_uid)
+
+
+def become_owner(folder: Path) -> None:
+    """As root, become for good the owner of the database's folder: SQLite opens files by name,
+    and what root makes the daemon can't use. StoreError: it is root's and others may write it."""
+    if not hasattr(os, "geteuid") or os.geteuid() != 0:
+        return
+    while not folder.exists():
+        folder = folder.parent
+    try:
+        held, _, owner = _walk(folder / "-", to_read=False)
+        found = os.fstat(held)
+        os.close(held)
+    except OSError as error:
+        raise StoreError(f"{folder} can't be used: {error.strerror}") from error
+    if owner is not None:
+        _become(owner, os.setgid, os.setuid)
+    elif found.st_mode & 0o022:
+        raise StoreError(
+            f"{folder} is root's and others may write into it: sudo chown it to the service's user"
+        )
 
 
 # --- a copy on its way back
@@ -7108,8 +7322,9 @@ class StatusFile:
         fresh = self._path.with_suffix(".new")
         with suppress(OSError):
             fresh.unlink(missing_ok=True)  # of another user that died
-            fresh.write_text(text)
-            fresh.chmod(0o644)
+            with open(fresh, "x", opener=door) as file:
+                file.write(text)
+                os.fchmod(file.fileno(), 0o644)
             fresh.replace(self._path)
             self._written = text
 
@@ -7169,7 +7384,7 @@ def give_memory_back() -> None:
 def read_status_file(path: Path) -> dict[str, Any]:
     """Read what the daemon wrote; {} if there is nothing."""
     try:
-        found = json.loads(path.read_text())
+        found = json.loads(read_file(path))
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
@@ -7180,7 +7395,7 @@ def take_lock(path: Path) -> int | None:
     import fcntl
 
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o660)
+        descriptor = open_shared(path)
     except OSError as error:
         raise StoreError(f"{path} can't be opened: {error.strerror}") from error
     try:
@@ -7196,7 +7411,7 @@ def take_lock(path: Path) -> int | None:
 def read_lock_holder(path: Path) -> str:
     """Return the process that has a lock file; "" where it can't be read."""
     with suppress(OSError):
-        return printable(path.read_text().strip()[:20])
+        return printable(read_file(path)[:20].decode("ascii", "replace").strip())
     return ""
 
 
@@ -7205,7 +7420,7 @@ def is_locked(path: Path) -> bool:
     import fcntl
 
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = door(str(path), os.O_RDONLY)
     except OSError:
         return False
     try:
@@ -9749,32 +9964,21 @@ def status_path(database: Path) -> Path:
     return database.with_name(database.name + ".status.json")
 
 
-def become_owner(folder: Path) -> None:
-    """As root, become the owner of the database's folder: what root makes, the daemon can't use."""
-    if os.geteuid() != 0 or not folder.exists():
-        return
-    import pwd
-
-    owner = folder.stat()
-    if owner.st_uid != 0:
-        try:
-            os.initgroups(pwd.getpwuid(owner.st_uid).pw_name, owner.st_gid)
-        except KeyError:
-            os.setgroups([owner.st_gid])
-        os.setgid(owner.st_gid)
-        os.setuid(owner.st_uid)
-
-
 def find_actor() -> str:
-    """Return the person who types: the one behind sudo, else the login name."""
+    """Return the person who types: the one behind sudo, where root began, else the login name."""
     import pwd
 
-    if os.environ.get("SUDO_USER"):
-        return os.environ["SUDO_USER"]
+    behind, user = os.environ.get("SUDO_USER", ""), _STARTED_BY
+    with suppress(KeyError):
+        if user == 0 and str(pwd.getpwnam(behind).pw_uid) == os.environ.get("SUDO_UID"):
+            return behind
     try:
-        return pwd.getpwuid(os.getuid()).pw_name
+        return pwd.getpwuid(user).pw_name
     except KeyError:
-        return str(os.getuid())
+        return str(user)
+
+
+_STARTED_BY = os.getuid() if hasattr(os, "getuid") else 0  # before root becomes somebody else
 
 
 def find_config(said: str | None) -> Path:
@@ -9795,7 +9999,7 @@ def load_config(said: str | None) -> Config:
     named = said or os.environ.get("SMSBOX_CONFIG")
     path = find_config(said)
     try:
-        text = path.read_bytes().decode()
+        text = read_file(path).decode()
     except FileNotFoundError as error:
         if named:
             raise ConfigError(f"there is no config at {path}: correct the path") from error
@@ -9818,7 +10022,7 @@ def _read_credentials() -> dict[str, Any]:
     folder = os.environ.get("CREDENTIALS_DIRECTORY")
     path = Path(folder, "sim_pin") if folder else DEFAULT_CONFIG.with_name("sim.pin")
     try:
-        pin = path.read_text().strip()
+        pin = read_file(path).decode().strip()
     except (OSError, UnicodeDecodeError):
         return {}
     return {"modem": {"sim_pin": pin}} if pin else {}
@@ -11012,7 +11216,7 @@ def cmd_export(context: Context) -> int:
     folder, database = Path(context.args.folder), context.read()
     _check_campaign(database, context.args.campaign)
     try:
-        folder.mkdir(mode=0o700, exist_ok=True)
+        make_folder(folder)
         if any(folder.iterdir()):
             raise UsageError(f"{folder} is not empty: name a new folder")
     except OSError as error:
@@ -11020,9 +11224,7 @@ def cmd_export(context: Context) -> int:
     count = 0
     with database.one_look():
         for table in EXPORTED_TABLES:
-            name = str(folder / f"{table}.csv")
-            sink = _create_file(name)
-            with _no_half_file(sink, name), TextIOWrapper(sink, "utf-8-sig", newline="") as out:
+            with create_csv(str(folder / f"{table}.csv")) as out:
                 rows = _show_progress(database.reports.export(table, context.args.campaign), table)
                 keys = [f"{each} (UTC)" if _is_time(each) else each for each in next(rows)]
                 count += write_rows(rows, "csv", keys, tuple, str, out)
@@ -11184,7 +11386,7 @@ def _read_bytes(name: str) -> bytes:
     if name == "-":
         return sys.stdin.buffer.read()
     try:
-        return Path(name).read_bytes()
+        return read_file(name)
     except OSError as error:
         raise CampaignError(f"{name} can't be read: {error.strerror}") from error
 
@@ -11266,11 +11468,8 @@ def _write_rejects(args: argparse.Namespace, reading: Reading) -> None:
     )
     if not args.dry_run:
         keys = [*map(spreadsheet_cell, reading.header), "row", "reason"]
-        try:
-            with open(args.rejects, "x", encoding="utf-8-sig", newline="") as out:
-                write_rows(rows, "csv", keys, list, str, out)
-        except OSError as error:
-            raise UsageError(f"{args.rejects} can't be written: {error.strerror}") from error
+        with create_csv(args.rejects) as out:
+            write_rows(rows, "csv", keys, list, str, out)
     would_be = "would be " if args.dry_run else ""
     complain(f"{plural(len(reading.rejected), 'row')} {would_be}written to {args.rejects}")
 
@@ -12462,14 +12661,19 @@ def _render_failed(failed: Sequence[tuple[str, str, str, str]]) -> str:
     return f"<h2>Failed, and why: {len(failed):,}</h2>{table}" if failed else ""
 
 
-def _check_page_file(name: str | None) -> None:
-    """Only an earlier page of ours, or an empty file, is overwritten."""
-    path = Path(name or "-")
+def _check_page_file(name: str | None) -> int:
+    """Only an earlier page of ours, or an empty file, is overwritten; return who may do what with
+    it, or the rights of a new one."""
+    if name in ("-", None):
+        return 0o600
+    path = Path(name)
     try:
-        if name in ("-", None) or not path.exists():
-            return
-        if path.is_file() and path.read_bytes()[: len(_PAGE_START)] in (_PAGE_START.encode(), b""):
-            return
+        if not path.is_symlink() and (path.is_file() or not path.exists()):
+            with open(name, "rb", opener=door) as file:
+                if file.read(len(_PAGE_START)) in (_PAGE_START.encode(), b""):
+                    return stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+    except FileNotFoundError:
+        return 0o600
     except OSError as error:
         raise StoreError(f"{name} can't be read: {error.strerror}") from error
     raise UsageError(
@@ -12483,17 +12687,8 @@ def _write_page(name: str, page: Page) -> None:
     if name == "-":
         sys.stdout.write(text)
         return
-    _check_page_file(name)
-    path = Path(name).resolve()
-    part = f"{path}.{os.getpid()}.part"
-    sink = _create_file(part)
-    with _no_half_file(sink, part), sink:
-        sink.write(text.encode())
-        sink.flush()
-        os.fsync(sink.fileno())
-        if path.exists():
-            os.fchmod(sink.fileno(), stat.S_IMODE(path.stat().st_mode))
-        os.replace(part, path)
+    with create_file(name, _check_page_file(name), over=True) as file:
+        file.write(text.encode())
 
 
 def _page_of_report(
@@ -12576,18 +12771,15 @@ def cmd_backup(context: Context) -> int:
         raise StoreError(f"there is no database at {context.database_path} to be copied")
     if to_stdout and sys.stdout.isatty():
         raise UsageError("a terminal can't take a database: smsbox backup - > FILE")
-    sink = sys.stdout.buffer if to_stdout else _create_file(args.file)
-    with _no_half_file(sink, None if to_stdout else args.file):
+    with nullcontext(sys.stdout.buffer) if to_stdout else create_file(args.file) as sink:
         database = context.change()
         copy = _name_near_copy(context.database_path)
         try:
             copy_database(database, copy, context.now, lambda: _draw_progress("copying ..."))
             _draw_progress("")
-            with copy.open("rb") as data:
+            with open(copy, "rb", opener=door) as data:
                 shutil.copyfileobj(data, sink)
             sink.flush()
-            if not to_stdout:
-                os.fsync(sink.fileno())
             size = copy.stat().st_size
         finally:
             copy.unlink(missing_ok=True)
@@ -12608,37 +12800,29 @@ def _name_near_copy(database: Path) -> Path:
     return database.with_name(f"{name}{os.getpid()}")
 
 
-def _create_file(name: str) -> BufferedWriter:
-    """Make a file that only its owner may read: it holds people's numbers."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+@contextmanager
+def create_file(name: str, mode: int = 0o600, *, over: bool = False) -> Iterator[BufferedWriter]:
+    """Yield a file that a person has named, and say in words why it can't be made; see
+    whole_file(). Only its owner may read it: it holds people's numbers."""
     try:
-        descriptor = os.open(name, flags, 0o600)
-        found = os.fstat(descriptor)
-        ours = stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid()
-        if not ours or found.st_size:
-            os.close(descriptor)
-            raise UsageError(f"{name} exists and is not overwritten: name another file")
-        os.fchmod(descriptor, 0o600)  # an empty one of a try that failed
-        return open(descriptor, "wb")
+        with whole_file(Path(name), mode, over=over) as file:
+            yield file
+    except FileExistsError as error:
+        raise UsageError(f"{name} exists and is not overwritten: name another file") from error
+    except BrokenPipeError:
+        raise
     except OSError as error:
-        if error.errno == errno.ELOOP:
-            raise UsageError(f"{name} is a link: name the file itself") from error
         raise StoreError(f"{name} can't be written: {error.strerror}") from error
 
 
 @contextmanager
-def _no_half_file(sink: BinaryIO, name: str | None) -> Iterator[None]:
-    try:
-        yield
-    except BaseException as error:
-        if name is not None:
-            with suppress(OSError):
-                os.ftruncate(sink.fileno(), 0)  # root may not unlink it any more
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sink.fileno())  # what is in the buffer
-                os.unlink(name)
-        if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
-            raise StoreError(f"the copy can't be written: {error.strerror}") from error
-        raise
+def create_csv(name: str) -> Iterator[TextIO]:
+    """Yield a new CSV that a person has named, as a spreadsheet likes it."""
+    with create_file(name) as file:
+        out = TextIOWrapper(file, "utf-8-sig", newline="")
+        yield out
+        out.flush()
+        out.detach()
 
 
 def _take_box(context: Context) -> int | None:
@@ -12671,26 +12855,27 @@ def _open_copy(name: str) -> BufferedReader:
                 " made"
             )
     try:
-        return open(name, "rb")
+        return open(name, "rb", opener=door)
     except OSError as error:
         raise StoreError(f"{name} can't be read: {error.strerror}") from error
 
 
 def _bring_near(source: BufferedReader, to: Path, name: str) -> None:
-    """Copy a copy beside the database, and look through it there."""
+    """Copy a copy beside the database, and look through it there before anybody may read it."""
     import shutil
 
     unlink_database(to)  # of a restore that was interrupted
-    with open(os.open(to, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o660), "wb") as near:
-        shutil.copyfileobj(source, near)
-    to.chmod(0o660)
     try:
-        opened = Database.open_to_read(str(to), of_any_version=True)
-        try:
-            opened.verify()
-            opened.require_schema()
-        finally:
-            opened.close()
+        with open(to, "xb", opener=door) as near:
+            shutil.copyfileobj(source, near)
+            near.flush()
+            opened = Database.open_to_read(str(to), of_any_version=True)
+            try:
+                opened.verify()
+                opened.require_schema()
+            finally:
+                opened.close()
+            os.fchmod(near.fileno(), 0o660)
     except Damaged as error:
         raise StoreError(f"{name}: it is damaged: try an older copy") from error
     except NotADatabase as error:

@@ -110,13 +110,11 @@ FAULTS = (
           "self.held = hold_restored(self._copy, copied_at, last_id, now, now, now, actor)",
           "self.held = 0", "copies"),
     Fault("a copy gets its name before it is on the disk",
-          "        sync(part)\n        part.replace(path)\n", "        part.replace(path)\n",
-          "copies"),
+          "            os.fsync(file.fileno())\n        except BaseException:",
+          "        except BaseException:", "copies"),
     Fault("a copy elsewhere has its name while it is half written",
-          "        with whole_file(folder / newest.name) as part:\n"
-          "            shutil.copyfile(newest, part)\n",
-          "        shutil.copyfile(newest, folder / newest.name)\n"
-          "        sync(folder / newest.name)\n", "copies"),
+          "whole = whole_file(folder / newest.name, 0o660, over=True)",
+          'whole = open(folder / newest.name, "wb")', "copies"),
     # --- AT, modem
     Fault("a time-out of the network is taken for a refusal",
           " 332 network time-out, 513 no\n    acknowledgement from the network\n",

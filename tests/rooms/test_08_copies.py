@@ -1241,18 +1241,18 @@ def test_daily_copy_is_whole_and_named_after_the_day_in_utc(played: PlayedBox) -
 def steps(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What is made durable, and what gets which name."""
     noted: list[str] = []
-    fsync, rename = os.fsync, Path.replace
+    fsync, rename = os.fsync, os.replace
 
     def note_fsync(descriptor: int) -> None:
         noted.append(f"fsync {Path(os.readlink(f'/proc/self/fd/{descriptor}')).name}")
         fsync(descriptor)
 
-    def note_rename(path: Path, to: Path) -> Path:
-        noted.append(f"{path.name} becomes {to.name}")
-        return rename(path, to)
+    def note_rename(name: str, to: str, **folders: int) -> None:
+        noted.append(f"{name} becomes {to}")
+        rename(name, to, **folders)
 
     monkeypatch.setattr(os, "fsync", note_fsync)
-    monkeypatch.setattr(Path, "replace", note_rename)
+    monkeypatch.setattr(os, "replace", note_rename)
     return noted
 
 
