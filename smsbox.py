@@ -3664,7 +3664,8 @@ INSERT OR IGNORE INTO state SELECT 'paused_by', iif(value LIKE 'paused by %', 'o
     FROM state WHERE key = 'paused_because';
 DELETE FROM state WHERE key LIKE 'paused_until %' OR key LIKE 'resumed %'
     OR key LIKE 'reference %' OR key IN ('came', 'moved', 'moved_away', 'retired',
-        'paused_before', 'restored_copy', 'power_mark', 'clock_veto', 'modem_imei');
+        'paused_before', 'restored_copy', 'power_mark', 'clock_veto', 'modem_imei',
+        'refused_pin', 'tried_pin');  -- a PIN could be found from them
 ALTER TABLE scheduled_messages ADD COLUMN planned_for TEXT;
 ALTER TABLE scheduled_messages ADD COLUMN gap_s REAL CHECK (gap_s BETWEEN 0 AND 600000);
 ALTER TABLE scheduled_messages ADD COLUMN skip_s REAL CHECK (skip_s BETWEEN 0 AND 600000);
@@ -4141,6 +4142,7 @@ class Database:
         """Bring the schema to today's version in one transaction, whatever it was."""
         if self._check_version() == SCHEMA_VERSION:
             return
+        self.all("PRAGMA secure_delete = ON")  # what is taken out leaves no trace in the file
         with self.transaction():
             version = self._check_version()
             if version == SCHEMA_VERSION:  # another process was faster
@@ -5686,7 +5688,9 @@ def whole_file(path: Path, mode: int = 0o600, *, over: bool = False) -> Iterator
                 with suppress(PermissionError):  # a stick may know no modes
                     os.fchmod(file.fileno(), mode)
             os.fsync(file.fileno())
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, OSError):
+                error.filename = error.filename or str(path)
             with suppress(OSError):
                 os.ftruncate(file.fileno(), 0)  # root may not unlink it any more
                 os.dup2(os.open(os.devnull, os.O_WRONLY), file.fileno())  # what is in the buffer
@@ -5700,6 +5704,20 @@ def whole_file(path: Path, mode: int = 0o600, *, over: bool = False) -> Iterator
     with suppress(PermissionError), _held(path) as (folder, _):  # root may be somebody else by now
         if folder is not None:
             sync(".", folder)
+
+
+def read_key(path: Path) -> bytes:
+    """Return a random key that only its owner, who asks, can read; made where there is none."""
+    try:
+        with suppress(FileNotFoundError), open(path, "rb", opener=door) as file:
+            found, key = os.fstat(file.fileno()), file.read(33)
+            if len(key) == 32 and found.st_uid == os.geteuid() and not found.st_mode & 0o077:
+                return key
+        with whole_file(path, over=True) as file:
+            file.write(key := os.urandom(32))
+    except OSError as error:
+        raise StoreError(f"{path} can't be used: {error.strerror}") from error
+    return key
 
 
 def name_part(path: Path) -> Path:
@@ -5731,21 +5749,22 @@ def _held(path: str | Path, *, to_read: bool = False) -> Iterator[tuple[int | No
     if not hasattr(os, "O_PATH"):  # the box runs Linux; the one with the spreadsheet may not
         yield None, str(path)
         return
-    folder, name, owner = _walk(Path(path), to_read)
+    groups, group, user = os.getgroups(), os.getegid(), os.geteuid()
     try:
-        if owner is None:
-            yield folder, name
-            return
-        groups, group = os.getgroups(), os.getegid()
+        folder, name, owner = _walk(Path(path), to_read)
         try:
-            _become(owner, os.setegid, os.seteuid)
+            if owner is not None:
+                _become(owner, os.setegid, os.seteuid)
             yield folder, name
         finally:
-            os.seteuid(0)
-            os.setegid(group)
-            os.setgroups(groups)
-    finally:
-        os.close(folder)
+            if owner is not None:
+                os.seteuid(user)
+                os.setegid(group)
+                os.setgroups(groups)
+            os.close(folder)
+    except OSError as error:
+        error.filename = str(path)
+        raise
 
 
 def _walk(path: Path, to_read: bool) -> tuple[int, str, os.stat_result | None]:
@@ -6611,7 +6630,7 @@ class Modem:
     def attach(self, may_try_pin: bool = True) -> None:
         """Bring the modem into a known state; NotReady says what it lacks."""
         self.greet()
-        self.unlock(may_try_pin)
+        self.unlock(lambda: may_try_pin)
         self.set_up()
 
     def greet(self) -> None:
@@ -6701,15 +6720,15 @@ class Modem:
         told = self._talk.await_notice(r'\+CUSD: ?\d, ?"(.*?)"?(?:, ?(\d+))?$', 30)
         return printable(_read_ussd(told[1], told[2])) if told else ""
 
-    def unlock(self, may_try_pin: bool, on_try: Callable[[], None] = lambda: None) -> None:
-        """Wait for the SIM; NotReady says what it lacks. on_try() is called before its PIN is
+    def unlock(self, may_try: Callable[[], bool]) -> None:
+        """Wait for the SIM; NotReady says what it lacks. may_try() is asked before its PIN is
         given."""
         for _ in range(15):  # a SIM that has just got power says "failure" or "busy" first
             state = self._ask_sim()
             if state == "READY":
                 return
             if state == "SIM PIN":
-                self._enter_pin(may_try_pin, on_try)
+                self._enter_pin(may_try)
             elif "PUK" in state:
                 raise NotReady(Fault.SIM, "the SIM wants its PUK: unlock it in a phone")
             else:
@@ -6723,16 +6742,15 @@ class Modem:
             return str(refused)
         return printable(",".join(parse_fields(answer[0]))) if answer else "READY"
 
-    def _enter_pin(self, may_try_pin: bool, on_try: Callable[[], None]) -> None:
+    def _enter_pin(self, may_try: Callable[[], bool]) -> None:
         if not self._settings.sim_pin:
             raise NotReady(Fault.SIM, "the SIM wants a PIN: put sim_pin into [modem]")
-        if not may_try_pin or self.pin_was_refused:
+        if self.pin_was_refused or not may_try():
             raise NotReady(
                 Fault.SIM,
                 "the SIM refused this PIN, or its answer was lost: look at sim_pin, restart, then"
                 " smsbox resume",
             )
-        on_try()
         try:
             self.command(f'AT+CPIN="{self._settings.sim_pin}"', timeout_s=30)
         except (Refused, NoAnswer) as refused:
@@ -7698,16 +7716,27 @@ def attach_guarded(modem: Modem, settings: ModemSettings, database: Database) ->
 
     That it is given is written down before: a crash in between must not cost a second try unseen.
     """
+    state, given = database.state, ""
+
+    def may_try() -> bool:
+        nonlocal given
+        if given:  # the same attempt: the SIM is slow to say that it is ready
+            return True
+        pin = _disguise(settings.sim_pin, modem.identity.iccid, Path(database.path))
+        if pin in (state.get("refused_pin"), state.get("tried_pin")):
+            return False
+        state.set_key("tried_pin", pin)
+        given = pin
+        return True
+
     modem.greet()
-    pin = _digest(settings.sim_pin, modem.identity.iccid)
-    known = (database.state.get("refused_pin"), database.state.get("tried_pin"))
     try:
-        modem.unlock(pin not in known, lambda: database.state.set_key("tried_pin", pin))
+        modem.unlock(may_try)
     finally:
-        if modem.pin_was_refused:
-            database.state.set_key("refused_pin", pin)
-    if database.state.get("tried_pin"):
-        database.state.set_key("tried_pin", "")
+        if given and modem.pin_was_refused:
+            state.set_key("refused_pin", given)
+    if state.get("tried_pin"):
+        state.set_key("tried_pin", "")
     modem.set_up()
 
 
@@ -7747,13 +7776,16 @@ def pause_unwanted_campaign(database: Database, campaign: str, now: datetime) ->
     return True
 
 
-def _digest(pin: str, iccid: str) -> str:
-    """Remember which PIN was given to which SIM without keeping the PIN."""
-    if not pin:
-        return "none"
+def _disguise(pin: str, iccid: str, database: Path) -> str:
+    """Return what tells later which PIN was given to which SIM; the PIN can't be found from it,
+    where the group reads it, without a key that only the database's owner can read."""
     import hashlib  # it takes megabytes
 
-    return hashlib.sha256(f"{iccid} {pin}".encode()).hexdigest()
+    owner = database.parent.stat().st_uid or database.stat().st_uid
+    if owner != os.geteuid():
+        raise NotReady(Fault.SIM, "the SIM wants its PIN, which only the service gives: start it")
+    key = read_key(database.with_name(f"{database.name}.key"))
+    return hashlib.pbkdf2_hmac("sha256", pin.encode(), key + iccid.encode(), 100_000).hex()
 
 
 def count_share(number: str, text: str) -> Share:
