@@ -25,7 +25,7 @@ file stand in the order of the data's journey:
      8 Copies           daily copies, restoring one, and files that are whole or not there
      9 AT               bytes -> lines and prompts; what a line means
     10 Modem            the conversation: find, attach, submit, read what is stored
-    11 Edges            waiting, serial port, clock trust, sd_notify, lamps, journal
+    11 Edges            waiting, serial port, clock trust, sd_notify, lamps, files, journal
     12 Service          recover, tick, send: the room that joins the others
     13 Simulated modem  a modem in software behind port = "sim:"
     14 Command line     the parser, one cmd_* per command, rendering, exit statuses
@@ -2238,18 +2238,25 @@ def find_overlap(
 _HANDFUL = 5
 
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a formula begins with
+# What a formula begins with: at the start of a cell, or where a spreadsheet may cut it. Tab and CR
+# begin one too. A guard, "'", is guarded itself, so that reading takes back what was written.
+_FORMULA = "'*[=+@\\-\uff0b\uff0d\uff1d\uff20]"
+_CELL_START = r"((?:^|[;,\t\r\n])[^\S\t\r\n]*)"
 
 
 def spreadsheet_cell(text: str) -> str:
-    """Write a cell so that a spreadsheet takes it for text, never for a formula."""
-    return "'" + text if text[:1] in _FORMULA else text
+    """Write a cell so that a spreadsheet takes it for text, never for a formula.
+
+    >>> spreadsheet_cell("=1"), spreadsheet_cell("Hi; =1")
+    ("'=1", "Hi; '=1")
+    """
+    return re.sub(rf"{_CELL_START}(?={_FORMULA})|^(?='*[\t\r])", r"\1'", text)
 
 
 def _read_cell(cells: Sequence[str], index: int) -> str:
     """Read a cell, without the guard of spreadsheet_cell(); "" where there is none."""
     cell = cells[index].strip() if index < len(cells) else ""
-    return cell[1:].strip() if cell[:1] == "'" and cell[1:2] in _FORMULA else cell
+    return re.sub(rf"{_CELL_START}'(?={_FORMULA})|^'(?='*[\t\r])", r"\1", cell).strip()
 
 
 # === 5 Pacing ====================================================================================
@@ -3446,6 +3453,7 @@ CREATE INDEX inbound_doubtful ON inbound (sender)
     WHERE settled_at IS NULL AND (body IS NULL OR request = 'perhaps stop');
 CREATE INDEX rows_by_tail ON scheduled_messages (substr(phone_number, -8));
 CREATE INDEX parts_waiting ON inbound_parts (sender, reference, total) WHERE joined = 0;
+CREATE INDEX parts_by_age ON inbound_parts (id) WHERE joined = 0;
 CREATE INDEX reports_unmatched ON reports (received_at) WHERE segment_id IS NULL;
 CREATE INDEX reports_by_segment ON reports (segment_id);
 CREATE INDEX events_by_row ON events (scheduled_message_id);
@@ -3549,7 +3557,7 @@ BEGIN
 END;
 """
 # A guard against slips: who may write the file may take it down. Our own statements sign with
-# `actor`, see sign(); what comes unsigned was written by hand, now, whatever it says of itself.
+# `actor`, see _sign(); what comes unsigned was written by hand, now, whatever it says of itself.
 _SIGNED = "smsbox:"
 _IS_SIGNED = f"NEW.actor GLOB '{_SIGNED}*'"
 _WHO = f"iif({_IS_SIGNED}, substr(NEW.actor, {len(_SIGNED) + 1}), 'sql')"
@@ -4070,7 +4078,7 @@ class Database:
         """
         sql = f"""UPDATE scheduled_messages AS s SET {change}, updated_at = :now, actor = :actor
             WHERE {which} AND status = 'scheduled'"""
-        return self.change(sql, now=now, actor=sign(actor), **named)
+        return self.change(sql, now=now, actor=_sign(actor), **named)
 
     def change_mark(self) -> tuple[int, int]:
         """Return what is another after any change of the database, by whomever."""
@@ -4159,7 +4167,7 @@ class Database:
             self.change(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
 
-def sign(actor: str) -> str:
+def _sign(actor: str) -> str:
     """Sign a statement of smsbox's own for the audit."""
     return f"{_SIGNED}{actor}"
 
@@ -4208,15 +4216,6 @@ def create_shared(path: Path) -> None:
     except OSError as error:
         remedy = "use sudo, or join the group smsbox"
         raise StoreError(f"{path}: it can't be opened ({error.strerror}): {remedy}") from error
-
-
-def sync(path: Path | str, folder: int | None = None) -> None:
-    """Make a file's content, or the names in a folder, durable."""
-    descriptor = os.open(path, os.O_RDONLY, dir_fd=folder)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _split_statements(script: str) -> Iterator[str]:
@@ -4300,7 +4299,7 @@ class Queue:
             )
             for each in planned
         )
-        self._db.change_many(sql, ((*row, until, now, now, sign(actor)) for row in rows))
+        self._db.change_many(sql, ((*row, until, now, now, _sign(actor)) for row in rows))
 
     def add_row(
         self, number: str, text: str, anyway: bool, now: datetime, actor: str, campaign: str = ""
@@ -4310,7 +4309,7 @@ class Queue:
                 created_at, updated_at, anyway, campaign_name, actor, at_once)
             VALUES (:number, :text, :now, :now, :now, :anyway, :campaign, :actor, 1)"""
         named = {"number": number, "text": text, "anyway": anyway, "campaign": campaign}
-        return MessageId(self._db.insert(sql, now=now, actor=sign(actor), **named))
+        return MessageId(self._db.insert(sql, now=now, actor=_sign(actor), **named))
 
     # questions
 
@@ -4529,7 +4528,7 @@ class Queue:
             for row_id in ids:
                 if even_if_it_may_repeat:
                     self._db.sending.withdraw_unconfirmed(row_id)
-                if self._db.change(sql, now=now, actor=sign(actor), id=row_id):
+                if self._db.change(sql, now=now, actor=_sign(actor), id=row_id):
                     done.append(row_id)
         return done
 
@@ -4841,6 +4840,13 @@ class Sending:
 # --- what comes in: texts, parts of long ones, delivery reports, opt-outs
 
 _NO_COMMAND = (Request.NOTHING, Request.PERHAPS_STOP)
+_PARTS_WAITING = 300  # a text has 255 at most; of more the oldest are read as far as they came
+_OLD_ONES_KEPT = 5000  # some megabytes
+# Who neither got nor is to get anything; a number like one of theirs counts as known.
+_OF_STRANGER = """NOT EXISTS (SELECT 1 FROM scheduled_messages INDEXED BY rows_by_tail
+        WHERE substr(phone_number, -8) = substr(sender, -8))
+    AND NOT EXISTS (SELECT 1 FROM messages INDEXED BY answers_by_number
+        WHERE kind IS NOT NULL AND phone_number = sender)"""
 
 
 class Inbox:
@@ -4936,19 +4942,56 @@ class Inbox:
 
     def find_long_texts(self, given_up: datetime) -> list[list[tuple[int, int, str]]]:
         """Return (id, sequence, TPDU) of the parts of each long text that is whole, or of which
-        nothing came since given_up; of a sequence that came twice the later one counts."""
-        sql = """SELECT sender, reference, total FROM inbound_parts WHERE joined = 0
+        nothing came since given_up; of a sequence that came twice the later one counts.
+
+        However many wait, it takes no longer: of too many the oldest are given up, bit by bit.
+        """
+        waiting = "inbound_parts INDEXED BY parts_by_age WHERE joined = 0"
+        sql = f"SELECT id FROM {waiting} ORDER BY id DESC LIMIT 1 OFFSET ?"
+        too_old = self._db.value(sql, _PARTS_WAITING) or 0
+        sql = f"""SELECT sender, reference, total FROM {waiting} AND id > :too_old
             GROUP BY sender, reference, total
-            HAVING count(DISTINCT sequence) = total OR max(received_at) <= ?"""
-        found = self._db.all(sql, given_up)
-        sql = """SELECT id, sequence, tpdu FROM inbound_parts WHERE joined = 0
-            AND sender = ? AND reference = ? AND total = ? ORDER BY sequence, id"""
-        return [self._db.all(sql, *key) for key in found]
+            HAVING count(DISTINCT sequence) = total OR max(received_at) <= :given_up
+            UNION SELECT * FROM (SELECT sender, reference, total FROM {waiting}
+                AND id <= :too_old ORDER BY id LIMIT 20)"""
+        found = self._db.all(sql, too_old=too_old, given_up=given_up)
+        sql = """SELECT * FROM (SELECT id, sequence, tpdu FROM inbound_parts
+                INDEXED BY parts_waiting WHERE joined = 0
+                AND sender = ? AND reference = ? AND total = ? ORDER BY id DESC LIMIT ?)
+            ORDER BY sequence, id"""
+        return [self._db.all(sql, *key, _PARTS_WAITING) for key in found]
 
     def mark_joined(self, parts: Iterable[int]) -> None:
         """The text of these parts stands in the inbox; they are kept to know a repetition."""
         sql = "UPDATE inbound_parts SET joined = 1 WHERE id = ?"
         self._db.change_many(sql, [(part,) for part in parts])
+
+    def drop_old(self, before: datetime, now: datetime) -> int:
+        """Drop what fills the card, of before a time or beyond the newest few thousand: texts of
+        strangers, parts that were read, reports of nothing; return how many.
+
+        What may mean stop still shuts the gate of its number, without its words. In a transaction.
+        """
+        named = {"before": before, "most": _OLD_ONES_KEPT, "now": now}
+        strange, no_number = f"tpdu <> '' AND {_OF_STRANGER}", "sender GLOB '*[^+0-9]*'"
+        dropped = 0
+        for table, which, to_drop in (
+            ("inbound", strange, f"NOT ({_DOUBTFUL}) OR {no_number}"),
+            ("inbound_parts", "joined = 1", "1"),
+            ("reports", "segment_id IS NULL", "1"),
+        ):
+            old = f"""{which} AND (received_at < :before OR id <= (SELECT id FROM {table}
+                WHERE {which} ORDER BY id DESC LIMIT 1 OFFSET :most))"""
+            dropped += self._db.change(f"DELETE FROM {table} WHERE {old} AND ({to_drop})", **named)
+            if table == "inbound":
+                blank = (
+                    "body = '', tpdu = '', request = :doubtful, read_at = coalesce(read_at, :now)"
+                )
+                named_so = {**named, "doubtful": Request.PERHAPS_STOP.value}
+                dropped += self._db.change(f"UPDATE inbound SET {blank} WHERE {old}", **named_so)
+        sql = f"""DELETE FROM inbound AS i WHERE tpdu = '' AND {_DOUBTFUL} AND EXISTS (SELECT 1
+            FROM inbound WHERE sender = i.sender AND id > i.id AND {_DOUBTFUL})"""
+        return dropped + self._db.change(sql)
 
     # delivery reports
 
@@ -5057,7 +5100,7 @@ class OptOuts:
                 words = excluded.words, reason = excluded.reason, tier = excluded.tier,
                 actor = excluded.actor
             WHERE tier = 'keyword' AND excluded.tier <> 'keyword'"""
-        self._db.change(sql, number, now, words, reason, tier, campaign, sign(actor))
+        self._db.change(sql, number, now, words, reason, tier, campaign, _sign(actor))
         self._db.sending.cancel_answers(number, "help")
         self._db.inbox.settle(number, now, actor)
         return cancelled
@@ -5068,7 +5111,7 @@ class OptOuts:
         """Lift a suppression; False if there was none, or none of that kind."""
         sql = """UPDATE opt_outs SET at = ?, actor = ?, reason = ?
             WHERE phone_number = ? AND (tier = 'keyword' OR NOT ?)"""
-        signed = self._db.change(sql, now, sign(actor), reason, number, only_keyword)
+        signed = self._db.change(sql, now, _sign(actor), reason, number, only_keyword)
         if signed:
             self._db.change("DELETE FROM opt_outs WHERE phone_number = ?", number)
             self._db.sending.cancel_answers(number, "confirmation")
@@ -5530,7 +5573,7 @@ def _blank(
     blanked = {}
     for table, where in which.items():
         sql = f"UPDATE {table} SET {_BLANKS[table]} WHERE {where}"
-        blanked[table] = database.change(sql, value=value, now=now, actor=sign(actor))
+        blanked[table] = database.change(sql, value=value, now=now, actor=_sign(actor))
     return blanked
 
 
@@ -5631,219 +5674,6 @@ class CopyFolders:
         for old in sorted(folder.glob(_COPY_NAMES))[:-_COPIES_KEPT]:
             old.unlink()
         sync(folder)
-
-
-# --- the door: every file that a command reads or makes is opened here, but SQLite's own
-
-
-def door(path: str, flags: int) -> int:
-    """Open a file as open() does, whose opener this is: a regular one with one name, made 0600.
-
-    Links are followed on the way and to what is read, if they are root's or one's own; what is made
-    is no link. As root, where others may write on the way, no link is, and the folder's owner
-    opens it.
-    """
-    safely = sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC"))
-    with _held(path, to_read=not flags & os.O_CREAT) as (folder, name):
-        descriptor = os.open(name, flags | safely, 0o600, dir_fd=folder)
-    found = os.fstat(descriptor)
-    if stat.S_ISREG(found.st_mode) and found.st_nlink < 2:
-        return descriptor
-    os.close(descriptor)
-    words = "it has two names, copy it first" if stat.S_ISREG(found.st_mode) else "it is no file"
-    raise OSError(errno.EINVAL, words, path)
-
-
-def open_shared(path: Path) -> int:
-    """Open a file for reading and writing, made where it is missing, that its group may write."""
-    descriptor = door(str(path), os.O_RDWR | os.O_CREAT)
-    with suppress(OSError):  # it is another operator's, who has let the group write
-        os.fchmod(descriptor, 0o660)
-    return descriptor
-
-
-def read_file(path: str | Path) -> bytes:
-    """Return what stands in a file."""
-    with open(path, "rb", opener=door) as file:
-        return file.read()
-
-
-@contextmanager
-def whole_file(path: Path, mode: int = 0o600, *, over: bool = False) -> Iterator[BufferedWriter]:
-    """Yield a file to be filled, which at the end is whole and durable; after an error it is gone.
-
-    over: it is made beside the file whose place it takes. Else only an empty file, of a try that
-    failed, may be there. OSError: it can't be made.
-    """
-    made = name_part(path) if over else path
-    with _held(made) as (folder, name), suppress(FileNotFoundError):
-        found = os.stat(name, dir_fd=folder, follow_symlinks=False)
-        if over or _is_left_over(found):
-            os.unlink(name, dir_fd=folder)
-    with open(made, "xb", opener=door) as file:
-        try:
-            yield file
-            file.flush()
-            if mode != 0o600:
-                with suppress(PermissionError):  # a stick may know no modes
-                    os.fchmod(file.fileno(), mode)
-            os.fsync(file.fileno())
-        except BaseException as error:
-            if isinstance(error, OSError):
-                error.filename = error.filename or str(path)
-            with suppress(OSError):
-                os.ftruncate(file.fileno(), 0)  # root may not unlink it any more
-                os.dup2(os.open(os.devnull, os.O_WRONLY), file.fileno())  # what is in the buffer
-            with suppress(OSError), _held(made) as (folder, name):
-                os.unlink(name, dir_fd=folder)
-            raise
-    if over:
-        with _held(made) as (folder, name):
-            to = path.name if folder is not None else path
-            os.replace(name, to, src_dir_fd=folder, dst_dir_fd=folder)
-    with suppress(PermissionError), _held(path) as (folder, _):  # root may be somebody else by now
-        if folder is not None:
-            sync(".", folder)
-
-
-def read_key(path: Path) -> bytes:
-    """Return a random key that only its owner, who asks, can read; made where there is none."""
-    try:
-        with suppress(FileNotFoundError), open(path, "rb", opener=door) as file:
-            found, key = os.fstat(file.fileno()), file.read(33)
-            if len(key) == 32 and found.st_uid == os.geteuid() and not found.st_mode & 0o077:
-                return key
-        with whole_file(path, over=True) as file:
-            file.write(key := os.urandom(32))
-    except OSError as error:
-        raise StoreError(f"{path} can't be used: {error.strerror}") from error
-    return key
-
-
-def name_part(path: Path) -> Path:
-    """Name the file that takes a file's place when it is whole."""
-    return path.with_name(f"{path.name}.part")
-
-
-def _is_left_over(found: os.stat_result) -> bool:
-    ours = hasattr(os, "geteuid") and found.st_uid == os.geteuid()
-    return ours and stat.S_ISREG(found.st_mode) and not found.st_size
-
-
-def make_folder(path: Path) -> None:
-    """Make a folder for its owner alone, or take an empty one that is; OSError: it is none."""
-    with _held(path) as (folder, name):
-        with suppress(FileExistsError):
-            os.mkdir(name, 0o700, dir_fd=folder)
-        found = os.stat(name, dir_fd=folder, follow_symlinks=False)
-        if hasattr(os, "geteuid") and (found.st_uid != os.geteuid() or found.st_mode & 0o022):
-            raise OSError(errno.EPERM, "others may write into it, name a new one", str(path))
-
-
-@contextmanager
-def _held(path: str | Path, *, to_read: bool = False) -> Iterator[tuple[int | None, str]]:
-    """Hold the folder of a path and yield its descriptor and the name there.
-
-    Meanwhile root is that folder's owner, where others may write on the way.
-    """
-    if not hasattr(os, "O_PATH"):  # the box runs Linux; the one with the spreadsheet may not
-        yield None, str(path)
-        return
-    groups, group, user = os.getgroups(), os.getegid(), os.geteuid()
-    try:
-        folder, name, owner = _walk(Path(path), to_read)
-        try:
-            if owner is not None:
-                _become(owner, os.setegid, os.seteuid)
-            yield folder, name
-        finally:
-            if owner is not None:
-                os.seteuid(user)
-                os.setegid(group)
-                os.setgroups(groups)
-            os.close(folder)
-    except OSError as error:
-        error.filename = str(path)
-        raise
-
-
-def _walk(path: Path, to_read: bool) -> tuple[int, str, os.stat_result | None]:
-    """Go to a path folder by folder; return the last one's descriptor, the name there, and, as
-    root, the last folder on the way that is somebody else's."""
-    todo, links, is_root = deque(path.parts), 0, os.geteuid() == 0
-    owner, is_shared = None, False
-    folder = os.open(todo.popleft() if path.is_absolute() else ".", os.O_PATH | os.O_CLOEXEC)
-    try:
-        while True:
-            here = os.fstat(folder)
-            others_write = here.st_uid != 0 or bool(here.st_mode & 0o022)
-            if here.st_uid != 0 and is_root:
-                owner = here
-            name = todo.popleft() if todo else "."
-            if not todo and not to_read:
-                return folder, name, owner
-            step = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
-            found = os.fstat(step)
-            if stat.S_ISLNK(found.st_mode):
-                to, links = Path(os.readlink("", dir_fd=step)), links + 1
-                os.close(step)
-                laid_by_others = found.st_uid not in (0, os.geteuid())
-                laid_by_others |= is_root and (is_shared or others_write)
-                if laid_by_others or links > _MOST_LINKS:
-                    words = f"{name} is a link that somebody else may have laid: name what it means"
-                    raise OSError(errno.ELOOP, words, str(path))
-                todo.extendleft(reversed(to.parts))
-            elif todo:
-                # What is root's in a folder like /tmp nobody else can move.
-                is_shared |= others_write and not (here.st_uid == 0 and here.st_mode & stat.S_ISVTX)
-                os.close(folder)
-                folder = step
-            else:
-                os.close(step)
-                return folder, name, owner
-    except BaseException:
-        os.close(folder)
-        raise
-
-
-_MOST_LINKS = 40  # as the kernel has it
-
-
-def _become(
-    owner: os.stat_result, set_group: Callable[[int], None], set_user: Callable[[int], None]
-) -> None:
-    """As root, be the owner of a folder, with that person's own groups."""
-    import pwd
-
-    try:
-        person = pwd.getpwuid(owner.st_uid)
-        group, groups = person.pw_gid, os.getgrouplist(person.pw_name, person.pw_gid)
-    except KeyError:
-        group, groups = owner.st_gid, [owner.st_gid]
-    os.setgroups(groups)
-    set_group(group)
-    set_user(owner.st_uid)
-
-
-def become_owner(folder: Path) -> None:
-    """As root, become for good the owner of the database's folder: SQLite opens files by name,
-    and what root makes the daemon can't use. StoreError: it is root's and others may write it."""
-    if not hasattr(os, "geteuid") or os.geteuid() != 0:
-        return
-    while not folder.exists():
-        folder = folder.parent
-    try:
-        held, _, owner = _walk(folder / "-", to_read=False)
-        found = os.fstat(held)
-        os.close(held)
-    except OSError as error:
-        raise StoreError(f"{folder} can't be used: {error.strerror}") from error
-    if owner is not None:
-        _become(owner, os.setgid, os.setuid)
-    elif found.st_mode & 0o022:
-        raise StoreError(
-            f"{folder} is root's and others may write into it: sudo chown it to the service's user"
-        )
 
 
 # --- a copy on its way back
@@ -6844,23 +6674,27 @@ def _is_hex(line: str) -> bool:
 
 
 def _mask_secrets(line: str) -> str:
-    """Hide a PIN and the TPDU of a text: the dialogue is for helpers' eyes too.
+    """Hide a PIN, the TPDU of a text, and numbers, of phones, SIM and modem: the dialogue is for
+    helpers' eyes too.
 
     >>> _mask_secrets('AT+CPIN="1234"'), _mask_secrets("0011000B91" * 3)
     ('AT+CPIN="****"', '<15 octets>')
+    >>> _mask_secrets('+CLIP: "+14085550177",145')
+    '+CLIP: "...0177",145'
     """
     masked = re.sub(r'(CPIN=")[^"]*', r"\1****", line)
-    return re.sub(_TPDU, lambda tpdu: f"<{len(tpdu[0]) // 2} octets>", printable(masked))
+    masked = re.sub(_TPDU, lambda tpdu: f"<{len(tpdu[0]) // 2} octets>", printable(masked))
+    return re.sub(_LONG_NUMBER, lambda number: mask(re.sub(r"\D", "", number[0])), masked)
 
 
 _TPDU = "(?:[0-9A-Fa-f]{2}){12,}"
+_LONG_NUMBER = r"\+?\d(?:[ ().\-]{0,2}\d){6,}"
 
 
 # === 11 Edges ====================================================================================
 # Where the program touches the world: the one wait point (clock, one select, signals), the serial
-# port, whether the clock can be trusted, the service manager, the lamps, the journal. Each stands
-# behind a Protocol of room 1, so that the rooms above never see a file descriptor. It does not know
-# any other room.
+# port, whether the clock can be trusted, the service manager, the lamps, files, the journal. What
+# the rooms above wait for stands behind a Protocol of room 1. It does not know any other room.
 
 
 class Waiting:
@@ -7293,6 +7127,228 @@ def press_power_key(pin: int, clock: Clock) -> None:
         logging.info("no power key: %s", error)
 
 
+# --- the door: every file that a command reads or makes is opened here, but SQLite's own
+
+
+def door(path: str, flags: int) -> int:
+    """Open a file as open() does, whose opener this is: a regular one with one name, made 0600.
+
+    Links are followed on the way and to what is read, if they are root's or one's own; what is made
+    is no link. As root, where others may write on the way, no link is, and the folder's owner
+    opens it.
+    """
+    safely = sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC"))
+    with _held(path, to_read=not flags & os.O_CREAT) as (folder, name):
+        descriptor = os.open(name, flags | safely, 0o600, dir_fd=folder)
+    found = os.fstat(descriptor)
+    if stat.S_ISREG(found.st_mode) and found.st_nlink < 2:
+        return descriptor
+    os.close(descriptor)
+    words = "it has two names, copy it first" if stat.S_ISREG(found.st_mode) else "it is no file"
+    raise OSError(errno.EINVAL, words, path)
+
+
+def open_shared(path: Path) -> int:
+    """Open a file for reading and writing, made where it is missing, that its group may write."""
+    descriptor = door(str(path), os.O_RDWR | os.O_CREAT)
+    with suppress(OSError):  # it is another operator's, who has let the group write
+        os.fchmod(descriptor, 0o660)
+    return descriptor
+
+
+def read_file(path: str | Path) -> bytes:
+    """Return what stands in a file."""
+    with open(path, "rb", opener=door) as file:
+        return file.read()
+
+
+@contextmanager
+def whole_file(path: Path, mode: int = 0o600, *, over: bool = False) -> Iterator[BufferedWriter]:
+    """Yield a file to be filled, which at the end is whole and durable; after an error it is gone.
+
+    over: it is made beside the file whose place it takes. Else only an empty file, of a try that
+    failed, may be there. OSError: it can't be made.
+    """
+    made = name_part(path) if over else path
+    with _held(made) as (folder, name), suppress(FileNotFoundError):
+        found = os.stat(name, dir_fd=folder, follow_symlinks=False)
+        if over or _is_left_over(found):
+            os.unlink(name, dir_fd=folder)
+    with open(made, "xb", opener=door) as file:
+        try:
+            yield file
+            file.flush()
+            if mode != 0o600:
+                with suppress(PermissionError):  # a stick may know no modes
+                    os.fchmod(file.fileno(), mode)
+            os.fsync(file.fileno())
+        except BaseException as error:
+            if isinstance(error, OSError):
+                error.filename = error.filename or str(path)
+            with suppress(OSError):
+                os.ftruncate(file.fileno(), 0)  # root may not unlink it any more
+                os.dup2(os.open(os.devnull, os.O_WRONLY), file.fileno())  # what is in the buffer
+            with suppress(OSError), _held(made) as (folder, name):
+                os.unlink(name, dir_fd=folder)
+            raise
+    if over:
+        with _held(made) as (folder, name):
+            to = path.name if folder is not None else path
+            os.replace(name, to, src_dir_fd=folder, dst_dir_fd=folder)
+    with suppress(PermissionError), _held(path) as (folder, _):  # root may be somebody else by now
+        if folder is not None:
+            sync(".", folder)
+
+
+def read_key(path: Path) -> bytes:
+    """Return a random key that only its owner, who asks, can read; made where there is none."""
+    try:
+        with suppress(FileNotFoundError), open(path, "rb", opener=door) as file:
+            found, key = os.fstat(file.fileno()), file.read(33)
+            if len(key) == 32 and found.st_uid == os.geteuid() and not found.st_mode & 0o077:
+                return key
+        with whole_file(path, over=True) as file:
+            file.write(key := os.urandom(32))
+    except OSError as error:
+        raise StoreError(f"{path} can't be used: {error.strerror}") from error
+    return key
+
+
+def name_part(path: Path) -> Path:
+    """Name the file that takes a file's place when it is whole."""
+    return path.with_name(f"{path.name}.part")
+
+
+def _is_left_over(found: os.stat_result) -> bool:
+    ours = hasattr(os, "geteuid") and found.st_uid == os.geteuid()
+    return ours and stat.S_ISREG(found.st_mode) and not found.st_size
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder for its owner alone, or take an empty one that is; OSError: it is none."""
+    with _held(path) as (folder, name):
+        with suppress(FileExistsError):
+            os.mkdir(name, 0o700, dir_fd=folder)
+        found = os.stat(name, dir_fd=folder, follow_symlinks=False)
+        if hasattr(os, "geteuid") and (found.st_uid != os.geteuid() or found.st_mode & 0o022):
+            raise OSError(errno.EPERM, "others may write into it, name a new one", str(path))
+
+
+@contextmanager
+def _held(path: str | Path, *, to_read: bool = False) -> Iterator[tuple[int | None, str]]:
+    """Hold the folder of a path and yield its descriptor and the name there.
+
+    Meanwhile root is that folder's owner, where others may write on the way.
+    """
+    if not hasattr(os, "O_PATH"):  # the box runs Linux; the one with the spreadsheet may not
+        yield None, str(path)
+        return
+    groups, group, user = os.getgroups(), os.getegid(), os.geteuid()
+    try:
+        folder, name, owner = _walk(Path(path), to_read)
+        try:
+            if owner is not None:
+                _become(owner, os.setegid, os.seteuid)
+            yield folder, name
+        finally:
+            if owner is not None:
+                os.seteuid(user)
+                os.setegid(group)
+                os.setgroups(groups)
+            os.close(folder)
+    except OSError as error:
+        error.filename = str(path)
+        raise
+
+
+def _walk(path: Path, to_read: bool) -> tuple[int, str, os.stat_result | None]:
+    """Go to a path folder by folder; return the last one's descriptor, the name there, and, as
+    root, the last folder on the way that is somebody else's."""
+    todo, links, is_root = deque(path.parts), 0, os.geteuid() == 0
+    owner, is_shared = None, False
+    folder = os.open(todo.popleft() if path.is_absolute() else ".", os.O_PATH | os.O_CLOEXEC)
+    try:
+        while True:
+            here = os.fstat(folder)
+            others_write = here.st_uid != 0 or bool(here.st_mode & 0o022)
+            if here.st_uid != 0 and is_root:
+                owner = here
+            name = todo.popleft() if todo else "."
+            if not todo and not to_read:
+                return folder, name, owner
+            step = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+            found = os.fstat(step)
+            if stat.S_ISLNK(found.st_mode):
+                to, links = Path(os.readlink("", dir_fd=step)), links + 1
+                os.close(step)
+                laid_by_others = found.st_uid not in (0, os.geteuid())
+                laid_by_others |= is_root and (is_shared or others_write)
+                if laid_by_others or links > _MOST_LINKS:
+                    words = f"{name} is a link that somebody else may have laid: name what it means"
+                    raise OSError(errno.ELOOP, words, str(path))
+                todo.extendleft(reversed(to.parts))
+            elif todo:
+                # What is root's in a folder like /tmp nobody else can move.
+                is_shared |= others_write and not (here.st_uid == 0 and here.st_mode & stat.S_ISVTX)
+                os.close(folder)
+                folder = step
+            else:
+                os.close(step)
+                return folder, name, owner
+    except BaseException:
+        os.close(folder)
+        raise
+
+
+_MOST_LINKS = 40  # as the kernel has it
+
+
+def _become(
+    owner: os.stat_result, set_group: Callable[[int], None], set_user: Callable[[int], None]
+) -> None:
+    """As root, be the owner of a folder, with that person's own groups."""
+    import pwd
+
+    try:
+        person = pwd.getpwuid(owner.st_uid)
+        group, groups = person.pw_gid, os.getgrouplist(person.pw_name, person.pw_gid)
+    except KeyError:
+        group, groups = owner.st_gid, [owner.st_gid]
+    os.setgroups(groups)
+    set_group(group)
+    set_user(owner.st_uid)
+
+
+def become_owner(folder: Path) -> None:
+    """As root, become for good the owner of the database's folder: SQLite opens files by name,
+    and what root makes the daemon can't use. StoreError: it is root's and others may write it."""
+    if not hasattr(os, "geteuid") or os.geteuid() != 0:
+        return
+    while not folder.exists():
+        folder = folder.parent
+    try:
+        held, _, owner = _walk(folder / "-", to_read=False)
+        found = os.fstat(held)
+        os.close(held)
+    except OSError as error:
+        raise StoreError(f"{folder} can't be used: {error.strerror}") from error
+    if owner is not None:
+        _become(owner, os.setgid, os.setuid)
+    elif found.st_mode & 0o022:
+        raise StoreError(
+            f"{folder} is root's and others may write into it: sudo chown it to the service's user"
+        )
+
+
+def sync(path: Path | str, folder: int | None = None) -> None:
+    """Make a file's content, or the names in a folder, durable."""
+    descriptor = os.open(path, os.O_RDONLY, dir_fd=folder)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 # --- the journal, the status file, the lock
 
 
@@ -7472,6 +7528,7 @@ _HEAL_AFTER_S = 600.0  # without a network: the radio is reset, then the modem, 
 _LASTING_S = 300.0  # a fault that lasts so long needs a person
 _KEY_PAUSE_S = 60.0  # the power key is pressed once a minute at the most
 _COPIES_EVERY_S = 3600.0
+_STRANGERS_KEPT = timedelta(days=90)  # what came from who neither got nor is to get anything
 _STEP_S = 2.0  # more than NTP slews between two looks
 _CLOCK_ALERT_S = 3600.0
 _CLOCK_TOLERANCE = timedelta(minutes=5)
@@ -8713,6 +8770,7 @@ class Copies:
             return
         self._look_at = self._clock.monotonic() + _COPIES_EVERY_S
         try:
+            self._drop_old(self._clock.now())
             if self._folders.make(self._database, self._clock.now(), self._beat):
                 logging.info("copied the database to %s", self._folders.newest())
             self._folders.spread()
@@ -8724,6 +8782,15 @@ class Copies:
             self._told = str(error)
         else:
             self._told = ""
+
+    def _drop_old(self, now: datetime) -> None:
+        with self._database.transaction():
+            dropped = self._database.inbox.drop_old(now - _STRANGERS_KEPT, now)
+            if dropped:
+                what = f"{plural(dropped, 'text')} of strangers, and the like"
+                self._database.state.add_event("purged", what, now, "daemon")
+        if dropped:
+            logging.info("dropped %s, old or too many", what)
 
     def _beat(self) -> None:
         """A long copy is progress: the watchdog may know, and a stop is heard."""

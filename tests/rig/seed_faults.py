@@ -53,8 +53,7 @@ FAULTS = (
           'shown = "not one" if setting.name == "sim_pin" else _show_toml(value)',
           "shown = _show_toml(value)", "settings"),
     Fault("a cell that begins like a formula is written as it is",
-          """return "'" + text if text[:1] in _FORMULA else text""",
-          "return text", "04_campaign report"),
+          r"""r"\1'", text)""", r"""r"\1", text)""", "04_campaign report"),
     # --- pacing
     Fault("the recipient's hours are taken in the sender's zone",
           "        BusinessHours(zone, opens,", "        BusinessHours(hours.timezone, opens,",
