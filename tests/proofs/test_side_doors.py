@@ -145,6 +145,9 @@ def test_nothing_of_root_s_lands_behind_a_link_of_others(shared: Shared, command
         (shared.base / name).write_text(text)
     drop_in = shared.roots / "sudoers.d"
     drop_in.mkdir()
+    if command == "plan":  # with a database root is somebody else by then
+        for each in shared.state.glob("box.db*"):
+            each.unlink()
     with be(ALICE):
         (shared.state / "backups").symlink_to(drop_in)
         (shared.state / "plain").symlink_to(drop_in / "made")
@@ -321,12 +324,16 @@ SLIPS = {
 
 @pytest.mark.parametrize("slip", SLIPS)
 def test_what_is_written_by_hand_is_refused_or_leaves_its_event(
-    database: smsbox.Database, now: datetime, slip: str
+    database: smsbox.Database, slip: str
 ) -> None:
-    for name in (ANA, BEN):
-        database.queue.add_row(name, "Hi", False, now, "ana")
-    database.opt_outs.add(CHLOE, "no", now, "ana")
     hand = sqlite3.connect(database.path, isolation_level=None)
+    for number in (ANA, BEN):
+        hand.execute(
+            "INSERT INTO scheduled_messages (phone_number, message_content, scheduled_for)"
+            " VALUES (?, 'Hi', '2035-01-01 18:00:00')",
+            (number,),
+        )
+    hand.execute("INSERT INTO opt_outs (phone_number) VALUES (?)", (CHLOE,))
     tables = ("events", "opt_outs", "scheduled_messages")
 
     def read(table: str) -> list[tuple[object, ...]]:
