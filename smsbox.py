@@ -1811,12 +1811,14 @@ class Numbers:
 
     def __init__(self, numbers: Iterable[str] = ()) -> None:
         self._exact = frozenset(numbers)
-        self._odd = [each for each in self._exact if not each.startswith("+")]
+        self._by_tail: dict[str, list[str]] = {}  # numbers that may be the same end alike
+        for each in self._exact:
+            self._by_tail.setdefault(each[-8:], []).append(each)
 
     def __contains__(self, number: object) -> bool:
         """True if a number in E.164 is one of them."""
-        is_odd = any(is_same_number(each, str(number)) for each in self._odd)
-        return number in self._exact or is_odd
+        alike = self._by_tail.get(str(number)[-8:], ())
+        return any(is_same_number(each, str(number)) for each in alike)
 
 
 def is_phone_number(text: str) -> bool:
@@ -3451,6 +3453,10 @@ CREATE UNIQUE INDEX inbound_once ON inbound (sender, sent_at, coalesce(body, tpd
 CREATE INDEX inbound_unread ON inbound (id) WHERE read_at IS NULL;
 CREATE INDEX inbound_doubtful ON inbound (sender)
     WHERE settled_at IS NULL AND (body IS NULL OR request = 'perhaps stop');
+CREATE INDEX inbound_doubtful_tail ON inbound (substr(sender, -8))
+    WHERE settled_at IS NULL AND (body IS NULL OR request = 'perhaps stop');
+CREATE INDEX opt_outs_tail ON opt_outs (substr(phone_number, -8));
+-- Numbers that may be the same end alike, in whatever form they came.
 CREATE INDEX rows_by_tail ON scheduled_messages (substr(phone_number, -8));
 CREATE INDEX parts_waiting ON inbound_parts (sender, reference, total) WHERE joined = 0;
 CREATE INDEX parts_by_age ON inbound_parts (id) WHERE joined = 0;
@@ -3715,15 +3721,13 @@ DROP TABLE opt_outs_before;
 
 # A reply that waits for a person: it belongs to the number, whatever form that came in.
 _DOUBTFUL = f"settled_at IS NULL AND (body IS NULL OR request = '{Request.PERHAPS_STOP.value}')"
-_DOUBTFUL_AT = f"""coalesce((SELECT min(received_at) FROM inbound INDEXED BY inbound_doubtful
-        WHERE sender = s.phone_number AND {_DOUBTFUL}),
-    (SELECT min(received_at) FROM inbound INDEXED BY inbound_doubtful
-        WHERE sender >= '0' AND sender < ':' AND {_DOUBTFUL}
-            AND same_number(sender, s.phone_number)))"""
+_DOUBTFUL_AT = f"""(SELECT min(received_at) FROM inbound INDEXED BY inbound_doubtful_tail
+        WHERE substr(sender, -8) = substr(s.phone_number, -8) AND {_DOUBTFUL}
+            AND same_number(sender, s.phone_number))"""
 _TOLD_BY_OTHERS = {  # tables, of a row
-    "said_stop_at": """coalesce((SELECT at FROM opt_outs WHERE phone_number = s.phone_number),
-        (SELECT min(at) FROM opt_outs WHERE phone_number >= '0' AND phone_number < ':'
-            AND same_number(phone_number, s.phone_number)))""",
+    "said_stop_at": """(SELECT min(at) FROM opt_outs INDEXED BY opt_outs_tail
+        WHERE substr(phone_number, -8) = substr(s.phone_number, -8)
+            AND same_number(phone_number, s.phone_number))""",
     "doubtful_at": _DOUBTFUL_AT,
     "last_segment_at": """(SELECT max(coalesce(g.answered_at, g.submitted_at)) FROM messages m
         JOIN segments g ON g.message_id = m.id
@@ -4915,9 +4919,9 @@ class Inbox:
     def settle(self, number: str, now: datetime, by: str) -> int:
         """Be done with a number's doubtful replies and let its rows go, at once where their time
         has passed; return how many replies. Inside the caller's transaction."""
-        sql = f"""UPDATE inbound SET settled_at = :now, settled_by = :by WHERE {_DOUBTFUL}
-            AND (sender = :number OR sender >= '0' AND sender < ':'
-                AND same_number(sender, :number))"""
+        sql = f"""UPDATE inbound INDEXED BY inbound_doubtful_tail
+            SET settled_at = :now, settled_by = :by WHERE {_DOUBTFUL}
+            AND substr(sender, -8) = substr(:number, -8) AND same_number(sender, :number)"""
         settled = self._db.change(sql, now=now, by=by, number=number)
         if settled:
             change = "scheduled_for = max(scheduled_for, :now)"
@@ -5124,8 +5128,9 @@ class OptOuts:
 
     def at(self, number: str) -> str:
         """Return the time at which a number said stop, in whatever form; "" if it did not."""
-        sql = """SELECT min(at) FROM opt_outs WHERE phone_number = :number
-            OR phone_number >= '0' AND phone_number < ':' AND same_number(phone_number, :number)"""
+        sql = """SELECT min(at) FROM opt_outs INDEXED BY opt_outs_tail
+            WHERE substr(phone_number, -8) = substr(:number, -8)
+                AND same_number(phone_number, :number)"""
         return self._db.value(sql, number=number) or ""
 
     def list(self, number: str | None = None) -> list[Any]:

@@ -550,3 +550,29 @@ def test_oldest_of_too_many_parts_are_read_as_far_as_they_came(
     found = database.inbox.find_long_texts(now - timedelta(days=1))
     assert len(found) == 20
     assert [part for text in found for part, *_ in text] == list(range(1, 21))
+
+
+def test_stops_and_doubtful_texts_of_strangers_slow_no_row(
+    database: smsbox.Database, now: datetime
+) -> None:
+    """In a national form each may be anybody's, until it is compared."""
+
+    def cost() -> float:
+        took = []
+        for _ in range(5):
+            began = time.perf_counter()
+            assert len(database.queue.rows(smsbox.RowFilter())) == 100
+            assert ANA not in smsbox.Numbers(database.opt_outs.numbers())
+            took.append(time.perf_counter() - began)
+        return min(took)
+
+    with database.transaction():
+        for n in range(100):
+            database.queue.add_row(f"+1213555{n:04}", "Hi", False, now, "ana")
+    few = cost()
+    with database.transaction():
+        for n in range(10_000):
+            database.opt_outs.add(f"07{n:09}", "STOP", now, "daemon", tier="keyword")
+            text = (f"{n:08x}" * 10, f"06{n:09}", None, now, smsbox.Request.PERHAPS_STOP, now)
+            database.inbox.add(*text)
+    assert cost() < 5 * few + 0.1
