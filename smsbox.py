@@ -7208,7 +7208,7 @@ def whole_file(path: Path, mode: int = 0o600, *, over: bool = False) -> Iterator
 def read_key(path: Path) -> bytes:
     """Return a random key that only its owner, who asks, can read; made where there is none."""
     try:
-        with suppress(FileNotFoundError), open(path, "rb", opener=door) as file:
+        with suppress(OSError), open(path, "rb", opener=door) as file:
             found, key = os.fstat(file.fileno()), file.read(33)
             if len(key) == 32 and found.st_uid == os.geteuid() and not found.st_mode & 0o077:
                 return key
@@ -7268,15 +7268,17 @@ def _held(path: str | Path, *, to_read: bool = False) -> Iterator[tuple[int | No
 
 def _walk(path: Path, to_read: bool) -> tuple[int, str, os.stat_result | None]:
     """Go to a path folder by folder; return the last one's descriptor, the name there, and, as
-    root, the last folder on the way that is somebody else's."""
+    root, the last folder on the way that is somebody else's, or one of root's they may write."""
     todo, links, is_root = deque(path.parts), 0, os.geteuid() == 0
-    owner, is_shared = None, False
+    owner = None
     folder = os.open(todo.popleft() if path.is_absolute() else ".", os.O_PATH | os.O_CLOEXEC)
     try:
         while True:
             here = os.fstat(folder)
             others_write = here.st_uid != 0 or bool(here.st_mode & 0o022)
-            if here.st_uid != 0 and is_root:
+            # What is root's in a folder like /tmp nobody else can move.
+            is_safe = not others_write or (here.st_uid == 0 and here.st_mode & stat.S_ISVTX)
+            if is_root and not is_safe and (here.st_uid != 0 or owner is None):
                 owner = here
             name = todo.popleft() if todo else "."
             if not todo and not to_read:
@@ -7287,14 +7289,12 @@ def _walk(path: Path, to_read: bool) -> tuple[int, str, os.stat_result | None]:
                 to, links = Path(os.readlink("", dir_fd=step)), links + 1
                 os.close(step)
                 laid_by_others = found.st_uid not in (0, os.geteuid())
-                laid_by_others |= is_root and (is_shared or others_write)
+                laid_by_others |= is_root and (owner is not None or others_write)
                 if laid_by_others or links > _MOST_LINKS:
                     words = f"{name} is a link that somebody else may have laid: name what it means"
                     raise OSError(errno.ELOOP, words, str(path))
                 todo.extendleft(reversed(to.parts))
             elif todo:
-                # What is root's in a folder like /tmp nobody else can move.
-                is_shared |= others_write and not (here.st_uid == 0 and here.st_mode & stat.S_ISVTX)
                 os.close(folder)
                 folder = step
             else:
@@ -7337,11 +7337,12 @@ def become_owner(folder: Path) -> None:
         os.close(held)
     except OSError as error:
         raise StoreError(f"{folder} can't be used: {error.strerror}") from error
-    if owner is not None:
+    if owner is not None and owner.st_uid != 0:
         _become(owner, os.setgid, os.setuid)
-    elif found.st_mode & 0o022:
+    elif owner is not None or found.st_mode & 0o022:
         raise StoreError(
-            f"{folder} is root's and others may write into it: sudo chown it to the service's user"
+            f"{folder} is root's and others may write on the way there: sudo chown it to the"
+            " service's user"
         )
 
 

@@ -235,6 +235,10 @@ def test_root_does_not_work_by_name_in_a_folder_of_its_own_that_others_may_write
     assert shared.secret.read_text().startswith(SECRET)
     assert status != 0
     assert "others may write" in said
+    (shared.state / "deeper").mkdir(0o700)
+    shared.database = shared.state / "deeper" / "box.db"
+    assert "others may write" in shared.run("pause")[1]
+    shared.database = shared.state / "box.db"
     for words in (("status",), ("pause",), ("backup", str(shared.roots / "b.db"))):
         assert shared.run(*words)[0] != 0
 
@@ -399,11 +403,12 @@ def test_pin_is_not_found_from_what_the_group_reads(box: PlayedBox) -> None:
     assert (mode_of(key), len(key.read_bytes())) == (0o600, 32)
 
 
-def test_key_that_others_know_is_not_used(shared: Shared) -> None:
+@pytest.mark.parametrize("mode", [0o644, 0o600])
+def test_key_that_others_know_is_not_used(shared: Shared, mode: int) -> None:
     key = shared.state / "box.db.key"
     with be(ALICE):
         key.write_bytes(b"k" * 32)
-        key.chmod(0o644)
+        key.chmod(mode)
     be_service(shared, """
 made = smsbox.read_key(Path(sys.argv[3]))
 assert made != b"k" * 32
