@@ -220,10 +220,10 @@ def test_doubt_between_two_bubbles_keeps_the_second_until_it_is_settled(
 
 
 def test_lateness_counts_from_the_settling(box: PlayedBox, shop: Operator) -> None:
-    box.tables = {"service": {"expire_after_days": 1, "poll_seconds": 600}}
+    box.tables = {"service": {"expire_after_days": 1, "poll_seconds": 60}}
     rows = [box.insert(ANA, "Hi", in_s=60), box.insert(BEN, "Hello", in_s=60)]
     reply(box, DOUBTFUL)
-    box.serve(3 * DAY_S)
+    box.serve(2 * DAY_S)
     assert box.row(rows[0], "status, held_because") == ("scheduled", None)
     before = box.play.now()
     shop.run("release", ANA)
