@@ -1434,13 +1434,13 @@ def _decode_address(octets: _Octets, is_strict: bool) -> str:
 def _decode_digits(kind: int, octets: bytes, length: int | None) -> str:
     """Read an address's value; length in semi-octets, None: as many as there are.
 
-    A filler ends the digits, wherever it stands. A name without a letter stands in quotes.
+    A filler ends the digits, wherever it stands. A name that looks like a number stands in quotes.
     """
     if kind & 0x70 == _ALPHANUMERIC:
         semi_octets = 2 * len(octets) if length is None else length
         name = _decode_septets(_unpack_septets(octets, semi_octets * 4 // 7))
         # A name of digits is nobody's number: gateways sell free names.
-        return name if any(char.isalpha() for char in name) else f'"{name}"'
+        return f'"{name}"' if re.fullmatch(r"[+\d ().-]{7,}", name) else name
     codes = [code for octet in octets for code in (octet & 0x0F, octet >> 4)][:length]
     digits = codes[: codes.index(0xF)] if 0xF in codes else codes
     number = "".join(_ADDRESS_DIGITS[digit] for digit in digits)
