@@ -2263,7 +2263,7 @@ _DIALING = (("+", True), ("00", True), ("011", True), *((each, False) for each i
 @lru_cache(maxsize=4096)
 def _read_significant(text: str) -> tuple[tuple[str, bool], ...]:
     """Return the ways to read a number: its significant digits, True if they are international."""
-    plain = re.sub(r"[ ().\-]", "", text)
+    plain = re.sub(r"[ ().\-]", "", text).replace("+00", "00", 1)
     if not re.fullmatch(r"\+?[0-9]{7,20}", plain, re.ASCII):
         return ()  # a short code, a name
     ways = [(plain[len(mark) :], whole) for mark, whole in _DIALING if plain.startswith(mark)]
@@ -5723,9 +5723,11 @@ class Inbox:
                     AS customer_name,
                 body, request, read_at, answers,
                 CASE WHEN body IS NULL THEN tpdu END AS tpdu FROM inbound
-            WHERE sender = coalesce(?, sender) AND id > ? AND (read_at IS NULL OR NOT ?)
+            WHERE (:sender IS NULL OR substr(sender, -8) = substr(:sender, -8)
+                    AND same_number(sender, :sender))
+                AND id > :after AND (read_at IS NULL OR NOT :unread)
             ORDER BY id"""
-        return self._db.all(sql, sender, after, unread)
+        return self._db.all(sql, sender=sender, after=after, unread=unread)
 
     def stored(self) -> list[Any]:
         """Return (id, received_at, sender, body, TPDU, read_at) of all that came in."""
@@ -5743,7 +5745,8 @@ class Inbox:
         if len(sender) < 8:
             return []
         rows = """SELECT DISTINCT phone_number FROM scheduled_messages
-            INDEXED BY rows_by_tail WHERE substr(phone_number, -8) = substr(?, -8)"""
+            INDEXED BY rows_by_tail WHERE substr(phone_number, -8) = substr(?, -8)
+            AND (status <> 'cancelled' OR begun_at IS NOT NULL)"""
         found: list[str] = self._db.column(rows, sender)
         own = "SELECT DISTINCT phone_number FROM messages WHERE kind IS NOT NULL"
         found += [each for each in self._db.column(own) if each not in found]
@@ -5755,13 +5758,24 @@ class Inbox:
         sql = f"SELECT DISTINCT sender FROM inbound INDEXED BY inbound_doubtful WHERE {_DOUBTFUL}"
         return self._db.column(sql)
 
-    def settle(self, number: str, now: datetime, by: str) -> int:
+    def settle(self, number: str, now: datetime, by: str, is_theirs: bool = False) -> int:
         """Be done with a number's doubtful replies and let its rows go, at once where their time
-        has passed; return how many replies. Inside the caller's transaction."""
-        sql = f"""UPDATE inbound INDEXED BY inbound_doubtful_tail
-            SET settled_at = :now, settled_by = :by WHERE {_DOUBTFUL}
+        has passed; return how many replies. Inside the caller's transaction.
+
+        A reply that may be of several people is settled by who is known to have written it
+        (is_theirs); a word about another one leaves it to those that are left.
+        """
+        sql = f"""SELECT id, sender FROM inbound INDEXED BY inbound_doubtful_tail WHERE {_DOUBTFUL}
             AND substr(sender, -8) = substr(:number, -8) AND same_number(sender, :number)"""
-        settled = self._db.change(sql, now=now, by=by, number=number)
+        settled = 0
+        for text, sender in self._db.all(sql, number=number):
+            others = [each for each in self.find_people(sender) if each != number]
+            if is_theirs or not others:
+                change = "UPDATE inbound SET settled_at = ?, settled_by = ? WHERE id = ?"
+                settled += self._db.change(change, now, by, text)
+            elif len(others) == 1:
+                change = "UPDATE OR IGNORE inbound SET sender = ? WHERE id = ?"
+                settled += self._db.change(change, others[0], text)
         if settled:
             change = "scheduled_for = max(scheduled_for, :now)"
             which = "phone_number = :number AND held_because IS NULL"
@@ -5956,7 +5970,7 @@ class OptOuts:
             WHERE tier = 'keyword' AND excluded.tier <> 'keyword'"""
         self._db.change(sql, number, now, words, reason, tier, campaign, _sign(actor))
         self._db.sending.cancel_answers(number, "help")
-        self._db.inbox.settle(number, now, actor)
+        self._db.inbox.settle(number, now, actor, is_theirs=True)
         return cancelled
 
     def remove(
@@ -5965,9 +5979,11 @@ class OptOuts:
         """Lift a suppression; False if there was none, or none of that kind."""
         sql = """UPDATE opt_outs SET at = ?, actor = ?, reason = ?
             WHERE phone_number = ? AND (tier = 'keyword' OR NOT ?)"""
-        signed = self._db.change(sql, now, _sign(actor), reason, number, only_keyword)
+        signed = 0
+        for form, *_ in self.list(number):
+            if self._db.change(sql, now, _sign(actor), reason, form, only_keyword):
+                signed += self._db.change("DELETE FROM opt_outs WHERE phone_number = ?", form)
         if signed:
-            self._db.change("DELETE FROM opt_outs WHERE phone_number = ?", number)
             self._db.sending.cancel_answers(number, "confirmation")
         return bool(signed)
 
@@ -5984,10 +6000,12 @@ class OptOuts:
         return self._db.value(sql, number=number) or ""
 
     def list(self, number: str | None = None) -> list[Any]:
-        """Return phone_number, at, words, reason, tier, campaign of all, or of one number."""
+        """Return phone_number, at, words, reason, tier, campaign of all, or of one number in
+        whatever form it stands there."""
         sql = """SELECT phone_number, at, words, reason, tier, campaign FROM opt_outs
-            WHERE phone_number = coalesce(?, phone_number) ORDER BY at, phone_number"""
-        return self._db.all(sql, number)
+            WHERE :number IS NULL OR substr(phone_number, -8) = substr(:number, -8)
+                AND same_number(phone_number, :number) ORDER BY at, phone_number"""
+        return self._db.all(sql, number=number)
 
     def numbers(self) -> frozenset[str]:
         """Return all suppressed numbers."""
@@ -6217,11 +6235,13 @@ class Reports:
         kinds = (
             _UNSETTLED,
             _HELD,
-            "inbound WHERE read_at IS NULL",
+            f"inbound WHERE read_at IS NULL AND NOT ({_DOUBTFUL})",
             "campaigns WHERE paused_because IS NOT NULL AND paused_by = 'box'",
         )
         each = " OR ".join(f"EXISTS (SELECT 1 FROM {rows})" for rows in kinds)
-        return bool(self._db.value(f"SELECT {each}"))
+        sql = f"SELECT {each}, EXISTS (SELECT 1 FROM inbound WHERE {_DOUBTFUL})"
+        awaits, may_be_doubtful = self._db.one(sql)
+        return bool(awaits or (may_be_doubtful and self.has_doubtful()))
 
     def has_doubtful(self) -> bool:
         """True if a reply waits for a person, of somebody who got or is to get something."""
@@ -6251,7 +6271,7 @@ class Reports:
         unsettled = self._db.count(_UNSETTLED)
         counts["settled"] = counts["failed"] - unsettled
         counts["failed"] = unsettled - counts["unconfirmed"]
-        counts["unread"] = self._db.count("inbound WHERE read_at IS NULL")
+        counts["unread"] = self._db.count(f"inbound WHERE read_at IS NULL AND NOT ({_DOUBTFUL})")
         counts["doubtful"] = self.count_doubtful()
         counts["delivered"] = delivered["delivered"]
         counts["undelivered"] = delivered["failed"] + delivered["expired"]
@@ -10326,7 +10346,8 @@ class Outcomes:
         else:
             self._record(write)
         logging.warning("unconfirmed %s: %s", _place(segment), words)
-        if self._is_third(segment.bubble.phone_number, RefusalClass.UNKNOWN):
+        number, is_row = segment.bubble.phone_number, segment.bubble.row_id is not None
+        if is_row and self._is_third(number, RefusalClass.UNKNOWN):
             self._pause(self._explain_refusal(RefusalClass.UNKNOWN, words))
 
     def hear_late_answer(self, modem: Modem) -> None:
@@ -11828,10 +11849,12 @@ def _tell_course(
     """Return in a sentence what goes, how much of it went, and when it is done; "" if nothing."""
     times = [at for at in forecast.times.values() if at]
     if not times:
-        late = counts["scheduled"] - counts["held"]
+        shut = sum(bool(row.doubtful_at) for row in forecast.rows)
+        late = counts["scheduled"] - counts["held"] - shut
         paused = ", ".join(each["name"] for each in campaigns if each["paused_because"])
         words = [f"{plural(counts['held'], 'message')} held"] if counts["held"] else []
-        words += [f"{plural(late, 'message')} of a paused campaign or too late"] if late else []
+        words += [f"{plural(shut, 'message')} behind a reply that waits for you"] if shut else []
+        words += [f"{plural(late, 'message')} of a paused campaign or too late"] if late > 0 else []
         words = [f"{paused} is paused"] if paused else words
         return f"Nothing can go: {', '.join(words)}." if words else ""
     names = [
@@ -11968,8 +11991,8 @@ def _tell_waiting(counts: Mapping[str, int], held: Mapping[str, int]) -> Iterato
     for key, (noun, words, remedy) in _NEEDS.items():
         if counts[key]:
             yield Fact("warning", key, f"{plural(counts[key], noun)}{words}: {remedy}")
-    if unread := counts["unread"] - counts["doubtful"]:
-        yield Fact("ok", "replies", f"{unread:,} unread: smsbox inbox")
+    if counts["unread"]:
+        yield Fact("ok", "replies", f"{counts['unread']:,} unread: smsbox inbox")
 
 
 def explain_fault(told: Mapping[str, Any]) -> str:
@@ -12504,9 +12527,11 @@ def cmd_inbox(context: Context) -> int:
         for text in texts:
             if not text["notice"]:
                 show_line(_reply_line(context, text))
-                if is_doubtful(text):
-                    say(f"    smsbox release {text['sender']} lets their messages go, smsbox"
-                        f" optout add {text['sender']} ends them.")  # fmt: skip
+                people = database.inbox.find_people(text["sender"]) or [text["sender"]]
+                for number in people if is_doubtful(text) else ():
+                    whose = f"if it was {number}: " if len(people) > 1 else ""
+                    say(f"    {whose}smsbox release {number} lets their messages go, smsbox optout"
+                        f" add {number} ends them.")  # fmt: skip
         if notices := [text for text in texts if text["notice"]]:
             say("Notices, of short codes and names:")
             for text in notices:
@@ -12569,7 +12594,7 @@ def _add_opt_outs(context: Context) -> int:
     if is_file:
         numbers, problems = read_numbers(_open_text(_read_bytes(args.number), name), {})
     else:
-        numbers = [parse_number(args.number)]
+        numbers = [_parse_sender(context, args.number)]
     if not numbers:
         _print_problems(problems)
         raise CampaignError(f"there is no number in {name}")
@@ -12606,8 +12631,19 @@ def _add_opt_outs(context: Context) -> int:
     return 0
 
 
+def _parse_sender(context: Context, said: str) -> PhoneNumber:
+    """Read a number that was typed, also in the form in which a text came from it."""
+    try:
+        return parse_phone_number(said)
+    except ValueError:
+        known = context.has_database() and is_phone_number(said)
+        if known and context.read().inbox.texts(unread=False, sender=said):
+            return PhoneNumber(said)
+    return parse_number(said)
+
+
 def _remove_opt_out(context: Context) -> int:
-    args, number = context.args, parse_number(context.args.number)
+    args, number = context.args, _parse_sender(context, context.args.number)
     database = context.change()
     if not args.reason:
         raise UsageError("optout remove needs --reason: why may they be written to again?")
@@ -13787,7 +13823,9 @@ def _release(
     """Let held rows go, at once where their time has passed; a number that was named, or the
     number of a row that was, is done with its replies: they are shown."""
     args, now, actor = context.args, context.now, find_actor()
-    rows = _refuse_late(context, rows, lambda row: max(row.scheduled_for, now), refused)
+    waiting = [row for row in rows if row.doubtful_at]  # one that is too late by then is cancelled
+    rows = [row for row in rows if not row.doubtful_at]
+    rows = _refuse_late(context, rows, lambda row: max(row.scheduled_for, now), refused) + waiting
     shut = {row.phone_number for row in rows if row.doubtful_at} if not args.campaign else set()
     replies = [text for each in sorted(shut) for text in _find_waiting_replies(database, each)]
     with database.transaction():
@@ -13799,6 +13837,21 @@ def _release(
     words = f"Released {plural(max(done, freed), 'message')}"
     replies_settled = f"{settled} repl{'y' if settled == 1 else 'ies'} settled"
     return f"{words}; {replies_settled}." if settled else f"{words}."
+
+
+def _settle_alone(context: Context, name: str) -> bool:
+    """Be done with the replies of a number that nothing waits for; False: there are none."""
+    number, database = normalize_number(name), context.change()
+    replies = _find_waiting_replies(database, number) if is_phone_number(number) else []
+    rows = database.queue.rows(RowFilter(number=number, status=RowStatus.SCHEDULED.value))
+    if not replies or rows:
+        return False
+    with database.transaction():
+        settled = database.inbox.settle(number, context.now, find_actor())
+    for text in replies:
+        show_line(_reply_line(context, text))
+    say(f"{settled} repl{'y' if settled == 1 else 'ies'} settled.")
+    return True
 
 
 def _find_waiting_replies(database: Database, number: str) -> list[dict[str, Any]]:
@@ -13830,7 +13883,12 @@ def cmd_retry(context: Context) -> int:
 
 
 def cmd_release(context: Context) -> int:
-    """Let held rows go."""
+    """Let held rows go, and be done with the replies of who is named."""
+    args = context.args
+    rest = [name for name in args.ids if not _settle_alone(context, name)]
+    if args.ids and not rest:
+        return 0
+    args.ids = rest
     return _change_rows(context, Verb(("held",), "Release", _release))
 
 
