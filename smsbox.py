@@ -14445,9 +14445,7 @@ def create_file(name: str, mode: int = 0o600, *, over: bool = False) -> Iterator
     except BrokenPipeError:
         raise
     except OSError as error:
-        is_name = isinstance(error, (FileNotFoundError, NotADirectoryError, PermissionError))
-        kind = UsageError if is_name else StoreError
-        raise kind(f"{name} can't be written: {error.strerror}") from error
+        raise StoreError(f"{name} can't be written: {error.strerror}") from error
 
 
 @contextmanager
