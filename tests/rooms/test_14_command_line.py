@@ -427,7 +427,7 @@ def test_why_names_the_hours_the_service_the_clock_and_the_modem(
                                 "modem": "no network", "modem_ready": False}))  # fmt: skip
     assert list(shut_gates(box.run("why", "1").out)) == ["hours", "clock", "modem"]
     unread = "it does not list what came in: nothing is sent until it does"
-    path.write_text(json.dumps({**served, "warnings": [unread]}))
+    path.write_text(json.dumps({**served, "incoming": unread}))
     assert list(shut_gates(box.run("why", "1").out)) == ["hours", "incoming"]
     path.unlink()
     assert shut_gates(box.run("why", "1").out)["modem"] == "shut: starting"

@@ -95,7 +95,9 @@ def test_people_of_a_running_campaign_are_refused_in_another_unless_again(desk: 
     assert len(desk.rows()) == 8
     assert desk.schedule("most.csv", "--dry-run", "--again").status == 0
     desk.execute("UPDATE scheduled_messages SET status = 'sent', sent_at = datetime('now')")
-    assert desk.schedule("most.csv", "--dry-run").status == 0  # it runs no more
+    assert desk.schedule("most.csv", "--dry-run").status == 65  # it was sent just now
+    desk.execute("UPDATE scheduled_messages SET sent_at = datetime('now', '-8 days')")
+    assert desk.schedule("most.csv", "--dry-run").status == 0
 
 
 # --- new texts
