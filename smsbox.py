@@ -5163,9 +5163,9 @@ class Reports:
 
     def count_by_status_of(self, campaign: str) -> dict[str, int]:
         """Count a campaign's rows by their status."""
-        sql = """SELECT status, count(*) FROM scheduled_messages WHERE campaign_name = ?
-            GROUP BY status"""
-        return dict(self._db.all(sql, campaign))
+        # One by one: to group half a million rows takes twice as long.
+        rows = "scheduled_messages WHERE campaign_name = ? AND status = ?"
+        return {status.value: self._db.count(rows, campaign, status.value) for status in RowStatus}
 
     def count_held(self) -> dict[str, int]:
         """Count the held rows by their reason, the most first."""
@@ -8000,8 +8000,7 @@ class Alerts:
             words = ""
             if by_day:
                 rows = self._database.reports.count_by_status_of(name)
-                words = f"{shorten(name, 60)} is done: {rows.get('sent', 0)} sent"
-                words += f", {rows.get('failed', 0)} failed"
+                words = f"{shorten(name, 60)} is done: {rows['sent']} sent, {rows['failed']} failed"
             yield f"done {name}", words
 
 
@@ -9507,8 +9506,9 @@ class Context:
 
     def read_service(self) -> dict[str, Any]:
         """Return what the daemon says of itself; {} without one."""
-        told = read_status_file(status_path(self.database_path)) if self.is_served() else {}
-        return {"modem": "starting", **told} if self.is_served() else {}
+        if not self.is_served():
+            return {}
+        return {"modem": "starting", **read_status_file(status_path(self.database_path))}
 
 
 def lock_path(database: Path) -> Path:
@@ -9928,9 +9928,8 @@ def _read_campaigns(database: Database, forecast: Forecast) -> list[dict[str, An
     found = []
     for name in database.reports.live_campaigns():
         counts = database.reports.count_by_status_of(name)
-        by_status = {status.value: counts.get(status.value, 0) for status in RowStatus}
         ends = {"ends": forecast.ends.get(name), "paused_because": pauses.get(name)}
-        found.append({"name": name, "planned": sum(counts.values()), **by_status, **ends})
+        found.append({"name": name, "planned": sum(counts.values()), **counts, **ends})
     return found
 
 
@@ -10630,7 +10629,9 @@ def _add_opt_outs(context: Context) -> int:
     name = "stdin" if args.number == "-" else args.number
     numbers, problems = list[PhoneNumber](), list[Problem]()
     if is_file:
-        numbers, problems = read_numbers(_open_text(_read_bytes(args.number), name), {})
+        if not hasattr(args, "octets"):  # a full disk lets the command run twice
+            args.octets = _read_bytes(args.number)
+        numbers, problems = read_numbers(_open_text(args.octets, name), {})
     else:
         numbers = [parse_number(args.number)]
     if not numbers:
