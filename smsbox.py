@@ -11231,8 +11231,8 @@ def _store_plan(
 ) -> Sequence[ScheduledMessage] | None:
     """Store what was shown; None if it does not fit the queue or the time any more.
 
-    Where its first time passed before the YES, by a quarter of an hour at most and on the same last
-    day, the same gaps count from now.
+    Where now or the end of the queue has come past its first time before the YES, by a quarter of
+    an hour at most and on the same last day, the same gaps count from there.
     """
     database = context.write()
     fresh = replace(context, now=Waiting().now())
@@ -11243,16 +11243,15 @@ def _store_plan(
         if not queue.waiting <= plan.queue.waiting or again.left_out != plan.left_out:
             return None
         planned = plan.messages
-        if first < fresh.now:
+        behind = fresh.now if start or not queue.times else max(fresh.now, queue.times[-1])
+        if first < behind:
             if start is not None:
                 raise UsageError("--start has passed meanwhile: name a later time")
             planned = again.messages
             ends = planned[-1].scheduled_for
-            is_late = fresh.now - first > _SHOWN_FOR or len(planned) != len(plan.messages)
+            is_late = behind - first > _SHOWN_FOR or len(planned) != len(plan.messages)
             if is_late or context.local(ends).date() != context.local(last).date():
                 return None
-        elif start is None and queue.times and queue.times[-1] > first:
-            return None
         if plan.until and planned[-1].scheduled_for > plan.until:
             return None
         database.queue.add_campaign(planned, plan.seed, fresh.now, find_actor(), plan.until)
