@@ -862,7 +862,7 @@ uninstall_all() {
 purge_all() {
     say "This removes smsbox, its settings in $(dirname "$config"), its database and the copies in"
     say "$state, and the user smsbox. Who said stop is forgotten, too; to keep that list:"
-    say "  sudo smsbox optout export stopped.csv"
+    say "  sudo smsbox optout list --csv > stopped.csv"
     ask_for_yes
     elsewhere=$(list_folders_elsewhere)
     run rm -rf "$unit.d"

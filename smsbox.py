@@ -6198,9 +6198,9 @@ class Reports:
 
     def count_by_status_of(self, campaign: str) -> dict[str, int]:
         """Count a campaign's rows by their status."""
-        sql = """SELECT status, count(*) FROM scheduled_messages WHERE campaign_name = ?
-            GROUP BY status"""
-        return dict(self._db.all(sql, campaign))
+        # One by one: to group half a million rows takes twice as long.
+        rows = "scheduled_messages WHERE campaign_name = ? AND status = ?"
+        return {status.value: self._db.count(rows, campaign, status.value) for status in RowStatus}
 
     def count_held(self) -> dict[str, int]:
         """Count the held rows by their reason, the most first."""
@@ -9600,8 +9600,7 @@ class Alerts:
             words = ""
             if by_day:
                 rows = self._database.reports.count_by_status_of(name)
-                words = f"{shorten(name, 60)} is done: {rows.get('sent', 0)} sent"
-                words += f", {rows.get('failed', 0)} failed"
+                words = f"{shorten(name, 60)} is done: {rows['sent']} sent, {rows['failed']} failed"
             yield f"done {name}", words
 
 
@@ -11145,8 +11144,9 @@ class Context:
 
     def read_service(self) -> dict[str, Any]:
         """Return what the daemon says of itself; {} without one."""
-        told = read_status_file(status_path(self.database_path)) if self.is_served() else {}
-        return {"modem": "starting", **told} if self.is_served() else {}
+        if not self.is_served():
+            return {}
+        return {"modem": "starting", **read_status_file(status_path(self.database_path))}
 
 
 def lock_path(database: Path) -> Path:
@@ -11568,9 +11568,8 @@ def _read_campaigns(database: Database, forecast: Forecast) -> list[dict[str, An
     found = []
     for name in database.reports.live_campaigns():
         counts = database.reports.count_by_status_of(name)
-        by_status = {status.value: counts.get(status.value, 0) for status in RowStatus}
         ends = {"ends": forecast.ends.get(name), "paused_because": pauses.get(name)}
-        found.append({"name": name, "planned": sum(counts.values()), **by_status, **ends})
+        found.append({"name": name, "planned": sum(counts.values()), **counts, **ends})
     return found
 
 
@@ -12283,7 +12282,9 @@ def _add_opt_outs(context: Context) -> int:
     name = "stdin" if args.number == "-" else args.number
     numbers, problems = list[PhoneNumber](), list[Problem]()
     if is_file:
-        numbers, problems = read_numbers(_open_text(_read_bytes(args.number), name), {})
+        if not hasattr(args, "octets"):  # a full disk lets the command run twice
+            args.octets = _read_bytes(args.number)
+        numbers, problems = read_numbers(_open_text(args.octets, name), {})
     else:
         numbers = [_parse_sender(context, args.number)]
     if not numbers:
@@ -12914,8 +12915,8 @@ def _store_plan(
 ) -> Sequence[ScheduledMessage] | None:
     """Store what was shown; None if it does not fit the queue or the time any more.
 
-    Where its first time passed before the YES, by a quarter of an hour at most and on the same last
-    day, the same gaps count from now.
+    Where now or the end of the queue has come past its first time before the YES, by a quarter of
+    an hour at most and on the same last day, the same gaps count from there.
     """
     database = context.write()
     fresh = replace(context, now=Waiting().now())
@@ -12926,16 +12927,15 @@ def _store_plan(
         if not queue.waiting <= plan.queue.waiting or again.left_out != plan.left_out:
             return None
         planned = plan.messages
-        if first < fresh.now:
+        behind = fresh.now if start or not queue.times else max(fresh.now, queue.times[-1])
+        if first < behind:
             if start is not None:
                 raise UsageError("--start has passed meanwhile: name a later time")
             planned = again.messages
             ends = planned[-1].scheduled_for
-            is_late = fresh.now - first > _SHOWN_FOR or len(planned) != len(plan.messages)
+            is_late = behind - first > _SHOWN_FOR or len(planned) != len(plan.messages)
             if is_late or context.local(ends).date() != context.local(last).date():
                 return None
-        elif start is None and queue.times and queue.times[-1] > first:
-            return None
         if plan.until and planned[-1].scheduled_for > plan.until:
             return None
         database.queue.add_campaign(planned, plan.seed, fresh.now, find_actor(), plan.until)

@@ -1107,3 +1107,32 @@ def test_every_row_ends_in_exactly_one_place(
         ]
     keys = [(m.campaign_name, m.phone_number) for m in reading.messages]
     assert len(keys) == len(set(keys))
+
+
+LISTS = (
+    "phone_number,customer_name,message_content,Shop,status\n"
+    "2135551234,Ana,Hi,East,SUG\n2135551235,Ben,Hi, east ,SUG\n2135551236,Cy,Hi,West,SUG\n"
+    "2135551237,Dee,Hi,East,\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("only", "columns", "rows"),
+    [((), {}, [2, 3, 4]),
+     ((("Shop", "East"),), {}, [2, 3]),
+     ((("D", "East"),), {"status": ""}, [2, 3, 5]),  # a letter; no column is the status
+     ((("Shop", "East"), ("status", "")), {}, [5])],  # who names a status himself means that one
+)  # fmt: skip
+def test_only_takes_the_rows_with_a_value_and_counts_the_others(
+    only: Sequence[tuple[str, str]], columns: Mapping[str, str], rows: list[int]
+) -> None:
+    order = smsbox.ReadingOrder("stem", only=only, columns=columns)
+    reading = smsbox.read_campaign(io.StringIO(LISTS, newline=""), order)
+    assert [each.row for each in reading.messages] == rows
+    assert sum(reading.not_taken.values()) == 4 - len(rows)
+
+
+def test_only_of_a_column_that_is_none_names_the_columns() -> None:
+    order = smsbox.ReadingOrder("stem", only=[("Store", "East")])
+    with pytest.raises(smsbox.CampaignError, match=r'--only=Store: no columns .* D "Shop"'):
+        smsbox.read_campaign(io.StringIO(LISTS, newline=""), order)

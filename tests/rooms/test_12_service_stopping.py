@@ -8,6 +8,7 @@ import logging
 from collections import Counter, deque
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -687,6 +688,25 @@ def test_numbers_are_added_from_stdin(desk: Desk) -> None:
     assert (told.status, told.out[:16]) == (0, "1 number added, ")
     listed = desk.run(desk.words("optout", "list", "--json")).value
     assert [(each["phone_number"], each["reason"]) for each in listed] == [(ANA, "list of 2024")]
+
+
+def test_list_from_stdin_is_stored_though_a_full_disk_lets_the_command_run_twice(
+    operator: Operator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    operator.lay_down()
+    add, tries = smsbox.OptOuts.add, iter([True])
+
+    def fill(self: smsbox.OptOuts, *given: Any) -> int:
+        if next(tries, False):
+            raise smsbox.DiskFull("full")
+        return add(self, *given)
+
+    monkeypatch.setattr(smsbox.OptOuts, "add", fill)
+    monkeypatch.setattr(smsbox, "use_reserve", lambda _: True)
+    stdin = io.TextIOWrapper(io.BytesIO(f"phone\n{ANA}\n".encode()))
+    done = operator.run("optout", "add", "-", terminal=stdin)  # type: ignore[arg-type]
+    assert (done.status, done.out[:16]) == (0, "1 number added, ")
+    assert operator.sql("SELECT phone_number FROM opt_outs") == [(ANA,)]
 
 
 @pytest.mark.parametrize("action", ["add", "remove"])

@@ -588,6 +588,37 @@ def test_cancelled_row_goes_again_by_its_id_alone_and_never_beside_another(box: 
     assert [box.row(each) for each in (other, elsewhere)] == [("cancelled",), ("scheduled",)]
 
 
+@pytest.mark.parametrize("in_min", [60, -60])
+def test_what_was_cancelled_by_mistake_keeps_a_time_to_come(box: Operator, in_min: float) -> None:
+    row_id = box.insert(in_min)
+    due, before = box.due(row_id), datetime.now(timezone.utc).replace(microsecond=0)
+    for verb in ("cancel", "retry"):
+        assert box.run(verb, str(row_id)).status == 0
+    assert box.due(row_id) == due if in_min > 0 else box.due(row_id) >= before
+
+
+def test_reply_that_could_not_be_shown_is_still_unread(box: Operator) -> None:
+    box.lay_down()
+    box.reply("hello")
+    command = [sys.executable, smsbox.__file__, *box.words("inbox")]
+    # Buffered as ever: else each line would meet the full disk by itself.
+    environment = {key: each for key, each in os.environ.items() if key != "PYTHONUNBUFFERED"}
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            command, stdout=full, stderr=subprocess.PIPE, text=True, env=environment
+        )
+    assert (done.returncode, "No space left" in done.stderr) == (1, True)
+    assert box.sql("SELECT read_at FROM inbound") == [(None,)]
+
+
+@pytest.mark.parametrize(
+    "words", ["list 1 --held", "list 1 --csv", "list 1 --next 2", "optout list 213-555-2301"]
+)
+def test_option_that_would_be_passed_over_is_refused(box: Operator, words: str) -> None:
+    box.insert()
+    assert len(box.sentence(*words.split(), status=2)) > 40
+
+
 @pytest.mark.parametrize("was", ["failed", "cancelled"])
 def test_nothing_is_tried_again_for_who_said_stop(box: Operator, was: str) -> None:
     row_id = box.insert(status=was)

@@ -597,6 +597,28 @@ def test_plan_that_was_shown_counts_from_a_yes_within_a_quarter_of_an_hour(
     assert [f"+{gap}m" for gap in gaps] == shown[1:]
 
 
+def test_plan_behind_messages_that_are_overdue_moves_with_them(
+    operator: Operator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing changed: what nobody sends meanwhile goes later, and so does what is behind it."""
+    noon = local(f"{DAY} 12:00").astimezone(UTC)
+    clock = [noon]
+    monkeypatch.setattr(smsbox.Waiting, "now", lambda self: clock[0])
+    file = operator.database.with_name("c.csv")
+    file.write_text(THREE)
+    assert operator.run("schedule", str(file), "--yes", "--seed", "1").status == 0
+    clock[0] = noon + timedelta(hours=1)
+    typed = Keyboard("YES\n", lambda: clock.__setitem__(0, clock[0] + timedelta(minutes=12)))
+    again = operator.run(
+        "schedule", str(file), "--again", "--campaign", "2", "--seed", "1", terminal=typed
+    )
+    assert again.status == 0
+    assert "This is the plan now" not in again.err
+    stored = operator.sql("SELECT scheduled_for FROM scheduled_messages ORDER BY id")
+    assert len(stored) == 6
+    assert utc(stored[3][0]) > clock[0]
+
+
 def test_without_a_terminal_yes_is_needed(desk: Desk) -> None:
     desk.write("c.csv", THREE)
     before = desk.snapshot()
