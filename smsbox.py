@@ -2365,7 +2365,7 @@ _FIELD_WORDS = (
     r"|order[ _-]?(?:number|id|no))"
 )
 _PLACEHOLDER = (
-    r"\{\{?\s{0,9}[%#$!/]?\s{0,9}[^\W\d][^{}\n]{0,80}\}\}?|\{[%#][^{}\n]{1,80}\}"
+    r"\{\{?\s{0,9}[%#$!/]?\s{0,9}(?!\w\|\w\})[^\W\d][^{}\n]{0,80}\}\}?|\{[%#][^{}\n]{1,80}\}"
     r"|\*\|[^|*\n]{1,60}\|\*|(?<![\d%])%[^\W\d]\w{0,40}(?:\.\w{1,40})?%(?!\w)"
     r"|%%[^\W\d][\w .]{0,40}%%|<<[^<>\n]{1,60}>>"
     rf"|(?i:(?:\[|<|«)\s{{0,3}}(?=\w){_FIELD_WORDS}\s{{0,3}}(?:\]|>|»))"
@@ -9413,9 +9413,11 @@ class Intake:
     def _act_on(self, asked: Request, number: str, body: str, is_fresh: bool, now: datetime) -> int:
         """Do what a text asks for, inside a transaction; return how many rows it touched.
 
-        What lay in the service centre while the box was off is not answered at some odd hour.
+        What lay in the service centre while the box was off is not answered at some odd hour, and
+        only who got or is to get something is: strangers could make it write to whom they like.
         """
         stopped = self._database.opt_outs.at(number)
+        may_answer = is_fresh and number in self._database.inbox.find_people(number)
         touched = 0
         if is_same_number(number, self._operator) and body.strip().upper() in ("STATUS", "PAUSE"):
             self._obey(body.strip().upper(), is_fresh, now)
@@ -9423,7 +9425,7 @@ class Intake:
             is_keyword = is_keyword_stop(body, self._words.stop_words)
             tier = "keyword" if is_keyword else "words"
             touched = self._database.opt_outs.add(number, body, now, "daemon", tier=tier)
-            if not stopped and is_fresh:
+            if not stopped and may_answer:
                 self._answer(asked, number, body, now)
             for *_, campaign in self._database.opt_outs.list(number):
                 pause_unwanted_campaign(self._database, campaign, now)
@@ -9432,7 +9434,7 @@ class Intake:
                 number, now, "daemon", "START", only_keyword=True
             )
             touched = lifted + self._database.inbox.settle(number, now, "START")
-        elif asked is Request.HELP and not stopped and is_fresh:
+        elif asked is Request.HELP and not stopped and may_answer:
             self._answer(asked, number, body, now)
         return touched
 
@@ -9459,17 +9461,13 @@ class Intake:
             sending.add_answer("answer", self._operator, told, now)
 
     def _answer(self, asked: Request, number: str, body: str, now: datetime) -> None:
-        """Queue the box's own text, in the words' language, to somebody who got or is to get
-        something from it: strangers could make it write to whom they like.
-
-        A machine at the other end that answers each text gets a few a day.
-        """
+        """Queue the box's own text, in the words' language; a machine at the other end that answers
+        each text gets a few a day."""
         kind, day = "help" if asked is Request.HELP else "confirmation", now - timedelta(days=1)
         sending = self._database.sending
         already = sending.count_answers(kind, day, number)
         in_all = sending.count_answers("help", day) + sending.count_answers("confirmation", day)
-        is_known = number in self._database.inbox.find_people(number)
-        if not is_known or already >= _ANSWERS_A_DAY[kind] or in_all >= _ANSWERS_IN_ALL:
+        if already >= _ANSWERS_A_DAY[kind] or in_all >= _ANSWERS_IN_ALL:
             return
         name, contact = self._words.sender_name, self._words.help_contact
         *_, ours = self._database.queue.last_message_to(number)
@@ -12970,13 +12968,13 @@ def print_plan_json(plan: Plan) -> None:
         "rejected": [{"row": each.row, "column": each.column, "problem": each.problem}
                      for each in plan.reading.problems],
         "left_out": [each._asdict() for each in plan.left_out],
-        "not_taken": plan.reading.not_taken,
-        "consent": [plan.reading.header[place] for place in plan.reading.consent],
-        "warnings": plan.reading.notes,
         "segments": plan.segments, "first": first, "last": last,
         "duration_hours": round((last - first).total_seconds() / 3600, 2) if last and first else 0,
         "until": plan.until,
         "quotas_met": {name: list(map(str, met)) for name, met in plan.limits.items()},
+        "not_taken": plan.reading.not_taken,
+        "consent": [plan.reading.header[place] for place in plan.reading.consent],
+        "warnings": plan.reading.notes,
     }  # fmt: skip
     write, encode = sys.stdout.write, json.JSONEncoder().encode
     write(encode(_with_json_times(head))[:-1] + ', "messages": [')

@@ -128,7 +128,7 @@ def test_settings_shown_are_taken() -> None:
 
 JSON_KEYS = {  # derived: no column is called so
     "expected_at", "left_out", "quotas_met", "duration_hours", "own_texts", "opt_out", "opted_out",
-    "opted_out_at", "replied_at", "still_to_go",
+    "opted_out_at", "replied_at", "still_to_go", "not_taken",
 }  # fmt: skip
 
 
@@ -147,6 +147,10 @@ def test_every_word_with_an_underscore_is_the_program_s(database: smsbox.Databas
     named = set(re.findall(r"`([a-z]+(?:_[a-z]+)+)(?: = [^`]*|=[^`]*)?`", README))
     assert len(named) > 20
     assert named <= known, named - known
+
+
+# Some rows of the shop's list can't be taken: the answer says so, and how to leave them out.
+FIRST_LOOK = "schedule shopify.csv --template fall.txt --dry-run"
 
 
 def _is_table(shell: sqlite3.Connection, name: str) -> bool:
@@ -443,7 +447,8 @@ def test_the_commands_of_the_readme_do_what_they_say_one_after_another(
         yes = " --yes" if said.startswith(("cancel", "forget", "schedule")) else ""
         yes = "" if "--dry-run" in said or "--try" in said else yes
         run = _smsbox(tmp_path, f"{given} {said}{yes}")
-        assert run.returncode in ((0, 1) if said in may_say_one else (0,)), (said, run)
+        allowed = (0, 1) if said in may_say_one else (0, 65) if said == FIRST_LOOK else (0,)
+        assert run.returncode in allowed, (said, run)
     states = "SELECT group_concat(status, ' ') FROM scheduled_messages WHERE id IN (12, 13, 14, 16)"
     assert live.sql(states) == "cancelled scheduled scheduled scheduled"
 

@@ -228,7 +228,8 @@ def test_text_can_not_become_a_command(box: LiveBox) -> None:
         "Robert'); DROP TABLE scheduled_messages;--",
     ]
     path = box.folder / "nasty.csv"
-    write_csv(path, [(BEN, "Ben", nasty[0]), (BEN, "Ben", nasty[1]), (BEN, "Ben", nasty[2])])
+    people = [f"+1213555233{digit}" for digit in range(len(nasty))]  # each gets one text of a file
+    write_csv(path, [(number, "Ben", text) for number, text in zip(people, nasty, strict=True)])
     box.call("schedule", str(path), "--yes")
     wild = [
         (box.insert(ANA, text), text.replace("\r", "\n"))
@@ -239,8 +240,8 @@ def test_text_can_not_become_a_command(box: LiveBox) -> None:
     box.drain()
 
     arrived = box.texts()
-    for text in nasty:
-        assert (BEN, text.replace("\r\n", "\n")) in arrived
+    for number, text in zip(people, nasty, strict=True):
+        assert (number, text.replace("\r\n", "\n")) in arrived
     assert (CHLOE, "The last") in arrived
     for row_id, text in wild:
         status, words = box.row(row_id)
