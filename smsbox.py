@@ -4019,6 +4019,7 @@ def write_answer(to: Request, language: str, sender_name: str, help_contact: str
     return f"{sender_name}: {words}" if sender_name else words
 
 
+@lru_cache(maxsize=256)  # a text is looked at by one table of words after the other
 def simplify_reply(text: str) -> str:
     """Fold case and accents; leave words of letters and digits, one space between them.
 
@@ -5907,10 +5908,10 @@ class OptOuts:
             self._db.sending.cancel_answers(number, "confirmation")
         return bool(signed)
 
-    def was_lifted(self, number: str, since: str) -> bool:
-        """True if an opt-out of a number was removed after a time."""
-        rows = "events WHERE event = 'opt-out removed' AND at >= ? AND substr(detail, 1, ?) = ?"
-        return self._db.has(rows, since, len(number), number)
+    def lifted(self) -> dict[str, str]:
+        """Return when the opt-out of each number whose was ever removed was so last."""
+        rows = "SELECT detail, at FROM events WHERE event = 'opt-out removed' ORDER BY id"
+        return {detail.partition(":")[0]: at for detail, at in self._db.all(rows)}
 
     def at(self, number: str) -> str:
         """Return the time at which a number said stop, in whatever form; "" if it did not."""
@@ -9486,7 +9487,7 @@ def _read_reply_of(database: Database, number: str, body: str, words: ReplySetti
     )
 
 
-def read_again(database: Database, words: ReplySettings, now: datetime) -> None:
+def read_again(database: Database, words: ReplySettings, clock: Clock) -> None:
     """Read once more what an older version stored, by the rules and numbers of this one.
 
     A stop counts that was not seen then, unless START or optout remove came after it.
@@ -9495,7 +9496,10 @@ def read_again(database: Database, words: ReplySettings, now: datetime) -> None:
         return
     stops: dict[str, str] = {}
     with database.transaction():
+        lifted = database.opt_outs.lifted()
         for text in database.inbox.stored():
+            if text["id"] % 100 == 0:  # thousands take a Pi Zero minutes: the watchdog wants a sign
+                clock.until(clock.monotonic() + 0.001)
             sender, body = text["sender"], text["body"]
             if body is None:
                 with suppress(ValueError):
@@ -9507,7 +9511,7 @@ def read_again(database: Database, words: ReplySettings, now: datetime) -> None:
             if body is not None:
                 asked = _read_reply_of(database, number, body, words)
             if asked is Request.STOP:
-                if not database.opt_outs.was_lifted(number, text["received_at"]):
+                if lifted.get(number, "") < text["received_at"]:
                     stops[number] = body or ""
             elif asked is Request.START:
                 stops.pop(number, None)
@@ -9516,7 +9520,7 @@ def read_again(database: Database, words: ReplySettings, now: datetime) -> None:
         for number, body in stops.items():
             if not database.opt_outs.at(number):
                 tier = "keyword" if is_keyword_stop(body, words.stop_words) else "words"
-                database.opt_outs.add(number, body, now, "daemon", tier=tier)
+                database.opt_outs.add(number, body, clock.now(), "daemon", tier=tier)
         database.state.set(replies_read_by=VERSION)
 
 
@@ -10534,7 +10538,7 @@ class Service:
         )  # fmt: skip
         self._give_up_open("smsbox stopped while the modem had it")
         self._next_row = self._database.queue.next_row()
-        read_again(self._database, self._config.replies, self._clock.now())
+        read_again(self._database, self._config.replies, self._clock)
         self._is_recovered = True
 
 
