@@ -25,7 +25,7 @@ file stand in the order of the data's journey:
      8 Copies           daily copies, restoring one, and files that are whole or not there
      9 AT               bytes -> lines and prompts; what a line means
     10 Modem            the conversation: find, attach, submit, read what is stored
-    11 Edges            waiting, serial port, clock trust, sd_notify, lamps, journal
+    11 Edges            waiting, serial port, clock trust, sd_notify, lamps, files, journal
     12 Service          recover, tick, send: the room that joins the others
     13 Simulated modem  a modem in software behind port = "sim:"
     14 Command line     the parser, one cmd_* per command, rendering, exit statuses
@@ -50,7 +50,7 @@ import sys
 from bisect import bisect_left, bisect_right, insort
 from collections import Counter, deque
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import Field, dataclass, field, fields, replace
 from datetime import date, datetime, time, timedelta, timezone
 from enum import Enum
@@ -62,7 +62,6 @@ from pathlib import Path
 from typing import (
     TYPE_CHECKING,
     Any,
-    BinaryIO,
     NamedTuple,
     NewType,
     NoReturn,
@@ -2313,12 +2312,14 @@ class Numbers:
 
     def __init__(self, numbers: Iterable[str] = ()) -> None:
         self._exact = frozenset(numbers)
-        self._odd = [each for each in self._exact if not each.startswith("+")]
+        self._by_tail: dict[str, list[str]] = {}  # numbers that may be the same end alike
+        for each in self._exact:
+            self._by_tail.setdefault(each[-8:], []).append(each)
 
     def __contains__(self, number: object) -> bool:
         """True if a number in E.164 is one of them."""
-        is_odd = any(is_same_number(each, str(number)) for each in self._odd)
-        return number in self._exact or is_odd
+        alike = self._by_tail.get(str(number)[-8:], ())
+        return any(is_same_number(each, str(number)) for each in alike)
 
 
 def is_phone_number(text: str) -> bool:
@@ -2991,18 +2992,25 @@ def find_overlap(
 _HANDFUL = 5
 
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a formula begins with
+# What a formula begins with: at the start of a cell, or where a spreadsheet may cut it. Tab and CR
+# begin one too. A guard, "'", is guarded itself, so that reading takes back what was written.
+_FORMULA = "'*[=+@\\-\uff0b\uff0d\uff1d\uff20]"
+_CELL_START = r"((?:^|[;,\t\r\n])[^\S\t\r\n]*)"
 
 
 def spreadsheet_cell(text: str) -> str:
-    """Write a cell so that a spreadsheet takes it for text, never for a formula."""
-    return "'" + text if text[:1] in _FORMULA else text
+    """Write a cell so that a spreadsheet takes it for text, never for a formula.
+
+    >>> spreadsheet_cell("=1"), spreadsheet_cell("Hi; =1")
+    ("'=1", "Hi; '=1")
+    """
+    return re.sub(rf"{_CELL_START}(?={_FORMULA})|^(?='*[\t\r])", r"\1'", text)
 
 
 def _read_cell(cells: Sequence[str], index: int) -> str:
     """Read a cell, without the guard of spreadsheet_cell(); "" where there is none."""
     cell = cells[index].strip() if index < len(cells) else ""
-    return cell[1:].strip() if cell[:1] == "'" and cell[1:2] in _FORMULA else cell
+    return re.sub(rf"{_CELL_START}'(?={_FORMULA})|^'(?='*[\t\r])", r"\1", cell).strip()
 
 
 # === 5 Pacing ====================================================================================
@@ -4245,7 +4253,8 @@ CREATE TABLE events (                        -- append-only
     actor TEXT NOT NULL,
     scheduled_message_id INTEGER,
     event TEXT NOT NULL,
-    detail TEXT NOT NULL DEFAULT ''
+    detail TEXT NOT NULL DEFAULT '',
+    signed INTEGER NOT NULL DEFAULT 0        -- 1: by smsbox and its triggers, which alone write it
 );
 
 CREATE TABLE state (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -4278,8 +4287,13 @@ CREATE UNIQUE INDEX inbound_once ON inbound (sender, sent_at, coalesce(body, tpd
 CREATE INDEX inbound_unread ON inbound (id) WHERE read_at IS NULL;
 CREATE INDEX inbound_doubtful ON inbound (sender)
     WHERE settled_at IS NULL AND (body IS NULL OR request = 'perhaps stop');
+CREATE INDEX inbound_doubtful_tail ON inbound (substr(sender, -8))
+    WHERE settled_at IS NULL AND (body IS NULL OR request = 'perhaps stop');
+CREATE INDEX opt_outs_tail ON opt_outs (substr(phone_number, -8));
+-- Numbers that may be the same end alike, in whatever form they came.
 CREATE INDEX rows_by_tail ON scheduled_messages (substr(phone_number, -8));
 CREATE INDEX parts_waiting ON inbound_parts (sender, reference, total) WHERE joined = 0;
+CREATE INDEX parts_by_age ON inbound_parts (id) WHERE joined = 0;
 CREATE INDEX reports_unmatched ON reports (received_at) WHERE segment_id IS NULL;
 CREATE INDEX reports_by_segment ON reports (segment_id);
 CREATE INDEX events_by_row ON events (scheduled_message_id);
@@ -4382,16 +4396,30 @@ BEGIN
         (SELECT scheduled_message_id FROM messages WHERE status IN ('queued', 'sending'));
 END;
 """
-# Our own statements sign with `actor`; what comes unsigned was written by hand.
-_AUDIT_TRIGGERS = """
+# A guard against slips: who may write the file may take it down. Our own statements sign with
+# `actor`, see _sign(); what comes unsigned was written by hand, now, whatever it says of itself.
+_SIGNED = "smsbox:"
+_IS_SIGNED = f"NEW.actor GLOB '{_SIGNED}*'"
+_WHO = f"iif({_IS_SIGNED}, substr(NEW.actor, {len(_SIGNED) + 1}), 'sql')"
+_WAS_SIGNED, _WHO_WAS = _IS_SIGNED.replace("NEW", "OLD"), _WHO.replace("NEW", "OLD")
+_AUDIT_TRIGGERS = f"""
+CREATE TRIGGER events_signed BEFORE INSERT ON events
+WHEN NEW.signed IS NOT 1 OR NEW.id > 0 AND EXISTS (SELECT 1 FROM events WHERE id = NEW.id)
+BEGIN SELECT raise(ABORT, 'events is the audit: smsbox alone writes it'); END;
 CREATE TRIGGER events_keep BEFORE UPDATE ON events
 BEGIN SELECT raise(ABORT, 'events is the audit: it is only added to'); END;
 CREATE TRIGGER events_stay BEFORE DELETE ON events
 BEGIN SELECT raise(ABORT, 'events is the audit: it is only added to'); END;
+CREATE TRIGGER row_replaced BEFORE INSERT ON scheduled_messages
+WHEN NEW.id > 0 AND EXISTS (SELECT 1 FROM scheduled_messages WHERE id = NEW.id)
+BEGIN SELECT raise(ABORT, 'there is a row with this id: UPDATE it, or leave the id out'); END;
+CREATE TRIGGER row_renumbered BEFORE UPDATE ON scheduled_messages
+WHEN NEW.id IS NOT OLD.id
+BEGIN SELECT raise(ABORT, 'a row keeps its id'); END;
 CREATE TRIGGER audited_insert AFTER INSERT ON scheduled_messages
 BEGIN
-    INSERT INTO events (at, actor, scheduled_message_id, event, detail)
-    VALUES (NEW.created_at, coalesce(NEW.actor, 'sql'), NEW.id, 'added',
+    INSERT INTO events (signed, at, actor, scheduled_message_id, event, detail)
+    VALUES (1, iif({_IS_SIGNED}, NEW.created_at, datetime('now')), {_WHO}, NEW.id, 'added',
             NEW.status || ' for ' || datetime(NEW.scheduled_for));
     UPDATE scheduled_messages SET actor = NULL WHERE id = NEW.id AND actor IS NOT NULL;
 END;
@@ -4399,13 +4427,12 @@ CREATE TRIGGER audited_update AFTER UPDATE OF status, scheduled_for, message_con
     phone_number, anyway ON scheduled_messages
 WHEN NEW.status IS NOT OLD.status OR datetime(NEW.scheduled_for) IS NOT datetime(OLD.scheduled_for)
     OR NEW.message_content IS NOT OLD.message_content
-        AND (NEW.message_content <> '' OR NEW.actor IS NULL)  -- blanked: one event for all
+        AND (NEW.message_content <> '' OR {_IS_SIGNED} IS NOT 1)  -- blanked: one event for all
     OR NEW.anyway IS NOT OLD.anyway OR NEW.held_because IS NOT OLD.held_because
     OR NEW.phone_number IS NOT OLD.phone_number
 BEGIN
-    INSERT INTO events (at, actor, scheduled_message_id, event, detail)
-    SELECT iif(NEW.updated_at IS OLD.updated_at, datetime('now'), NEW.updated_at),
-        coalesce(NEW.actor, 'sql'), NEW.id,
+    INSERT INTO events (signed, at, actor, scheduled_message_id, event, detail)
+    SELECT 1, iif({_IS_SIGNED}, NEW.updated_at, datetime('now')), {_WHO}, NEW.id,
         CASE WHEN NEW.status IS NOT OLD.status THEN NEW.status
             WHEN NEW.held_because IS NOT OLD.held_because
                 THEN iif(NEW.held_because IS NULL, 'released', 'held')
@@ -4428,22 +4455,35 @@ WHEN NEW.actor IS NOT NULL
 BEGIN UPDATE scheduled_messages SET actor = NULL WHERE id = NEW.id; END;
 CREATE TRIGGER audited_delete AFTER DELETE ON scheduled_messages
 BEGIN
-    INSERT INTO events (at, actor, scheduled_message_id, event)
-    VALUES (datetime('now'), 'sql', OLD.id, 'deleted');
+    INSERT INTO events (signed, at, actor, scheduled_message_id, event)
+    VALUES (1, datetime('now'), 'sql', OLD.id, 'deleted');
 END;
 CREATE TRIGGER opt_out_audited AFTER INSERT ON opt_outs
 BEGIN
-    INSERT INTO events (at, actor, event, detail)
-    VALUES (NEW.at, coalesce(NEW.actor, 'sql'), 'opted out', NEW.phone_number || ': ' || NEW.tier
-            || iif(NEW.reason = '', '', ', ' || NEW.reason));
+    INSERT INTO events (signed, at, actor, event, detail)
+    VALUES (1, iif({_IS_SIGNED}, NEW.at, datetime('now')), {_WHO}, 'opted out',
+            NEW.phone_number || ': ' || NEW.tier || iif(NEW.reason = '', '', ', ' || NEW.reason));
     UPDATE opt_outs SET actor = NULL WHERE phone_number = NEW.phone_number AND actor IS NOT NULL;
 END;
 CREATE TRIGGER opt_out_removal_audited AFTER DELETE ON opt_outs
 BEGIN
-    INSERT INTO events (at, actor, event, detail)
-    VALUES (iif(OLD.actor IS NULL, datetime('now'), OLD.at), coalesce(OLD.actor, 'sql'),
-            'opt-out removed', OLD.phone_number || iif(OLD.actor IS NULL, '', ': ' || OLD.reason));
+    INSERT INTO events (signed, at, actor, event, detail)
+    VALUES (1, iif({_WAS_SIGNED}, OLD.at, datetime('now')), {_WHO_WAS}, 'opt-out removed',
+            OLD.phone_number || iif({_WAS_SIGNED}, ': ' || OLD.reason, ''));
 END;
+CREATE TRIGGER opt_out_renumbered BEFORE UPDATE ON opt_outs
+WHEN NEW.phone_number IS NOT OLD.phone_number
+BEGIN SELECT raise(ABORT, 'who said stop stays: DELETE that number, INSERT the other'); END;
+CREATE TRIGGER opt_out_changed AFTER UPDATE ON opt_outs
+WHEN {_IS_SIGNED} IS NOT 1 AND (NEW.tier IS NOT OLD.tier OR NEW.at IS NOT OLD.at
+    OR NEW.words IS NOT OLD.words AND NEW.words <> '')  -- blanked: one event for all
+BEGIN
+    INSERT INTO events (signed, at, actor, event, detail) VALUES (1, datetime('now'), 'sql',
+            'opt-out changed', NEW.phone_number || ': ' || NEW.tier);
+END;
+CREATE TRIGGER opt_out_signed AFTER UPDATE OF tier ON opt_outs
+WHEN NEW.actor IS NOT NULL
+BEGIN UPDATE opt_outs SET actor = NULL WHERE phone_number = NEW.phone_number; END;
 """
 _TRIGGERS = _TIME_TRIGGERS + _NUMBER_TRIGGERS + _FOLLOWING_TRIGGERS + _AUDIT_TRIGGERS
 
@@ -4472,7 +4512,8 @@ INSERT OR IGNORE INTO state SELECT 'paused_by', iif(value LIKE 'paused by %', 'o
     FROM state WHERE key = 'paused_because';
 DELETE FROM state WHERE key LIKE 'paused_until %' OR key LIKE 'resumed %'
     OR key LIKE 'reference %' OR key IN ('came', 'moved', 'moved_away', 'retired',
-        'paused_before', 'restored_copy', 'power_mark', 'clock_veto', 'modem_imei');
+        'paused_before', 'restored_copy', 'power_mark', 'clock_veto', 'modem_imei',
+        'refused_pin', 'tried_pin');  -- a PIN could be found from them
 ALTER TABLE scheduled_messages ADD COLUMN planned_for TEXT;
 ALTER TABLE scheduled_messages ADD COLUMN gap_s REAL CHECK (gap_s BETWEEN 0 AND 600000);
 ALTER TABLE scheduled_messages ADD COLUMN skip_s REAL CHECK (skip_s BETWEEN 0 AND 600000);
@@ -4492,6 +4533,7 @@ UPDATE messages SET status = 'unconfirmed', error_message = (SELECT error_messag
     WHERE id IN (SELECT message_id FROM segments WHERE status = 'unconfirmed')
         AND scheduled_message_id IN (SELECT id FROM scheduled_messages WHERE status = 'scheduled');
 ALTER TABLE segments DROP COLUMN reference_before;
+ALTER TABLE events ADD COLUMN signed INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE inbound ADD COLUMN settled_at TEXT;
 ALTER TABLE inbound ADD COLUMN settled_by TEXT;
 -- A reply that waits belongs to its number now: the rows are freed, the newest reply counts.
@@ -4513,15 +4555,13 @@ DROP TABLE opt_outs_before;
 
 # A reply that waits for a person: it belongs to the number, whatever form that came in.
 _DOUBTFUL = f"settled_at IS NULL AND (body IS NULL OR request = '{Request.PERHAPS_STOP.value}')"
-_DOUBTFUL_AT = f"""coalesce((SELECT min(received_at) FROM inbound INDEXED BY inbound_doubtful
-        WHERE sender = s.phone_number AND {_DOUBTFUL}),
-    (SELECT min(received_at) FROM inbound INDEXED BY inbound_doubtful
-        WHERE sender >= '0' AND sender < ':' AND {_DOUBTFUL}
-            AND same_number(sender, s.phone_number)))"""
+_DOUBTFUL_AT = f"""(SELECT min(received_at) FROM inbound INDEXED BY inbound_doubtful_tail
+        WHERE substr(sender, -8) = substr(s.phone_number, -8) AND {_DOUBTFUL}
+            AND same_number(sender, s.phone_number))"""
 _TOLD_BY_OTHERS = {  # tables, of a row
-    "said_stop_at": """coalesce((SELECT at FROM opt_outs WHERE phone_number = s.phone_number),
-        (SELECT min(at) FROM opt_outs WHERE phone_number >= '0' AND phone_number < ':'
-            AND same_number(phone_number, s.phone_number)))""",
+    "said_stop_at": """(SELECT min(at) FROM opt_outs INDEXED BY opt_outs_tail
+        WHERE substr(phone_number, -8) = substr(s.phone_number, -8)
+            AND same_number(phone_number, s.phone_number))""",
     "doubtful_at": _DOUBTFUL_AT,
     "last_segment_at": """(SELECT max(coalesce(g.answered_at, g.submitted_at)) FROM messages m
         JOIN segments g ON g.message_id = m.id
@@ -4583,7 +4623,7 @@ _TELL_DELIVERY = f"""UPDATE scheduled_messages AS s SET
     error_message = coalesce((SELECT 'bubble ' || m.bubble || ', segment ' || g.sequence
             || ': not delivered: ' || g.error_message {_FAILED_SEGMENT}),
         CASE WHEN NOT {_ALL_DELIVERED} AND NOT {_FAILED_BEFORE} THEN error_message END),
-    updated_at = :now, actor = 'daemon'
+    updated_at = :now, actor = '{_SIGNED}daemon'
     WHERE id = :id AND status = 'sent' AND EXISTS (SELECT 1 FROM messages m
         JOIN segments g ON g.message_id = m.id
         WHERE m.scheduled_message_id = s.id AND g.delivery IS NOT NULL)"""
@@ -4794,7 +4834,8 @@ class Database:
             found = os.statvfs(self._reserve.parent)
             if found.f_bavail * found.f_frsize < 2 * _RESERVE:
                 return f"{self.path}: {_NO_ROOM}"
-            with self._reserve.open("wb") as file:
+            self._reserve.unlink(missing_ok=True)
+            with open(self._reserve, "xb", opener=door) as file:
                 os.posix_fallocate(file.fileno(), 0, _RESERVE)
         except OSError as error:
             return f"{self._reserve}: {error.strerror}"
@@ -4875,7 +4916,7 @@ class Database:
         """
         sql = f"""UPDATE scheduled_messages AS s SET {change}, updated_at = :now, actor = :actor
             WHERE {which} AND status = 'scheduled'"""
-        return self.change(sql, now=now, actor=actor, **named)
+        return self.change(sql, now=now, actor=_sign(actor), **named)
 
     def change_mark(self) -> tuple[int, int]:
         """Return what is another after any change of the database, by whomever."""
@@ -4947,6 +4988,7 @@ class Database:
         """Bring the schema to today's version in one transaction, whatever it was."""
         if self._check_version() == SCHEMA_VERSION:
             return
+        self.all("PRAGMA secure_delete = ON")  # what is taken out leaves no trace in the file
         with self.transaction():
             version = self._check_version()
             if version == SCHEMA_VERSION:  # another process was faster
@@ -4961,6 +5003,11 @@ class Database:
             for statement in _split_statements(script):
                 self.change(statement)
             self.change(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+
+def _sign(actor: str) -> str:
+    """Sign a statement of smsbox's own for the audit."""
+    return f"{_SIGNED}{actor}"
 
 
 def _connect(uri: str, path: str) -> sqlite3.Connection:
@@ -5003,22 +5050,10 @@ def use_reserve(path: str) -> bool:
 def create_shared(path: Path) -> None:
     """Make a file that its group may write: SQLite itself never does."""
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o660)
-        with suppress(OSError):  # another process was faster
-            os.fchmod(descriptor, 0o660)
-        os.close(descriptor)
+        os.close(open_shared(path))
     except OSError as error:
         remedy = "use sudo, or join the group smsbox"
         raise StoreError(f"{path}: it can't be opened ({error.strerror}): {remedy}") from error
-
-
-def sync(path: Path) -> None:
-    """Make a file's content, or the names in a folder, durable."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _split_statements(script: str) -> Iterator[str]:
@@ -5102,7 +5137,7 @@ class Queue:
             )
             for each in planned
         )
-        self._db.change_many(sql, ((*row, until, now, now, actor) for row in rows))
+        self._db.change_many(sql, ((*row, until, now, now, _sign(actor)) for row in rows))
 
     def add_row(
         self, number: str, text: str, anyway: bool, now: datetime, actor: str, campaign: str = ""
@@ -5112,7 +5147,7 @@ class Queue:
                 created_at, updated_at, anyway, campaign_name, actor, at_once)
             VALUES (:number, :text, :now, :now, :now, :anyway, :campaign, :actor, 1)"""
         named = {"number": number, "text": text, "anyway": anyway, "campaign": campaign}
-        return MessageId(self._db.insert(sql, now=now, actor=actor, **named))
+        return MessageId(self._db.insert(sql, now=now, actor=_sign(actor), **named))
 
     # questions
 
@@ -5309,8 +5344,8 @@ class Queue:
         sql = """UPDATE scheduled_messages SET settled_at = ?
             WHERE id = ? AND status = 'failed' AND settled_at IS NULL"""
         done = [row_id for row_id in ids if self._db.change(sql, now, row_id)]
-        sql = """INSERT INTO events (at, actor, scheduled_message_id, event)
-            VALUES (?, ?, ?, 'settled')"""
+        sql = """INSERT INTO events (signed, at, actor, scheduled_message_id, event)
+            VALUES (1, ?, ?, ?, 'settled')"""
         self._db.change_many(sql, [(now, actor, row_id) for row_id in done])
         return len(done)
 
@@ -5337,7 +5372,7 @@ class Queue:
             for row_id in ids:
                 if even_if_it_may_repeat:
                     self._db.sending.withdraw_unconfirmed(row_id)
-                if self._db.change(sql, now=now, actor=actor, id=row_id):
+                if self._db.change(sql, now=now, actor=_sign(actor), id=row_id):
                     done.append(row_id)
         return done
 
@@ -5525,7 +5560,7 @@ class Sending:
             WHERE id = ? AND status = 'unconfirmed'"""
         if not self._db.change(sql, at, bubble):
             return
-        sql = """UPDATE scheduled_messages AS s SET updated_at = :at, actor = 'daemon',
+        sql = f"""UPDATE scheduled_messages AS s SET updated_at = :at, actor = '{_SIGNED}daemon',
                 (status, sent_at, error_message) = (SELECT
                     iif(sum(status = 'sent') = count(*), 'sent', s.status),
                     iif(sum(status = 'sent') = count(*), :at, s.sent_at),
@@ -5649,6 +5684,13 @@ class Sending:
 # --- what comes in: texts, parts of long ones, delivery reports, opt-outs
 
 _NO_COMMAND = (Request.NOTHING, Request.PERHAPS_STOP)
+_PARTS_WAITING = 300  # a text has 255 at most; of more the oldest are read as far as they came
+_OLD_ONES_KEPT = 5000  # some megabytes
+# Who neither got nor is to get anything; a number like one of theirs counts as known.
+_OF_STRANGER = """NOT EXISTS (SELECT 1 FROM scheduled_messages INDEXED BY rows_by_tail
+        WHERE substr(phone_number, -8) = substr(sender, -8))
+    AND NOT EXISTS (SELECT 1 FROM messages INDEXED BY answers_by_number
+        WHERE kind IS NOT NULL AND phone_number = sender)"""
 
 
 class Inbox:
@@ -5724,7 +5766,7 @@ class Inbox:
         A reply that may be of several people is settled by who is known to have written it
         (is_theirs); a word about another one leaves it to those that are left.
         """
-        sql = f"""SELECT id, sender FROM inbound INDEXED BY inbound_doubtful WHERE {_DOUBTFUL}
+        sql = f"""SELECT id, sender FROM inbound INDEXED BY inbound_doubtful_tail WHERE {_DOUBTFUL}
             AND substr(sender, -8) = substr(:number, -8) AND same_number(sender, :number)"""
         settled = 0
         for text, sender in self._db.all(sql, number=number):
@@ -5767,19 +5809,56 @@ class Inbox:
 
     def find_long_texts(self, given_up: datetime) -> list[list[tuple[int, str, str]]]:
         """Return (id, TPDU, received_at) of the parts under each reference of which all sequences
-        are there, or nothing came since given_up."""
-        sql = """SELECT sender, reference, total FROM inbound_parts WHERE joined = 0
+        are there, or nothing came since given_up.
+
+        However many wait, it takes no longer: of too many the oldest are given up, bit by bit.
+        """
+        waiting = "inbound_parts INDEXED BY parts_by_age WHERE joined = 0"
+        sql = f"SELECT id FROM {waiting} ORDER BY id DESC LIMIT 1 OFFSET ?"
+        too_old = self._db.value(sql, _PARTS_WAITING) or 0
+        sql = f"""SELECT sender, reference, total FROM {waiting} AND id > :too_old
             GROUP BY sender, reference, total
-            HAVING count(DISTINCT sequence) = total OR max(received_at) <= ?"""
-        found = self._db.all(sql, given_up)
-        sql = """SELECT id, tpdu, received_at FROM inbound_parts WHERE joined = 0
-            AND sender = ? AND reference = ? AND total = ? ORDER BY sequence, id"""
-        return [self._db.all(sql, *key) for key in found]
+            HAVING count(DISTINCT sequence) = total OR max(received_at) <= :given_up
+            UNION SELECT * FROM (SELECT sender, reference, total FROM {waiting}
+                AND id <= :too_old ORDER BY id LIMIT 20)"""
+        found = self._db.all(sql, too_old=too_old, given_up=given_up)
+        sql = """SELECT id, tpdu, received_at FROM (SELECT * FROM inbound_parts
+                INDEXED BY parts_waiting WHERE joined = 0
+                AND sender = ? AND reference = ? AND total = ? ORDER BY id DESC LIMIT ?)
+            ORDER BY sequence, id"""
+        return [self._db.all(sql, *key, _PARTS_WAITING) for key in found]
 
     def mark_joined(self, parts: Iterable[int]) -> None:
         """The text of these parts stands in the inbox; they are kept to know a repetition."""
         sql = "UPDATE inbound_parts SET joined = 1 WHERE id = ?"
         self._db.change_many(sql, [(part,) for part in parts])
+
+    def drop_old(self, before: datetime, now: datetime) -> int:
+        """Drop what fills the card, of before a time or beyond the newest few thousand: texts of
+        strangers, parts that were read, reports of nothing; return how many.
+
+        What may mean stop still shuts the gate of its number, without its words. In a transaction.
+        """
+        named = {"before": before, "most": _OLD_ONES_KEPT, "now": now}
+        strange, no_number = f"tpdu <> '' AND {_OF_STRANGER}", "sender GLOB '*[^+0-9]*'"
+        dropped = 0
+        for table, which, to_drop in (
+            ("inbound", strange, f"NOT ({_DOUBTFUL}) OR {no_number}"),
+            ("inbound_parts", "joined = 1", "1"),
+            ("reports", "segment_id IS NULL", "1"),
+        ):
+            old = f"""{which} AND (received_at < :before OR id <= (SELECT id FROM {table}
+                WHERE {which} ORDER BY id DESC LIMIT 1 OFFSET :most))"""
+            dropped += self._db.change(f"DELETE FROM {table} WHERE {old} AND ({to_drop})", **named)
+            if table == "inbound":
+                blank = (
+                    "body = '', tpdu = '', request = :doubtful, read_at = coalesce(read_at, :now)"
+                )
+                named_so = {**named, "doubtful": Request.PERHAPS_STOP.value}
+                dropped += self._db.change(f"UPDATE inbound SET {blank} WHERE {old}", **named_so)
+        sql = f"""DELETE FROM inbound AS i WHERE tpdu = '' AND {_DOUBTFUL} AND EXISTS (SELECT 1
+            FROM inbound WHERE sender = i.sender AND id > i.id AND {_DOUBTFUL})"""
+        return dropped + self._db.change(sql)
 
     # delivery reports
 
@@ -5855,8 +5934,8 @@ class Inbox:
             WHERE id = ? AND coalesce(delivery, 'trying') IN ('trying', 'unknown')"""
         changed = self._db.change(sql, delivery, words, segment)
         if changed and delivery in (Delivery.FAILED.value, Delivery.EXPIRED.value):
-            sql = """INSERT INTO events (at, actor, scheduled_message_id, event, detail)
-                SELECT ?, 'daemon', scheduled_message_id, 'not delivered', ? FROM messages
+            sql = """INSERT INTO events (signed, at, actor, scheduled_message_id, event, detail)
+                SELECT 1, ?, 'daemon', scheduled_message_id, 'not delivered', ? FROM messages
                 WHERE id = ?"""
             self._db.change(sql, now, words, bubble)
 
@@ -5887,9 +5966,10 @@ class OptOuts:
         cancelled = self._db.queue.cancel_number(number, "the recipient said stop", now, actor)
         sql = """INSERT OR IGNORE INTO opt_outs (phone_number, at, words, reason, tier, campaign,
                 actor) VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (phone_number) DO UPDATE SET
-                words = excluded.words, reason = excluded.reason, tier = excluded.tier
+                words = excluded.words, reason = excluded.reason, tier = excluded.tier,
+                actor = excluded.actor
             WHERE tier = 'keyword' AND excluded.tier <> 'keyword'"""
-        self._db.change(sql, number, now, words, reason, tier, campaign, actor)
+        self._db.change(sql, number, now, words, reason, tier, campaign, _sign(actor))
         self._db.sending.cancel_answers(number, "help")
         self._db.inbox.settle(number, now, actor, is_theirs=True)
         return cancelled
@@ -5902,7 +5982,7 @@ class OptOuts:
             WHERE phone_number = ? AND (tier = 'keyword' OR NOT ?)"""
         signed = 0
         for form, *_ in self.list(number):
-            if self._db.change(sql, now, actor, reason, form, only_keyword):
+            if self._db.change(sql, now, _sign(actor), reason, form, only_keyword):
                 signed += self._db.change("DELETE FROM opt_outs WHERE phone_number = ?", form)
         if signed:
             self._db.sending.cancel_answers(number, "confirmation")
@@ -5915,8 +5995,9 @@ class OptOuts:
 
     def at(self, number: str) -> str:
         """Return the time at which a number said stop, in whatever form; "" if it did not."""
-        sql = """SELECT min(at) FROM opt_outs WHERE phone_number = :number
-            OR phone_number >= '0' AND phone_number < ':' AND same_number(phone_number, :number)"""
+        sql = """SELECT min(at) FROM opt_outs INDEXED BY opt_outs_tail
+            WHERE substr(phone_number, -8) = substr(:number, -8)
+                AND same_number(phone_number, :number)"""
         return self._db.value(sql, number=number) or ""
 
     def list(self, number: str | None = None) -> list[Any]:
@@ -5994,7 +6075,7 @@ class State:
 
     def add_event(self, event: str, detail: str, now: datetime, actor: str) -> None:
         """Write into the audit what concerns no single row."""
-        sql = "INSERT INTO events (at, actor, event, detail) VALUES (?, ?, ?, ?)"
+        sql = "INSERT INTO events (signed, at, actor, event, detail) VALUES (1, ?, ?, ?, ?)"
         self._db.change(sql, now, actor, event, detail)
 
     def last_event_at(self) -> datetime | None:
@@ -6287,8 +6368,8 @@ class Reports:
         columns, where = _EXPORTED[table]
         if columns == "*":
             names = self._db.column("SELECT name FROM pragma_table_info(?)", table)
-            if table != "events":
-                names = [name for name in names if name != "actor"]  # a signature on its way there
+            own = "signed" if table == "events" else "actor"  # a signature on its way there
+            names = [name for name in names if name != own]
             columns = ", ".join(names)
         yield columns.split(", ")
         only, given = ("", []) if campaign is None else (f"WHERE {where}", [campaign])
@@ -6368,7 +6449,7 @@ def _blank(
     blanked = {}
     for table, where in which.items():
         sql = f"UPDATE {table} SET {_BLANKS[table]} WHERE {where}"
-        blanked[table] = database.change(sql, value=value, now=now, actor=actor)
+        blanked[table] = database.change(sql, value=value, now=now, actor=_sign(actor))
     return blanked
 
 
@@ -6380,25 +6461,6 @@ def _blank(
 _COPY_NAMES = "smsbox-[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9].db"
 _COPIES_KEPT = 7
 _RESTORED = "restored from a copy of"
-
-
-@contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
-    """Yield the name of a file to be filled, which takes its place at the end, whole and durable.
-
-    It is made anew beside it; after an error nothing of it is left. OSError: it can't be made.
-    """
-    part = path.with_name(path.name + ".part")
-    unlink_database(part)
-    os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o660))
-    try:
-        part.chmod(0o660)  # its group may write it
-        yield part
-        sync(part)
-        part.replace(path)
-    finally:
-        unlink_database(part)
-    sync(path.parent)
 
 
 def unlink_database(path: Path) -> None:
@@ -6414,16 +6476,21 @@ def copy_database(
 
     beat is called every few megabytes. OSError or StoreError: there is no such file.
     """
-    with whole_file(path) as part:
-        copy = Database.open_bare(str(part))
-        try:
-            database.copy_into(copy, beat)
-            copy.all("PRAGMA journal_mode = DELETE")  # all of it in one file
-            copy.all("PRAGMA synchronous = OFF")
-            copy.state.set(copied_at=now)
-            copy.verify()
-        finally:
-            copy.close()
+    part = name_part(path)
+    try:
+        unlink_database(part)
+        with whole_file(path, 0o660, over=True):
+            copy = Database.open_bare(str(part))
+            try:
+                database.copy_into(copy, beat)
+                copy.all("PRAGMA journal_mode = DELETE")  # all of it in one file
+                copy.all("PRAGMA synchronous = OFF")
+                copy.state.set(copied_at=now)
+                copy.verify()
+            finally:
+                copy.close()
+    finally:
+        unlink_database(part)
 
 
 class CopyFolders:
@@ -6474,8 +6541,9 @@ class CopyFolders:
             raise StoreError(f"backup_dir {folder} is not there: is the stick plugged in?")
         import shutil
 
-        with whole_file(folder / newest.name) as part:
-            shutil.copyfile(newest, part)
+        whole = whole_file(folder / newest.name, 0o660, over=True)
+        with open(newest, "rb", opener=door) as copy, whole as part:
+            shutil.copyfileobj(copy, part)
         self._keep_seven(folder)
 
     def _keep_seven(self, folder: Path) -> None:
@@ -7398,7 +7466,7 @@ class Modem:
     def attach(self, may_try_pin: bool = True) -> None:
         """Bring the modem into a known state; NotReady says what it lacks."""
         self.greet()
-        self.unlock(may_try_pin)
+        self.unlock(lambda: may_try_pin)
         self.set_up()
 
     def greet(self) -> None:
@@ -7511,15 +7579,15 @@ class Modem:
             raise Refused(RefusalClass.NETWORK, _USSD_REFUSALS[told["end"]])
         return told["text"], told["coding"]
 
-    def unlock(self, may_try_pin: bool, on_try: Callable[[], None] = lambda: None) -> None:
-        """Wait for the SIM; NotReady says what it lacks. on_try() is called before its PIN is
+    def unlock(self, may_try: Callable[[], bool]) -> None:
+        """Wait for the SIM; NotReady says what it lacks. may_try() is asked before its PIN is
         given."""
         for _ in range(15):  # a SIM that has just got power says "failure" or "busy" first
             state = self._ask_sim()
             if state in _SIM_WORKS:
                 return
             if state == "SIM PIN":
-                self._enter_pin(may_try_pin, on_try)
+                self._enter_pin(may_try)
                 continue
             self._judge_sim(state)
             self._clock.until(self._clock.monotonic() + 2)
@@ -7544,16 +7612,15 @@ class Modem:
             return _SIM_ERRORS.get(refused.code, str(refused))
         return printable(",".join(parse_fields(answer[0]))) if answer else "READY"
 
-    def _enter_pin(self, may_try_pin: bool, on_try: Callable[[], None]) -> None:
+    def _enter_pin(self, may_try: Callable[[], bool]) -> None:
         if not self._settings.sim_pin:
             raise NotReady(Fault.SIM, "the SIM wants a PIN: put sim_pin into [modem]")
-        if not may_try_pin or self.pin_was_refused:
+        if self.pin_was_refused or not may_try():
             raise NotReady(
                 Fault.SIM,
                 "the SIM refused this PIN, or its answer was lost: look at sim_pin, restart, then"
                 " smsbox resume",
             )
-        on_try()
         try:
             with self._talk.undisturbed():
                 self.command(f'AT+CPIN="{self._settings.sim_pin}"', timeout_s=30)
@@ -7849,23 +7916,27 @@ def _is_hex(line: str) -> bool:
 
 
 def _mask_secrets(line: str) -> str:
-    """Hide a PIN and the TPDU of a text: the dialogue is for helpers' eyes too.
+    """Hide a PIN, the TPDU of a text, and numbers, of phones, SIM and modem: the dialogue is for
+    helpers' eyes too.
 
     >>> _mask_secrets('AT+CPIN="1234"'), _mask_secrets("0011000B91" * 3)
     ('AT+CPIN="****"', '<15 octets>')
+    >>> _mask_secrets('+CLIP: "+14085550177",145')
+    '+CLIP: "...0177",145'
     """
     masked = re.sub(r'(CPIN=")[^"]*', r"\1****", line)
-    return re.sub(_TPDU, lambda tpdu: f"<{len(tpdu[0]) // 2} octets>", printable(masked))
+    masked = re.sub(_TPDU, lambda tpdu: f"<{len(tpdu[0]) // 2} octets>", printable(masked))
+    return re.sub(_LONG_NUMBER, lambda number: mask(re.sub(r"\D", "", number[0])), masked)
 
 
 _TPDU = "(?:[0-9A-Fa-f]{2}){12,}"
+_LONG_NUMBER = r"\+?\d(?:[ ().\-]{0,2}\d){6,}"
 
 
 # === 11 Edges ====================================================================================
 # Where the program touches the world: the one wait point (clock, one select, signals), the serial
-# port, whether the clock can be trusted, the service manager, the lamps, the journal. Each stands
-# behind a Protocol of room 1, so that the rooms above never see a file descriptor. It does not know
-# any other room.
+# port, whether the clock can be trusted, the service manager, the lamps, files, the journal. What
+# the rooms above wait for stands behind a Protocol of room 1. It does not know any other room.
 
 
 class Waiting:
@@ -8298,6 +8369,229 @@ def press_power_key(pin: int, clock: Clock) -> None:
         logging.info("no power key: %s", error)
 
 
+# --- the door: every file that a command reads or makes is opened here, but SQLite's own
+
+
+def door(path: str, flags: int) -> int:
+    """Open a file as open() does, whose opener this is: a regular one with one name, made 0600.
+
+    Links are followed on the way and to what is read, if they are root's or one's own; what is made
+    is no link. As root, where others may write on the way, no link is, and the folder's owner
+    opens it.
+    """
+    safely = sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC"))
+    with _held(path, to_read=not flags & os.O_CREAT) as (folder, name):
+        descriptor = os.open(name, flags | safely, 0o600, dir_fd=folder)
+    found = os.fstat(descriptor)
+    if stat.S_ISREG(found.st_mode) and found.st_nlink < 2:
+        return descriptor
+    os.close(descriptor)
+    words = "it has two names, copy it first" if stat.S_ISREG(found.st_mode) else "it is no file"
+    raise OSError(errno.EINVAL, words, path)
+
+
+def open_shared(path: Path) -> int:
+    """Open a file for reading and writing, made where it is missing, that its group may write."""
+    descriptor = door(str(path), os.O_RDWR | os.O_CREAT)
+    with suppress(OSError):  # it is another operator's, who has let the group write
+        os.fchmod(descriptor, 0o660)
+    return descriptor
+
+
+def read_file(path: str | Path) -> bytes:
+    """Return what stands in a file."""
+    with open(path, "rb", opener=door) as file:
+        return file.read()
+
+
+@contextmanager
+def whole_file(path: Path, mode: int = 0o600, *, over: bool = False) -> Iterator[BufferedWriter]:
+    """Yield a file to be filled, which at the end is whole and durable; after an error it is gone.
+
+    over: it is made beside the file whose place it takes. Else only an empty file, of a try that
+    failed, may be there. OSError: it can't be made.
+    """
+    made = name_part(path) if over else path
+    with _held(made) as (folder, name), suppress(FileNotFoundError):
+        found = os.stat(name, dir_fd=folder, follow_symlinks=False)
+        if over or _is_left_over(found):
+            os.unlink(name, dir_fd=folder)
+    with open(made, "xb", opener=door) as file:
+        try:
+            yield file
+            file.flush()
+            if mode != 0o600:
+                with suppress(PermissionError):  # a stick may know no modes
+                    os.fchmod(file.fileno(), mode)
+            os.fsync(file.fileno())
+        except BaseException as error:
+            if isinstance(error, OSError):
+                error.filename = error.filename or str(path)
+            with suppress(OSError):
+                os.ftruncate(file.fileno(), 0)  # root may not unlink it any more
+                os.dup2(os.open(os.devnull, os.O_WRONLY), file.fileno())  # what is in the buffer
+            with suppress(OSError), _held(made) as (folder, name):
+                os.unlink(name, dir_fd=folder)
+            raise
+    if over:
+        with _held(made) as (folder, name):
+            to = path.name if folder is not None else path
+            os.replace(name, to, src_dir_fd=folder, dst_dir_fd=folder)
+    with suppress(PermissionError), _held(path) as (folder, _):  # root may be somebody else by now
+        if folder is not None:
+            sync(".", folder)
+
+
+def read_key(path: Path) -> bytes:
+    """Return a random key that only its owner, who asks, can read; made where there is none."""
+    try:
+        with suppress(OSError), open(path, "rb", opener=door) as file:
+            found, key = os.fstat(file.fileno()), file.read(33)
+            if len(key) == 32 and found.st_uid == os.geteuid() and not found.st_mode & 0o077:
+                return key
+        with whole_file(path, over=True) as file:
+            file.write(key := os.urandom(32))
+    except OSError as error:
+        raise StoreError(f"{path} can't be used: {error.strerror}") from error
+    return key
+
+
+def name_part(path: Path) -> Path:
+    """Name the file that takes a file's place when it is whole."""
+    return path.with_name(f"{path.name}.part")
+
+
+def _is_left_over(found: os.stat_result) -> bool:
+    ours = hasattr(os, "geteuid") and found.st_uid == os.geteuid()
+    return ours and stat.S_ISREG(found.st_mode) and not found.st_size
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder for its owner alone, or take an empty one that is; OSError: it is none."""
+    with _held(path) as (folder, name):
+        with suppress(FileExistsError):
+            os.mkdir(name, 0o700, dir_fd=folder)
+        found = os.stat(name, dir_fd=folder, follow_symlinks=False)
+        if hasattr(os, "geteuid") and (found.st_uid != os.geteuid() or found.st_mode & 0o022):
+            raise OSError(errno.EPERM, "others may write into it, name a new one", str(path))
+
+
+@contextmanager
+def _held(path: str | Path, *, to_read: bool = False) -> Iterator[tuple[int | None, str]]:
+    """Hold the folder of a path and yield its descriptor and the name there.
+
+    Meanwhile root is that folder's owner, where others may write on the way.
+    """
+    if not hasattr(os, "O_PATH"):  # the box runs Linux; the one with the spreadsheet may not
+        yield None, str(path)
+        return
+    groups, group, user = os.getgroups(), os.getegid(), os.geteuid()
+    try:
+        folder, name, owner = _walk(Path(path), to_read)
+        try:
+            if owner is not None:
+                _become(owner, os.setegid, os.seteuid)
+            yield folder, name
+        finally:
+            if owner is not None:
+                os.seteuid(user)
+                os.setegid(group)
+                os.setgroups(groups)
+            os.close(folder)
+    except OSError as error:
+        error.filename = str(path)
+        raise
+
+
+def _walk(path: Path, to_read: bool) -> tuple[int, str, os.stat_result | None]:
+    """Go to a path folder by folder; return the last one's descriptor, the name there, and, as
+    root, the last folder on the way that is somebody else's, or one of root's they may write."""
+    todo, links, is_root = deque(path.parts), 0, os.geteuid() == 0
+    owner = None
+    folder = os.open(todo.popleft() if path.is_absolute() else ".", os.O_PATH | os.O_CLOEXEC)
+    try:
+        while True:
+            here = os.fstat(folder)
+            others_write = here.st_uid != 0 or bool(here.st_mode & 0o022)
+            # What is root's in a folder like /tmp nobody else can move.
+            is_safe = not others_write or (here.st_uid == 0 and here.st_mode & stat.S_ISVTX)
+            if is_root and not is_safe and (here.st_uid != 0 or owner is None):
+                owner = here
+            name = todo.popleft() if todo else "."
+            if not todo and not to_read:
+                return folder, name, owner
+            step = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+            found = os.fstat(step)
+            if stat.S_ISLNK(found.st_mode):
+                to, links = Path(os.readlink("", dir_fd=step)), links + 1
+                os.close(step)
+                laid_by_others = found.st_uid not in (0, os.geteuid())
+                laid_by_others |= is_root and (owner is not None or others_write)
+                if laid_by_others or links > _MOST_LINKS:
+                    words = f"{name} is a link that somebody else may have laid: name what it means"
+                    raise OSError(errno.ELOOP, words, str(path))
+                todo.extendleft(reversed(to.parts))
+            elif todo:
+                os.close(folder)
+                folder = step
+            else:
+                os.close(step)
+                return folder, name, owner
+    except BaseException:
+        os.close(folder)
+        raise
+
+
+_MOST_LINKS = 40  # as the kernel has it
+
+
+def _become(
+    owner: os.stat_result, set_group: Callable[[int], None], set_user: Callable[[int], None]
+) -> None:
+    """As root, be the owner of a folder, with that person's own groups."""
+    import pwd
+
+    try:
+        person = pwd.getpwuid(owner.st_uid)
+        group, groups = person.pw_gid, os.getgrouplist(person.pw_name, person.pw_gid)
+    except KeyError:
+        group, groups = owner.st_gid, [owner.st_gid]
+    os.setgroups(groups)
+    set_group(group)
+    set_user(owner.st_uid)
+
+
+def become_owner(folder: Path) -> None:
+    """As root, become for good the owner of the database's folder: SQLite opens files by name,
+    and what root makes the daemon can't use. StoreError: it is root's and others may write it."""
+    if not hasattr(os, "geteuid") or os.geteuid() != 0:
+        return
+    while not folder.exists():
+        folder = folder.parent
+    try:
+        held, _, owner = _walk(folder / "-", to_read=False)
+        found = os.fstat(held)
+        os.close(held)
+    except OSError as error:
+        raise StoreError(f"{folder} can't be used: {error.strerror}") from error
+    if owner is not None and owner.st_uid != 0:
+        _become(owner, os.setgid, os.setuid)
+    elif owner is not None or found.st_mode & 0o022:
+        raise StoreError(
+            f"{folder} is root's and others may write on the way there: sudo chown it to the"
+            " service's user"
+        )
+
+
+def sync(path: Path | str, folder: int | None = None) -> None:
+    """Make a file's content, or the names in a folder, durable."""
+    descriptor = os.open(path, os.O_RDONLY, dir_fd=folder)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 # --- the journal, the status file, the lock
 
 
@@ -8345,8 +8639,9 @@ class StatusFile:
         fresh = self._path.with_suffix(".new")
         with suppress(OSError):
             fresh.unlink(missing_ok=True)  # of another user that died
-            fresh.write_text(text)
-            fresh.chmod(0o644)
+            with open(fresh, "x", opener=door) as file:
+                file.write(text)
+                os.fchmod(file.fileno(), 0o644)
             fresh.replace(self._path)
             self._written = text
 
@@ -8406,7 +8701,7 @@ def give_memory_back() -> None:
 def read_status_file(path: Path) -> dict[str, Any]:
     """Read what the daemon wrote; {} if there is nothing."""
     try:
-        found = json.loads(path.read_text())
+        found = json.loads(read_file(path))
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
@@ -8417,7 +8712,7 @@ def take_lock(path: Path) -> int | None:
     import fcntl
 
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o660)
+        descriptor = open_shared(path)
     except OSError as error:
         raise StoreError(f"{path} can't be opened: {error.strerror}") from error
     try:
@@ -8433,7 +8728,7 @@ def take_lock(path: Path) -> int | None:
 def read_lock_holder(path: Path) -> str:
     """Return the process that has a lock file; "" where it can't be read."""
     with suppress(OSError):
-        return printable(path.read_text().strip()[:20])
+        return printable(read_file(path)[:20].decode("ascii", "replace").strip())
     return ""
 
 
@@ -8442,7 +8737,7 @@ def is_locked(path: Path) -> bool:
     import fcntl
 
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = door(str(path), os.O_RDONLY)
     except OSError:
         return False
     try:
@@ -8476,6 +8771,7 @@ _HEAL_AFTER_S = 600.0  # without a network: the radio is reset, then the modem, 
 _LASTING_S = 300.0  # a fault that lasts so long needs a person
 _KEY_PAUSE_S = 60.0  # the power key is pressed once a minute at the most
 _COPIES_EVERY_S = 3600.0
+_STRANGERS_KEPT = timedelta(days=90)  # what came from who neither got nor is to get anything
 _STEP_S = 2.0  # more than NTP slews between two looks
 _CLOCK_ALERT_S = 3600.0
 _CLOCK_TOLERANCE = timedelta(minutes=5)
@@ -8736,16 +9032,27 @@ def attach_guarded(modem: Modem, settings: ModemSettings, database: Database) ->
 
     That it is given is written down before: a crash in between must not cost a second try unseen.
     """
+    state, given = database.state, ""
+
+    def may_try() -> bool:
+        nonlocal given
+        if given:  # the same attempt: the SIM is slow to say that it is ready
+            return True
+        pin = _disguise(settings.sim_pin, modem.identity.iccid, Path(database.path))
+        if pin in (state.get("refused_pin"), state.get("tried_pin")):
+            return False
+        state.set_key("tried_pin", pin)
+        given = pin
+        return True
+
     modem.greet()
-    pin = _digest(settings.sim_pin, modem.identity.iccid)
-    known = (database.state.get("refused_pin"), database.state.get("tried_pin"))
     try:
-        modem.unlock(pin not in known, lambda: database.state.set_key("tried_pin", pin))
+        modem.unlock(may_try)
     finally:
-        if modem.pin_was_refused:
-            database.state.set_key("refused_pin", pin)
-    if database.state.get("tried_pin"):
-        database.state.set_key("tried_pin", "")
+        if given and modem.pin_was_refused:
+            state.set_key("refused_pin", given)
+    if state.get("tried_pin"):
+        state.set_key("tried_pin", "")
     modem.set_up()
 
 
@@ -8785,13 +9092,16 @@ def pause_unwanted_campaign(database: Database, campaign: str, now: datetime) ->
     return True
 
 
-def _digest(pin: str, iccid: str) -> str:
-    """Remember which PIN was given to which SIM without keeping the PIN."""
-    if not pin:
-        return "none"
+def _disguise(pin: str, iccid: str, database: Path) -> str:
+    """Return what tells later which PIN was given to which SIM; the PIN can't be found from it,
+    where the group reads it, without a key that only the database's owner can read."""
     import hashlib  # it takes megabytes
 
-    return hashlib.sha256(f"{iccid} {pin}".encode()).hexdigest()
+    owner = database.parent.stat().st_uid or database.stat().st_uid
+    if owner != os.geteuid():
+        raise NotReady(Fault.SIM, "the SIM wants its PIN, which only the service gives: start it")
+    key = read_key(database.with_name(f"{database.name}.key"))
+    return hashlib.pbkdf2_hmac("sha256", pin.encode(), key + iccid.encode(), 100_000).hex()
 
 
 def count_share(number: str, text: str) -> Share:
@@ -9846,6 +10156,7 @@ class Copies:
             return
         self._look_at = self._clock.monotonic() + _COPIES_EVERY_S
         try:
+            self._drop_old(self._clock.now())
             if self._folders.make(self._database, self._clock.now(), self._beat):
                 logging.info("copied the database to %s", self._folders.newest())
             self._folders.spread()
@@ -9857,6 +10168,15 @@ class Copies:
             self._told = str(error)
         else:
             self._told = ""
+
+    def _drop_old(self, now: datetime) -> None:
+        with self._database.transaction():
+            dropped = self._database.inbox.drop_old(now - _STRANGERS_KEPT, now)
+            if dropped:
+                what = f"{plural(dropped, 'text')} of strangers, and the like"
+                self._database.state.add_event("purged", what, now, "daemon")
+        if dropped:
+            logging.info("dropped %s, old or too many", what)
 
     def _beat(self) -> None:
         """A long copy is progress: the watchdog may know, and a stop is heard."""
@@ -11163,32 +11483,21 @@ def status_path(database: Path) -> Path:
     return database.with_name(database.name + ".status.json")
 
 
-def become_owner(folder: Path) -> None:
-    """As root, become the owner of the database's folder: what root makes, the daemon can't use."""
-    if os.geteuid() != 0 or not folder.exists():
-        return
-    import pwd
-
-    owner = folder.stat()
-    if owner.st_uid != 0:
-        try:
-            os.initgroups(pwd.getpwuid(owner.st_uid).pw_name, owner.st_gid)
-        except KeyError:
-            os.setgroups([owner.st_gid])
-        os.setgid(owner.st_gid)
-        os.setuid(owner.st_uid)
-
-
 def find_actor() -> str:
-    """Return the person who types: the one behind sudo, else the login name."""
+    """Return the person who types: the one behind sudo, where root began, else the login name."""
     import pwd
 
-    if os.environ.get("SUDO_USER"):
-        return os.environ["SUDO_USER"]
+    behind, user = os.environ.get("SUDO_USER", ""), _STARTED_BY
+    with suppress(KeyError):
+        if user == 0 and str(pwd.getpwnam(behind).pw_uid) == os.environ.get("SUDO_UID"):
+            return behind
     try:
-        return pwd.getpwuid(os.getuid()).pw_name
+        return pwd.getpwuid(user).pw_name
     except KeyError:
-        return str(os.getuid())
+        return str(user)
+
+
+_STARTED_BY = os.getuid() if hasattr(os, "getuid") else 0  # before root becomes somebody else
 
 
 def find_config(said: str | None) -> Path:
@@ -11209,7 +11518,7 @@ def load_config(said: str | None) -> Config:
     named = said or os.environ.get("SMSBOX_CONFIG")
     path = find_config(said)
     try:
-        text = path.read_bytes().decode()
+        text = read_file(path).decode()
     except FileNotFoundError as error:
         if named:
             raise ConfigError(f"there is no config at {path}: correct the path") from error
@@ -11232,7 +11541,7 @@ def _read_credentials() -> dict[str, Any]:
     folder = os.environ.get("CREDENTIALS_DIRECTORY")
     path = Path(folder, "sim_pin") if folder else DEFAULT_CONFIG.with_name("sim.pin")
     try:
-        pin = path.read_text().strip()
+        pin = read_file(path).decode().strip()
     except (OSError, UnicodeDecodeError):
         return {}
     return {"modem": {"sim_pin": pin}} if pin else {}
@@ -12464,7 +12773,7 @@ def cmd_export(context: Context) -> int:
     folder, database = Path(context.args.folder), context.read()
     _check_campaign(database, context.args.campaign)
     try:
-        folder.mkdir(mode=0o700, exist_ok=True)
+        make_folder(folder)
         if any(folder.iterdir()):
             raise UsageError(f"{folder} is not empty: name a new folder")
     except OSError as error:
@@ -12472,9 +12781,7 @@ def cmd_export(context: Context) -> int:
     count = 0
     with database.one_look():
         for table in EXPORTED_TABLES:
-            name = str(folder / f"{table}.csv")
-            sink = _create_file(name)
-            with _no_half_file(sink, name), TextIOWrapper(sink, "utf-8-sig", newline="") as out:
+            with create_csv(str(folder / f"{table}.csv")) as out:
                 rows = _show_progress(database.reports.export(table, context.args.campaign), table)
                 keys = [f"{each} (UTC)" if _is_time(each) else each for each in next(rows)]
                 count += write_rows(rows, "csv", keys, tuple, str, out)
@@ -12637,7 +12944,7 @@ def _read_bytes(name: str) -> bytes:
     if name == "-":
         return sys.stdin.buffer.read()
     try:
-        return Path(name).read_bytes()
+        return read_file(name)
     except OSError as error:
         raise CampaignError(f"{name} can't be read: {error.strerror}") from error
 
@@ -12732,12 +13039,8 @@ def _write_rejects(args: argparse.Namespace, reading: Reading) -> None:
     )
     if not args.dry_run:
         keys = [*map(spreadsheet_cell, reading.header), *["campaign_name" for _ in names]]
-        keys += ["row", "reason"]
-        try:
-            with open(args.rejects, "x", encoding="utf-8-sig", newline="") as out:
-                write_rows(rows, "csv", keys, list, str, out)
-        except OSError as error:
-            raise UsageError(f"{args.rejects} can't be written: {error.strerror}") from error
+        with create_csv(args.rejects) as out:
+            write_rows(rows, "csv", [*keys, "row", "reason"], list, str, out)
     would_be = "would be " if args.dry_run else ""
     complain(f"{plural(len(listed), 'row')} {would_be}written to {args.rejects}")
 
@@ -13993,14 +14296,19 @@ def _render_failed(failed: Sequence[tuple[str, str, str, str]]) -> str:
     return f"<h2>Failed, and why: {len(failed):,}</h2>{table}" if failed else ""
 
 
-def _check_page_file(name: str | None) -> None:
-    """Only an earlier page of ours, or an empty file, is overwritten."""
-    path = Path(name or "-")
+def _check_page_file(name: str | None) -> int:
+    """Only an earlier page of ours, or an empty file, is overwritten; return who may do what with
+    it, or the rights of a new one."""
+    if name in ("-", None):
+        return 0o600
+    path = Path(name)
     try:
-        if name in ("-", None) or not path.exists():
-            return
-        if path.is_file() and path.read_bytes()[: len(_PAGE_START)] in (_PAGE_START.encode(), b""):
-            return
+        if not path.is_symlink() and (path.is_file() or not path.exists()):
+            with open(name, "rb", opener=door) as file:
+                if file.read(len(_PAGE_START)) in (_PAGE_START.encode(), b""):
+                    return stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+    except FileNotFoundError:
+        return 0o600
     except OSError as error:
         raise StoreError(f"{name} can't be read: {error.strerror}") from error
     raise UsageError(
@@ -14014,17 +14322,8 @@ def _write_page(name: str, page: Page) -> None:
     if name == "-":
         sys.stdout.write(text)
         return
-    _check_page_file(name)
-    path = Path(name).resolve()
-    part = f"{path}.{os.getpid()}.part"
-    sink = _create_file(part)
-    with _no_half_file(sink, part), sink:
-        sink.write(text.encode())
-        sink.flush()
-        os.fsync(sink.fileno())
-        if path.exists():
-            os.fchmod(sink.fileno(), stat.S_IMODE(path.stat().st_mode))
-        os.replace(part, path)
+    with create_file(name, _check_page_file(name), over=True) as file:
+        file.write(text.encode())
 
 
 def _page_of_report(
@@ -14107,18 +14406,15 @@ def cmd_backup(context: Context) -> int:
         raise StoreError(f"there is no database at {context.database_path} to be copied")
     if to_stdout and sys.stdout.isatty():
         raise UsageError("a terminal can't take a database: smsbox backup - > FILE")
-    sink = sys.stdout.buffer if to_stdout else _create_file(args.file)
-    with _no_half_file(sink, None if to_stdout else args.file):
+    with nullcontext(sys.stdout.buffer) if to_stdout else create_file(args.file) as sink:
         database = context.change()
         copy = _name_near_copy(context.database_path)
         try:
             copy_database(database, copy, context.now, lambda: _draw_progress("copying ..."))
             _draw_progress("")
-            with copy.open("rb") as data:
+            with open(copy, "rb", opener=door) as data:
                 shutil.copyfileobj(data, sink)
             sink.flush()
-            if not to_stdout:
-                os.fsync(sink.fileno())
             size = copy.stat().st_size
         finally:
             copy.unlink(missing_ok=True)
@@ -14139,37 +14435,29 @@ def _name_near_copy(database: Path) -> Path:
     return database.with_name(f"{name}{os.getpid()}")
 
 
-def _create_file(name: str) -> BufferedWriter:
-    """Make a file that only its owner may read: it holds people's numbers."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+@contextmanager
+def create_file(name: str, mode: int = 0o600, *, over: bool = False) -> Iterator[BufferedWriter]:
+    """Yield a file that a person has named, and say in words why it can't be made; see
+    whole_file(). Only its owner may read it: it holds people's numbers."""
     try:
-        descriptor = os.open(name, flags, 0o600)
-        found = os.fstat(descriptor)
-        ours = stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid()
-        if not ours or found.st_size:
-            os.close(descriptor)
-            raise UsageError(f"{name} exists and is not overwritten: name another file")
-        os.fchmod(descriptor, 0o600)  # an empty one of a try that failed
-        return open(descriptor, "wb")
+        with whole_file(Path(name), mode, over=over) as file:
+            yield file
+    except FileExistsError as error:
+        raise UsageError(f"{name} exists and is not overwritten: name another file") from error
+    except BrokenPipeError:
+        raise
     except OSError as error:
-        if error.errno == errno.ELOOP:
-            raise UsageError(f"{name} is a link: name the file itself") from error
         raise StoreError(f"{name} can't be written: {error.strerror}") from error
 
 
 @contextmanager
-def _no_half_file(sink: BinaryIO, name: str | None) -> Iterator[None]:
-    try:
-        yield
-    except BaseException as error:
-        if name is not None:
-            with suppress(OSError):
-                os.ftruncate(sink.fileno(), 0)  # root may not unlink it any more
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sink.fileno())  # what is in the buffer
-                os.unlink(name)
-        if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
-            raise StoreError(f"the copy can't be written: {error.strerror}") from error
-        raise
+def create_csv(name: str) -> Iterator[TextIO]:
+    """Yield a new CSV that a person has named, as a spreadsheet likes it."""
+    with create_file(name) as file:
+        out = TextIOWrapper(file, "utf-8-sig", newline="")
+        yield out
+        out.flush()
+        out.detach()
 
 
 def _take_box(context: Context) -> int | None:
@@ -14202,26 +14490,27 @@ def _open_copy(name: str) -> BufferedReader:
                 " made"
             )
     try:
-        return open(name, "rb")
+        return open(name, "rb", opener=door)
     except OSError as error:
         raise StoreError(f"{name} can't be read: {error.strerror}") from error
 
 
 def _bring_near(source: BufferedReader, to: Path, name: str) -> None:
-    """Copy a copy beside the database, and look through it there."""
+    """Copy a copy beside the database, and look through it there before anybody may read it."""
     import shutil
 
     unlink_database(to)  # of a restore that was interrupted
-    with open(os.open(to, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o660), "wb") as near:
-        shutil.copyfileobj(source, near)
-    to.chmod(0o660)
     try:
-        opened = Database.open_to_read(str(to), of_any_version=True)
-        try:
-            opened.verify()
-            opened.require_schema()
-        finally:
-            opened.close()
+        with open(to, "xb", opener=door) as near:
+            shutil.copyfileobj(source, near)
+            near.flush()
+            opened = Database.open_to_read(str(to), of_any_version=True)
+            try:
+                opened.verify()
+                opened.require_schema()
+            finally:
+                opened.close()
+            os.fchmod(near.fileno(), 0o660)
     except Damaged as error:
         raise StoreError(f"{name}: it is damaged: try an older copy") from error
     except NotADatabase as error:

@@ -53,8 +53,7 @@ FAULTS = (
           'shown = "not one" if setting.name == "sim_pin" else _show_toml(value)',
           "shown = _show_toml(value)", "settings"),
     Fault("a cell that begins like a formula is written as it is",
-          """return "'" + text if text[:1] in _FORMULA else text""",
-          "return text", "04_campaign report"),
+          r"""r"\1'", text)""", r"""r"\1", text)""", "04_campaign report"),
     # --- pacing
     Fault("the recipient's hours are taken in the sender's zone",
           "        BusinessHours(zone, opens,", "        BusinessHours(hours.timezone, opens,",
@@ -110,13 +109,11 @@ FAULTS = (
           "self.held = hold_restored(self._copy, copied_at, last_id, now, now, now, actor)",
           "self.held = 0", "copies"),
     Fault("a copy gets its name before it is on the disk",
-          "        sync(part)\n        part.replace(path)\n", "        part.replace(path)\n",
-          "copies"),
+          "            os.fsync(file.fileno())\n        except BaseException as error:",
+          "        except BaseException as error:", "copies"),
     Fault("a copy elsewhere has its name while it is half written",
-          "        with whole_file(folder / newest.name) as part:\n"
-          "            shutil.copyfile(newest, part)\n",
-          "        shutil.copyfile(newest, folder / newest.name)\n"
-          "        sync(folder / newest.name)\n", "copies"),
+          "whole = whole_file(folder / newest.name, 0o660, over=True)",
+          'whole = open(folder / newest.name, "wb")', "copies"),
     # --- AT, modem
     Fault("a time-out of the network is taken for a refusal",
           " 332 network\n    time-out, 513",
@@ -126,7 +123,7 @@ FAULTS = (
           'raise OutcomeUnknown(f"the port was lost after the hand-over ({lost})") from lost',
           "raise lost", "10_modem"),
     Fault("a PIN that was refused is tried again",
-          "modem.unlock(pin not in known, lambda:", "modem.unlock(True, lambda:", "link modem"),
+          "modem.unlock(may_try)", "modem.unlock(lambda: may_try() or True)", "link modem"),
     # --- edges
     Fault("the watchdog is petted past the deadline",
           "if now < deadline and now - self._petted", "if now - self._petted", "edges"),

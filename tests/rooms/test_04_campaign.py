@@ -995,13 +995,36 @@ def test_problem_names_the_column_as_the_file_does_and_the_value() -> None:
 
 
 @pytest.mark.parametrize(
-    "cell", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "=", "+12135551234"]
+    "cell",
+    [
+        "=1+1",
+        "+1",
+        "-1",
+        "@SUM(A1)",
+        "\t1",
+        "\r1",
+        "=",
+        "+12135551234",
+        "\uff1d1",
+        "\uff0b1",
+        "'=1",
+    ],
 )
 def test_cell_that_a_spreadsheet_would_compute_is_made_text(cell: str) -> None:
     assert smsbox.spreadsheet_cell(cell) == "'" + cell
 
 
-@pytest.mark.parametrize("cell", ["", "Ana", "1+1", "a=b", "'x", " =1", "2135551234"])
+@pytest.mark.parametrize(
+    "before", [" ", "\t", "\r", "\n", "Hi;", "Hi; ", "Hi,", "Hi\t", ";;", "Hi\r\n "]
+)
+@pytest.mark.parametrize("sign", "=+-@\uff1d\uff0b\uff0d\uff20")
+def test_part_of_a_cell_that_a_spreadsheet_would_compute_is_made_text(
+    before: str, sign: str
+) -> None:
+    assert smsbox.spreadsheet_cell(f"{before}{sign}1") == f"{before}'{sign}1"
+
+
+@pytest.mark.parametrize("cell", ["", "Ana", "1+1", "a=b", "'x", "Hi - you", "2135551234"])
 def test_other_cells_stay_as_they_are(cell: str) -> None:
     assert smsbox.spreadsheet_cell(cell) == cell
 
@@ -1010,6 +1033,11 @@ def test_other_cells_stay_as_they_are(cell: str) -> None:
 def test_text_made_safe_for_a_spreadsheet_is_read_back(content: str) -> None:
     [message] = read_text(smsbox.spreadsheet_cell(content)).messages
     assert message.message_content == content
+
+
+@given(st.text("=+-@;, '\t\na\uff1d", max_size=8).map(str.strip).filter(bool))
+def test_any_text_made_safe_for_a_spreadsheet_is_read_back(content: str) -> None:
+    assert smsbox._read_cell([smsbox.spreadsheet_cell(content)], 0) == content
 
 
 def test_number_made_text_for_a_spreadsheet_is_read_back() -> None:

@@ -22,7 +22,6 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from datetime import datetime, timedelta, timezone
 from functools import partial
 from pathlib import Path
@@ -32,6 +31,7 @@ import pytest
 
 import smsbox
 from rig.desk import Terminal
+from rig.neighbors import NOBODY, find_python_for_all
 from rig.people import ANA, BEN, CAMPAIGN, CHLOE, LONG
 from rig.played import PlayedBox, at, close
 from rig.process import LiveBox, write_csv
@@ -43,7 +43,6 @@ MOVED = "moved"
 RESTORED = "restored from a copy of "
 DISK = smsbox.Fault.DISK.value
 PAGE = 1024
-NOBODY = 65534  # a user that every system has
 TABLES = ("scheduled_messages", "messages", "segments", "inbound", "opt_outs", "campaigns")
 
 
@@ -611,20 +610,6 @@ class Owned(Place):
 
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
         return self.spawn(*words)
-
-
-def find_python_for_all() -> str:
-    """Find an interpreter that another user can read: root's own may lie in root's home."""
-    if os.geteuid() != 0:
-        pytest.skip("only root becomes another user")
-    test = "import sqlite3, sys; sys.exit(sys.version_info < (3, 11))"
-    for python in (sys.executable, "/usr/bin/python3", "/usr/local/bin/python3"):
-        with suppress(OSError):
-            if not subprocess.run(
-                [python, "-c", test], user=NOBODY, stderr=subprocess.DEVNULL
-            ).returncode:
-                return python
-    pytest.skip("no interpreter here is for every user")
 
 
 @pytest.fixture
@@ -1241,18 +1226,18 @@ def test_daily_copy_is_whole_and_named_after_the_day_in_utc(played: PlayedBox) -
 def steps(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What is made durable, and what gets which name."""
     noted: list[str] = []
-    fsync, rename = os.fsync, Path.replace
+    fsync, rename = os.fsync, os.replace
 
     def note_fsync(descriptor: int) -> None:
         noted.append(f"fsync {Path(os.readlink(f'/proc/self/fd/{descriptor}')).name}")
         fsync(descriptor)
 
-    def note_rename(path: Path, to: Path) -> Path:
-        noted.append(f"{path.name} becomes {to.name}")
-        return rename(path, to)
+    def note_rename(name: str, to: str, **folders: int) -> None:
+        noted.append(f"{name} becomes {to}")
+        rename(name, to, **folders)
 
     monkeypatch.setattr(os, "fsync", note_fsync)
-    monkeypatch.setattr(Path, "replace", note_rename)
+    monkeypatch.setattr(os, "replace", note_rename)
     return noted
 
 

@@ -219,7 +219,7 @@ def test_battery_clock_counts_only_behind_the_last_event(
     play_tomorrow(box)
     box.evidence = smsbox.BATTERY_CLOCK
     latest = box.play.now() + timedelta(seconds=behind_s)
-    box.sql("INSERT INTO events (at, actor, event) VALUES (?, 'ana', 'paused')",
+    box.sql("INSERT INTO events (signed, at, actor, event) VALUES (1, ?, 'ana', 'paused')",
             f"{latest:%Y-%m-%d %H:%M:%S}")  # fmt: skip
     box.insert(ANA, "Hi")
     box.serve(20)
@@ -734,7 +734,10 @@ def test_operator_s_word_lets_the_daemon_send_in_this_boot(live: LiveBox) -> Non
     box.settle(clock={"require_trust": True, "sources": ["rtc"]})
     box.lay_down()
     first = box.insert(ANA, "one")
-    box.sql("INSERT INTO events (at, actor, event) VALUES (datetime('now', '+2 hours'), 'x', 'x')")
+    box.sql(
+        "INSERT INTO events (signed, at, actor, event)"
+        " VALUES (1, datetime('now', '+2 hours'), 'x', 'x')"
+    )
     daemon = box.start()
     box.await_idle()
     told = read_status_lines(box)

@@ -24,8 +24,8 @@ MAY_KNOW = {
     4: {1, 3},
     5: {1, 2},
     6: {1},
-    7: {1, 4},  # who a number is, which SQL asks as a function
-    8: {1, 7},
+    7: {1, 4, 11},  # who a number is, which SQL asks as a function; the one door to files
+    8: {1, 7, 11},
     9: {1},
     10: {1, 2, 9},
     11: {1, 2},
