@@ -14447,7 +14447,9 @@ def create_file(name: str, mode: int = 0o600, *, over: bool = False) -> Iterator
     except BrokenPipeError:
         raise
     except OSError as error:
-        raise StoreError(f"{name} can't be written: {error.strerror}") from error
+        is_name = isinstance(error, (FileNotFoundError, NotADirectoryError, PermissionError))
+        kind = UsageError if is_name else StoreError
+        raise kind(f"{name} can't be written: {error.strerror}") from error
 
 
 @contextmanager

@@ -118,7 +118,7 @@ def test_program_that_takes_modems_is_named_while_it_runs(box: LiveBox, name: st
 def test_card_that_turned_read_only_is_a_fault(box: LiveBox) -> None:
     card = box.folder / "card"
     card.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "none", card], check=False)
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=755", "none", card], check=False)
     if mounted.returncode:
         pytest.skip("this machine mounts nothing")
     try:
