@@ -8372,8 +8372,8 @@ def press_power_key(pin: int, clock: Clock) -> None:
 # --- the door: every file that a command reads or makes is opened here, but SQLite's own
 
 
-def door(path: str, flags: int) -> int:
-    """Open a file as open() does, whose opener this is: a regular one with one name, made 0600.
+def door(path: str, flags: int, mode: int = 0o600) -> int:
+    """Open a file as open() does, whose opener this is: a regular one with one name.
 
     Links are followed on the way and to what is read, if they are root's or one's own; what is made
     is no link. As root, where others may write on the way, no link is, and the folder's owner
@@ -8381,7 +8381,7 @@ def door(path: str, flags: int) -> int:
     """
     safely = sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC"))
     with _held(path, to_read=not flags & os.O_CREAT) as (folder, name):
-        descriptor = os.open(name, flags | safely, 0o600, dir_fd=folder)
+        descriptor = os.open(name, flags | safely, mode, dir_fd=folder)
     found = os.fstat(descriptor)
     if stat.S_ISREG(found.st_mode) and found.st_nlink < 2:
         return descriptor
@@ -8392,7 +8392,7 @@ def door(path: str, flags: int) -> int:
 
 def open_shared(path: Path) -> int:
     """Open a file for reading and writing, made where it is missing, that its group may write."""
-    descriptor = door(str(path), os.O_RDWR | os.O_CREAT)
+    descriptor = door(str(path), os.O_RDWR | os.O_CREAT, 0o660)
     with suppress(OSError):  # it is another operator's, who has let the group write
         os.fchmod(descriptor, 0o660)
     return descriptor

@@ -141,7 +141,7 @@ def small_disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]
     """A disk of some megabytes."""
     folder, image = tmp_path / "disk", tmp_path / "disk.img"
     folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(folder)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=8m,mode=755", "tmpfs", str(folder)]
     ready = os.geteuid() == 0
     if request.param == "ext4":
         ready = ready and which("mkfs.ext4") is not None
