@@ -10,20 +10,18 @@
 set -eu
 umask 022
 
-kept="/var/backups/smsbox.deb" # of the version that stayed up last: the way back
+kept="/var/backups/smsbox.deb" # the package of before: the way back
 copy="/var/lib/smsbox/backups/smsbox-before-upgrade.db"
 library_1="/usr/local/lib/smsbox" # version 1 was no package
 unit_1="/etc/systemd/system/smsbox.service"
 
 say() { printf '%s\n' "$@"; }
 die() { say "install.sh: $*" >&2 && exit 1; }
-
 # program CODE: runs a line of Python beside the program of this folder.
 program() { python3 -I -c "import sys; sys.path.insert(0, '$work'); import smsbox; $1"; }
 render() { program "sys.stdout.write(smsbox.render_$1())"; }
-
 # lay MODE FILE: what comes on stdin becomes a file of the package.
-lay() { install -D -m "$1" /dev/stdin "$work/tree$2"; }
+lay() { command install -D -m "$1" /dev/stdin "$work/tree$2"; }
 
 build() {
     cp "$here/smsbox.py" "$work"
@@ -97,44 +95,43 @@ POSTRM
 }
 
 by_apt() {
-    DEBIAN_FRONTEND=noninteractive apt-get -qq -y -o DPkg::Lock::Timeout=120 -o Dpkg::Options::=--force-confdef \
-        -o Dpkg::Options::=--force-confold "$@" >"$work/said" 2>&1
+    DEBIAN_FRONTEND=noninteractive apt-get -qq -y -o DPkg::Lock::Timeout=120 \
+        -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold "$@" >"$work/apt" 2>&1
 }
 put_in() { by_apt install --no-remove --allow-downgrades --reinstall "$@"; }
 
 # at_database copy|compare|put_back: as its owner, who can't use what root makes beside it.
 at_database() {
-    program "import sqlite3; from pathlib import Path
-kept, path = Path('$copy'), smsbox.find_database(None, smsbox.load_config(None))
+    program "import sqlite3
+kept, path = smsbox.Path('$copy'), smsbox.find_database(None, smsbox.load_config(None))
 smsbox.become_owner(path.parent)
 tables = 'segments', 'reports', 'inbound', 'inbound_parts', 'events WHERE actor <> \"daemon\"'
-def count(file):
-    return [sqlite3.connect(file).execute('SELECT count(*) FROM ' + each).fetchone() for each in tables]
+counts = 'SELECT ' + ', '.join(f'(SELECT count(*) FROM {each})' for each in tables)
+def count(file): return sqlite3.connect(file).execute(counts).fetchone()
 def copy():
-    if path.exists():
+    if path.exists() and smsbox.STATE_FOLDER.is_dir():
         kept.parent.mkdir(exist_ok=True)
-        kept.unlink(missing_ok=True)
-        sqlite3.connect(path).execute('VACUUM INTO ?', [str(kept)])
+        sqlite3.connect(path).backup(sqlite3.connect(kept))
 def compare(): sys.exit(count(kept) != count(path))
 def put_back(): sqlite3.connect(kept).backup(sqlite3.connect(path))
 $1()" 2>/dev/null
 }
 
 stays_up() {
-    systemctl start smsbox && pid=$(systemctl show --value -p MainPID smsbox) && sleep 10 &&
-        systemctl is-active -q smsbox && [ "$(systemctl show --value -p MainPID smsbox)" = "$pid" ]
+    begun=""
+    systemctl daemon-reload && systemctl start smsbox && sleep 10 &&
+        systemctl is-active -q smsbox && [ "$(systemctl show --value -p NRestarts smsbox)" = 0 ]
 }
 
 go_back() {
     journalctl -u smsbox -n 5 -o cat --no-pager || true
-    begun=""
     systemctl stop smsbox || true
     if [ ! -d $library_1 ]; then
-        older=$(dpkg-deb -f $kept Version) || die "there is no package of before to go back to."
-        put_in $kept || die "apt can't put version $older back: $(tail -n 5 "$work/said")"
+        put_in $kept || die "version $version did not stay up, and the package of before can't be" \
+            "put back: $(tail -n 5 "$work/apt")"
     elif at_database compare; then
-        older="1"
-        at_database put_back
+        at_database put_back || die "version $version did not stay up; try smsbox restore $copy"
+        mv $library_1/smsbox /usr/local/bin/smsbox
         mv $library_1/smsbox.service $unit_1
         dpkg --remove smsbox >/dev/null
     else
@@ -142,18 +139,18 @@ go_back() {
         die "version $version did not stay up, and something was sent or came in since: smsbox" \
             "stays stopped until you say sudo systemctl enable --now smsbox (copy of before: $copy)"
     fi
-    stays_up || die "version $version did not stay up, nor does $older: see journalctl -u smsbox"
-    die "version $version did not stay up; version $older runs again."
+    stays_up || die "neither version $version stays up nor that of before: see journalctl -u smsbox"
+    die "version $version did not stay up; $(smsbox --version) runs again."
 }
 
-install_all() {
+install() {
     build
     answer=$(program "sys.exit(smsbox.main(['check', '--config']))" 2>&1) || [ $? -ne 78 ] ||
         die "the settings do not suit this version, so nothing was installed. ${answer#smsbox: }"
     [ -d /run/systemd/system ] || start=""
     ! systemctl cat smsbox >/dev/null 2>&1 || systemctl is-enabled -q smsbox || start=""
     [ ! -d $library_1 ] || [ -n "$start" ] ||
-        die "version 1 goes only when smsbox may start: sudo systemctl enable --now smsbox"
+        die "version 1 is taken over only where smsbox may start: sudo systemctl enable smsbox"
     say "Installing version $version. smsbox stops behind the text under way (up to 4 minutes)."
     begun="$start" # from here on, however this ends, it is started again
     systemctl stop smsbox 2>/dev/null || true
@@ -162,19 +159,14 @@ install_all() {
     dpkg --force-confdef --force-confold --configure -a >/dev/null 2>&1 || true # after a power cut
     dpkg-query -W python3-serial >/dev/null 2>&1 || by_apt update || true
     put_in "$package" || put_in --no-install-recommends "$package" ||
-        die "apt can't install it. If the clock is wrong ($(date '+%F %H:%M')), first sudo date -s" \
-            "'YYYY-MM-DD HH:MM'. apt said: $(tail -n 5 "$work/said")"
-    if [ -d $library_1 ] && [ -e $unit_1 ]; then
-        mv $unit_1 $library_1/ # it hid the package's: until here a power cut leaves version 1
-        systemctl daemon-reload
-    fi
+        die "apt can't install it; is the clock wrong ($(date '+%F %H:%M')), first sudo date -s" \
+            "'YYYY-MM-DD HH:MM'. apt said: $(tail -n 5 "$work/apt")"
+    # Version 1's unit hid the package's: until here a power cut leaves version 1.
+    [ ! -d $library_1 ] || [ ! -e $unit_1 ] || mv $unit_1 /usr/local/bin/smsbox $library_1/
     sync
-    [ -n "$start" ] ||
-        { say "It is installed and off: sudo systemctl enable --now smsbox starts it." && return; }
-    stays_up || go_back
-    begun=""
+    [ -z "$start" ] || stays_up || go_back
     cp "$package" $kept.new && mv $kept.new $kept
-    [ ! -d $library_1 ] || rm -rf /etc/udev/rules.d/70-smsbox-modem.rules /usr/local/bin/smsbox \
+    [ ! -d $library_1 ] || rm -rf /etc/udev/rules.d/70-smsbox-modem.rules \
         /usr/local/share/bash-completion/completions/smsbox $library_1 # last: it is the mark
     /usr/bin/smsbox check || true
     say "" "smsbox is installed. What to do next:" \
@@ -183,39 +175,38 @@ install_all() {
         "  to look at a campaign     smsbox schedule people.csv --dry-run"
 }
 
-remove_all() {
-    if [ "$way$yes" = purge ]; then
-        say "This removes smsbox with its settings, user and data. Who said stop is forgotten, too;" \
-            "to keep that: smsbox optout list --csv > stopped.csv. Remove all of it? Type YES:"
+remove() {
+    if [ "$verb$yes" = purge ]; then
+        say "This removes smsbox, its settings and data. Who said stop is forgotten, too; to keep" \
+            "that: smsbox optout list --csv > stopped.csv. Remove all of it? Type YES:"
         [ "$(head -n 1)" = YES ] || die "nothing was removed; a script says --purge --yes."
     fi
-    by_apt "$way" smsbox || die "apt can't do it: $(tail -n 5 "$work/said")"
-    [ "$way" = purge ] || say "Kept: the settings in /etc/smsbox, the data in /var/lib/smsbox."
+    by_apt "$verb" smsbox || die "apt can't do it: $(tail -n 5 "$work/apt")"
+    [ "$verb" = purge ] || say "Kept: the settings in /etc/smsbox, the data in /var/lib/smsbox."
 }
 
-try_out() {
+simulate() {
     say "Nothing is changed. smsbox would be stopped behind the text under way; then:"
-    [ "$way" = install ] || exec apt-get --simulate "$way" smsbox
-    build
-    dpkg-deb --contents "$package" | awk '/^-/ { print $1, $6 }'
-    apt-get --simulate install "$package" || say "apt would first be asked for its newest lists."
+    case "$way" in remove) package="smsbox" ;; *) build ;; esac
+    [ ! -f "$package" ] || dpkg-deb --contents "$package" | awk '/^-/ { print $1, $6 }'
+    apt-get --simulate "$verb" "$package" || say "apt would first be asked for its newest lists."
 }
 
 main() {
     here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
-    way="install" start="yes" yes="" dry="" begun=""
+    way="install" verb="install" start="yes" yes="" dry="" begun=""
     for word in "$@"; do
         case "$word" in
             --no-start) start="" ;;
             --yes) yes="yes" ;;
-            --dry-run) dry="dry" ;;
-            --uninstall) way="remove" ;;
-            --purge | --build) way="${word#--}" ;;
+            --dry-run) dry="simulate" ;;
+            --build) way="build" ;;
+            --uninstall) way="remove" verb="remove" ;;
+            --purge) way="remove" verb="purge" ;;
             *) sed -n '2,/^set/s/^# \{0,1\}//p' "$0" && exit 2 ;;
         esac
     done
-    [ -n "$dry" ] || [ "$way" = build ] || [ "$(id -u)" -eq 0 ] ||
-        die "this needs root; run: sudo sh install.sh $*"
+    [ -n "$dry" ] || [ "$way" = build ] || [ "$(id -u)" = 0 ] || die "run: sudo sh install.sh $*"
     work=$(mktemp -d) && chmod 755 "$work" # apt reads the package as a user of its own
     trap 'rm -rf "$work"; [ -z "$begun" ] || systemctl start --no-block smsbox' EXIT
     trap 'exit 130' HUP INT TERM PIPE
@@ -223,12 +214,7 @@ main() {
     package="smsbox_${version}_all.deb"
     [ "$way" = build ] || package="$work/$package"
     export SMSBOX_START=no # postinst starts it only when dpkg is used by hand: here it is watched
-    case "$dry$way" in
-        dry*) try_out ;;
-        build) build ;;
-        install) install_all ;;
-        *) remove_all ;;
-    esac
+    "${dry:-$way}"
 }
 
 main "$@"

@@ -301,7 +301,9 @@ UPGRADE: dict[str, Callable[[Appliance], bool]] = {
 TAKE_OVER: dict[str, Callable[[Appliance], bool]] = {
     **UPGRADE,
     "the old unit gone": lambda box: (box.root / LIBRARY_1 / "smsbox.service").exists(),
-    "while the old files go": lambda box: not (box.root / "usr/local/bin/smsbox").exists(),
+    "while the old files go": lambda box: (
+        not (box.root / "etc/udev/rules.d/70-smsbox-modem.rules").exists()
+    ),
 }
 
 
