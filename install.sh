@@ -8,7 +8,6 @@
 #   sh install.sh --dry-run              (with any of these) say what would be done, do nothing
 #   sh install.sh --build                only make smsbox_VERSION_all.deb here, for other boxes
 set -eu
-umask 022
 
 kept="/var/backups/smsbox.deb" # the package of before: the way back
 copy="/var/lib/smsbox/backups/smsbox-before-upgrade.db"
@@ -69,7 +68,7 @@ sys.stdout.write(smsbox.render_drop_in(smsbox.load_config(None)))' >$conf/instal
     mv $conf/install.new $conf/install.conf || echo "$conf/install.conf stays as it is"
 ! deb-systemd-helper --quiet was-enabled smsbox.service ||
     deb-systemd-helper enable smsbox.service >/dev/null
-udevadm control --reload 2>/dev/null && udevadm trigger -s usb -s tty || true
+! udevadm control --reload 2>/dev/null || udevadm trigger -s usb -s tty || true
 [ -d /run/systemd/system ] || exit 0
 systemctl --system daemon-reload
 [ "$SMSBOX_START" = no ] || deb-systemd-invoke start smsbox.service || true
@@ -125,13 +124,13 @@ stays_up() {
 
 go_back() {
     journalctl -u smsbox -n 5 -o cat --no-pager || true
+    [ -e $kept ] || [ -d $library_1 ] || die "version $version fails: see journalctl -u smsbox"
     systemctl stop smsbox || true
     if [ ! -d $library_1 ]; then
-        put_in $kept || die "version $version did not stay up, and the package of before can't be" \
-            "put back: $(tail -n 5 "$work/apt")"
+        put_in $kept || die "apt can't put the version of before back: $(tail -n 5 "$work/apt")"
     elif at_database compare; then
         at_database put_back || die "version $version did not stay up; try smsbox restore $copy"
-        mv $library_1/smsbox /usr/local/bin/smsbox
+        mv $library_1/smsbox /usr/local/bin/ 2>/dev/null || true
         mv $library_1/smsbox.service $unit_1
         dpkg --remove smsbox >/dev/null
     else
@@ -166,7 +165,7 @@ install() {
     sync
     [ -z "$start" ] || stays_up || go_back
     cp "$package" $kept.new && mv $kept.new $kept
-    [ ! -d $library_1 ] || rm -rf /etc/udev/rules.d/70-smsbox-modem.rules \
+    [ ! -d $library_1 ] || rm -rf /etc/udev/rules.d/70-smsbox-modem.rules /usr/local/bin/smsbox \
         /usr/local/share/bash-completion/completions/smsbox $library_1 # last: it is the mark
     /usr/bin/smsbox check || true
     say "" "smsbox is installed. What to do next:" \
@@ -203,11 +202,12 @@ main() {
             --build) way="build" ;;
             --uninstall) way="remove" verb="remove" ;;
             --purge) way="remove" verb="purge" ;;
-            *) sed -n '2,/^set/s/^# \{0,1\}//p' "$0" && exit 2 ;;
+            --help) sed -n '2,/^set/s/^# \{0,1\}//p' "$0" && exit ;;
+            *) say "install.sh: no option is $word; see sh install.sh --help" >&2 && exit 2 ;;
         esac
     done
     [ -n "$dry" ] || [ "$way" = build ] || [ "$(id -u)" = 0 ] || die "run: sudo sh install.sh $*"
-    work=$(mktemp -d) && chmod 755 "$work" # apt reads the package as a user of its own
+    umask 022 && work=$(mktemp -d) && chmod 755 "$work" # apt reads the package as a user of its own
     trap 'rm -rf "$work"; [ -z "$begun" ] || systemctl start --no-block smsbox' EXIT
     trap 'exit 130' HUP INT TERM PIPE
     version=$(sed -n 's/^VERSION = "\(.*\)".*/\1/p' "$here/smsbox.py")
