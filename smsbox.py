@@ -10633,9 +10633,10 @@ def has_console(cmdline: Path = Path("/proc/cmdline")) -> bool:
     return False
 
 
-def find_namesakes() -> list[Path]:
+def find_namesakes(
+    folders: Iterable[str] = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin"),
+) -> list[Path]:
     """Return the programs that a shell of root's finds before the installed smsbox."""
-    folders = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin")
     there = [Path(folder, "smsbox") for folder in folders if INSTALLED.exists()]
     return [path for path in there if path.exists() and not path.samefile(INSTALLED)]
 
