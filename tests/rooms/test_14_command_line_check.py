@@ -257,7 +257,7 @@ def test_settings_that_a_config_does_not_mention_are_named() -> None:
     assert told.level == "ok"
     assert ", ".join(missing) in told.words
     [told] = smsbox._tell_settings("[modem]\nport = 'sim:'\n")
-    assert told.words.startswith("48 are not in the config")
+    assert told.words.startswith("45 are not in the config")
     assert list(smsbox._tell_settings(example)) == []
 
 
