@@ -30,7 +30,13 @@ needs_dpkg = pytest.mark.skipif(not shutil.which("dpkg-deb"), reason="this is no
 
 def run(*command: str | Path, **more: Any) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, **more
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+        timeout=60,
+        **more,
     )
 
 
