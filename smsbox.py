@@ -8647,22 +8647,40 @@ class StatusFile:
 
 
 TAKERS: Mapping[str, str] = {  # what is known to take a modem's port, and the remedy
-    "ModemManager": "it takes modems: run install.sh, whose udev rule keeps it off ours",
-    "agetty": "the console is on the UART: sudo raspi-config nonint do_serial_cons 1",
+    "ModemManager": "it takes modems: unplug yours and plug it in again, and smsbox's udev rule"
+    " keeps it off",
+    "agetty": "the console is on the UART: sudo raspi-config nonint do_serial_cons 1, then reboot",
+    "bearerbox": "it is Kannel's and takes modems: sudo systemctl disable --now kannel",
     "brltty": "it takes USB serial adapters: sudo apt remove brltty",
 }
+UDEV_DATA = Path("/run/udev/data")
+TIME_SERVICES = frozenset({"systemd-timesyn", "chronyd", "ntpd"})  # as the kernel cuts their names
 
 
-def find_takers(port: str, proc: Path = Path("/proc")) -> list[str]:
-    """Return which of the takers run; a console counts only where it is on this very port."""
-    found = set()
+def read_processes(proc: Path = Path("/proc")) -> Iterator[tuple[str, list[str]]]:
+    """Read the name and the words of each process, as far as they can be seen."""
     for folder in proc.glob("[0-9]*"):
         with suppress(OSError):
-            name = (folder / "comm").read_text().strip()
             words = (folder / "cmdline").read_bytes().decode(errors="replace").split("\0")
-            if name in TAKERS and (name != "agetty" or Path(os.path.realpath(port)).name in words):
-                found.add(name)
-    return sorted(found)
+            yield (folder / "comm").read_text().strip(), words
+
+
+def find_takers(port: str, proc: Path = Path("/proc"), udev: Path = UDEV_DATA) -> list[str]:
+    """Return which of the takers run; a console counts only where it is on this very port, and
+    ModemManager unless udev keeps it off."""
+    tty = Path(os.path.realpath(port)).name
+    found = {name for name, words in read_processes(proc) if name != "agetty" or tty in words}
+    kept_off = {"ModemManager"} if _is_kept_off(port, udev) else set[str]()
+    return sorted(found & TAKERS.keys() - kept_off)
+
+
+def _is_kept_off(port: str, udev: Path) -> bool:
+    """True if udev has marked a port as none of ModemManager's."""
+    with suppress(OSError):
+        device = os.stat(port).st_rdev
+        mark = udev / f"c{os.major(device)}:{os.minor(device)}"
+        return "E:ID_MM_PORT_IGNORE=1\n" in mark.read_text()
+    return False
 
 
 def read_undervoltage(
@@ -11034,6 +11052,8 @@ def open_simulated_port(on_accept: Callable[[Tpdu], None] | None = None) -> Any:
 
 DEFAULT_CONFIG = Path("/etc/smsbox/config.toml")
 STATE_FOLDER = Path("/var/lib/smsbox")
+INSTALLED = Path("/usr/bin/smsbox")
+EXAMPLE = Path("/usr/share/doc/smsbox/config.example.toml")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -11386,6 +11406,121 @@ def render_completion() -> str:
         words = sorted({"--help", *re.findall(r"--[a-z-]+", usage)})
         options.append(f'            {name}) words="{" ".join(words)}"; break ;;')
     return _COMPLETION.format(commands=" ".join(COMMANDS), options="\n".join(options))
+
+
+_MAN = r""".TH SMSBOX 1 2026-11-30 "smsbox {version}"
+.SH NAME
+smsbox \- opt\-in SMS campaigns at the pace of a person
+.SH SYNOPSIS
+.B smsbox
+{options}
+.I COMMAND
+.RI [ ARGUMENT ...]
+.SH DESCRIPTION
+A CSV goes in; a GSM modem writes to one recipient after another,
+minutes apart, in business hours only, over days.
+The service
+.B smsbox.service
+sends; the commands below plan, look and change.
+All of them are explained in /usr/share/doc/smsbox/README.md.
+.SH COMMANDS
+{commands}
+.SH EXIT STATUS
+0 done, 1 failed, 2 usage, 65 bad campaign data, 75 busy or not now,
+78 bad config, 130 interrupted.
+.br
+.BR status " and " check :
+0 well, 1 needs you, 2 not working.
+.SH FILES
+.TP
+.I /etc/smsbox/config.toml
+the settings; every setting with its default:
+.I /usr/share/doc/smsbox/config.example.toml
+.TP
+.I /etc/smsbox/sim.pin
+the SIM's PIN, of root alone
+.TP
+.I /var/lib/smsbox
+the database and its daily copies
+.TP
+.I /run/smsbox/status.json
+what the service says of itself
+.SH SEE ALSO
+.BR journalctl (1),
+.BR sqlite3 (1)
+"""
+
+
+def render_man() -> str:
+    """Return the man page of all commands, in roff."""
+    options = "\n".join(f"[{_name_argument(*each)}]" for each in _GLOBAL)
+    lines = []
+    for name, row in COMMANDS.items():
+        lines += [f".SS {name}", _to_roff(f"{row.words}.")]
+        for each in row.arguments:
+            for names, more in each if isinstance(each, list) else [each]:
+                words = more.get("help") or " or ".join(more.get("choices", ["see above"]))
+                lines += [".TP", _name_argument(names, more), _to_roff(words)]
+        lines += [".PP", "Examples:", ".RS", ".nf"]
+        lines += [*(_to_roff(f"smsbox {each}") for each in row.examples), ".fi", ".RE"]
+    return _MAN.format(version=VERSION, options=options, commands="\n".join(lines))
+
+
+def _name_argument(names: Sequence[str], more: Mapping[str, Any]) -> str:
+    """Name an argument for the man page: its options in bold, its value in italics."""
+    takes_value = more.get("action", "append") == "append"
+    value = str(more.get("metavar") or names[0].strip("-").upper())
+    options = [rf"\fB{_to_roff(name)}\fR" for name in names if name.startswith("-")]
+    value = rf"\fI{_to_roff(value)}\fR" if takes_value else ""
+    return " ".join(filter(None, (", ".join(options), value)))
+
+
+def _to_roff(text: str) -> str:
+    """Write a paragraph, or a line, in roff's way, in short lines."""
+    import textwrap
+
+    escaped = text.replace("\\", r"\e").replace("-", r"\-")
+    lines = textwrap.wrap(escaped, 78, break_long_words=False, break_on_hyphens=False)
+    return "\n".join(re.sub("^([.'])", r"\\&\1", line) for line in lines)
+
+
+_UDEV_HEAD = """\
+# Part of smsbox; replaced at an upgrade. Rules of your own: /etc/udev/rules.d/71-smsbox-local.rules
+# /dev/smsbox-modem is the port that takes AT commands, whatever its ttyUSB number is.
+# ModemManager runs as root and opens every port it takes for a modem. It leaves these alone, and
+# keeps all others: those of Huawei too, which are the Internet's as often as ours.
+ACTION=="remove", GOTO="smsbox_end"
+"""
+
+
+def render_udev_rule() -> str:
+    """Return the rules that give known modems their name and keep ModemManager off them.
+
+    Their file sorts after 60-serial.rules, which finds the interface number, and before
+    80-mm-candidate.rules, with which ModemManager picks its modems.
+    """
+    lines = [_UDEV_HEAD]
+    for (vendor, product), interface in _USB_AT_INTERFACE.items():
+        device = f'ATTR{{idVendor}}=="{vendor}", ATTR{{idProduct}}=="{product or "*"}"'
+        port = f'SUBSYSTEM=="tty", SUBSYSTEMS=="usb", {device.replace("ATTR{", "ATTRS{")}'
+        usb = f'SUBSYSTEM=="usb", ENV{{DEVTYPE}}=="usb_device", {device}'
+        lines += [
+            f'{usb}, ENV{{ID_MM_DEVICE_IGNORE}}="1"\n{port}, ENV{{ID_MM_PORT_IGNORE}}="1"',
+            f'{port}, ENV{{ID_USB_INTERFACE_NUM}}=="{interface}", SYMLINK+="smsbox-modem"\n',
+        ]
+    return "\n".join([*lines, 'LABEL="smsbox_end"\n'])
+
+
+def render_drop_in(config: Config) -> str:
+    """Return what the unit has to know of the settings: where else the service writes."""
+    folders = [config.service.backup_dir, str(find_database(None, config).parent)]
+    lines = ["# Written from the settings; after a change of folders there: sudo sh install.sh"]
+    for folder in folders:
+        if folder.startswith("/") and folder != str(STATE_FOLDER):
+            # The minus: a stick that is not plugged in does not stop the service.
+            escaped = re.sub(r'(["\\])', r"\\\1", folder.replace("%", "%%"))
+            lines.append(f'ReadWritePaths="-{escaped}"')
+    return "\n".join([lines[0], "[Service]", *lines[1:], ""])
 
 
 # --- what every command needs: its arguments, the settings, where the database is
@@ -12165,14 +12300,88 @@ def _tell_machine(context: Context) -> Iterator[Fact]:
         words = "too low a voltage was seen" if low else "good"
         remedy = "use the official power supply and a short cable"
         yield judge(not low, "power", words, remedy, "warning")
-    port = context.config.modem.port
-    with suppress(PortLost):
-        port = find_port(port)
-    for name in find_takers(port):
-        yield Fact("warning", "others", f"{name} is running; {TAKERS[name]}")
+    yield from _tell_others(context.config.modem.port)
+    yield from _tell_time(context.config)
+    with suppress(OSError):
+        yield from _tell_settings(find_config(context.args.config).read_text())
     lamps = context.config.lamps
     pins = [pin for name in LAMP_NAMES if (pin := getattr(lamps, name)) is not None]
     yield Fact("ok", "lamps", f"on pins {', '.join(map(str, pins))}" if pins else "none configured")
+
+
+def _tell_others(port: str) -> Iterator[Fact]:
+    """Tell who else wants the modem's port, and what else is called smsbox."""
+    with suppress(PortLost):
+        port = find_port(port)
+    takers = find_takers(port)
+    for name in takers:
+        yield Fact("warning", "others", f"{name} is running; {TAKERS[name]}")
+    if is_uart(port) and "agetty" not in takers and has_console():
+        yield Fact("warning", "others", f"the kernel's console; {TAKERS['agetty']}")
+    for other in find_namesakes():
+        words = f"{other} is another program of this name; where it answers, type {INSTALLED}"
+        yield Fact("warning", "others", words)
+
+
+def _tell_time(config: Config) -> Iterator[Fact]:
+    """Tell of a clock that nobody sets, and of a time zone unlike the settings'."""
+    clock, zone = config.clock, config.business_hours.timezone.key
+    if clock.require_trust and clock.sources == ("ntp",) and not find_time_evidence(clock.sources):
+        running = {name for name, _ in read_processes()} & TIME_SERVICES
+        if not running:
+            words = "nobody sets it: sudo apt install systemd-timesyncd"
+            yield Fact("warning", "clock", words)
+    if unlike := find_unlike_zone(zone):
+        words = f"the hours are those of {zone}, this machine's zone is {unlike}"
+        remedy = f"correct timezone in the config, or sudo timedatectl set-timezone {zone}"
+        yield Fact("warning", "zone", f"{words}: {remedy}")
+
+
+def _tell_settings(text: str) -> Iterator[Fact]:
+    """Name the settings that a config does not mention, as an upgrade brings them."""
+    missing = find_missing_settings(text)
+    if len(missing) > 8:
+        words = f"{len(missing)} are not in the config: all stand in {EXAMPLE}"
+        yield Fact("ok", "settings", words)
+    elif missing:
+        words = f"not in the config, at their defaults: {', '.join(missing)}; see {EXAMPLE}"
+        yield Fact("ok", "settings", words)
+
+
+def find_missing_settings(text: str) -> list[str]:
+    """Return the settings that stand nowhere in a config, behind a comment sign neither."""
+    section, there = "", set()
+    for line in text.splitlines():
+        if match := re.match(r"\s*(\[\w+\])|[#\s]*(\w+)\s*=", line):
+            section = match[1] or section
+            there.add(f"{section} {match[2]}")
+    every = [f"[{name}] {each.name}" for name, table in SECTIONS.items() for each in fields(table)]
+    return [name for name in every if name not in there]
+
+
+def has_console(cmdline: Path = Path("/proc/cmdline")) -> bool:
+    """True if the kernel was told to write its console to a serial port."""
+    with suppress(OSError):
+        return bool(re.search(r"\bconsole=(serial|ttyAMA|ttyS)\d", cmdline.read_text()))
+    return False
+
+
+def find_namesakes(
+    folders: Iterable[str] = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin"),
+) -> list[Path]:
+    """Return the programs that a shell of root's finds before the installed smsbox."""
+    there = [Path(folder, "smsbox") for folder in folders if INSTALLED.exists()]
+    return [path for path in there if path.exists() and not path.samefile(INSTALLED)]
+
+
+def find_unlike_zone(
+    zone: str, local: Path = Path("/etc/localtime"), zones: Path = Path("/usr/share/zoneinfo")
+) -> str:
+    """Return the machine's zone if it is another; "" if not, or if nobody has set it (UTC)."""
+    with suppress(OSError):
+        if local.read_bytes() not in ((zones / zone).read_bytes(), (zones / "UTC").read_bytes()):
+            return os.path.realpath(local).partition("zoneinfo/")[2] or "another one"
+    return ""
 
 
 def _tell_modem(told: Mapping[str, Any]) -> Iterator[Fact]:

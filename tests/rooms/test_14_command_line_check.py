@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -210,6 +211,86 @@ def test_programs_that_take_ports_are_read_from_proc(tmp_path: Path) -> None:
     assert smsbox.find_takers(str(device), tmp_path) == ["ModemManager"]
     (tmp_path / "43" / "cmdline").write_text("agetty\0-L\0ttyS0\0")
     assert smsbox.find_takers(str(device), tmp_path) == ["ModemManager", "agetty"]
+
+
+def test_modem_manager_is_no_taker_where_udev_keeps_it_off(tmp_path: Path) -> None:
+    folder = tmp_path / "41"
+    folder.mkdir()
+    (folder / "comm").write_text("ModemManager\n")
+    (folder / "cmdline").write_text("ModemManager\0")
+    device = os.stat("/dev/null").st_rdev
+    mark = tmp_path / f"c{os.major(device)}:{os.minor(device)}"
+    assert smsbox.find_takers("/dev/null", tmp_path, tmp_path) == ["ModemManager"]
+    mark.write_text("I:1\nE:ID_MM_PORT_IGNORE=1\n")
+    assert smsbox.find_takers("/dev/null", tmp_path, tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "is_told"),
+    [("console=serial0,115200 console=tty1", True), ("console=tty1 root=/dev/mmcblk0p2", False)],
+)
+def test_console_of_the_kernel_on_a_uart_is_read(tmp_path: Path, words: str, is_told: bool) -> None:
+    cmdline = tmp_path / "cmdline"
+    cmdline.write_text(words + "\n")
+    assert smsbox.has_console(cmdline) is is_told
+    assert not smsbox.has_console(tmp_path / "none")
+
+
+def test_zone_of_the_machine_is_told_only_where_it_is_another_one(tmp_path: Path) -> None:
+    zones = tmp_path / "zoneinfo"
+    (zones / "Asia").mkdir(parents=True)
+    for name in ("UTC", "Asia/Tokyo", "Asia/Seoul", "Japan"):
+        (zones / name).write_text(name if name != "Japan" else "Asia/Tokyo")
+    local = tmp_path / "localtime"
+    for machine, unlike in (
+        ("Asia/Tokyo", ""), ("Japan", ""), ("UTC", ""), ("Asia/Seoul", "Asia/Seoul"),
+    ):  # fmt: skip
+        local.unlink(missing_ok=True)
+        local.symlink_to(zones / machine)
+        assert smsbox.find_unlike_zone("Asia/Tokyo", local, zones) == unlike
+    assert smsbox.find_unlike_zone("Asia/Tokyo", tmp_path / "none", zones) == ""
+
+
+def test_settings_that_a_config_does_not_mention_are_named() -> None:
+    example = smsbox.render_example_config()
+    assert smsbox.find_missing_settings(example) == []
+    older = re.sub(r"(?m)^(# power_key_gpio|late_after_minutes) = .*\n", "", example)
+    missing = ["[modem] power_key_gpio", "[service] late_after_minutes"]
+    assert smsbox.find_missing_settings(older) == missing
+    [told] = smsbox._tell_settings(older)
+    assert told.level == "ok"
+    assert ", ".join(missing) in told.words
+    [told] = smsbox._tell_settings("[modem]\nport = 'sim:'\n")
+    assert told.words.startswith("45 are not in the config")
+    assert list(smsbox._tell_settings(example)) == []
+
+
+@pytest.mark.parametrize("running", [[], ["systemd-timesyn"], ["bash", "chronyd"], ["ntpd"]])
+def test_clock_that_nobody_sets_is_told(
+    monkeypatch: pytest.MonkeyPatch, running: list[str]
+) -> None:
+    monkeypatch.setattr(smsbox, "read_processes", lambda: [(name, []) for name in running])
+    monkeypatch.setattr(smsbox, "find_time_evidence", lambda sources: "")
+    monkeypatch.setattr(smsbox, "find_unlike_zone", lambda zone: "")
+    told = [fact.words for fact in smsbox._tell_time(smsbox.parse_config({}))]
+    assert told == ([] if running else ["nobody sets it: sudo apt install systemd-timesyncd"])
+    for clock in ({"sources": ["ntp", "rtc"]}, {"require_trust": False}):
+        assert list(smsbox._tell_time(smsbox.parse_config({"clock": clock}))) == []
+
+
+def test_another_program_of_this_name_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, kannels, link = (tmp_path / name for name in ("ours", "sbin", "bin"))
+    for folder in (kannels, link):
+        folder.mkdir()
+    monkeypatch.setattr(smsbox, "INSTALLED", ours)
+    (kannels / "smsbox").touch()
+    folders = [str(kannels), str(link)]
+    assert smsbox.find_namesakes(folders) == []  # ours is not installed
+    ours.touch()
+    (link / "smsbox").symlink_to(ours)
+    assert smsbox.find_namesakes(folders) == [kannels / "smsbox"]
 
 
 def test_lasting_name_of_a_port_is_its_path_link(tmp_path: Path) -> None:

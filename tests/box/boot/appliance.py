@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import fcntl
 import json
+import lzma
 import os
 import re
 import shutil
 import sqlite3
 import termios
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -59,6 +61,13 @@ def lay_sources(machine: Machine) -> None:
     folder.mkdir(exist_ok=True)
     for name in SOURCES:
         shutil.copy(ROOT / name, folder)
+
+
+def lay_version_1(machine: Machine) -> None:
+    """Put version 1's folder into the user's home."""
+    folder, kept = machine.root / SOURCE.lstrip("/"), ROOT / "tests/box/version1"
+    shutil.copytree(kept, folder)
+    (folder / "smsbox.py").write_bytes(lzma.decompress((kept / "smsbox.py.xz").read_bytes()))
 
 
 def measure(machine: Machine) -> float:
@@ -124,6 +133,25 @@ class Appliance(Machine):
     def install(self, *words: str, status: int = 0) -> str:
         """Run install.sh as the user of the box."""
         return self.run("sudo", "sh", f"{SOURCE}/install.sh", *words, user="pi", status=status)
+
+    def cut_power_amid_install(self, happens: Callable[[], bool]) -> int:
+        """Run install.sh, and cut the power as soon as something has happened; how many texts had
+        arrived by then."""
+        (self.root / "var/log/dpkg.log").unlink()
+        command = ("sudo", "sh", f"{SOURCE}/install.sh")
+        at_work = threading.Thread(
+            target=lambda: self.run(*command, user="pi", status=None), daemon=True
+        )
+        at_work.start()
+        wait_until(happens, 60, 0.001)
+        self.cut_power()
+        at_work.join(30)
+        return len(self.texts())
+
+    def has_dpkg_said(self, words: str) -> bool:
+        """True once the log of dpkg has these words."""
+        log = self.root / "var/log/dpkg.log"
+        return log.exists() and words in log.read_text()
 
     def purge(self, answer: str) -> str:
         """Run install.sh --purge on a terminal, and answer its question."""

@@ -17,6 +17,7 @@ from box.boot.appliance import (
     Installed,
     Saw,
     lay_sources,
+    lay_version_1,
     measure,
     render,
 )
@@ -115,13 +116,30 @@ def installed(image: Image, work: Path) -> Installed:
         packages=sorted(machine.packages() - before),
         megabytes=measure(machine) - size,
     )
+    settle_in(machine)
+    return made
+
+
+@pytest.fixture(scope="session")
+def version_1(image: Image, work: Path) -> Path:
+    """A system on which version 1 was installed, by its own install.sh; switched off."""
+    machine = Machine(copy_root(image.root, work / "version1"))
+    machine.power_on(packages=image.archives)
+    lay_version_1(machine)
+    machine.run("sudo", "sh", f"{SOURCE}/install.sh", user="pi")
+    settle_in(machine)
+    return machine.root
+
+
+def settle_in(machine: Machine) -> None:
+    """Make it the box of its operator, and switch it off."""
     machine.sh("usermod -a -G smsbox,dialout pi; useradd --create-home visitor")
     # The mark by which systemd-timesyncd vouches for the time: not every build machine reaches a
     # time server, and so [clock] keeps its defaults.
     machine.write(MARK, "f+ /run/systemd/timesync/synchronized\n")
     machine.write("/etc/smsbox/config.toml", render(SETTINGS))
+    machine.hurry(2)
     machine.shut_down()
-    return made
 
 
 # --- a box
@@ -132,7 +150,26 @@ def off_box(
     installed: Installed, work: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> Iterator[Appliance]:
     """A box that is installed and not yet switched on."""
-    root = copy_root(installed.root, work / "box")
+    yield from make_box(installed.root, work, tmp_path, request)
+
+
+@pytest.fixture
+def old_box(
+    version_1: Path, work: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> Iterator[Appliance]:
+    """A box on which version 1 runs, with the folder of this one in its user's home."""
+    for box in make_box(version_1, work, tmp_path, request):
+        lay_sources(box)
+        box.power_on()
+        box.await_ready()
+        yield box
+
+
+def make_box(
+    installed: Path, work: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> Iterator[Appliance]:
+    """Make a box of a system, with a modem; it is off."""
+    root = copy_root(installed, work / "box")
     failures = request.session.testsfailed
     with PtyModem(tmp_path) as modem:
         made = Appliance(root, modem)

@@ -8,8 +8,11 @@ the files. No machine but the one that installs has any network.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterable
 
-from box.boot.appliance import NEWER, Appliance, Installed, Saw
+import pytest
+
+from box.boot.appliance import NEWER, Appliance, Installed, Saw, lay_sources
 from box.boot.machine import MARK
 from rig.pty_modem import TEXT, Fault, wait_until
 
@@ -70,16 +73,16 @@ def test_pin_comes_from_systemd_and_is_shown_nowhere(off_box: Appliance, saw: Sa
     saw("/etc/smsbox/sim.pin unlocks the SIM by LoadCredential; the journal does not hold the PIN")
 
 
-def test_installing_again_without_a_network_changes_nothing(box: Appliance, saw: Saw) -> None:
+def test_installing_again_without_a_network_asks_for_nothing(box: Appliance, saw: Saw) -> None:
     rows = box.schedule(6)
-    files = "find /etc /usr/local /var/lib/smsbox -not -name 'smsbox.db*' -newer /home/pi/mark"
+    files = "find /etc /usr/lib/smsbox -newer /home/pi/mark -type f"
     box.sh("touch /home/pi/mark")
-    said = box.install()
-    assert "Refreshing" not in said
-    changed = box.sh(f"{files} -type f").split()
-    assert changed == [], changed
+    box.install()
+    changed = {*box.sh(files).split()} - {"/etc/systemd/system/smsbox.service.d/install.conf"}
+    kept = {each for each in changed if "smsbox" not in each or each.startswith("/etc/smsbox")}
+    assert "/etc/smsbox/config.toml" not in kept
     box.await_texts(rows)
-    saw("no package was asked for, no file was changed; 6 of 6 arrived in order")
+    saw("no package was asked for, the settings stay; 6 of 6 arrived in order")
 
 
 def test_who_is_not_in_the_group_gets_one_sentence(box: Appliance, saw: Saw) -> None:
@@ -214,15 +217,15 @@ def test_status_says_that_the_config_is_newer_than_the_daemon(box: Appliance, sa
     saw(said)
 
 
-# --- upgrade, roll-back, and away
+# --- upgrade and roll-back
 
-# What a bad version does when it is the daemon, before it serves.
-RUINS = """
-    desk.write().close()
-    import sqlite3
-    with sqlite3.connect(desk.database_path) as ruined:
-        ruined.execute("CREATE TABLE ruin (x)")
+# What bad versions do when they are the daemon.
+ENDS_AT_ONCE = """
     sys.exit(1)
+"""
+ENDS_SOON = """
+    import threading
+    threading.Timer(6, lambda: os._exit(1)).start()
 """
 # It sends as ever, and never tells systemd that it is ready.
 NEVER_READY = """
@@ -235,37 +238,172 @@ def test_upgrade_amid_a_campaign_keeps_config_and_data_and_goes_on(
 ) -> None:
     rows = box.schedule(8)
     box.await_count(2)
-    copies = box.copies()
+    copies, settings = box.copies(), (box.root / "etc/smsbox/config.toml").read_text()
     box.lay_newer()
     said = box.install()
     box.await_ready()
     assert box.status()["version"] == NEWER
     assert len(box.copies() - copies) == 1
-    assert "Keeping the settings" in said
+    assert (box.root / "etc/smsbox/config.toml").read_text() == settings
+    assert [line for line in said.splitlines() if "warning" in line and "clock" not in line] == []
     box.await_texts(rows)
     wait_until(lambda: box.count_rows() == {"sent": 8})
     saw(f"version {NEWER} runs; copy: {', '.join(box.copies() - copies)}")
     saw("8 of 8 arrived once and in order")
 
 
-def test_version_that_does_not_come_up_is_rolled_back_with_the_copy(
-    box: Appliance, saw: Saw
+@pytest.mark.parametrize(
+    ("does", "watched_s"),
+    [
+        pytest.param(ENDS_AT_ONCE, 2, id="at_once"),
+        pytest.param(ENDS_SOON, 10, id="soon", marks=pytest.mark.long),
+    ],
+)
+def test_version_that_does_not_stay_up_is_rolled_back(
+    box: Appliance, saw: Saw, does: str, watched_s: int
 ) -> None:
     version = box.status()["version"]
-    rows = box.schedule(8)
+    box.hurry(watched_s)
+    rows = box.schedule(12)
     box.await_count(2)
-    box.lay_newer(RUINS)
+    box.lay_newer(does)
     said = box.install(status=1)
+    box.let_go_of_port()
     box.await_ready()
     assert box.status()["version"] == version
-    assert box.sql("SELECT name FROM sqlite_schema WHERE name = 'ruin'") == []
     box.await_texts(rows)
-    wait_until(lambda: box.count_rows() == {"sent": 8})
-    saw(f"{version} runs again, on the copied database; 8 of 8 arrived once and in order")
+    wait_until(lambda: box.count_rows() == {"sent": 12})
+    saw(f"{version} runs again; 12 of 12 arrived once and in order")
     saw(said.strip().splitlines()[-1])
 
 
-def test_version_that_has_sent_before_it_failed_stays_stopped(box: Appliance, saw: Saw) -> None:
+@pytest.mark.long
+def test_version_that_sent_before_it_failed_is_rolled_back_too(box: Appliance, saw: Saw) -> None:
+    version = box.status()["version"]
+    rows = box.schedule(30)
+    box.drop_in("TimeoutStartSec=5")
+    box.await_count(2)
+    before = len(box.texts())
+    box.lay_newer(NEVER_READY)
+    box.install(status=1)
+    assert len(box.texts()) > before
+    box.await_ready()
+    assert box.status()["version"] == version
+    box.await_texts(rows)
+    saw("30 of 30 arrived once and in order, some by the version that failed")
+
+
+COPY = "var/lib/smsbox/backups/smsbox-before-upgrade.db"
+LIBRARY_1 = "usr/local/lib/smsbox"
+UPGRADE: dict[str, Callable[[Appliance], bool]] = {
+    "while it is copied": lambda box: (box.root / COPY).exists(),
+    "while it is unpacked": lambda box: box.has_dpkg_said("status half-installed smsbox:all"),
+    "unpacked": lambda box: box.has_dpkg_said(f"status unpacked smsbox:all {NEWER}"),
+    "while it is set up": lambda box: box.has_dpkg_said(
+        f"status half-configured smsbox:all {NEWER}"
+    ),
+    "set up": lambda box: box.has_dpkg_said(f"status installed smsbox:all {NEWER}"),
+    "while it is watched": lambda box: box.status().get("version") == NEWER,
+}
+TAKE_OVER: dict[str, Callable[[Appliance], bool]] = {
+    **UPGRADE,
+    "the old unit gone": lambda box: (box.root / LIBRARY_1 / "smsbox.service").exists(),
+    "while the old files go": lambda box: (
+        not (box.root / "etc/udev/rules.d/70-smsbox-modem.rules").exists()
+    ),
+}
+
+
+def some_of(moments: Iterable[str], *always: str) -> list[object]:
+    """Return all moments, of which only some are tried without --long."""
+    marks = {moment: () if moment in always else (pytest.mark.long,) for moment in moments}
+    return [
+        pytest.param(moment, marks=marks[moment], id=moment.replace(" ", "_")) for moment in moments
+    ]
+
+
+def cut_and_go_on(box: Appliance, saw: Saw, happens: Callable[[Appliance], bool]) -> None:
+    """Cut the power at a moment of an upgrade; the box goes on, and install.sh ends the work."""
+    rows = box.schedule(36)
+    box.await_count(2)
+    before = box.cut_power_amid_install(lambda: happens(box))
+    assert before < 36
+    box.power_on()
+    box.await_ready()
+    version = box.status()["version"]
+    box.await_texts(rows)
+    box.install()
+    box.await_ready()
+    assert box.status()["version"] == NEWER
+    box.stays(rows)
+    assert box.run("dpkg", "--audit") == ""
+    assert not (box.root / LIBRARY_1).exists()
+    saw(f"{before} of 36 before the cut; it boots with {version}, and all 36 have arrived")
+    saw(f"once install.sh has run again it is {NEWER}")
+
+
+@pytest.mark.parametrize("moment", some_of(UPGRADE, "unpacked"))
+def test_power_cut_amid_an_upgrade_leaves_one_of_the_two_versions(
+    box: Appliance, saw: Saw, moment: str
+) -> None:
+    box.lay_newer()
+    (box.root / COPY).unlink(missing_ok=True)
+    cut_and_go_on(box, saw, UPGRADE[moment])
+
+
+# --- version 1 is taken over
+
+LEFT_BY_1 = (
+    *("usr/local/lib/smsbox", "usr/local/bin/smsbox", "etc/systemd/system/smsbox.service"),
+    *("usr/local/share/bash-completion/completions/smsbox",),
+    "etc/udev/rules.d/70-smsbox-modem.rules",
+)
+
+
+def test_version_1_is_taken_over_amid_a_campaign(old_box: Appliance, saw: Saw) -> None:
+    box = old_box
+    assert all((box.root / path).exists() for path in LEFT_BY_1)
+    settings = (box.root / "etc/smsbox/config.toml").read_text()
+    box.smsbox("optout", "add", "+12135552399")
+    rows = box.schedule(10)
+    box.await_count(2)
+    box.lay_newer()
+    box.install()
+    box.await_ready()
+    assert box.status()["version"] == NEWER
+    assert [path for path in LEFT_BY_1 if (box.root / path).exists()] == []
+    assert (box.root / "etc/smsbox/config.toml").read_text() == settings
+    assert "+12135552399" in box.smsbox("optout", "list")
+    box.await_texts(rows)
+    box.reboot()
+    box.await_ready()
+    saw("settings, database and operators stay, its files are gone; 10 of 10 arrived once")
+
+
+def test_version_1_runs_again_on_its_copy_when_version_2_does_not_stay_up(
+    old_box: Appliance, saw: Saw
+) -> None:
+    box = old_box
+    rows = box.schedule(12)
+    box.await_count(2)
+    box.lay_newer("    context.write().close()\n    sys.exit(1)\n")
+    said = box.install(status=1)
+    box.await_ready()
+    assert box.status()["version"] == "1.0.0"
+    assert all((box.root / path).exists() for path in LEFT_BY_1)
+    assert not (box.root / "usr/bin/smsbox").exists()
+    box.await_texts(rows)
+    box.reboot()
+    box.await_ready()
+    saw(said.strip().splitlines()[-1])
+    saw("12 of 12 arrived once and in order, and it boots")
+
+
+@pytest.mark.long
+def test_version_1_stays_stopped_when_version_2_sent_before_it_failed(
+    old_box: Appliance, saw: Saw
+) -> None:
+    box = old_box
     rows = box.schedule(30)
     box.drop_in("TimeoutStartSec=5")
     box.await_count(2)
@@ -275,16 +413,26 @@ def test_version_that_has_sent_before_it_failed_stays_stopped(box: Appliance, sa
     assert box.show("ActiveState") in ("inactive", "failed")
     after = len(box.texts())
     assert after > before
-    assert box.texts() == rows[:after]
-    assert box.count_rows()["sent"] == after
-    box.stays(rows[:after])
     box.reboot()
     box.stays(rows[:after])
-    saw(f"{after - before} texts went out before it failed; it stays stopped, at a boot too")
     saw(said.strip().splitlines()[-1])
-    box.run("systemctl", "enable", "--now", "smsbox")
+    saw(f"{after - before} texts went out before it failed; it stays stopped, at a boot too")
+    lay_sources(box)
+    box.run("systemctl", "enable", "smsbox")
+    box.install()
     box.await_texts(rows)
-    saw("30 of 30 arrived once and in order, with the old version and the operator's word")
+    saw("30 of 30 arrived once and in order, once a good version 2 was there")
+
+
+@pytest.mark.parametrize("moment", some_of(TAKE_OVER, "the old unit gone"))
+def test_power_cut_amid_the_take_over_leaves_one_of_the_two_versions(
+    old_box: Appliance, saw: Saw, moment: str
+) -> None:
+    old_box.lay_newer()
+    cut_and_go_on(old_box, saw, TAKE_OVER[moment])
+
+
+# --- and away
 
 
 def test_uninstalled_box_keeps_config_and_data_and_installed_again_it_goes_on(
@@ -294,7 +442,7 @@ def test_uninstalled_box_keeps_config_and_data_and_installed_again_it_goes_on(
     box.await_count(2)
     said = box.install("--uninstall")
     assert box.show("LoadState") == "not-found"
-    for path in ("usr/local/lib/smsbox", "usr/local/bin/smsbox"):
+    for path in ("usr/lib/smsbox", "usr/bin/smsbox"):
         assert not (box.root / path).exists()
     for path in ("etc/smsbox/config.toml", "var/lib/smsbox/smsbox.db"):
         assert (box.root / path).exists()
@@ -308,8 +456,8 @@ def test_uninstalled_box_keeps_config_and_data_and_installed_again_it_goes_on(
 
 
 def test_purge_asks_and_then_leaves_nothing(box: Appliance, saw: Saw) -> None:
-    left = ("etc/smsbox", "var/lib/smsbox", "usr/local/lib/smsbox", "usr/local/bin/smsbox")
-    assert "unknown option" not in box.purge("no")
+    left = ("etc/smsbox", "var/lib/smsbox", "usr/lib/smsbox", "usr/bin/smsbox")
+    assert "nothing was removed" in box.purge("no")
     assert all((box.root / path).exists() for path in left)
     assert box.is_active()
     said = box.purge("YES")
@@ -362,7 +510,9 @@ def test_sandbox_holds_on_the_running_system(box: Appliance, saw: Saw) -> None:
 def test_systemd_understands_the_unit_and_finds_it_well_shut(
     box: Appliance, saw: Saw, note: Saw
 ) -> None:
-    said = box.run("systemd-analyze", "verify", "/etc/systemd/system/smsbox.service")
+    said = box.run(
+        "systemd-analyze", "verify", "--man=no", "/usr/lib/systemd/system/smsbox.service"
+    )
     assert "smsbox" not in said
     score = box.run("systemd-analyze", "security", "--no-pager", "--threshold=12", "smsbox.service")
     lines = [line.rstrip() for line in score.splitlines()]
