@@ -13090,6 +13090,9 @@ def cmd_schedule(context: Context) -> int:
         if args.json:
             nothing = replace(reading, messages=[])
             print_plan_json(make_plan(context, nothing, start, seed, QueueView()))
+        elif args.dry_run and args.template and reading.messages:
+            # A shop's list, where some can never be written to: all that is to be decided at once.
+            _settle_plan(context, replace(reading, problems=[]), start, seed)
         _print_problems(reading.problems)
         raise CampaignError(
             f"{plural(len(reading.rejected), 'row')} of {args.file} can't be taken and nothing was"
@@ -13816,8 +13819,8 @@ def _print_storing_command(context: Context, plan: Plan) -> None:
     for name in ("map", "only"):
         for pair in getattr(args, name):
             words += [f"--{name}", pair]
-    options = ("skip_invalid", "again", "simplify")
-    words += [f"--{name.replace('_', '-')}" for name in options if getattr(args, name)]
+    words += ["--skip-invalid"] if plan.reading.rejected else []
+    words += [f"--{name}" for name in ("again", "simplify") if getattr(args, name)]
     words += ["--seed", str(plan.seed)]
     gaps = "" if keeps_start else " (the same gaps then count from the moment of YES)"
     say_wrapped(f"To schedule {'exactly ' if keeps_start else ''}this{gaps}:")

@@ -106,11 +106,11 @@ def test_story_of_a_stop_that_may_be_that_of_two_people(
     story.tell("schedule", "winter.csv", "--dry-run", "--seed", "1")
     assert story.arrived() == [(BEN, "Hi")]
     story.tell("optout", "add", "+44" + number)
+    wait_until(lambda: box.row(2)[0] == "sent")
     story.tell("status")
     story.tell("why", "2")
     story.tell("release", "+61" + number)
     story.tell("inbox")
-    wait_until(lambda: box.row(2)[0] == "sent")
     assert box.row(1)[0] == "cancelled"
     story.compare("two", request)
 

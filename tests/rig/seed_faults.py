@@ -217,13 +217,14 @@ FAULTS = (
           "return number in self._exact",
           "service_numbers campaign_who"),
     Fault("strangers are answered",
-          "if not is_known or already", "if already", "service_answers"),
+          "is_fresh and number in self._database.inbox.find_people(number)", "is_fresh",
+          "service_answers"),
     Fault("a refused answer pauses the box",
           "elif row and (meaning.is_pause", "elif (meaning.is_pause", "service_answers"),
     Fault("each STOP is confirmed anew",
-          "            if not stopped and is_fresh:\n"
+          "            if not stopped and may_answer:\n"
           "                self._answer(asked, number, body, now)\n            for *_,",
-          "            if is_fresh:\n"
+          "            if may_answer:\n"
           "                self._answer(asked, number, body, now)\n            for *_,",
           "stopping"),
     # --- command line

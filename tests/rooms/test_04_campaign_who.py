@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import phonenumbers
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from phonenumbers import PhoneNumberFormat, PhoneNumberType
 
@@ -143,6 +143,7 @@ def test_one_digit_that_differs_makes_somebody_else_in_any_form(
 ) -> None:
     """Of the last eight: they are compared in every form."""
     number = FORMS[region]["E.164"]
+    assume(len(number) > place)  # Tokelau's have seven digits, with its country code
     digit = (int(number[-place]) + step) % 10
     other = f"{number[:-place]}{digit}{number[len(number) - place + 1 :]}"
     assert [form for form, text in FORMS[region].items() if is_same_number(text, other)] == []

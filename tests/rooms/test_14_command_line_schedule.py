@@ -996,6 +996,23 @@ def test_all_problems_are_told_at_once_with_row_column_value_and_mend(desk: Desk
     assert "--skip-invalid" in refused.sentence
 
 
+def test_first_answer_to_a_shop_s_list_shows_all_that_has_to_be_decided(desk: Desk) -> None:
+    """Who is left out and why, the texts, the bad rows; its command is the right one."""
+    desk.write("shop.csv", "First Name,Phone,Accepts SMS Marketing\nAna,2135551234,yes\n"
+               "Ben,3105559876,no\nCleo,555-12,yes\n")  # fmt: skip
+    desk.write("t.txt", "Hi {First Name}, 20% off. Reply STOP to end\n")
+    before = desk.snapshot()
+    asked = desk.schedule("shop.csv", "--template", "t.txt", "--dry-run")
+    assert (asked.status, desk.snapshot()) == (65, before)
+    assert '1 row, said no to texts ("Accepts SMS Marketing" no): row 3' in asked.out
+    assert "> Hi Ana, 20% off. Reply STOP to end\n" in asked.out
+    assert "row 4, \"Phone\" '555-12'" in asked.err
+    command = printed_command(asked.out)
+    assert "--skip-invalid" in command
+    assert desk.run([*command, "--yes"]).status == 0
+    assert len(desk.rows()) == 1
+
+
 def test_problems_are_summed_by_kind_the_most_frequent_first(desk: Desk) -> None:
     bad = "".join(f"{12 + i},Bad {i},Hi\n" for i in range(11))
     desk.write("c.csv", f"{HEADER}2135551234,Ana,\n{bad}")
