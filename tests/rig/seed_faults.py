@@ -213,7 +213,7 @@ FAULTS = (
           "(people[0] if len(people) == 1 else sender), len(people) < 2",
           "(people[0] if people else sender), True", "service_numbers"),
     Fault("a stop that fitted nobody is compared with nobody in the preview",
-          "return number in self._exact or is_odd",
+          "return any(is_same_number(each, str(number)) for each in alike)",
           "return number in self._exact",
           "service_numbers campaign_who"),
     Fault("strangers are answered",
