@@ -1,7 +1,6 @@
 #!/bin/sh
 # Installs, upgrades and removes smsbox, as a Debian package that it builds from this folder and
 # hands to apt. It never edits the boot files, and never removes another package.
-#
 #   sudo sh install.sh [--no-start]      install or upgrade; settings and data stay
 #   sudo sh install.sh --uninstall       remove the program; settings and data stay
 #   sudo sh install.sh --purge [--yes]   remove settings, data and user too; asks for YES
@@ -61,8 +60,7 @@ systemd-sysusers smsbox.conf
 [ ! -e /etc/smsbox/config.toml ] || chgrp smsbox /etc/smsbox/config.toml
 install -d -o smsbox -g smsbox -m 2770 /var/lib/smsbox
 python3 -I -m compileall -q --invalidation-mode checked-hash /usr/lib/smsbox
-conf=/etc/systemd/system/smsbox.service.d
-mkdir -p $conf
+mkdir -p ${conf:=/etc/systemd/system/smsbox.service.d}
 python3 -I -c 'import sys; sys.path.insert(0, "/usr/lib/smsbox"); import smsbox
 sys.stdout.write(smsbox.render_drop_in(smsbox.load_config(None)))' >$conf/install.new &&
     mv $conf/install.new $conf/install.conf || echo "$conf/install.conf stays as it is"
@@ -83,12 +81,11 @@ PRERM
     lay 0755 /DEBIAN/postrm <<'POSTRM'
 #!/bin/sh
 set -e
-if [ "$1" = purge ]; then
-    rm -rf /etc/smsbox /var/lib/smsbox /etc/systemd/system/smsbox.service.d /var/backups/smsbox.deb
-    deb-systemd-helper purge smsbox.service >/dev/null
-    { userdel smsbox; groupdel smsbox; } 2>/dev/null || true # a group that has members, too
-fi
 [ ! -d /run/systemd/system ] || systemctl --system daemon-reload
+[ "$1" = purge ] || exit 0
+rm -rf /etc/smsbox /var/lib/smsbox /etc/systemd/system/smsbox.service.d /var/backups/smsbox.deb
+deb-systemd-helper purge smsbox.service >/dev/null
+{ userdel smsbox; groupdel smsbox; } 2>/dev/null || true # a group that has members, too
 POSTRM
     dpkg-deb --root-owner-group --build "$work/tree" "$package" >/dev/null
 }
@@ -119,24 +116,27 @@ $1()" 2>/dev/null
 stays_up() {
     begun=""
     systemctl daemon-reload && systemctl start smsbox && sleep 10 &&
-        systemctl is-active -q smsbox && [ "$(systemctl show --value -p NRestarts smsbox)" = 0 ]
+        systemctl is-active -q smsbox && [ "$(systemctl show --value -p NRestarts smsbox)" = 0 ] &&
+        rm -f $unit_1.d/upgrade.conf && systemctl daemon-reload
 }
 
 go_back() {
     journalctl -u smsbox -n 5 -o cat --no-pager || true
     [ -e $kept ] || [ -d $library_1 ] || die "version $version fails: see journalctl -u smsbox"
     systemctl stop smsbox || true
-    if [ ! -d $library_1 ]; then
-        put_in $kept || die "apt can't put the version of before back: $(tail -n 5 "$work/apt")"
-    elif at_database compare; then
+    if at_database compare; then # nothing was sent, came in or was changed by it
         at_database put_back || die "version $version did not stay up; try smsbox restore $copy"
+    elif [ -d $library_1 ]; then
+        systemctl disable -q smsbox
+        die "version $version did not stay up, and something was sent or came in since: smsbox" \
+            "stays stopped until you say sudo systemctl enable --now smsbox (copy of before: $copy)"
+    fi
+    if [ -d $library_1 ]; then
         mv $library_1/smsbox /usr/local/bin/ 2>/dev/null || true
         mv $library_1/smsbox.service $unit_1
         dpkg --remove smsbox >/dev/null
     else
-        systemctl disable -q smsbox
-        die "version $version did not stay up, and something was sent or came in since: smsbox" \
-            "stays stopped until you say sudo systemctl enable --now smsbox (copy of before: $copy)"
+        put_in $kept || die "apt can't put the version of before back: $(tail -n 5 "$work/apt")"
     fi
     stays_up || die "neither version $version stays up nor that of before: see journalctl -u smsbox"
     die "version $version did not stay up; $(smsbox --version) runs again."
@@ -156,6 +156,8 @@ install() {
     [ -e $library_1/smsbox.service ] || at_database copy || # not again after a power cut
         die "the database can't be copied, so nothing was installed."
     dpkg --force-confdef --force-confold --configure -a >/dev/null 2>&1 || true # after a power cut
+    [ -z "$start" ] || { mkdir -p $unit_1.d && say "[Service]" "ExecStopPost=-/bin/echo If an \\" \
+        "upgrade was cut off: sudo sh install.sh ends it or takes it back" >$unit_1.d/upgrade.conf; }
     dpkg-query -W python3-serial >/dev/null 2>&1 || by_apt update || true
     put_in "$package" || put_in --no-install-recommends "$package" ||
         die "apt can't install it; is the clock wrong ($(date '+%F %H:%M')), first sudo date -s" \
@@ -175,19 +177,17 @@ install() {
 }
 
 remove() {
-    if [ "$verb$yes" = purge ]; then
+    [ "$verb$yes" != purge ] ||
         say "This removes smsbox, its settings and data. Who said stop is forgotten, too; to keep" \
             "that: smsbox optout list --csv > stopped.csv. Remove all of it? Type YES:"
-        [ "$(head -n 1)" = YES ] || die "nothing was removed; a script says --purge --yes."
-    fi
+    [ "$verb$yes" != purge ] || [ "$(head -n 1)" = YES ] || die "nothing was removed (or --yes)."
     by_apt "$verb" smsbox || die "apt can't do it: $(tail -n 5 "$work/apt")"
     [ "$verb" = purge ] || say "Kept: the settings in /etc/smsbox, the data in /var/lib/smsbox."
 }
 
 simulate() {
     say "Nothing is changed. smsbox would be stopped behind the text under way; then:"
-    case "$way" in remove) package="smsbox" ;; *) build ;; esac
-    [ ! -f "$package" ] || dpkg-deb --contents "$package" | awk '/^-/ { print $1, $6 }'
+    case "$way" in remove) package="smsbox" ;; *) build && dpkg-deb -c "$package" | grep ^- ;; esac
     apt-get --simulate "$verb" "$package" || say "apt would first be asked for its newest lists."
 }
 

@@ -85,7 +85,7 @@ if TYPE_CHECKING:
 
     Zones = tuple[ZoneInfo, ...]  # where a recipient may be; (): nobody knows
 
-VERSION = "1.0.0"
+VERSION = "2.0.0"
 
 # === 1 Terms =====================================================================================
 # The words of the program: constants with their units, enums whose values are the database's words,
@@ -11512,9 +11512,12 @@ def render_udev_rule() -> str:
 
 
 def render_drop_in(config: Config) -> str:
-    """Return what the unit has to know of the settings: where else the service writes."""
+    """Return what the unit has to know of the settings: where else the service writes, and how
+    long a stop waits for the segment that is with the modem, where that is over 4 minutes."""
     folders = [config.service.backup_dir, str(find_database(None, config).parent)]
-    lines = ["# Written from the settings; after a change of folders there: sudo sh install.sh"]
+    lines = ["# Written from the settings; `smsbox check` tells when they have changed."]
+    stop_s = round(config.modem.send_timeout_seconds * 1.5 + 60)
+    lines += [f"TimeoutStopSec={stop_s}"] if stop_s > 240 else []
     for folder in folders:
         if folder.startswith("/") and folder != str(STATE_FOLDER):
             # The minus: a stick that is not plugged in does not stop the service.
@@ -12302,6 +12305,8 @@ def _tell_machine(context: Context) -> Iterator[Fact]:
         yield judge(not low, "power", words, remedy, "warning")
     yield from _tell_others(context.config.modem.port)
     yield from _tell_time(context.config)
+    if not context.args.config:
+        yield from _tell_unit(context.config)
     with suppress(OSError):
         yield from _tell_settings(find_config(context.args.config).read_text())
     lamps = context.config.lamps
@@ -12321,6 +12326,17 @@ def _tell_others(port: str) -> Iterator[Fact]:
     for other in find_namesakes():
         words = f"{other} is another program of this name; where it answers, type {INSTALLED}"
         yield Fact("warning", "others", words)
+
+
+DROP_IN = Path("/etc/systemd/system/smsbox.service.d/install.conf")
+
+
+def _tell_unit(config: Config, drop_in: Path = DROP_IN) -> Iterator[Fact]:
+    """Tell that the unit does not know of the settings as they are now."""
+    with suppress(OSError):
+        if drop_in.read_text() != render_drop_in(config):
+            words = "it knows other folders or times than the settings: sudo sh install.sh"
+            yield Fact("warning", "unit", words)
 
 
 def _tell_time(config: Config) -> Iterator[Fact]:

@@ -287,6 +287,26 @@ def test_drop_in_opens_the_folders_of_the_settings_and_no_other() -> None:
     assert write_paths(database='/srv/"sms"/box.db') == [r'ReadWritePaths="-/srv/\"sms\""']
 
 
+@pytest.mark.parametrize(("send_timeout_s", "stop_s"), [(120, None), (121, "242"), (600, "960")])
+def test_stop_waits_for_a_segment_s_result_whatever_the_settings_let_it_take(
+    send_timeout_s: int, stop_s: str | None
+) -> None:
+    config = smsbox.parse_config({"modem": {"send_timeout_seconds": send_timeout_s}})
+    told = re.search(r"(?m)^TimeoutStopSec=(.*)$", smsbox.render_drop_in(config))
+    assert (told and told[1]) == stop_s
+
+
+def test_check_tells_that_the_unit_does_not_know_the_settings(tmp_path: Path) -> None:
+    config = smsbox.parse_config({"service": {"backup_dir": "/mnt/stick"}})
+    drop_in = tmp_path / "install.conf"
+    assert list(smsbox._tell_unit(config, drop_in)) == []  # it is not installed
+    drop_in.write_text(smsbox.render_drop_in(config))
+    assert list(smsbox._tell_unit(config, drop_in)) == []
+    drop_in.write_text(smsbox.render_drop_in(smsbox.parse_config({})))
+    [fact] = smsbox._tell_unit(config, drop_in)
+    assert (fact.level, "install.sh" in fact.words) == ("warning", True)
+
+
 # --- what is asked of the system --------------------------------------------------------------
 
 FOLDERS = ("usr/local", "etc", "run", "var/lib", "var/backups")
