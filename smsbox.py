@@ -9745,6 +9745,8 @@ class Intake:
                 number, now, "daemon", "START", only_keyword=True
             )
             touched = lifted + self._database.inbox.settle(number, now, "START")
+        elif asked is Request.PERHAPS_STOP and stopped:  # who has stopped is asked nothing more
+            touched = self._database.inbox.settle(number, now, "STOP")
         elif asked is Request.HELP and not stopped and may_answer:
             self._answer(asked, number, body, now)
         return touched
