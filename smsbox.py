@@ -2307,6 +2307,10 @@ def is_same_number(one: str, other: str) -> bool:
     return False
 
 
+def _tail(number: str) -> str:
+    return re.sub(r"\D", "", number)[-8:]
+
+
 class Numbers:
     """A set of phone numbers in any form: a number is in it if it may be one of them."""
 
@@ -2314,11 +2318,11 @@ class Numbers:
         self._exact = frozenset(numbers)
         self._by_tail: dict[str, list[str]] = {}  # numbers that may be the same end alike
         for each in self._exact:
-            self._by_tail.setdefault(each[-8:], []).append(each)
+            self._by_tail.setdefault(_tail(each), []).append(each)
 
     def __contains__(self, number: object) -> bool:
         """True if a number in E.164 is one of them."""
-        alike = self._by_tail.get(str(number)[-8:], ())
+        alike = self._by_tail.get(_tail(str(number)), ())
         return any(is_same_number(each, str(number)) for each in alike)
 
 
@@ -4834,9 +4838,11 @@ class Database:
             found = os.statvfs(self._reserve.parent)
             if found.f_bavail * found.f_frsize < 2 * _RESERVE:
                 return f"{self.path}: {_NO_ROOM}"
-            self._reserve.unlink(missing_ok=True)
-            with open(self._reserve, "xb", opener=door) as file:
-                os.posix_fallocate(file.fileno(), 0, _RESERVE)
+            descriptor = open_shared(self._reserve)
+            try:
+                os.posix_fallocate(descriptor, 0, _RESERVE)
+            finally:
+                os.close(descriptor)
         except OSError as error:
             return f"{self._reserve}: {error.strerror}"
         return ""
@@ -8383,7 +8389,7 @@ def door(path: str, flags: int, mode: int = 0o600) -> int:
     with _held(path, to_read=not flags & os.O_CREAT) as (folder, name):
         descriptor = os.open(name, flags | safely, mode, dir_fd=folder)
     found = os.fstat(descriptor)
-    if stat.S_ISREG(found.st_mode) and found.st_nlink < 2:
+    if (stat.S_ISREG(found.st_mode) and found.st_nlink < 2) or path == os.devnull:
         return descriptor
     os.close(descriptor)
     words = "it has two names, copy it first" if stat.S_ISREG(found.st_mode) else "it is no file"
@@ -9763,6 +9769,8 @@ class Intake:
                 number, now, "daemon", "START", only_keyword=True
             )
             touched = lifted + self._database.inbox.settle(number, now, "START")
+        elif asked is Request.PERHAPS_STOP and stopped:  # who has stopped is asked nothing more
+            touched = self._database.inbox.settle(number, now, "STOP")
         elif asked is Request.HELP and not stopped and may_answer:
             self._answer(asked, number, body, now)
         return touched

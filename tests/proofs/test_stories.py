@@ -5,6 +5,7 @@ The transcripts stand in tests/golden, times and places written over.
 
 from __future__ import annotations
 
+import re
 import time
 from datetime import datetime, timedelta
 
@@ -98,6 +99,7 @@ def test_story_of_a_stop_that_may_be_that_of_two_people(
     box.modem.receive("STOP", number)
     box.start()
     wait_until(lambda: box.row(3)[0] == "sent")
+    wait_until(lambda: re.search("pace +open", box.call("why", "1").stdout) is not None)
     story.tell("status")
     story.tell("inbox")
     story.tell("why", "1")

@@ -353,6 +353,20 @@ def test_doubt_of_a_stranger_lights_no_lamp_and_shuts_the_gate_of_a_later_row(
     assert shop.run("status", "--json").value["counts"]["doubtful"] == 1
 
 
+def test_doubt_of_who_has_stopped_asks_nobody_and_their_later_row_is_cancelled(
+    box: PlayedBox, shop: Operator
+) -> None:
+    box.insert(ANA, "Hi", in_s=60)
+    reply(box, "STOP")
+    box.serve(20)
+    reply(box, DOUBTFUL)
+    box.serve(20)
+    assert shop.run("status", "--json").value["counts"]["doubtful"] == 0
+    late = box.insert(ANA, "Hello again")
+    box.serve(600)
+    assert box.row(late) == ("cancelled", "the recipient said stop")
+
+
 # --- any order of it all
 
 
