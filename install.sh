@@ -9,6 +9,7 @@
 set -eu
 
 kept="/var/backups/smsbox.deb" # the package of before: the way back
+mark="/var/backups/smsbox.upgrading" # where it stays, the unit tells that an upgrade was cut off
 copy="/var/lib/smsbox/backups/smsbox-before-upgrade.db"
 library_1="/usr/local/lib/smsbox" # version 1 was no package
 unit_1="/etc/systemd/system/smsbox.service"
@@ -60,7 +61,8 @@ systemd-sysusers smsbox.conf
 [ ! -e /etc/smsbox/config.toml ] || chgrp smsbox /etc/smsbox/config.toml
 install -d -o smsbox -g smsbox -m 2770 /var/lib/smsbox
 python3 -I -m compileall -q --invalidation-mode checked-hash /usr/lib/smsbox
-mkdir -p ${conf:=/etc/systemd/system/smsbox.service.d}
+conf=/etc/systemd/system/smsbox.service.d
+mkdir -p $conf
 python3 -I -c 'import sys; sys.path.insert(0, "/usr/lib/smsbox"); import smsbox
 sys.stdout.write(smsbox.render_drop_in(smsbox.load_config(None)))' >$conf/install.new &&
     mv $conf/install.new $conf/install.conf || echo "$conf/install.conf stays as it is"
@@ -83,7 +85,7 @@ PRERM
 set -e
 [ ! -d /run/systemd/system ] || systemctl --system daemon-reload
 [ "$1" = purge ] || exit 0
-rm -rf /etc/smsbox /var/lib/smsbox /etc/systemd/system/smsbox.service.d /var/backups/smsbox.deb
+rm -rf /etc/smsbox /var/lib/smsbox /etc/systemd/system/smsbox.service.d /var/backups/smsbox.*
 deb-systemd-helper purge smsbox.service >/dev/null
 { userdel smsbox; groupdel smsbox; } 2>/dev/null || true # a group that has members, too
 POSTRM
@@ -114,10 +116,9 @@ $1()" 2>/dev/null
 }
 
 stays_up() {
-    begun=""
-    systemctl daemon-reload && systemctl start smsbox && sleep 10 &&
+    begun="" && systemctl daemon-reload && systemctl start smsbox && sleep 10 &&
         systemctl is-active -q smsbox && [ "$(systemctl show --value -p NRestarts smsbox)" = 0 ] &&
-        rm -f $unit_1.d/upgrade.conf && systemctl daemon-reload
+        rm -f $mark
 }
 
 go_back() {
@@ -156,8 +157,7 @@ install() {
     [ -e $library_1/smsbox.service ] || at_database copy || # not again after a power cut
         die "the database can't be copied, so nothing was installed."
     dpkg --force-confdef --force-confold --configure -a >/dev/null 2>&1 || true # after a power cut
-    [ -z "$start" ] || { mkdir -p $unit_1.d && say "[Service]" "ExecStopPost=-/bin/echo If an \\" \
-        "upgrade was cut off: sudo sh install.sh ends it or takes it back" >$unit_1.d/upgrade.conf; }
+    [ -z "$start" ] || : >$mark
     dpkg-query -W python3-serial >/dev/null 2>&1 || by_apt update || true
     put_in "$package" || put_in --no-install-recommends "$package" ||
         die "apt can't install it; is the clock wrong ($(date '+%F %H:%M')), first sudo date -s" \
