@@ -351,6 +351,27 @@ def test_power_cut_amid_an_upgrade_leaves_one_of_the_two_versions(
     cut_and_go_on(box, saw, UPGRADE[moment])
 
 
+def test_power_cut_amid_an_upgrade_to_a_bad_version_is_told_and_install_sh_goes_back(
+    box: Appliance, saw: Saw
+) -> None:
+    version = box.status()["version"]
+    box.hurry(2)
+    rows = box.schedule(12)
+    box.await_count(2)
+    box.lay_newer(ENDS_AT_ONCE)
+    box.cut_power_amid_install(lambda: box.has_dpkg_said(f"status installed smsbox:all {NEWER}"))
+    box.power_on()
+    wait_until(lambda: "An upgrade was cut off" in box.journal(), 30, 0.1)
+    [told, *_] = [line for line in box.journal().splitlines() if "upgrade was cut off" in line]
+    box.install(status=1)
+    box.let_go_of_port()
+    box.await_ready()
+    assert box.status()["version"] == version
+    box.await_texts(rows)
+    saw(f"journal: {told}")
+    saw(f"once install.sh has run again {version} runs; 12 of 12 arrived once and in order")
+
+
 # --- version 1 is taken over
 
 LEFT_BY_1 = (
