@@ -401,6 +401,7 @@ def test_version_1_is_taken_over_amid_a_campaign(old_box: Appliance, saw: Saw) -
     saw("settings, database and operators stay, its files are gone; 6 of 6 arrived once")
 
 
+@pytest.mark.long
 def test_version_1_runs_again_on_its_copy_when_version_2_does_not_stay_up(
     old_box: Appliance, saw: Saw
 ) -> None:
