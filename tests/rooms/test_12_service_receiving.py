@@ -477,8 +477,9 @@ def mutate(pdu: str, rng: random.Random) -> str:
 FACES = "STOP \U0001f621\U0001f468\u200d\U0001f469 \ud83d\udd95 no más ﷽ ÄÖ\x00\x1b[2J{}€"
 
 
-def test_hundred_thousand_mutated_and_split_texts_go_through_the_intake(
-    box: PlayedBox, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("texts", [20_000, pytest.param(100_000, marks=pytest.mark.long)])
+def test_thousands_of_mutated_and_split_texts_go_through_the_intake(
+    box: PlayedBox, caplog: pytest.LogCaptureFixture, texts: int
 ) -> None:
     """No TPDU jams the way in: each is stored or known, and no error of our own is logged."""
     caplog.set_level(logging.ERROR)
@@ -489,11 +490,11 @@ def test_hundred_thousand_mutated_and_split_texts_go_through_the_intake(
     )  # fmt: skip
     link = smsbox.Link(config.modem, around, box.database)
     intake = smsbox.Intake(config, box.database, box.play, link)
-    box.database.change("PRAGMA synchronous = OFF")  # of a hundred thousand commits
+    box.database.change("PRAGMA synchronous = OFF")  # of thousands of commits
     whole = [deliver(FACES, ANA, NOON), report(ANA, 9, 0x46, NOON), "07911326040000F0" + deliver(
         "Stop", NAME, NOON, coding="00")[2:]]  # fmt: skip
     fed = 0
-    while fed < 100_000:
+    while fed < texts:
         text = "".join(rng.choices(FACES, k=rng.randint(1, 150)))
         pdus = [*whole, *cut(text, f"+1213555{rng.randint(2000, 2009)}", rng.randrange(256))]
         pdus += [mutate(rng.choice(pdus), rng) for _ in range(60)]
