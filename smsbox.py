@@ -4019,7 +4019,7 @@ def write_answer(to: Request, language: str, sender_name: str, help_contact: str
     return f"{sender_name}: {words}" if sender_name else words
 
 
-@lru_cache(maxsize=256)  # a text is looked at by one table of words after the other
+@lru_cache(maxsize=256)  # the words of the settings, and the text, again and again
 def simplify_reply(text: str) -> str:
     """Fold case and accents; leave words of letters and digits, one space between them.
 
@@ -4064,17 +4064,24 @@ def _is_made_of(
     table: Mapping[str, str], extra: Iterable[str], text: str, with_courtesies: bool = True
 ) -> bool:
     """Whether a text is one of the words, once or again and again, and nothing else."""
-    if not simplify_reply(text):
-        text = text.translate(_SIGNS)
-    forms = [simplify_reply(each) for each in (text, re.sub(_SIGNATURE, "", text.strip()))]
-    forms = [re.sub(r"\b(\w) (?=\w\b)", r"\1", each) for each in forms]  # s t o p
+    forms = _plain_forms(text)
     if with_courtesies:
-        forms = [*forms, *map(_without_courtesies, forms)]
+        forms = (*forms, *map(_without_courtesies, forms))
     added = sorted((re.escape(simplify_reply(word)) for word in extra), key=len, reverse=True)
     words = "|".join([*filter(None, added), *table.values()])
     return any(form and not re.sub(rf"\b(?:{words})\b", "", form).strip() for form in forms)
 
 
+@lru_cache(maxsize=16)  # a text is compared with one table after the other
+def _plain_forms(text: str) -> tuple[str, ...]:
+    """Return a text in plain words, and so without its signature."""
+    if not simplify_reply(text):
+        text = text.translate(_SIGNS)
+    forms = [simplify_reply(each) for each in (text, re.sub(_SIGNATURE, "", text.strip()))]
+    return tuple(re.sub(r"\b(\w) (?=\w\b)", r"\1", each) for each in forms)  # s t o p
+
+
+@lru_cache(maxsize=16)
 def _without_courtesies(plain: str) -> str:
     polite = "|".join(_COURTESIES.values())
     return " ".join(re.sub(rf"\b(?:{polite})\b", "", plain).split())
