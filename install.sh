@@ -169,7 +169,7 @@ install() {
     cp "$package" $kept.new && mv $kept.new $kept
     [ ! -d $library_1 ] || rm -rf /etc/udev/rules.d/70-smsbox-modem.rules /usr/local/bin/smsbox \
         /usr/local/share/bash-completion/completions/smsbox $library_1 # last: it is the mark
-    /usr/bin/smsbox check || true
+    smsbox check || true
     say "" "smsbox is installed. What to do next:" \
         "  to use it without sudo    sudo usermod -aG smsbox,dialout ${SUDO_USER:-YOUR-USER}" \
         "  to test it by your phone  smsbox send +12135552301 \"Hello from the box\"" \
