@@ -13121,7 +13121,7 @@ def cmd_schedule(context: Context) -> int:
         if args.json:
             nothing = replace(reading, messages=[])
             print_plan_json(make_plan(context, nothing, start, seed, QueueView()))
-        elif args.dry_run and args.template and reading.messages:
+        elif args.dry_run and args.template and not args.html and reading.messages:
             # A shop's list, where some can never be written to: all that is to be decided at once.
             _settle_plan(context, replace(reading, problems=[]), start, seed)
         _print_problems(reading.problems)

@@ -127,7 +127,7 @@ def analyze(tmp_path: Path) -> Callable[..., str]:
 
 
 def test_systemd_understands_every_line_of_the_unit(analyze: Callable[..., str]) -> None:
-    assert UNIT.name not in analyze("verify")
+    assert UNIT.name not in analyze("verify", "--man=no")  # the page is not on this machine
 
 
 def test_systemd_finds_the_unit_well_shut(analyze: Callable[..., str]) -> None:
