@@ -2706,7 +2706,7 @@ class _RowReader:
                 )
 
     def list_notes(self) -> Iterator[str]:
-        """Say what the operator may not have meant, of the whole file."""
+        """Return what the operator may not have meant, of the whole file."""
         if (top := self._sheet.header_row) > 1:
             above = "row 1" if top == 2 else f"rows 1-{top - 1}"
             yield f"the header is row {top}: {above} above it skipped"
@@ -3705,16 +3705,17 @@ _GROUPS = {  # the words that the capitals in the phrases stand for
     r"|e ?mails?|correos?|courriels?)",
     # Whatever a denial of everyday life is about: "not sure yet", "I can't come", "no hay".
     "FINE": r"(sure|surs?|seguro|prob\w+|worr\w+|rush|hurry|idea|yet|un?till?|now|week\w*|\w+days?"
-    r"|ready|late|able|feel\w*|well|bad|good|fun|can|cant|couldn?t?|make|made|f[io]u?nd|see|hear|g[eo]t"
-    r"|gotten|rec(ei|ev|ib|u)\w*|arriv\w+|c[ao]me|work\w*|open\w*|forget|mind|miss|before|after|while"
-    r"|but|than|if|ones?|\w*\d\w*|have|ha[sd]|eats?|drive|mean|think|underst\w+|remember|much|too"
-    r"|love\w*|thank\w*|great|keep|better|best|right|fine|really|more|what|which|where|when|way|wait|help|call|cost|fast|laugh\w*|believe|turn|going"
-    r"|coming|loading|running|(not|isnt) (home|t?here)|se|s[ie]|pued[oe]|tengo|hay|tiene"
-    r"|qued[ao]|lleg\w+|bien|mal|encuentr\w+|olvid\w+|dig[ao]s?|traj\w+|escribio|contesta|urgen\w+"
-    r"|nec\w+|pasa|preocup\w+|hoy|aun|todavia|manana|antes|hasta|funciona\w*|voy|va|entend\w+|estoy"
-    r"|mas|era|fue|sais|peux|souci|grave|possible|encore|dispo\w*|pret\w*|temps|press\w+|trouv\w+"
-    r"|marche\w*|compris|tan|n?ai plus|\w+di|aujourdhui|soir|repon\w+|attend\w*|far|all|falta"
-    r"|acuerd\w+|avis\w+|WANT|THING)",
+    r"|ready|late|able|feel\w*|well|bad|good|fun|can|cant|couldn?t?|make|made|f[io]u?nd|see|hear"
+    r"|g[eo]t|gotten|rec(ei|ev|ib|u)\w*|arriv\w+|c[ao]me|work\w*|open\w*|forget|mind|miss|before"
+    r"|after|while|but|than|if|ones?|\w*\d\w*|have|ha[sd]|eats?|drive|mean|think|underst\w+"
+    r"|remember|much|too|love\w*|thank\w*|great|keep|better|best|right|fine|really|more|what|which"
+    r"|where|when|way|wait|help|call|cost|fast|laugh\w*|believe|turn|going|coming|loading|running"
+    r"|(not|isnt) (home|t?here)|se|s[ie]|pued[oe]|tengo|hay|tiene|qued[ao]|lleg\w+|bien|mal"
+    r"|encuentr\w+|olvid\w+|dig[ao]s?|traj\w+|escribio|contesta|urgen\w+|nec\w+|pasa|preocup\w+|hoy"
+    r"|aun|todavia|manana|antes|hasta|funciona\w*|voy|va|entend\w+|estoy|mas|era|fue|sais|peux"
+    r"|souci|grave|possible|encore|dispo\w*|pret\w*|temps|press\w+|trouv\w+|marche\w*|compris|tan"
+    r"|n?ai plus|\w+di|aujourdhui|soir|repon\w+|attend\w*|far|all|falta|acuerd\w+|avis\w+|WANT"
+    r"|THING)",
     "SORE": r"(te?xts|te?xting|mess?ages|msgs|mensajes|textos|wtf|fuck\w*|shit\w*|mierda|merde"
     r"|blowing up|(this|este|ce) (num\w*|phone|cel\w*|line|tel\w*))",
     # What is told of a text beside a denial: that it has not come, or when it suits.
@@ -5037,7 +5038,7 @@ def _connect(uri: str, path: str) -> sqlite3.Connection:
 
 
 def _identify(path: str) -> tuple[int, int]:
-    """Name a file itself, whatever its name comes to mean; (0, 0): there is none."""
+    """Return what tells a file from any other of that name; (0, 0): there is none."""
     with suppress(OSError):
         found = os.stat(path)
         return found.st_dev, found.st_ino
@@ -5049,7 +5050,7 @@ def _reserve_of(path: str) -> Path:
 
 
 def use_reserve(path: str) -> bool:
-    """Give up the room that is kept for what stops; True if there was any.
+    """Free the room that is kept for what stops; True if there was any.
 
     Nothing is sent until there is room for it again.
     """
@@ -7087,7 +7088,7 @@ def find_port(wanted: str, sys_tty: Path = Path("/sys/class/tty")) -> str:
 
 
 def name_unknown(sys_tty: Path = Path("/sys/class/tty")) -> str:
-    """Name the USB serial adapters that are not known, with the line for the config; "": none."""
+    """Return the unknown USB serial adapters, with the line for the config; "": none."""
     _, unknown = _find_adapters(sys_tty)
     if not unknown:
         return ""
@@ -8470,7 +8471,7 @@ def read_key(path: Path) -> bytes:
 
 
 def name_part(path: Path) -> Path:
-    """Name the file that takes a file's place when it is whole."""
+    """Return the file that takes a file's place when it is whole."""
     return path.with_name(f"{path.name}.part")
 
 
@@ -11482,7 +11483,7 @@ def render_man() -> str:
 
 
 def _name_argument(names: Sequence[str], more: Mapping[str, Any]) -> str:
-    """Name an argument for the man page: its options in bold, its value in italics."""
+    """Return an argument as the man page has it: options in bold, the value in italics."""
     takes_value = more.get("action", "append") == "append"
     value = str(more.get("metavar") or names[0].strip("-").upper())
     options = [rf"\fB{_to_roff(name)}\fR" for name in names if name.startswith("-")]
@@ -11597,11 +11598,11 @@ class Context:
         return f"{local:%a %m/%d} {local.hour % 12 or 12}:{local:%M %p}"
 
     def zone_name(self) -> str:
-        """Name the zone of all times: 'America/Los_Angeles (PST)'."""
+        """Return the zone of all times: 'America/Los_Angeles (PST)'."""
         return f"{self.config.business_hours.timezone.key} ({self.local(self.now):%Z})"
 
     def zone_note(self) -> str:
-        """Name the zone of all times of an answer."""
+        """Return the zone of all times of an answer."""
         return f"Times are those of {self.zone_name()}."
 
     def parse_time(self, option: str, said: str | None, needs_hour: bool = True) -> datetime | None:
@@ -11756,7 +11757,7 @@ def find_program() -> str:
 
 
 def name_program(text: str) -> str:
-    """Name the program in a sentence's hints the way it was started."""
+    """Return a sentence whose hints call the program the way it was started."""
     if (program := find_program()) == "smsbox":
         return text
     for command, by_hand in _BY_HAND.items():
@@ -11848,7 +11849,7 @@ def show_span(span: tuple[float, float]) -> str:
 
 
 def name_campaign(name: str) -> str:
-    """Name a campaign in a sentence."""
+    """Return a campaign as a sentence has it."""
     return name or "what has no campaign"
 
 
@@ -12369,7 +12370,7 @@ def _tell_time(config: Config) -> Iterator[Fact]:
 
 
 def _tell_settings(text: str) -> Iterator[Fact]:
-    """Name the settings that a config does not mention, as an upgrade brings them."""
+    """Return the settings that a config does not mention, as an upgrade brings them."""
     missing = find_missing_settings(text)
     if len(missing) > 8:
         words = f"{len(missing)} are not in the config: all stand in {EXAMPLE}"
@@ -13427,7 +13428,7 @@ def find_remedies(config: Config) -> dict[str, Config]:
 
 
 def describe_remedies(config: Config, count: Callable[[Config], int], fits: int, total: int) -> str:
-    """Say how many fit with each setting that helps; count tells it of a config."""
+    """Return how many fit with each setting that helps; count tells it of a config."""
     counts = {words: count(each) for words, each in find_remedies(config).items()}
     helps = [f"{words} ({n:,} fit)" for words, n in counts.items() if n > fits]
     if not helps:
@@ -13611,7 +13612,7 @@ def _print_banner(context: Context, plan: Plan) -> None:
 
 
 def _name_columns(context: Context, reading: Reading) -> Iterator[tuple[str, str]]:
-    """Name the column of each field as a spreadsheet does, and those as likely: F "Mobile"."""
+    """Return each field's column as a spreadsheet has it, and those as likely: F "Mobile"."""
     short = {"phone_number": "phone", "customer_name": "name", "message_content": "text"}
 
     def show(place: int) -> str:
@@ -13688,7 +13689,7 @@ def _count_segments(planned: Sequence[ScheduledMessage], simple: bool) -> int:
 
 
 def _explain_nothing(plan: Plan) -> str:
-    """Say why nobody is planned, and what then."""
+    """Return why nobody is planned, and what then."""
     import shlex
 
     grouped = group_left_out(plan.left_out).items()
@@ -14344,7 +14345,7 @@ def _await_end(context: Context, database: Database, row_id: MessageId) -> Store
 def _tell_outcome(
     context: Context, database: Database, row_id: MessageId, row: StoredRow | None
 ) -> int:
-    """Say what became of a message that was to go now; its exit status: 0 only if it is sent."""
+    """Tell what became of a message that was to go now; its exit status: 0 only if it is sent."""
     if getattr(context.args, "json", False):
         found = row or database.queue.row(row_id)
         say_json(_row_values(found, {}) if found else {"id": row_id, "status": None})
