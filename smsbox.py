@@ -674,7 +674,7 @@ def _read_zone(value: object) -> ZoneInfo:
         return find_zone(str(value))
     except ValueError as error:
         raise ValueError(
-            'a zone name like "America/Los_Angeles" (if the name is right, install tzdata)'
+            'a zone by its city, like "America/Los_Angeles" (if so: sudo apt install tzdata)'
         ) from error
 
 
@@ -1635,8 +1635,11 @@ def detect_encoding(data: bytes) -> str:
     """
     if data.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")):
         raise CampaignError(
-            "this is a workbook (.xlsx, .xls, .ods), not a CSV: open it and save as CSV UTF-8"
+            "this is a workbook or a document (.xlsx, .docx): save a list as CSV UTF-8, a text as"
+            " plain text"
         )
+    if data.startswith(b"{\\rtf"):
+        raise CampaignError("this is rich text (.rtf): save it as plain text (.txt)")
     if data.startswith((b"\xff\xfe\0\0", b"\0\0\xfe\xff")):
         raise CampaignError("this is UTF-32: save the spreadsheet as CSV UTF-8")
     head = data[:2000]
@@ -2455,7 +2458,10 @@ def fill_template(template: str, lookup: Callable[[str], str]) -> str:
         if match[0] in ("{{", "}}"):
             return match[0][0]
         if match[1] is None:
-            raise ValueError(f"a lone {match[0]}: write it twice")
+            raise ValueError(
+                f"a lone {match[0]}: a field has one on each side, like {{customer_name}}; what is"
+                " no field is written twice"
+            )
         return lookup(match[1])
 
     return re.sub(_PLACE, put, template)
@@ -2542,8 +2548,15 @@ def _ask_columns(
     missing = [name for name in ("phone_number", "customer_name") if name not in columns]
     if order.columns.get("customer_name") == "":
         missing = [name for name in missing if name != "customer_name"]
+    if not any(header):
+        return ["the file is empty"]
+    if "phone_number" in missing and any(map(_is_number, header)):
+        return [
+            "the first row is a customer and no row of column names: put one above it, like"
+            " phone_number,customer_name,message_content"
+        ]
     if missing:
-        shown = ", ".join(f'"{name}"' for name in header) or "none: the file is empty"
+        shown = ", ".join(f'"{name}"' for name in header)
         nobody = ", or --map customer_name= for none" if "customer_name" in missing else ""
         asked.append(
             f"no column is the {' or the '.join(missing)}; the columns are {shown}:"
@@ -2812,7 +2825,8 @@ class _RowReader:
         name = take("customer_name", " ".join(words), check_letters)
         campaign = self._cell(cells, "campaign_name") or order.campaign or order.default_campaign
         take("campaign_name", campaign, _check_campaign_name)
-        number = PhoneNumber(take("phone_number", self._find_number(cells), parse_phone_number))
+        written = self._find_number(cells) or self._cell(cells, "phone_number")
+        number = PhoneNumber(take("phone_number", written, partial(self._parse_number, cells)))
         zone = self._cell(cells, "timezone")
         try:
             zone = zone and find_zone(zone).key
@@ -2872,6 +2886,11 @@ class _RowReader:
             if value == phone and re.search(rf"\b{_ELSEWHERE}\b", words):
                 phone = len(cells)  # another phone is no mobile one
         return _read_cell(cells, phone)
+
+    def _parse_number(self, cells: Sequence[str], written: str) -> PhoneNumber:
+        if written and not self._find_number(cells):
+            raise ValueError("its label is that of no mobile phone: correct the label or the row")
+        return parse_phone_number(written)
 
     def _find_email(self, cells: Sequence[str]) -> str:
         names = enumerate(self._into.header)
@@ -8635,6 +8654,7 @@ def start_journal(environment: Mapping[str, str], debug: bool) -> None:
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(JournalFormatter("JOURNAL_STREAM" in environment))
     logging.root.handlers = [handler]
+    logging.raiseExceptions = False  # a reader that has gone gets no traceback
     logging.root.setLevel(logging.DEBUG if debug else logging.INFO)
 
 
@@ -9328,7 +9348,7 @@ def find_hours(number: str, said: str, anyway: bool, now: datetime, config: Conf
     words = "outside the business hours"
     if anyway or is_open(now, ours):
         words = f"outside the recipient's hours in {name_zones(recipient_zones(number, said))}"
-        words += ", which anyway does not pass" if anyway else ""
+        words += ", which --anyway does not pass" if anyway else ""
     return Gate("hours", words, window[0])
 
 
@@ -11086,7 +11106,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return status
     except SmsboxError as error:
-        complain(f"smsbox: {error}.")
+        complain(f"smsbox: {error}{'' if str(error).endswith('?') else '.'}")
         return error.exit_status
     except (KeyboardInterrupt, StopRequested):
         complain("smsbox: interrupted.")
@@ -11354,7 +11374,11 @@ def parse_arguments(words: Sequence[str]) -> argparse.Namespace:
         known = re.findall(r"--[a-z-]+", parser.format_usage())
         parser.error(f"there is no option {extra[0]}{_guess(extra[0], known)}")
     elif extra:
-        parser.error(f'"{extra[0]}" is one word too many; quote what belongs together')
+        word, quote = extra[0], "quote what belongs together"
+        if word[0] in "–—":
+            parser.error(f"{word} begins with a long dash: type --{word.lstrip('–—')}")
+        quote = "type straight quotes" if re.search("[“”„‘’]", " ".join(words)) else quote
+        parser.error(f'"{word}" is one word too many; {quote}')
     return args
 
 
@@ -11593,9 +11617,10 @@ class Context:
         return show_time(self.local(read_stored_time(at) if isinstance(at, str) else at))
 
     def stamp(self, at: datetime) -> str:
-        """Write a time as a sentence says it: 'Sat 11/08 2:59 PM'."""
+        """Write a time as a sentence says it: 'Sat 11/08 2:59 PM', another year's with it."""
         local = self.local(at)
-        return f"{local:%a %m/%d} {local.hour % 12 or 12}:{local:%M %p}"
+        year = "" if local.year == self.local(self.now).year else f"/{local.year}"
+        return f"{local:%a %m/%d}{year} {local.hour % 12 or 12}:{local:%M %p}"
 
     def zone_name(self) -> str:
         """Return the zone of all times: 'America/Los_Angeles (PST)'."""
@@ -11712,7 +11737,10 @@ def parse_toml(text: str, path: Path) -> dict[str, Any]:
     try:
         return cast("dict[str, Any]", tomllib.loads(text))
     except ValueError as error:
-        raise ConfigError(f"the config {path} is no valid TOML: {error}") from error
+        raise ConfigError(
+            f"the config {path} is no valid TOML: {error}; a time, a name or a number with + stands"
+            ' between straight quotes, like "09:00"'
+        ) from error
 
 
 def find_database(said: str | None, config: Config) -> Path:
@@ -11878,7 +11906,7 @@ def ask_yes(question: str, yes: bool, from_terminal: bool = False) -> bool:
     print(f"{question} Type YES to confirm: ", end="", file=sys.stderr, flush=True)
     if source.readline().strip() == "YES":
         return True
-    complain("Not confirmed: nothing was changed.")
+    complain("Not confirmed: nothing was changed. Only YES in capital letters confirms.")
     return False
 
 
@@ -12086,9 +12114,9 @@ def _tell_queue(
     yield Fact("ok", "hours", f"{shut}; all times are those of {context.zone_name()}")
     for name, pause in turn.pauses.items():
         if pause.because:
-            of, option = (f"campaign {name}: ", f" --campaign {name}") if name else ("", "")
+            of = f"campaign {name}: " if name else ""
             until = f" until {context.stamp(pause.until)}" if pause.until else ""
-            words = f"{of}{pause.because}{until}: smsbox resume{option} goes on"
+            words = f"{of}{pause.because}{until}: {_resume_of(name)} goes on"
             yield Fact("warning", "pause", words)
     if row := turn.next_row:
         at = forecast.times.get(row.id) or row.scheduled_for
@@ -13151,6 +13179,10 @@ def _settle_plan(context: Context, reading: Reading, start: datetime | None, see
             tell(f"Nothing to schedule: {_explain_nothing(plan)}.")
             return 0
         if args.dry_run:
+            if start and start < context.now:
+                complain(
+                    f"WARNING: --start {args.start} has passed: name a later one to store this."
+                )
             return 0
         if not ask_yes(f"{plural(len(plan.messages), 'message')}.", args.yes, args.file == "-"):
             return 1
@@ -13177,7 +13209,6 @@ def _parse_coming(context: Context, name: str) -> datetime | None:
         words = f"--{name} {getattr(context.args, name)} lies in the past"
         if not context.args.dry_run or name == "until":
             raise UsageError(f"{words}: name a later time")
-        complain(f"Warning: {words}; it could not be stored like this.")
     return at
 
 
@@ -13189,6 +13220,11 @@ def _read_bytes(name: str) -> bytes:
         return sys.stdin.buffer.read()
     try:
         return read_file(name)
+    except FileNotFoundError as error:
+        where = Path(name).absolute().parent
+        raise CampaignError(
+            f"there is no {Path(name).name} in {where}: copy it there, or correct its name"
+        ) from error
     except OSError as error:
         raise CampaignError(f"{name} can't be read: {error.strerror}") from error
 
@@ -13389,6 +13425,10 @@ def _refuse_late_end(context: Context, plan: Plan) -> None:
     if plan.until is None or plan.ends is None or plan.ends[1] <= plan.until:
         return
     until, messages = plan.until, [each.message for each in plan.messages]
+    if until <= plan.start:
+        raise UsageError(
+            f"--until {context.args.until} is no later than the start: name a later time"
+        )
     after = plan.start if context.args.start is None and plan.queue.times else None
 
     def count(config: Config) -> int:
@@ -14215,10 +14255,17 @@ def cmd_pause(context: Context) -> int:
             database.state.set(paused_now="1" if args.now else "")
         database.state.add_event("paused", f"{args.campaign or ''}{shown}", context.now, actor)
     waiting = len(database.queue.rows(RowFilter(status="scheduled", campaign=args.campaign)))
-    goes_on = "it goes on by itself" if until else "smsbox resume goes on"
+    goes_on = "it goes on by itself" if until else f"{_resume_of(args.campaign)} goes on"
     last = _tell_last_sent(context, database)
     say_wrapped(f"Paused{shown}. {last}; {waiting:,} wait: {goes_on}.")
     return 0
+
+
+def _resume_of(campaign: str | None) -> str:
+    """Return the command that ends a pause."""
+    import shlex
+
+    return f"smsbox resume --campaign {shlex.quote(campaign)}" if campaign else "smsbox resume"
 
 
 def _tell_last_sent(context: Context, database: Database) -> str:
@@ -14244,11 +14291,13 @@ def cmd_resume(context: Context) -> int:
         len(database.queue.rows(RowFilter(status=status, campaign=args.campaign)))
         for status in ("sent", "scheduled")
     )
-    say(f"Resumed: {plural(sent, 'message')} sent so far, {left:,} will be.")
+    say(f"Resumed: {plural(sent, 'message')} sent so far, {left:,} to go.")
+    if args.clock_is_right:
+        say("The clock is taken as right until the Pi starts anew.")
     if told := _tell_finishes(context, database):
         say(told)
-    if others := database.state.paused_campaigns():
-        say(f"Still paused: {', '.join(others)}.")
+    for name in database.state.paused_campaigns():
+        say(f"Still paused: {name}; {_resume_of(name)} goes on.")
     return 0
 
 
@@ -14280,6 +14329,10 @@ def _try_row(context: Context, reading: Reading) -> int:
     """Send one row of a file to the operator's own phone; no campaign is stored."""
     args = context.args
     found = [message for message in reading.messages if args.row in (None, message.row)]
+    rows = [each.row for each in reading.messages] + [each.row for each in reading.problems]
+    last = max(rows, default=0)
+    if args.row and args.row > last:
+        raise CampaignError(f"{args.file} has no row {args.row}: its last one is row {last}")
     if not found:
         _print_problems(each for each in reading.problems if args.row in (None, each.row))
         which = f"row {args.row}" if args.row else "any row"
