@@ -4876,10 +4876,14 @@ class Database:
 
     def copy_into(self, other: Database, beat: Callable[[], object]) -> None:
         """Copy every page into another database, online; beat is called every few megabytes."""
+
+        def go_on(status: int, *_: int) -> None:
+            beat()
+            if status not in (_SQLITE_OK, _SQLITE_DONE):  # backup() would try again without end
+                raise Busy(f"{self.path}: it is busy: try again in a moment")
+
         with _sqlite_words(self.path):
-            self._connection.backup(
-                other._connection, pages=4096, progress=lambda *_: beat(), sleep=0
-            )
+            self._connection.backup(other._connection, pages=4096, progress=go_on, sleep=0)
 
     def give_space_back(self) -> bool:
         """Make the file smaller by what little is worth a write; True if there is more."""
@@ -4991,8 +4995,7 @@ class Database:
             raise NotADatabase(f"{self.path}: {_NOT_OURS}")
 
     def _check_version(self) -> int:
-        sql = "SELECT user_version, EXISTS (SELECT 1 FROM sqlite_master) FROM pragma_user_version"
-        version, is_filled = self.one(sql)
+        version, is_filled = self.value("PRAGMA main.user_version"), self.has("sqlite_master")
         if version > SCHEMA_VERSION:
             raise StoreError(
                 f"{self.path} was written by a newer smsbox (schema {version}, this one knows"
@@ -5046,8 +5049,13 @@ def _sign(actor: str) -> str:
 def _connect(uri: str, path: str) -> sqlite3.Connection:
     import sqlite3
 
+    for suffix in ("", "-wal", "-shm", "-journal"):  # a pipe would be waited for without end
+        with suppress(OSError):
+            if not stat.S_ISREG(os.stat(path + suffix).st_mode):
+                raise StoreError(f"{path}{suffix} is no file: remove it")
     with _sqlite_words(path):
         connection = sqlite3.connect(uri, uri=True, timeout=_BUSY_S, isolation_level=None)
+    connection.set_progress_handler(lambda: None, 1_000_000)  # where Ctrl-C is heard
     sqlite3.register_adapter(datetime, to_database_time)
     connection.row_factory = sqlite3.Row
     connection.create_function("same_number", 2, is_same_number, deterministic=True)
@@ -5120,6 +5128,7 @@ def _sqlite_words(path: str) -> Iterator[None]:
 
 _READ_ONLY = "the file system is read-only: the card may be worn out, copy it and use a new one"
 _GONE = "the file is gone, or another one: put it back, or see smsbox restore"
+_SQLITE_OK, _SQLITE_DONE = 0, 101  # its result codes
 _RESERVE = 2 * 2**20  # bytes beside the database, given up for what stops
 _NO_ROOM = "the disk is full: make room, nothing is lost"
 _ERRORS: Mapping[str, tuple[type[StoreError], str]] = {  # by SQLite's own words
@@ -6496,34 +6505,78 @@ _COPIES_KEPT = 7
 _RESTORED = "restored from a copy of"
 
 
-def unlink_database(path: Path) -> None:
-    """Take away a database that is nobody's, with what SQLite has laid beside it."""
-    for suffix in ("", "-wal", "-shm", "-journal"):
-        path.with_name(path.name + suffix).unlink(missing_ok=True)
-
-
-def copy_database(
-    database: Database, path: Path, now: datetime, beat: Callable[[], object] = lambda: None
-) -> None:
-    """Make an online copy: one file, verified and durable, that knows when it was made.
-
-    beat is called every few megabytes. OSError or StoreError: there is no such file.
+@contextmanager
+def scratch_database() -> Iterator[Path]:
+    """Yield a name for a database in a folder that nobody else can look into or move: SQLite opens
+    files by name, and where a group may write another file can come to have that name.
     """
-    part = name_part(path)
+    import shutil
+    import tempfile
+
+    place = Path("/var/tmp")  # on the disk: /tmp may be memory, and the service has little
+    place = place if place.is_dir() else Path(tempfile.gettempdir())
+    for old in place.glob("smsbox-[0-9]*-*"):  # what killed ones have left
+        with suppress(OSError):
+            if old.lstat().st_uid == os.geteuid() and not _is_alive(old.name.split("-")[1]):
+                shutil.rmtree(old)
+    folder = tempfile.mkdtemp("", f"smsbox-{os.getpid()}-", place)
     try:
-        unlink_database(part)
-        with whole_file(path, 0o660, over=True):
-            copy = Database.open_bare(str(part))
-            try:
-                database.copy_into(copy, beat)
-                copy.all("PRAGMA journal_mode = DELETE")  # all of it in one file
-                copy.all("PRAGMA synchronous = OFF")
-                copy.state.set(copied_at=now)
-                copy.verify()
-            finally:
-                copy.close()
+        yield Path(folder, "scratch.db")
     finally:
-        unlink_database(part)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_alive(pid: str) -> bool:
+    return not Path("/proc/self").exists() or Path(f"/proc/{pid}").exists()
+
+
+@contextmanager
+def copied_database(
+    database: Database, now: datetime, beat: Callable[[], object] = lambda: None
+) -> Iterator[BufferedReader]:
+    """Yield the octets of an online copy: one file, verified, that knows when it was made.
+
+    beat is called every few megabytes. OSError or StoreError: there is none.
+    """
+    with scratch_database() as path:
+        copy = Database.open_bare(str(path))
+        try:
+            database.copy_into(copy, beat)
+            copy.all("PRAGMA journal_mode = DELETE")  # all of it in one file
+            copy.all("PRAGMA synchronous = OFF")
+            copy.state.set(copied_at=now)
+            copy.verify()
+        finally:
+            copy.close()
+        with open(path, "rb") as octets:
+            yield octets
+
+
+@contextmanager
+def verified_copy(source: BufferedReader, name: str) -> Iterator[Path]:
+    """Yield a copy's own copy, where nobody else gets at it; StoreError: it is damaged, or no
+    database of ours. name: as the sentence calls it."""
+    import shutil
+
+    with scratch_database() as path:
+        with open(path, "xb") as near:
+            shutil.copyfileobj(source, near)
+        try:
+            opened = Database.open_to_read(str(path), of_any_version=True)
+            try:
+                opened.verify()
+                opened.require_schema()
+            finally:
+                opened.close()
+        except Damaged as error:
+            raise StoreError(f"{name}: it is damaged: try an older copy") from error
+        except NotADatabase as error:
+            words = "it is no smsbox database: name a file that smsbox backup made"
+            raise StoreError(f"{name}: {words}") from error
+        except StoreError as error:
+            words = str(error).removeprefix(str(path)).lstrip(": ")
+            raise StoreError(f"{name}: {words}") from error
+        yield path
 
 
 class CopyFolders:
@@ -6534,9 +6587,9 @@ class CopyFolders:
         self.beside = database.parent / "backups"
         self.elsewhere = Path(elsewhere) if elsewhere else None
 
-    def newest(self) -> Path | None:
+    def newest(self, now: datetime) -> Path | None:
         """Return the last copy beside the database."""
-        return max(self.beside.glob(_COPY_NAMES), default=None)
+        return max(self._list(self.beside, now), default=None)
 
     def is_elsewhere(self) -> bool:
         """True if there is a copy on another device than the database's own."""
@@ -6553,34 +6606,49 @@ class CopyFolders:
         database.truncate_log()
         # With an empty log the file is as old as its last change; a copy takes over that age.
         changed_ns = self._database.stat().st_mtime_ns
-        newest, log = self.newest(), self._database.with_name(self._database.name + "-wal")
+        newest, log = self.newest(now), self._database.with_name(self._database.name + "-wal")
         is_whole = not log.exists() or log.stat().st_size == 0
         if newest and is_whole and newest.stat().st_mtime_ns == changed_ns:
             return False
         if not self.beside.exists():
             self.beside.mkdir(0o770)
-        copy_database(database, path, now, beat)
+        import shutil
+
+        whole = whole_file(path, 0o660, over=True)
+        with copied_database(database, now, beat) as octets, whole as file:
+            shutil.copyfileobj(octets, file)
         if is_whole:
             os.utime(path, ns=(changed_ns, changed_ns))
-        self._keep_seven(self.beside)
+        self._keep_seven(self.beside, now)
         return True
 
-    def spread(self) -> None:
+    def spread(self, now: datetime) -> None:
         """Put the newest copy into the other folder, where it is not there yet."""
-        newest, folder = self.newest(), self.elsewhere
+        newest, folder = self.newest(now), self.elsewhere
         if newest is None or folder is None or (folder / newest.name).exists():
             return
         if not folder.is_dir():
             raise StoreError(f"backup_dir {folder} is not there: is the stick plugged in?")
         import shutil
 
+        # Whoever may write there may have laid another file of that name.
         whole = whole_file(folder / newest.name, 0o660, over=True)
-        with open(newest, "rb", opener=door) as copy, whole as part:
-            shutil.copyfileobj(copy, part)
-        self._keep_seven(folder)
+        with (
+            open(newest, "rb", opener=door) as copy,
+            verified_copy(copy, str(newest)) as near,
+            open(near, "rb") as octets,
+            whole as part,
+        ):
+            shutil.copyfileobj(octets, part)
+        self._keep_seven(folder, now)
 
-    def _keep_seven(self, folder: Path) -> None:
-        for old in sorted(folder.glob(_COPY_NAMES))[:-_COPIES_KEPT]:
+    def _list(self, folder: Path, now: datetime) -> list[Path]:
+        """Return a folder's copies, the oldest first; a day to come has none yet."""
+        found = sorted(folder.glob(_COPY_NAMES))
+        return [each for each in found if each.name <= f"smsbox-{now:%Y-%m-%d}.db"]
+
+    def _keep_seven(self, folder: Path, now: datetime) -> None:
+        for old in self._list(folder, now)[:-_COPIES_KEPT]:
             old.unlink()
         sync(folder)
 
@@ -6688,21 +6756,22 @@ def put_in_place(copy: Path, database: Path, now: datetime) -> Path | None:
     """Let a copy take the database's place in one step; the file of before is kept aside under
     the name that is given back. Neither is open any more.
     """
+    import shutil
+
     name = f"{database.name}.replaced-{now:%Y%m%d-%H%M%S}"
     aside, place = database.with_name(name), 1
     while aside.exists():
         place += 1
         aside = database.with_name(f"{name}-{place}")
     log, shared = (database.with_name(database.name + suffix) for suffix in ("-wal", "-shm"))
-    if log.exists():  # of a damaged database: the copy must not meet another file's log
-        log.rename(aside.with_name(aside.name + "-wal"))
-    shared.unlink(missing_ok=True)
     had_one = database.exists()
-    if had_one:
-        os.link(database, aside)
-    sync(copy)
-    copy.replace(database)
-    sync(database.parent)
+    with whole_file(database, 0o660, over=True) as file, open(copy, "rb") as octets:
+        shutil.copyfileobj(octets, file)
+        if log.exists():  # of a damaged database: the copy must not meet another file's log
+            log.rename(aside.with_name(aside.name + "-wal"))
+        shared.unlink(missing_ok=True)
+        if had_one:
+            os.link(database, aside)
     return aside if had_one else None
 
 
@@ -8424,27 +8493,40 @@ def door(path: str, flags: int, mode: int = 0o600) -> int:
 
 
 def open_shared(path: Path) -> int:
-    """Open a file for reading and writing, made where it is missing, that its group may write."""
-    descriptor = door(str(path), os.O_RDWR | os.O_CREAT, 0o660)
-    with suppress(OSError):  # it is another operator's, who has let the group write
-        os.fchmod(descriptor, 0o660)
+    """Open a file for reading and writing, made where it is missing, that its group may write.
+
+    One that is there keeps its rights: whoever may rename in the folder could name any file so.
+    """
+    try:
+        descriptor = door(str(path), os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o660)
+    except FileExistsError:
+        return door(str(path), os.O_RDWR | os.O_CREAT, 0o660)
+    os.fchmod(descriptor, 0o660)
     return descriptor
 
 
 def read_file(path: str | Path) -> bytes:
     """Return what stands in a file."""
     with open(path, "rb", opener=door) as file:
+        if os.fstat(file.fileno()).st_size > _LARGEST:  # it may be all hole
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(path))
         return file.read()
 
 
+_LARGEST = 2**28  # bytes: a list of a million people
+
+
 @contextmanager
-def whole_file(path: Path, mode: int = 0o600, *, over: bool = False) -> Iterator[BufferedWriter]:
+def whole_file(
+    path: Path, mode: int = 0o600, *, over: bool = False, like: os.stat_result | None = None
+) -> Iterator[BufferedWriter]:
     """Yield a file to be filled, which at the end is whole and durable; after an error it is gone.
 
-    over: it is made beside the file whose place it takes. Else only an empty file, of a try that
-    failed, may be there. OSError: it can't be made.
+    over: it is made beside the file whose place it takes, with the rights of that one (like) if
+    that is the same person's. Else only an empty file, of a try that failed, may be there.
+    OSError: it can't be made.
     """
-    made = name_part(path) if over else path
+    made = path.with_name(f"{path.name}.part") if over else path
     with _held(made) as (folder, name), suppress(FileNotFoundError):
         found = os.stat(name, dir_fd=folder, follow_symlinks=False)
         if over or _is_left_over(found):
@@ -8453,10 +8535,16 @@ def whole_file(path: Path, mode: int = 0o600, *, over: bool = False) -> Iterator
         try:
             yield file
             file.flush()
+            if like is not None and like.st_uid == os.fstat(file.fileno()).st_uid:
+                mode = like.st_mode & 0o666
             if mode != 0o600:
                 with suppress(PermissionError):  # a stick may know no modes
                     os.fchmod(file.fileno(), mode)
             os.fsync(file.fileno())
+            if over:
+                with _held(made) as (folder, name):
+                    to = path.name if folder is not None else path
+                    os.replace(name, to, src_dir_fd=folder, dst_dir_fd=folder)
         except BaseException as error:
             if isinstance(error, OSError):
                 error.filename = error.filename or str(path)
@@ -8466,10 +8554,6 @@ def whole_file(path: Path, mode: int = 0o600, *, over: bool = False) -> Iterator
             with suppress(OSError), _held(made) as (folder, name):
                 os.unlink(name, dir_fd=folder)
             raise
-    if over:
-        with _held(made) as (folder, name):
-            to = path.name if folder is not None else path
-            os.replace(name, to, src_dir_fd=folder, dst_dir_fd=folder)
     with suppress(PermissionError), _held(path) as (folder, _):  # root may be somebody else by now
         if folder is not None:
             sync(".", folder)
@@ -8487,11 +8571,6 @@ def read_key(path: Path) -> bytes:
     except OSError as error:
         raise StoreError(f"{path} can't be used: {error.strerror}") from error
     return key
-
-
-def name_part(path: Path) -> Path:
-    """Return the file that takes a file's place when it is whole."""
-    return path.with_name(f"{path.name}.part")
 
 
 def _is_left_over(found: os.stat_result) -> bool:
@@ -10210,10 +10289,10 @@ class Copies:
             return
         self._look_at = self._clock.monotonic() + _COPIES_EVERY_S
         try:
-            self._drop_old(self._clock.now())
-            if self._folders.make(self._database, self._clock.now(), self._beat):
-                logging.info("copied the database to %s", self._folders.newest())
-            self._folders.spread()
+            self._drop_old(now := self._clock.now())
+            if self._folders.make(self._database, now, self._beat):
+                logging.info("copied the database to %s", self._folders.newest(now))
+            self._folders.spread(now)
             while not is_open and self._database.give_space_back():
                 self._beat()
         except (OSError, StoreError) as error:
@@ -12139,7 +12218,7 @@ def _tell_queue(
     midnight = context.local(context.now).replace(hour=0, minute=0, second=0, microsecond=0)
     yield Fact("ok", "today", f"{database.reports.count_sent_since(midnight):,} sent")
     copies = CopyFolders(context.database_path, context.config.service.backup_dir)
-    newest = copies.newest()
+    newest = copies.newest(context.now)
     words = f"the last of {newest.stem.removeprefix('smsbox-')}" if newest else "none yet"
     if newest and not copies.is_elsewhere():
         words += "; all are on the database's own device, a USB stick as backup_dir is safer"
@@ -12857,8 +12936,9 @@ def cmd_optout(context: Context) -> int:
 def _add_opt_outs(context: Context) -> int:
     """Suppress a number, or all that a file holds; its bad rows are told and do not stop it."""
     args, actor = context.args, find_actor()
-    is_file = args.number == "-" or Path(args.number).exists()
-    is_file |= args.number.lower().endswith((".csv", ".txt"))
+    is_file = args.number == "-" or args.number.lower().endswith((".csv", ".txt"))
+    if not re.fullmatch(r"[-+(). \d]+", args.number):  # what looks like a number is never a file
+        is_file |= Path(args.number).exists()
     name = "stdin" if args.number == "-" else args.number
     numbers, problems = list[PhoneNumber](), list[Problem]()
     if is_file:
@@ -14593,19 +14673,19 @@ def _render_failed(failed: Sequence[tuple[str, str, str, str]]) -> str:
     return f"<h2>Failed, and why: {len(failed):,}</h2>{table}" if failed else ""
 
 
-def _check_page_file(name: str | None) -> int:
-    """Only an earlier page of ours, or an empty file, is overwritten; return who may do what with
-    it, or the rights of a new one."""
+def _check_page_file(name: str | None) -> os.stat_result | None:
+    """Only an earlier page of ours, or an empty file, is overwritten; return what it is, if it is
+    there."""
     if name in ("-", None):
-        return 0o600
+        return None
     path = Path(name)
     try:
         if not path.is_symlink() and (path.is_file() or not path.exists()):
             with open(name, "rb", opener=door) as file:
                 if file.read(len(_PAGE_START)) in (_PAGE_START.encode(), b""):
-                    return stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+                    return os.fstat(file.fileno())
     except FileNotFoundError:
-        return 0o600
+        return None
     except OSError as error:
         raise StoreError(f"{name} can't be read: {error.strerror}") from error
     raise UsageError(
@@ -14619,7 +14699,7 @@ def _write_page(name: str, page: Page) -> None:
     if name == "-":
         sys.stdout.write(text)
         return
-    with create_file(name, _check_page_file(name), over=True) as file:
+    with create_file(name, over=True, like=_check_page_file(name)) as file:
         file.write(text.encode())
 
 
@@ -14705,16 +14785,11 @@ def cmd_backup(context: Context) -> int:
         raise UsageError("a terminal can't take a database: smsbox backup - > FILE")
     with nullcontext(sys.stdout.buffer) if to_stdout else create_file(args.file) as sink:
         database = context.change()
-        copy = _name_near_copy(context.database_path)
-        try:
-            copy_database(database, copy, context.now, lambda: _draw_progress("copying ..."))
+        with copied_database(database, context.now, lambda: _draw_progress("copying ...")) as copy:
             _draw_progress("")
-            with open(copy, "rb", opener=door) as data:
-                shutil.copyfileobj(data, sink)
+            size = os.fstat(copy.fileno()).st_size
+            shutil.copyfileobj(copy, sink)
             sink.flush()
-            size = copy.stat().st_size
-        finally:
-            copy.unlink(missing_ok=True)
     counts = database.reports.count_by_status()
     rows = sum(counts[status.value] for status in RowStatus)
     tell = complain if to_stdout else say
@@ -14722,22 +14797,14 @@ def cmd_backup(context: Context) -> int:
     return 0
 
 
-def _name_near_copy(database: Path) -> Path:
-    """Return a name for a copy beside the database; what killed copies have left goes."""
-    name = f"{database.name}.copy-"
-    for old in database.parent.glob(f"{name}[0-9]*"):
-        pid = re.match(r"\d+", old.name.removeprefix(name))
-        if pid and not Path(f"/proc/{pid[0]}").exists():
-            old.unlink(missing_ok=True)
-    return database.with_name(f"{name}{os.getpid()}")
-
-
 @contextmanager
-def create_file(name: str, mode: int = 0o600, *, over: bool = False) -> Iterator[BufferedWriter]:
+def create_file(
+    name: str, *, over: bool = False, like: os.stat_result | None = None
+) -> Iterator[BufferedWriter]:
     """Yield a file that a person has named, and say in words why it can't be made; see
     whole_file(). Only its owner may read it: it holds people's numbers."""
     try:
-        with whole_file(Path(name), mode, over=over) as file:
+        with whole_file(Path(name), over=over, like=like) as file:
             yield file
     except FileExistsError as error:
         raise UsageError(f"{name} exists and is not overwritten: name another file") from error
@@ -14766,18 +14833,14 @@ def _take_box(context: Context) -> int | None:
 
 def cmd_restore(context: Context) -> int:
     """Put a copy in the database's place; what may have been sent since it was made is held."""
-    path = context.database_path
-    temporary = path.with_name(path.name + ".restoring")
-    with _open_copy(context.args.file) as source:
+    path, name = context.database_path, context.args.file
+    with _open_copy(name) as source:
         become_owner(path.parent)
         path.parent.mkdir(parents=True, exist_ok=True)
         if _take_box(context) is None:
             raise StoreError("smsbox is running: sudo systemctl stop smsbox, then restore")
-        try:
-            _bring_near(source, temporary, context.args.file)
-            return _restore(context, temporary)
-        finally:
-            unlink_database(temporary)
+        with verified_copy(source, name) as near:
+            return _restore(context, near)
 
 
 def _open_copy(name: str) -> BufferedReader:
@@ -14792,31 +14855,6 @@ def _open_copy(name: str) -> BufferedReader:
         return open(name, "rb", opener=door)
     except OSError as error:
         raise StoreError(f"{name} can't be read: {error.strerror}") from error
-
-
-def _bring_near(source: BufferedReader, to: Path, name: str) -> None:
-    """Copy a copy beside the database, and look through it there before anybody may read it."""
-    import shutil
-
-    unlink_database(to)  # of a restore that was interrupted
-    try:
-        with open(to, "xb", opener=door) as near:
-            shutil.copyfileobj(source, near)
-            near.flush()
-            opened = Database.open_to_read(str(to), of_any_version=True)
-            try:
-                opened.verify()
-                opened.require_schema()
-            finally:
-                opened.close()
-            os.fchmod(near.fileno(), 0o660)
-    except Damaged as error:
-        raise StoreError(f"{name}: it is damaged: try an older copy") from error
-    except NotADatabase as error:
-        words = "it is no smsbox database: name a file that smsbox backup made"
-        raise StoreError(f"{name}: {words}") from error
-    except StoreError as error:
-        raise StoreError(f"{name}: {str(error).removeprefix(str(to)).lstrip(': ')}") from error
 
 
 def _restore(context: Context, temporary: Path) -> int:

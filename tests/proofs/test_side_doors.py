@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import signal
 import sqlite3
 import stat
 import subprocess
@@ -91,7 +92,7 @@ def test_restore_as_root_shows_no_file_of_root_s(
     shared: Shared, lay: Callable[[Shared], Path]
 ) -> None:
     named, stolen = lay(shared), shared.state / "stolen"
-    near = shared.state / "box.db.restoring"
+    near = shared.state / "box.db.part"  # what takes the database's place
     thief = subprocess.Popen(
         [shared.python, "-c", THIEF, near, stolen], stdout=subprocess.PIPE, cwd=shared.base,
         user=ALICE, group=ALICE, extra_groups=[SERVICE],
@@ -116,6 +117,96 @@ def test_copy_on_its_way_back_is_the_group_s_only_when_it_was_looked_at(shared: 
     shared.smsbox("restore", str(copy), "--yes")
     assert (shared.database.stat().st_uid, mode_of(shared.database)) == (SERVICE, 0o660)
     shared.smsbox("pause", by=ALICE)
+
+
+def test_copies_are_made_and_looked_at_where_nobody_else_can_move_them(shared: Shared) -> None:
+    """What SQLite opens by name in the group's folder could be a link by then, or another file."""
+    opened = shared.base / "opened"
+    opened.touch()
+    opened.chmod(0o666)
+    copy = shared.roots / "copy.db"
+    shared.smsbox("backup", str(copy))
+    hook = shared.program.read_text().replace(
+        "        connection = sqlite3.connect(uri, uri=True,",
+        f"        print(uri, file=open({str(opened)!r}, 'a'))\n"
+        "        connection = sqlite3.connect(uri, uri=True,",
+    )
+    assert hook != shared.program.read_text()
+    shared.program.write_text(hook)
+    shared.smsbox("backup", str(shared.roots / "again.db"))
+    shared.smsbox("restore", str(copy), "--yes")
+    places = {line.partition("?")[0] for line in opened.read_text().split()}
+    written = [place for place in places if not place.endswith(shared.database.name)]
+    assert written
+    for place in written:
+        assert Path(place.removeprefix("file://")).parent.parent == Path("/var/tmp")
+    assert all(not Path(place.removeprefix("file://")).parent.exists() for place in written)
+
+
+@pytest.mark.parametrize("mode", [0o4777, 0o2777, 0o666])
+def test_page_takes_over_no_rights_of_somebody_else_s_file(shared: Shared, mode: int) -> None:
+    meeting = shared.base / "meeting"  # like /tmp
+    meeting.mkdir()
+    meeting.chmod(0o1777)
+    page, own = meeting / "plan.html", meeting / "own.html"
+    people = shared.base / "people.csv"
+    people.write_text(CSV.partition("555,")[0])
+    with be(MALLORY):
+        page.touch()
+        page.chmod(mode)
+    shared.run("schedule", str(people), "--dry-run", "--html", str(page))
+    assert mode_of(page) in (mode, 0o600)  # mallory's still, or root's for root alone
+    assert (page.stat().st_uid == 0) == (mode_of(page) == 0o600)
+    assert not page.with_name("plan.html.part").exists()
+    shared.smsbox("schedule", str(people), "--dry-run", "--html", str(own))
+    own.chmod(0o644)
+    shared.smsbox("schedule", str(people), "--dry-run", "--html", str(own))
+    assert mode_of(own) == 0o644  # for a web server
+
+
+@pytest.mark.parametrize("suffix", ["-journal", "-wal", "-shm"])
+def test_pipe_beside_the_database_holds_nobody_up(shared: Shared, suffix: str) -> None:
+    pipe = shared.database.with_name(shared.database.name + suffix)
+    with be(ALICE):
+        pipe.unlink(missing_ok=True)
+        os.mkfifo(pipe, 0o666)
+    for words in ("status", "pause", "list"):
+        status, said = shared.run(words)
+        assert status != 0
+        assert f"{pipe} is no file: remove it" in said
+
+
+def test_view_in_the_place_of_a_pragma_holds_nobody_up(shared: Shared) -> None:
+    connection = sqlite3.connect(shared.database)
+    with connection:
+        connection.execute("""CREATE VIEW pragma_user_version AS WITH RECURSIVE n(i) AS
+            (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i AS user_version FROM n""")
+    connection.close()
+    shared.smsbox("list", by=ALICE)
+    shared.smsbox("pause")
+
+
+def test_command_that_a_member_makes_endless_hears_ctrl_c(shared: Shared) -> None:
+    connection = sqlite3.connect(shared.database)
+    with connection:
+        connection.executescript("""ALTER TABLE opt_outs RENAME TO hidden;
+            CREATE VIEW opt_outs AS WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n)
+            SELECT h.* FROM hidden h, n WHERE n.i < 0""")
+    connection.close()
+    with shared.start("optout", "list") as process:
+        time.sleep(2)
+        process.send_signal(signal.SIGINT)
+        try:
+            process.communicate(timeout=15)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            pytest.fail("it does not hear Ctrl-C")
+
+
+def test_file_named_like_a_number_swallows_no_stop(shared: Shared) -> None:
+    (shared.base / "+12135558888").write_text("phone_number\n2135557777\n")
+    shared.smsbox("optout", "add", "+12135558888")
+    assert shared.look("SELECT phone_number FROM opt_outs") == [("+12135558888",)]
 
 
 @pytest.mark.parametrize("words", ["restore X --yes", "schedule X --yes", "--config X status"])
@@ -262,6 +353,15 @@ database = smsbox.Database.create_or_open(sys.argv[2])
 """
 
 
+SPREAD = """
+try:
+    copies = smsbox.CopyFolders(Path(database.path), sys.argv[3])
+    copies.spread(datetime.now(timezone.utc))
+except (OSError, smsbox.StoreError):
+    pass
+"""
+
+
 def be_service(shared: Shared, code: str, *words: Path) -> None:
     subprocess.run(
         [shared.python, "-c", AS_SERVICE + code, shared.base, shared.database, *words],
@@ -279,14 +379,47 @@ def test_no_file_of_the_service_s_own_is_spread_as_a_copy(shared: Shared) -> Non
     pin.chmod(0o400)
     folder = lay_backups(shared)
     with be(ALICE):
-        (folder / "smsbox-2099-01-01.db").symlink_to(pin)
-    be_service(shared, """
-try:
-    smsbox.CopyFolders(Path(database.path), sys.argv[3]).spread()
-except OSError:
-    pass
-""", stick)  # fmt: skip
-    assert [each for each in stick.iterdir() if SECRET in each.read_text("latin-1")] == []
+        (folder / "smsbox-2026-01-01.db").symlink_to(pin)
+    be_service(shared, SPREAD, stick)
+    assert list(stick.iterdir()) == []
+    with be(ALICE):  # whoever may write a folder may rename what is the service's there
+        (folder / "smsbox-2026-01-01.db").unlink()
+    key = shared.state / "box.db.key"
+    with be(SERVICE):
+        key.write_text(SECRET)
+        key.chmod(0o600)
+    with be(ALICE):
+        key.rename(folder / "smsbox-2026-01-01.db")
+    be_service(shared, SPREAD, stick)
+    assert list(stick.iterdir()) == []
+
+
+def test_copies_of_days_to_come_drive_no_real_one_away(shared: Shared) -> None:
+    folder, stick = lay_backups(shared), shared.base / "stick"
+    stick.mkdir()
+    os.chown(stick, SERVICE, SERVICE)
+    shared.smsbox("backup", str(shared.roots / "copy.db"))
+    for at in ("2026-01-01", "2099-01-01"):
+        with be(ALICE):
+            (folder / f"smsbox-{at}.db").write_bytes(b"junk")
+    real = [stick / f"smsbox-2025-01-0{day}.db" for day in range(1, 8)]
+    for path in real:
+        path.write_bytes((shared.roots / "copy.db").read_bytes())
+        os.chown(path, SERVICE, SERVICE)
+    be_service(shared, SPREAD, stick)
+    assert sorted(stick.iterdir()) == real
+
+
+def test_nothing_that_is_there_is_opened_to_the_group(shared: Shared) -> None:
+    key = shared.state / "box.db.key"
+    with be(SERVICE):
+        key.write_text(SECRET)
+        key.chmod(0o600)
+    with be(ALICE):
+        shared.database.with_name("box.db.reserve").unlink(missing_ok=True)
+        key.rename(shared.state / "box.db.reserve")
+    be_service(shared, "database.find_shortage()")
+    assert mode_of(shared.state / "box.db.reserve") == 0o600
 
 
 def test_reserve_writes_into_no_other_file(shared: Shared) -> None:
