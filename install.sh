@@ -10,10 +10,9 @@ set -eu
 
 kept="/var/backups/smsbox.deb" # the package of before: the way back
 mark="/var/backups/smsbox.upgrading" # where it stays, the unit tells that an upgrade was cut off
-copy="/var/lib/smsbox/backups/smsbox-before-upgrade.db"
+copy="/var/backups/smsbox.before-upgrade.db" # root's, where no member can lay a link
 library_1="/usr/local/lib/smsbox" # version 1 was no package
 unit_1="/etc/systemd/system/smsbox.service"
-
 say() { printf '%s\n' "$@"; }
 die() { say "install.sh: $*" >&2 && exit 1; }
 # program CODE: runs a line of Python beside the program of this folder.
@@ -85,6 +84,7 @@ PRERM
 set -e
 [ ! -d /run/systemd/system ] || systemctl --system daemon-reload
 [ "$1" = purge ] || exit 0
+chmod 0700 /var/lib/smsbox 2>/dev/null || true # no member makes files in it meanwhile
 rm -rf /etc/smsbox /var/lib/smsbox /etc/systemd/system/smsbox.service.d /var/backups/smsbox.*
 deb-systemd-helper purge smsbox.service >/dev/null
 { userdel smsbox; groupdel smsbox; } 2>/dev/null || true # a group that has members, too
@@ -98,21 +98,21 @@ by_apt() {
 }
 put_in() { by_apt install --no-remove --allow-downgrades --reinstall "$@"; }
 
-# at_database copy|compare|put_back: as its owner, who can't use what root makes beside it.
+# at_database copy|compare|put_back: root opens the copy, then becomes the database's owner.
 at_database() {
-    program "import sqlite3
-kept, path = smsbox.Path('$copy'), smsbox.find_database(None, smsbox.load_config(None))
+    program "import signal, sqlite3, tempfile; signal.signal(signal.SIGINT, signal.SIG_DFL)
+path, rows = smsbox.find_database(None, smsbox.load_config(None)), ' UNION ALL SELECT 1 FROM '.join(
+    'segments,reports,inbound,inbound_parts,events WHERE actor <> \"daemon\"'.split(','))
+def count(file): return len(file.execute('SELECT 1 FROM ' + rows).fetchall())
+def move(a, b): a.backup(b, progress=lambda code, *_: code in (0, 101) or sys.exit('busy'))
+before = sqlite3.connect('file:$copy?immutable=1', uri=True); had = '$1' == 'copy' or count(before)
 smsbox.become_owner(path.parent)
-tables = 'segments', 'reports', 'inbound', 'inbound_parts', 'events WHERE actor <> \"daemon\"'
-counts = 'SELECT ' + ', '.join(f'(SELECT count(*) FROM {each})' for each in tables)
-def count(file): return sqlite3.connect(file).execute(counts).fetchone()
-def copy():
-    if path.exists() and smsbox.STATE_FOLDER.is_dir():
-        kept.parent.mkdir(exist_ok=True)
-        sqlite3.connect(path).backup(sqlite3.connect(kept))
-def compare(): sys.exit(count(kept) != count(path))
-def put_back(): sqlite3.connect(kept).backup(sqlite3.connect(path))
-$1()" 2>/dev/null
+if '$1' == 'compare': sys.exit(had != count(sqlite3.connect(path)))
+if '$1' == 'put_back': move(before, sqlite3.connect(path))
+elif path.exists():
+    with tempfile.TemporaryDirectory(dir='/var/tmp') as folder:
+        move(sqlite3.connect(path), made := sqlite3.connect(folder + '/db'))
+        sys.stdout.buffer.write((made.close(), open(folder + '/db', 'rb').read())[1])" 2>/dev/null
 }
 
 stays_up() {
@@ -154,7 +154,7 @@ install() {
     say "Installing version $version. smsbox stops behind the text under way (up to 4 minutes)."
     begun="$start" # from here on, however this ends, it is started again
     systemctl stop smsbox 2>/dev/null || true
-    [ -e $library_1/smsbox.service ] || at_database copy || # not again after a power cut
+    [ -e $library_1/smsbox.service ] || (umask 077 && at_database copy >$copy) || # only once
         die "the database can't be copied, so nothing was installed."
     dpkg --force-confdef --force-confold --configure -a >/dev/null 2>&1 || true # after a power cut
     [ -z "$start" ] || : >$mark
@@ -171,7 +171,7 @@ install() {
         /usr/local/share/bash-completion/completions/smsbox $library_1 # last: it is the mark
     smsbox check || true
     say "" "smsbox is installed. What to do next:" \
-        "  to use it without sudo    sudo usermod -aG smsbox,dialout ${SUDO_USER:-YOUR-USER}" \
+        "  to use it without sudo    sudo usermod -aG smsbox ${SUDO_USER:-YOUR-USER}" \
         "  to test it by your phone  smsbox send +12135552301 \"Hello from the box\"" \
         "  to look at a campaign     smsbox schedule people.csv --dry-run"
 }

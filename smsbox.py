@@ -941,13 +941,17 @@ def _refuse_unknown_keys(tables: Mapping[str, object]) -> None:
             if homes:
                 raise ConfigError(f"{section} stands before any section: put it below [{homes[0]}]")
             near = _find_nearest(section, known)
-            raise ConfigError(f"there is no section [{section}]: did you mean [{near}]?")
+            raise ConfigError(
+                f"there is no section [{section}] (did you mean [{near}]?): correct it"
+            )
         if not isinstance(table, Mapping):
             raise ConfigError(f"{section} is a section: write [{section}] on a line of its own")
         for key in table:
             if key not in known[section]:
                 near = _find_nearest(key, known[section])
-                raise ConfigError(f"[{section}] has no setting {key}: did you mean {near}?")
+                raise ConfigError(
+                    f"[{section}] has no setting {key} (did you mean {near}?): correct it"
+                )
 
 
 def _find_nearest(word: str, known: Iterable[str]) -> str:
@@ -1635,8 +1639,8 @@ def detect_encoding(data: bytes) -> str:
     """
     if data.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")):
         raise CampaignError(
-            "this is a workbook or a document (.xlsx, .docx): save a list as CSV UTF-8, a text as"
-            " plain text"
+            "this is a workbook or a document (.xlsx, .docx), no CSV and no plain text: open it and"
+            " save as CSV UTF-8, or a text as plain text"
         )
     if data.startswith(b"{\\rtf"):
         raise CampaignError("this is rich text (.rtf): save it as plain text (.txt)")
@@ -2549,7 +2553,7 @@ def _ask_columns(
     if order.columns.get("customer_name") == "":
         missing = [name for name in missing if name != "customer_name"]
     if not any(header):
-        return ["the file is empty"]
+        return ["the file is empty: export it once more, or name another one"]
     if "phone_number" in missing and any(map(_is_number, header)):
         return [
             "the first row is a customer and no row of column names: put one above it, like"
@@ -2889,7 +2893,9 @@ class _RowReader:
 
     def _parse_number(self, cells: Sequence[str], written: str) -> PhoneNumber:
         if written and not self._find_number(cells):
-            raise ValueError("its label is that of no mobile phone: correct the label or the row")
+            raise ValueError(
+                "no phone number that is mobile by its label: correct the label or the row"
+            )
         return parse_phone_number(written)
 
     def _find_email(self, cells: Sequence[str]) -> str:
@@ -3913,6 +3919,8 @@ _SIGNATURE = (
     r"\n(?i:sent|get|enviado|envoy[eé]|obtener) (?i:from|desde|de|depuis|outlook)\b.{0,60}$"
     r"|\s[-–—~] ?[^\W\d_a-z]\w{0,20}\.?( [^\W\d_a-z]\w{0,20}\.?)?$"
 )
+# Whose number somebody writes beside a word: "Remove 213-555-2301".
+_PHONE_NUMBER = r"(?<!\d)\+?\d(?:[ ().-]{0,2}\d){9,11}(?!\d)"
 # An iPhone's or Android's reaction quotes our own text, with its "Reply STOP".
 _REACTION = (
     r"(?i)\W*(liked|disliked|loved|laughed at|emphasized|questioned|reacted \S+ to|to|removed an? "
@@ -3953,12 +3961,15 @@ def read_reply(
         return Request.START
     if _is_made_of(HELP_WORDS, help_words, text):
         return Request.HELP
-    if re.match(_REACTION, text):
-        return Request.NOTHING
+    if reaction := re.match(_REACTION, text):
+        *quoted, text = re.split('["”»]', text[reaction.end() :])
+        if not (quoted and simplify_reply(text)):
+            return Request.NOTHING  # else it is what stands behind what is quoted
     if _is_made_of(_NO_WORDS, (), text):
         return Request.NOTHING if asked else Request.PERHAPS_STOP
     if _is_made_of(_DOUBTFUL_WORDS, (), text):
         return Request.PERHAPS_STOP
+    text = re.sub(_PHONE_NUMBER, " ", text)
     sentences = [text, *re.split(_SENTENCE_END, text)]
     plain = [re.sub(_NOT_MEANT, " ", simplify_reply(each)).strip() for each in sentences]
     said = dict.fromkeys([*plain, *map(_without_courtesies, plain)])
@@ -4109,7 +4120,10 @@ def _plain_forms(text: str) -> tuple[str, ...]:
     """Return a text in plain words, and so without its signature."""
     if not simplify_reply(text):
         text = text.translate(_SIGNS)
-    forms = [simplify_reply(each) for each in (text, re.sub(_SIGNATURE, "", text.strip()))]
+    text = re.sub(_PHONE_NUMBER, " ", text).strip()
+    unsigned = re.sub(_SIGNATURE, "", text)
+    said = [text] if names_way_to_stop(text[len(unsigned) :]) else [text, unsigned]
+    forms = map(simplify_reply, said)
     return tuple(re.sub(r"\b(\w) (?=\w\b)", r"\1", each) for each in forms)  # s t o p
 
 
@@ -4325,6 +4339,7 @@ CREATE INDEX opt_outs_tail ON opt_outs (substr(phone_number, -8));
 CREATE INDEX rows_by_tail ON scheduled_messages (substr(phone_number, -8));
 CREATE INDEX parts_waiting ON inbound_parts (sender, reference, total) WHERE joined = 0;
 CREATE INDEX parts_by_age ON inbound_parts (id) WHERE joined = 0;
+CREATE INDEX parts_waiting_tail ON inbound_parts (substr(sender, -8)) WHERE joined = 0;
 CREATE INDEX reports_unmatched ON reports (received_at) WHERE segment_id IS NULL;
 CREATE INDEX reports_by_segment ON reports (segment_id);
 CREATE INDEX events_by_row ON events (scheduled_message_id);
@@ -4586,9 +4601,13 @@ DROP TABLE opt_outs_before;
 
 # A reply that waits for a person: it belongs to the number, whatever form that came in.
 _DOUBTFUL = f"settled_at IS NULL AND (body IS NULL OR request = '{Request.PERHAPS_STOP.value}')"
-_DOUBTFUL_AT = f"""(SELECT min(received_at) FROM inbound INDEXED BY inbound_doubtful_tail
-        WHERE substr(sender, -8) = substr(s.phone_number, -8) AND {_DOUBTFUL}
+# While the rest of a long text is waited for nobody knows what it says.
+_PARTS_AT = """(SELECT min(received_at) FROM inbound_parts INDEXED BY parts_waiting_tail
+        WHERE substr(sender, -8) = substr(s.phone_number, -8) AND joined = 0
             AND same_number(sender, s.phone_number))"""
+_DOUBTFUL_AT = f"""coalesce((SELECT min(received_at) FROM inbound INDEXED BY inbound_doubtful_tail
+        WHERE substr(sender, -8) = substr(s.phone_number, -8) AND {_DOUBTFUL}
+            AND same_number(sender, s.phone_number)), {_PARTS_AT})"""
 _TOLD_BY_OTHERS = {  # tables, of a row
     "said_stop_at": """(SELECT min(at) FROM opt_outs INDEXED BY opt_outs_tail
         WHERE substr(phone_number, -8) = substr(s.phone_number, -8)
@@ -5870,6 +5889,28 @@ class Inbox:
             ORDER BY sequence, id"""
         return [self._db.all(sql, *key, _PARTS_WAITING) for key in found]
 
+    def find_last_stop(self, sender: str) -> datetime:
+        """Return when the last stop of a number was sent, one of a part too."""
+        sql = f"""SELECT max(sent_at) FROM inbound
+            WHERE sender = ? AND request = '{Request.STOP.value}'"""
+        found = self._db.value(sql, sender)
+        return read_stored_time(found) if found else datetime.min.replace(tzinfo=UTC)
+
+    def give_up_parts(self, number: str, now: datetime) -> None:
+        """Wait no more for the rest of a number's long texts: what came is kept as it is."""
+        sql = """SELECT id, tpdu, sender FROM inbound_parts INDEXED BY parts_waiting_tail
+            WHERE joined = 0 AND substr(sender, -8) = substr(:number, -8)
+            AND same_number(sender, :number)"""
+        for part, tpdu, sender in self._db.all(sql, number=number):
+            self.add(tpdu, sender, None, None, Request.NOTHING, now)
+            self.mark_joined([part])
+
+    def waiting_parts(self) -> list[Any]:
+        """Return (received_at, sender, parts, total) of the long texts whose rest is waited for."""
+        return self._db.all("""SELECT min(received_at), sender, count(DISTINCT sequence), total
+            FROM inbound_parts INDEXED BY parts_waiting WHERE joined = 0
+            GROUP BY sender, reference, total ORDER BY 1""")
+
     def mark_joined(self, parts: Iterable[int]) -> None:
         """The text of these parts stands in the inbox; they are kept to know a repetition."""
         sql = "UPDATE inbound_parts SET joined = 1 WHERE id = ?"
@@ -6292,8 +6333,9 @@ class Reports:
 
     def count_doubtful(self) -> int:
         """Count the numbers whose reply waits for a person and who got or are to get something."""
-        senders = self._db.inbox.doubtful_senders()
-        return sum(bool(self._db.inbox.find_people(each)) for each in senders)
+        sql = f"""SELECT DISTINCT sender FROM inbound INDEXED BY inbound_doubtful
+            WHERE {_DOUBTFUL} AND NOT ({_OF_STRANGER})"""  # of strangers there may be thousands
+        return sum(bool(self._db.inbox.find_people(each)) for each in self._db.column(sql))
 
     def count_by_status(self) -> dict[str, int]:
         """Count rows by status; of those that failed the unsettled ones, unconfirmed ones and
@@ -8912,6 +8954,8 @@ _ANSWER_TRIES = 4  # once a minute, after the first
 _ANSWERS_A_DAY = {"help": 1, "confirmation": 3}
 _ANSWERS_IN_ALL = 30  # of a day, to whomever
 _ALERTS_A_DAY = 5
+_ALERTS_KEPT = 1  # of them for what stops the box
+_STANDSTILLS = frozenset({"paused", "phone", "error", "clock"})
 _STATUS_A_DAY = 20
 _STOPS_TO_PAUSE = 5  # and more than one in twenty
 _PARTS_APART_S = 15.0  # of a long text, each from the next: the service centre's stamps
@@ -9751,10 +9795,10 @@ class Intake:
 
     def _take_in_part(self, part: Tpdu, pdu: str, now: datetime) -> None:
         """Keep a part until its text is whole; one that is a stop by itself acts at once."""
-        number, text = self._find_person(part.number)[0], clean_text(part.text or "")
+        (number, is_one), text = self._find_person(part.number), clean_text(part.text or "")
         concatenation = part.concatenation
         assert concatenation is not None
-        is_stop = is_keyword_stop(text, self._words.stop_words)
+        is_stop = is_one and is_keyword_stop(text, self._words.stop_words)
 
         def store() -> bool:
             with self._database.transaction():
@@ -9814,13 +9858,18 @@ class Intake:
             sender, readable = from_field, _MMS
         number, is_one = self._find_person(sender)
         asked = _read_reply_of(self._database, number, body, words)
-        if asked is Request.STOP and not is_one:  # whose it is only a person can tell
-            asked = Request.PERHAPS_STOP
         is_whole = text.text is not None and not text.damage  # what is missing may mean stop
+        sent_at = self._find_sent_at(text, number, pdu, now)
+        if asked in (Request.STOP, Request.START) and not is_one:
+            asked = Request.PERHAPS_STOP  # whose it is only a person can tell
+        elif asked is Request.START and not is_whole:
+            asked = Request.PERHAPS_STOP
+        elif asked is Request.START and sent_at < self._database.inbox.find_last_stop(number):
+            asked = Request.NOTHING  # a modem hands out its places in any order
+            logging.info("start from=%s was sent before the stop: it stays", mask(number))
         is_let_through = is_whole and (not words.hold_on_reply or is_harmless(body))
         if asked is Request.NOTHING and not is_let_through:
             asked = Request.PERHAPS_STOP
-        sent_at = self._find_sent_at(text, number, pdu, now)
 
         def store() -> int | None:
             with self._database.transaction():
@@ -9892,11 +9941,13 @@ class Intake:
             return
         may_answer = sending.count_answers("answer", now - timedelta(days=1)) < _STATUS_A_DAY
         if order == "PAUSE":
+            last = state.get("pause_answered_at")
+            may_answer &= not last or now - read_stored_time(last) > timedelta(minutes=10)
+            pause = state.pauses().get("", _NO_PAUSE)
             if not state.paused_by_box():
+                may_answer |= not pause.because or pause.by != PausedBy.PHONE.value
                 state.pause("", "paused by a text of the operator", PausedBy.PHONE, now)
             state.add_event("paused", "by a text of the operator", now, "daemon")
-            last = state.get("pause_answered_at")
-            may_answer = not last or now - read_stored_time(last) > timedelta(minutes=10)
             state.set(pause_answered_at=now if may_answer else last)
         if may_answer:
             modem = self._link.modem
@@ -10012,7 +10063,10 @@ class Alerts:
             causes["error"] = "an error of smsbox itself stops the sending. See smsbox status"
         sent = self._database.sending.count_answers("alert", now - timedelta(days=1))
         left = _ALERTS_A_DAY - sent
-        new = [key for key in causes if key not in told and causes[key]][: max(left, 0)]
+        new = [key for key in causes if key not in told and causes[key]]
+        new.sort(key=lambda key: key not in _STANDSTILLS)
+        kept = 0 if _STANDSTILLS & {*new} else _ALERTS_KEPT
+        new = new[: max(left - kept, 0)]
         if new or told - set(causes):
             with self._database.transaction():
                 for key in new:
@@ -10028,6 +10082,10 @@ class Alerts:
         now, pause = turn.now, turn.pauses.get("", _NO_PAUSE)
         if pause.because and pause.by == PausedBy.BOX.value:
             yield "paused", f"it paused itself: {shorten(pause.because, 90)}. See smsbox status"
+        for name, each in turn.pauses.items():
+            if name and each.because and each.by == PausedBy.BOX.value:
+                why = f"{shorten(name, 40)}: {shorten(each.because, 60)}"
+                yield f"paused {name}", f"campaign {why}. See smsbox status"
         if pause.because and pause.by == PausedBy.PHONE.value:
             yield "phone", "a text from this number has paused it; smsbox resume goes on"
         day, sending = now - timedelta(days=1), self._database.sending
@@ -11185,7 +11243,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return status
     except SmsboxError as error:
-        complain(f"smsbox: {error}{'' if str(error).endswith('?') else '.'}")
+        complain(f"smsbox: {error}.")
         return error.exit_status
     except (KeyboardInterrupt, StopRequested):
         complain("smsbox: interrupted.")
@@ -11454,7 +11512,7 @@ def parse_arguments(words: Sequence[str]) -> argparse.Namespace:
         parser.error(f"there is no option {extra[0]}{_guess(extra[0], known)}")
     elif extra:
         word, quote = extra[0], "quote what belongs together"
-        if word[0] in "–—":
+        if word[:1] in ("–", "—"):
             parser.error(f"{word} begins with a long dash: type --{word.lstrip('–—')}")
         quote = "type straight quotes" if re.search("[“”„‘’]", " ".join(words)) else quote
         parser.error(f'"{word}" is one word too many; {quote}')
@@ -11693,13 +11751,18 @@ class Context:
 
     def show(self, at: datetime | str) -> str:
         """Write a time, also one of the database, as a row shows it: '11/08 02:59 PM'."""
-        return show_time(self.local(read_stored_time(at) if isinstance(at, str) else at))
+        local = self.local(read_stored_time(at) if isinstance(at, str) else at)
+        return f"{local:%m/%d}{self._show_year(local)} {local:%I:%M %p}"
 
     def stamp(self, at: datetime) -> str:
-        """Write a time as a sentence says it: 'Sat 11/08 2:59 PM', another year's with it."""
+        """Write a time as a sentence says it: 'Sat 11/08 2:59 PM'."""
         local = self.local(at)
-        year = "" if local.year == self.local(self.now).year else f"/{local.year}"
-        return f"{local:%a %m/%d}{year} {local.hour % 12 or 12}:{local:%M %p}"
+        day = f"{local:%a %m/%d}{self._show_year(local)}"
+        return f"{day} {local.hour % 12 or 12}:{local:%M %p}"
+
+    def _show_year(self, at: datetime) -> str:
+        """Write a year that nobody would think of: that of a time more than half a year ahead."""
+        return f"/{at.year}" if at - self.now > timedelta(days=180) else ""
 
     def zone_name(self) -> str:
         """Return the zone of all times: 'America/Los_Angeles (PST)'."""
@@ -12868,11 +12931,14 @@ def cmd_inbox(context: Context) -> int:
         {**text, "notice": text["sender"] != "unknown" and not is_phone_number(text["sender"])}
         for text in _to_dicts(database.inbox.texts(context.args.unread))
     ]
+    parts = database.inbox.waiting_parts()
     if context.args.json:
         say_json(texts)
-    elif not texts:
+    elif not texts and not parts:
         say("No replies.")
     else:
+        for at, sender, came, total in parts:
+            show_line(f"{context.show(at)}  {sender}: {came} of {total} parts of a long text came")
         for text in texts:
             if not text["notice"]:
                 show_line(_reply_line(context, text))
@@ -12998,7 +13064,7 @@ def _remove_opt_out(context: Context) -> int:
     args, number = context.args, _parse_sender(context, context.args.number)
     database = context.change()
     if not args.reason:
-        raise UsageError("optout remove needs --reason: why may they be written to again?")
+        raise UsageError("optout remove needs --reason: say why they may be written to again")
     with database.transaction():
         for stopped in database.opt_outs.list(number):
             if stopped["tier"] in ("keyword", "words") and not args.they_asked:
@@ -13260,9 +13326,7 @@ def _settle_plan(context: Context, reading: Reading, start: datetime | None, see
             return 0
         if args.dry_run:
             if start and start < context.now:
-                complain(
-                    f"WARNING: --start {args.start} has passed: name a later one to store this."
-                )
+                complain(f"Warning: --start {args.start} lies in the past: name a later time.")
             return 0
         if not ask_yes(f"{plural(len(plan.messages), 'message')}.", args.yes, args.file == "-"):
             return 1
@@ -13303,7 +13367,7 @@ def _read_bytes(name: str) -> bytes:
     except FileNotFoundError as error:
         where = Path(name).absolute().parent
         raise CampaignError(
-            f"there is no {Path(name).name} in {where}: copy it there, or correct its name"
+            f"{name} can't be read, it is not in {where}: copy it there, or correct its name"
         ) from error
     except OSError as error:
         raise CampaignError(f"{name} can't be read: {error.strerror}") from error
@@ -14195,6 +14259,8 @@ def _release(
     shut = {row.phone_number for row in rows if row.doubtful_at} if not args.campaign else set()
     replies = [text for each in sorted(shut) for text in _find_waiting_replies(database, each)]
     with database.transaction():
+        for number in shut:
+            database.inbox.give_up_parts(number, now)
         settled = sum(database.inbox.settle(number, now, actor) for number in shut)
         done = database.queue.release([row.id for row in rows if row.held_because], now, actor)
     for text in replies:
@@ -14367,16 +14433,20 @@ def cmd_resume(context: Context) -> int:
             for key in ("trusted_boot", "clock_word"):
                 database.state.set_key(key, read_boot_id())
             database.state.add_event("clock is right", "", context.now, actor)
+    paused = database.state.paused_campaigns()
     sent, left = (
-        len(database.queue.rows(RowFilter(status=status, campaign=args.campaign)))
+        sum(
+            row.campaign_name not in paused or status == "sent"
+            for row in database.queue.rows(RowFilter(status=status, campaign=args.campaign))
+        )
         for status in ("sent", "scheduled")
     )
-    say(f"Resumed: {plural(sent, 'message')} sent so far, {left:,} to go.")
+    say(f"Resumed: {plural(sent, 'message')} sent so far, {left:,} will be.")
     if args.clock_is_right:
         say("The clock is taken as right until the Pi starts anew.")
     if told := _tell_finishes(context, database):
         say(told)
-    for name in database.state.paused_campaigns():
+    for name in paused:
         say(f"Still paused: {name}; {_resume_of(name)} goes on.")
     return 0
 

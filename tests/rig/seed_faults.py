@@ -109,11 +109,21 @@ FAULTS = (
           "self.held = hold_restored(self._copy, copied_at, last_id, now, now, now, actor)",
           "self.held = 0", "copies"),
     Fault("a copy gets its name before it is on the disk",
-          "            os.fsync(file.fileno())\n        except BaseException as error:",
-          "        except BaseException as error:", "copies"),
+          "            os.fsync(file.fileno())\n            if over:",
+          "            if over:", "copies"),
     Fault("a copy elsewhere has its name while it is half written",
           "whole = whole_file(folder / newest.name, 0o660, over=True)",
           'whole = open(folder / newest.name, "wb")', "copies"),
+    Fault("a START that is older than the stop lifts it",
+          "elif asked is Request.START and sent_at < ", "elif asked is Request.HELP and sent_at < ",
+          "receiving"),
+    Fault("the rest of a long text is waited for, and its writer is written to",
+          "AND same_number(sender, s.phone_number)), {_PARTS_AT})\"\"\"",
+          "AND same_number(sender, s.phone_number)), NULL)\"\"\"", "receiving"),
+    Fault("a page takes over whatever rights its file had",
+          "            if like is not None and like.st_uid == os.fstat(file.fileno()).st_uid:\n"
+          "                mode = like.st_mode & 0o666",
+          "            if like is not None:\n                mode = like.st_mode", "side_doors"),
     # --- AT, modem
     Fault("a time-out of the network is taken for a refusal",
           " 332 network\n    time-out, 513",
@@ -229,9 +239,9 @@ FAULTS = (
           "stopping"),
     # --- command line
     Fault("a dry run stores its plan",
-          "        if args.dry_run:\n            return 0\n",
-          "        if args.dry_run:\n            _store_plan(context, plan, start)\n"
-          "            return 0\n", "schedule"),
+          "            return 0\n        if not ask_yes(f\"{plural(len(plan.messages)",
+          "            _store_plan(context, plan, start)\n"
+          "            return 0\n        if not ask_yes(f\"{plural(len(plan.messages)", "schedule"),
     Fault("YES is not asked for where there is no terminal",
           "    if yes:\n        return True\n    source: TextIO",
           "    if yes or not sys.stdin.isatty():\n        return True\n    source: TextIO",

@@ -348,7 +348,7 @@ def test_anyway_passes_the_sender_s_hours_and_never_the_recipient_s(evening: Pla
     row = evening.database.queue.row(smsbox.MessageId(asleep[0]))
     assert row
     gate = smsbox.find_hours(row.phone_number, "", True, evening.play.now(), CONFIG)
-    assert "which anyway does not pass" in gate.shut
+    assert "which --anyway does not pass" in gate.shut
     evening.serve(86_400)
     assert len(evening.texts()) == 4
     times = [at for at, _, _ in evening.far.arrived[1:]]
@@ -409,7 +409,7 @@ def test_send_and_why_name_the_recipient_s_hours_and_anyway_does_not_pass_them(
     for words in ((), ("--anyway",)):
         told = operator.sentence("send", LOS_ANGELES, "Hi", *words, status=75)
         assert "outside the recipient's hours in America/Los_Angeles" in told
-        assert ("which anyway does not pass" in told) is bool(words)
+        assert ("which --anyway does not pass" in told) is bool(words)
         assert "add --anyway" not in told
     operator.insert(-1)
     assert "outside the recipient's hours" in operator.run("why", "1").out

@@ -496,3 +496,26 @@ def test_a_hostile_text_takes_no_longer_than_its_length(unit: str) -> None:
     smsbox.language_of(text)
     smsbox.asks_question(text)
     assert time.process_time() - before < 5  # a square would take minutes
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["HELP - STOP", "Help - Unsubscribe", "Info - Stop Texting", "START - STOP", "Unstop - Stop",
+     "Remove 2135552301", "cancel 213-555-2301", "Stop12135552301", "baja +1 (213) 555-2301",
+     'To "Flora\'s Shoes": stop texting me', "Disliked “Hi Ana! Reply STOP.” Stop texting me"],
+)  # fmt: skip
+def test_stop_is_heard_beside_a_name_a_number_or_what_is_quoted(text: str) -> None:
+    assert smsbox.read_reply(text) is smsbox.Request.STOP
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["Liked “Hi Ana! Reply STOP to opt out”", 'Loved "Hi Ana! Reply STOP to opt', "2135552301"],
+)
+def test_reaction_and_a_bare_number_are_no_stop(text: str) -> None:
+    assert smsbox.read_reply(text) is smsbox.Request.NOTHING
+
+
+def test_name_behind_a_dash_is_still_none_of_the_words() -> None:
+    assert smsbox.read_reply("HELP - Bob") is smsbox.Request.HELP
+    assert smsbox.read_reply("Stop - Maria Lopez") is smsbox.Request.STOP

@@ -52,6 +52,29 @@ def test_no_more_than_five_alerts_a_day(box: PlayedBox) -> None:
     assert len(own(box)) == 5
 
 
+def test_what_stops_the_box_is_told_though_other_alerts_were_many(box: PlayedBox) -> None:
+    box.insert(ANA, "Hi", in_s=7200)
+    for minute in range(6):
+        comes(box, f"who is this? {minute}", ANA)
+        box.serve(30)
+        box.play.pass_by(60)
+        comes(box, "START", ANA)
+        box.serve(30)
+    assert len(own(box)) == 4
+    box.database.state.set(paused_because="refused: CMS 8", paused_by="box")
+    box.serve(30)
+    assert len(own(box)) == 5
+    assert "it paused itself" in box.texts()[-1]
+
+
+def test_campaign_that_paused_itself_is_told(box: PlayedBox) -> None:
+    box.insert(ANA, "Hi", in_s=7200, campaign_name="fall")
+    box.sql("INSERT OR REPLACE INTO campaigns (name, created_at, paused_because, paused_by)"
+            " VALUES ('fall', '', '5 of 100 said stop', 'box')")  # fmt: skip
+    box.serve(60)
+    assert [text for text in box.texts() if "said stop" in text]
+
+
 def test_pause_that_a_person_asked_for_or_a_stop_of_the_operator_brings_no_alert(
     box: PlayedBox,
 ) -> None:

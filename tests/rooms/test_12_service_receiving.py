@@ -888,3 +888,84 @@ def test_parts_nearest_in_time_are_chosen_in_any_order(
         chosen = [parts[place] for place in smsbox.choose_parts(parts)]
         assert len({part.text for part in chosen}) == 1
         parts = [part for part in parts if part not in chosen]
+
+
+# --- what texts alone make of a stop
+
+
+@pytest.mark.parametrize("places", [(0, 1), (1, 0)])
+def test_start_that_was_sent_before_the_stop_lifts_nothing(
+    box: PlayedBox, places: tuple[int, int]
+) -> None:
+    """A modem hands out its places in any order, and a service centre its texts."""
+    row = box.insert(ANA, "Hi", in_s=600)
+    stop, start = places
+    box.far.modem.stored[start] = deliver("START", ANA, NOON - timedelta(minutes=2))
+    box.far.modem.stored[stop] = deliver("STOP", ANA, NOON - timedelta(minutes=1))
+    box.serve(1200)
+    assert box.row(row) == ("cancelled", "the recipient said stop")
+    assert box.sql("SELECT phone_number FROM opt_outs") == [(ANA,)]
+
+
+def test_start_that_is_cut_lifts_nothing(box: PlayedBox) -> None:
+    box.insert(ANA, "Hi", in_s=600)
+    arrive(box, deliver("Start", ANA, NOON - timedelta(minutes=5), (7, 2, 1)))
+    box.serve(60)
+    arrive(box, deliver("STOP", ANA, NOON))
+    box.serve(90_000)
+    assert box.sql("SELECT phone_number FROM opt_outs") == [(ANA,)]
+    assert "start" not in [request for (request,) in box.sql("SELECT request FROM inbound")]
+
+
+def test_start_of_whom_nobody_knows_lifts_the_stop_of_none(box: PlayedBox) -> None:
+    people = ("+447700900123", "+17700900123")
+    for number in people:
+        box.insert(number, "Hi", in_s=600)
+        arrive(box, deliver("STOP", number, NOON))
+    box.serve(60)
+    arrive(box, deliver("START", "7700900123", NOON + timedelta(minutes=2)))
+    box.serve(60)
+    assert box.sql("SELECT phone_number FROM opt_outs ORDER BY 1") == [(n,) for n in sorted(people)]
+
+
+def test_who_wrote_half_a_long_text_is_written_to_when_the_rest_is_there(box: PlayedBox) -> None:
+    ana, ben = box.insert(ANA, "Hi Ana"), box.insert(BEN, "Hi Ben")
+    arrive(box, deliver("Please stop texting me, take me off your li", ANA, NOON, (7, 2, 1)))
+    box.serve(3600)
+    assert (box.row(ana)[0], box.row(ben)[0]) == ("scheduled", "sent")
+    assert "1 of 2 parts of a long text" in cli(box, "inbox").stdout
+    arrive(box, deliver("st. I am happy!", ANA, NOON, (7, 2, 2)))
+    box.serve(60)
+    assert box.row(ana)[0] == "cancelled"
+
+
+def test_person_may_let_go_who_wrote_half_a_long_text(box: PlayedBox) -> None:
+    ana = box.insert(ANA, "Hi Ana")
+    arrive(box, deliver("Yes! I would love to come, and", ANA, NOON, (7, 2, 1)))
+    box.serve(600)
+    assert box.row(ana)[0] == "scheduled"
+    with box.database.transaction():  # as release does
+        box.database.inbox.give_up_parts(ANA, box.play.now())
+        assert box.database.inbox.settle(ANA, box.play.now(), "ana") == 1
+    box.serve(600)
+    assert box.row(ana)[0] == "sent"
+
+
+def test_doubtful_texts_of_thousands_of_strangers_cost_a_look_nothing(box: PlayedBox) -> None:
+    box.insert(ANA, "Hi")
+    database = box.database
+    database.change_many(
+        "INSERT INTO inbound (received_at, sent_at, sender, body, tpdu, request)"
+        " VALUES ('2025-11-09 17:00:00', '', ?, 'who is this', ?, 'perhaps stop')",
+        [(f"+1909{n:07}", f"{n}") for n in range(6000)],
+    )
+    database.change_many(
+        "INSERT INTO messages (created_at, phone_number, kind, bubble, body, status)"
+        " VALUES ('2025-11-09 17:00:00', ?, 'help', 1, 'Help', 'sent')",
+        [(f"+1310{n:07}",) for n in range(300)],
+    )
+    looks: list[str] = []
+    database._connection.set_trace_callback(looks.append)
+    assert database.reports.count_doubtful() == 0
+    database._connection.set_trace_callback(None)
+    assert len(looks) <= 3

@@ -293,7 +293,7 @@ def test_version_that_sent_before_it_failed_is_rolled_back_too(box: Appliance, s
     saw("30 of 30 arrived once and in order, some by the version that failed")
 
 
-COPY = "var/lib/smsbox/backups/smsbox-before-upgrade.db"
+COPY = "var/backups/smsbox.before-upgrade.db"
 LIBRARY_1 = "usr/local/lib/smsbox"
 UPGRADE: dict[str, Callable[[Appliance], bool]] = {
     "while it is copied": lambda box: (box.root / COPY).exists(),
