@@ -606,8 +606,8 @@ Reader = Callable[[object], Any]  # raises ValueError with what is wanted instea
 
 def _text(pattern: str = ".*", wanted: str = 'a text in quotes, like "abc"') -> Reader:
     def read(value: object) -> str:
-        if not isinstance(value, str) or not re.fullmatch(pattern, value, re.DOTALL):
-            raise ValueError(wanted)
+        if not isinstance(value, str) or not re.fullmatch(pattern, value):
+            raise ValueError(wanted)  # no line feed: some stand in the unit, one a line
         return value
 
     return read
@@ -2452,6 +2452,8 @@ def check_text(text: str) -> str:
 def _check_campaign_name(name: str) -> str:
     if name == TEST_CAMPAIGN:
         raise ValueError("that is the name of what --try sends: choose another")
+    if "\n" in name:
+        raise ValueError("has a line break: take it out")
     return check_letters(name)
 
 
@@ -8271,7 +8273,7 @@ def _explain_open(name: str, error: Exception) -> str:
     if number in (errno.EAGAIN, errno.EBUSY):
         return f"{name} is in use by another program: sudo fuser -v {name} names it"
     if number in (errno.EACCES, errno.EPERM):
-        return f"{name} may not be opened: join the group dialout, or use sudo"
+        return f"{name} may not be opened: use sudo, or join the group dialout"
     return f"{name} can't be opened: {error}"
 
 
@@ -11670,8 +11672,12 @@ ACTION=="remove", GOTO="smsbox_end"
 """
 
 
+# The SIM's PIN goes over the port: the group dialout, in which every Pi's first user is, is out.
+_OWN = 'OWNER="smsbox", MODE="0600"'
+
+
 def render_udev_rule() -> str:
-    """Return the rules that give known modems their name and keep ModemManager off them.
+    """Return the rules that give known modems their name and keep all others off them.
 
     Their file sorts after 60-serial.rules, which finds the interface number, and before
     80-mm-candidate.rules, with which ModemManager picks its modems.
@@ -11682,7 +11688,7 @@ def render_udev_rule() -> str:
         port = f'SUBSYSTEM=="tty", SUBSYSTEMS=="usb", {device.replace("ATTR{", "ATTRS{")}'
         usb = f'SUBSYSTEM=="usb", ENV{{DEVTYPE}}=="usb_device", {device}'
         lines += [
-            f'{usb}, ENV{{ID_MM_DEVICE_IGNORE}}="1"\n{port}, ENV{{ID_MM_PORT_IGNORE}}="1"',
+            f'{usb}, ENV{{ID_MM_DEVICE_IGNORE}}="1"\n{port}, ENV{{ID_MM_PORT_IGNORE}}="1", {_OWN}',
             f'{port}, ENV{{ID_USB_INTERFACE_NUM}}=="{interface}", SYMLINK+="smsbox-modem"\n',
         ]
     return "\n".join([*lines, 'LABEL="smsbox_end"\n'])
@@ -12074,7 +12080,8 @@ def judge(holds: object, name: str, words: str, remedy: str, level: str = "fault
 def show_facts(facts: Iterable[Fact]) -> None:
     """Print facts, a line each: LEVEL NAME WORDS."""
     for fact in facts:
-        say(f"{fact.level:<8} {fact.name:<10} {fact.words}", fact.level.replace("ok", "good"))
+        words = printable(fact.words)  # a name in it may hold a line feed
+        say(f"{fact.level:<8} {fact.name:<10} {words}", fact.level.replace("ok", "good"))
 
 
 def _find_worst(facts: Iterable[Fact]) -> int:
@@ -12919,7 +12926,7 @@ def _print_person(context: Context, number: str, person: Mapping[str, Any]) -> N
     for text in person["replies"]:
         show_line(_reply_line(context, text))
     if stopped := person["opt_out"]:
-        said = stopped["reason"] or stopped["words"] or "by hand"
+        said = printable(stopped["reason"] or stopped["words"] or "by hand")
         show_line(f"{number} gets nothing any more since {context.show(stopped['at'])}: {said}")
 
 
@@ -12985,7 +12992,7 @@ def cmd_optout(context: Context) -> int:
 
         def to_line(each: Any) -> str:
             after = f", after {each['campaign']}" if each["campaign"] else ""
-            said = each["reason"] or each["words"]
+            said = printable(each["reason"] or each["words"])
             return (
                 f"{each['phone_number']}  {context.show(each['at'])}  {each['tier']}{after}: {said}"
             )

@@ -265,6 +265,7 @@ def test_udev_rule_keeps_modem_manager_off_these_modems_only() -> None:
     ports = [rule for rule in rules if "ENV{ID_MM_PORT_IGNORE}" in rule]
     assert len(devices) == len(ports) == len(smsbox._USB_AT_INTERFACE)
     assert all(rule["ENV{DEVTYPE}"] == "usb_device" for rule in devices)
+    assert {(rule["OWNER"], rule["MODE"]) for rule in ports} == {("smsbox", "0600")}
     for rule in rules:
         vendor = rule.get("ATTR{idVendor}") or rule["ATTRS{idVendor}"]
         product = rule.get("ATTR{idProduct}") or rule["ATTRS{idProduct}"]

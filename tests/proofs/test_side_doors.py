@@ -209,6 +209,30 @@ def test_file_named_like_a_number_swallows_no_stop(shared: Shared) -> None:
     assert shared.look("SELECT phone_number FROM opt_outs") == [("+12135558888",)]
 
 
+def test_line_feed_of_others_makes_no_line_of_its_own(shared: Shared) -> None:
+    forged = "warning  disk       make room"
+    connection = sqlite3.connect(shared.database)
+    with connection:
+        connection.execute(
+            "INSERT INTO opt_outs (phone_number, at, words, reason) VALUES (?, ?, ?, '')",
+            (ANA, "2026-01-01 00:00:00", f"STOP\n{forged}"),
+        )
+        connection.execute(
+            "INSERT INTO campaigns (name, created_at, paused_because, paused_by)"
+            " VALUES (?, '', 'by ana', 'operator')",
+            (f"spring\n{forged}",),
+        )
+    connection.close()
+    for words in (["optout", "list"], ["show", ANA], ["status"], ["why", ANA], ["report"]):
+        _, said = shared.run(*words)
+        assert forged not in said.splitlines()
+    people = shared.base / "people.csv"
+    people.write_text(CSV.partition("555,")[0])
+    status, said = shared.run("schedule", str(people), "--campaign", f"a\n{forged}", "--dry-run")
+    assert status == 65
+    assert forged not in said.splitlines()
+
+
 @pytest.mark.parametrize("words", ["restore X --yes", "schedule X --yes", "--config X status"])
 def test_no_pipe_of_others_holds_root_up(shared: Shared, words: str) -> None:
     pipe = shared.state / "pipe"
