@@ -5517,10 +5517,13 @@ class Sending:
             AND status IN ('sent', 'unconfirmed')"""
         return frozenset(self._db.column(sql, bubble))
 
-    def begin_segment(self, segment: Segment, now: datetime, begins: bool = False) -> bool:
+    def begin_segment(
+        self, segment: Segment, now: datetime, begins: bool = False, at_once: bool = False
+    ) -> bool:
         """Write down, before the modem acts, that a segment is about to be handed over.
 
-        begins: its message begins with it, or goes on. False: the bubble was cancelled meanwhile.
+        begins: its message begins with it, or goes on; at_once: with no regard to the pace, else it
+        counts for the pace from now on. False: the bubble was cancelled meanwhile.
         """
         bubble, sequence, total = segment
         with self._db.transaction():
@@ -5533,8 +5536,8 @@ class Sending:
                 status = 'sending', submitted_at = excluded.submitted_at, error_message = NULL"""
             self._db.change(sql, bubble.id, sequence, total, now)
             if begins:
-                sql = "UPDATE scheduled_messages SET begun_at = ? WHERE id = ?"
-                self._db.change(sql, now, bubble.row_id)
+                sql = "UPDATE scheduled_messages SET begun_at = ?, at_once = ? WHERE id = ?"
+                self._db.change(sql, now, at_once, bubble.row_id)
         return True
 
     def end_segment(
@@ -6736,6 +6739,9 @@ class Restoring:
                 rest = {"reason": reason, "tier": tier, "campaign": campaign}
                 self._copy.opt_outs.add(number, words, stopped_at, actor, **rest)
                 self.opted_out += 1
+        # Who has said stop since waits for nothing.
+        restored = f"{_HELD} AND held_code = '{HeldCode.RESTORED.value}'"
+        self.held = min(self.held, self._copy.count(restored))
         unsure = json.dumps([last_id, to_database_time(now), copied_at])
         self._copy.state.set(copied_at="", restored_copy="" if clock_is_sure else unsure)
         self._copy.state.add_event("restored", f"from a copy of {copied_at}", now, actor)
@@ -10792,7 +10798,8 @@ class Sender:
         """
         modem, sending, begun_s = self._link.modem, self._database.sending, self._clock.monotonic()
         self._database.check_disk()
-        if modem is None or not sending.begin_segment(segment, self._clock.now(), begins):
+        at_once = row is not None and row.at_once
+        if modem is None or not sending.begin_segment(segment, self._clock.now(), begins, at_once):
             return False
         self._budgets = None
         if row is not None and begins and not row.at_once:
@@ -12144,9 +12151,13 @@ def read_health(context: Context) -> Health:
     except StoreError as error:
         facts.append(Fact("fault", "database", str(error)))
     level = _LEVELS[_find_worst(facts)]
-    fault = next((fact.words for fact in facts if fact.level == "fault"), None)
+    first = next((fact for fact in facts if fact.level == "fault"), None)
+    fault = first.words if first else None
     clock = str(told["clock"]) if "clock" in told else None
-    answer = _answer(course or "Nothing is scheduled.", facts, fault)
+    stops = fault and fault.removeprefix(f"{context.database_path}: ")
+    if first and first.name == "clock":
+        stops = f"the clock is {stops}"
+    answer = _answer(course or "Nothing is scheduled.", facts, stops)
     return Health(
         answer, level, VERSION, str(told["modem"]) if told else None, clock, fault, counts, values,
         campaigns, facts,
@@ -12244,6 +12255,10 @@ def _judge_clock(context: Context, told: Mapping[str, Any]) -> Fact:
     if told.get("clock") and not told.get("trusted"):
         return Fact("fault", "clock", str(told["clock"]))
     trusted = str(told.get("clock", "")) or find_time_evidence(context.config.clock.sources)
+    with suppress(StoreError):
+        if not trusted and context.has_database():
+            is_said = context.read().state.get("clock_word") == read_boot_id()
+            trusted = "the operator's word" if is_said else ""
     remedy = "connect the Pi to the Internet once, or smsbox resume --clock-is-right"
     return judge(trusted, "clock", f"right by {trusted}" if trusted else "not trusted", remedy)
 
@@ -12268,9 +12283,9 @@ def _tell_queue(
             words = f"{of}{pause.because}{until}: {_resume_of(name)} goes on"
             yield Fact("warning", "pause", words)
     if row := turn.next_row:
-        at = forecast.times.get(row.id) or row.scheduled_for
-        words = f"{row.id} {row.customer_name} {row.phone_number}, expected {context.stamp(at)}"
-        yield Fact("ok", "next", words)
+        at = forecast.times.get(row.id)
+        when = f"expected {context.stamp(at)}" if at else f"due {context.stamp(row.scheduled_for)}"
+        yield Fact("ok", "next", f"{row.id} {row.customer_name} {row.phone_number}, {when}")
         text = (row.phone_number, row.message_content)
         quota = find_quota(*text, turn.budgets, context.now, context.config)
         if quota.shut:
@@ -12538,7 +12553,8 @@ def _tell_time(config: Config) -> Iterator[Fact]:
     if clock.require_trust and clock.sources == ("ntp",) and not find_time_evidence(clock.sources):
         running = {name for name, _ in read_processes()} & TIME_SERVICES
         if not running:
-            words = "nobody sets it: sudo apt install systemd-timesyncd"
+            words = "nobody sets it: sudo timedatectl set-ntp true, or first sudo apt install"
+            words += " systemd-timesyncd"
             yield Fact("warning", "clock", words)
     if unlike := find_unlike_zone(zone):
         words = f"the hours are those of {zone}, this machine's zone is {unlike}"
@@ -13122,6 +13138,8 @@ def cmd_report(context: Context) -> int:
         _write_page(
             args.html, _page_of_report(context, values, messages, database.reports.texts(name))
         )
+        if args.html != "-":
+            say(f"Wrote {args.html}.")
     else:
         show_line(f"{'campaign':<16} {values['name']}")
         for label, value in _list_numbers(context, values):
@@ -14519,7 +14537,8 @@ def _send_now(context: Context, said: str, text: str, campaign: str = "") -> int
     if not _settle_before(context, database, number):
         return 1
     row_id = database.queue.add_row(number, text, args.anyway, context.now, find_actor(), campaign)
-    row = _await_end(context, database, row_id) if context.is_served() else None
+    goes = context.is_served() and not database.state.get("paused_because")
+    row = _await_end(context, database, row_id) if goes else None
     return _tell_outcome(context, database, row_id, row)
 
 
@@ -14948,9 +14967,10 @@ def _restore(context: Context, temporary: Path) -> int:
             )
         clock = context.config.clock
         sure = not clock.require_trust or bool(find_time_evidence(clock.sources))
+        counts = copy.reports.count_by_status()
         with copy.transaction():
             restoring.prepare(context.now, find_actor(), sure)
-        _explain_restore(copy, restoring, made_at)
+        _explain_restore(counts, restoring, made_at)
         if not ask_yes(f"It takes the place of {path}.", context.args.yes):
             return 1
         copy.truncate_log()
@@ -14982,8 +15002,7 @@ def _open_present(context: Context) -> tuple[Database | None, bool]:
     return present, True
 
 
-def _explain_restore(copy: Database, restoring: Restoring, made_at: str) -> None:
-    counts = copy.reports.count_by_status()
+def _explain_restore(counts: Mapping[str, int], restoring: Restoring, made_at: str) -> None:
     say(f"The copy was made at {made_at or 'an unknown time'} UTC: {counts['scheduled']:,}"
         f" scheduled, {counts['sent']:,} sent, {counts['failed']:,} failed,"
         f" {counts['cancelled']:,} cancelled.")  # fmt: skip
@@ -14991,7 +15010,8 @@ def _explain_restore(copy: Database, restoring: Restoring, made_at: str) -> None
         say(f"{plural(restoring.held, 'message')} may have been sent since and will be held:"
             " smsbox list --held, then release or cancel.")  # fmt: skip
     if restoring.opted_out:
-        say(f"{plural(restoring.opted_out, 'opt-out')} of the present database stay.")
+        stay = "stays" if restoring.opted_out == 1 else "stay"
+        say(f"{plural(restoring.opted_out, 'opt-out')} of the present database {stay}.")
     say_wrapped("If another box still has this queue, it would write to the same people: there,"
                 " sudo systemctl disable --now smsbox.")  # fmt: skip
 

@@ -25,6 +25,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import smsbox
+from rig.people import ANA
 from rig.played import Far, PlayedBox, at, close, replace_modem
 from smsbox import PausedBy
 
@@ -799,3 +800,16 @@ def test_numbers_of_one_message_wait_in_one_lane_for_the_recipients_of_a_month()
     waiting = [smsbox.Candidate(hours, smsbox.Share(each, 1)) for each in numbers]
     now = datetime(2025, 11, 9, 18, tzinfo=UTC)
     assert len(smsbox._part_into_lanes(waiting, now, budgets)) == 1 + 50
+
+
+def test_send_that_had_to_keep_the_pace_counts_for_it_over_a_restart(box: PlayedBox) -> None:
+    rows = [
+        box.insert(ANA, f"Hi {n}", at_once=1, campaign_name="") for n in range(7)
+    ]  # five an hour go at once
+    box.serve(60)
+    sent = [row for row in rows if box.row(row)[0] == "sent"]
+    assert len(sent) == 6  # the first that is paced has none before it
+    box.serve(30)
+    assert [row for row in rows if box.row(row)[0] == "sent"] == sent
+    box.serve(600)
+    assert box.row(rows[-1])[0] == "sent"
