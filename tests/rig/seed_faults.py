@@ -187,8 +187,8 @@ FAULTS = (
           "            whole, fragments = {}, entries  # of a list that",
           "            fragments = entries  # of a list that", "10_modem"),
     Fault("a segment is handed over before it is written down",
-          "if modem is None or not sending.begin_segment(segment, self._clock.now(), begins):\n"
-          "            return False\n",
+          "if modem is None or not sending.begin_segment(segment, self._clock.now(), begins,"
+          " at_once):\n            return False\n",
           "if modem is None:\n"
           "            return False\n"
           "        hand_over, begun = modem.submit, self._clock.now()\n"
@@ -197,7 +197,7 @@ FAULTS = (
           "            try:\n"
           "                return hand_over(pdu, octets)\n"
           "            finally:\n"
-          "                sending.begin_segment(segment, begun, begins)\n"
+          "                sending.begin_segment(segment, begun, begins, at_once)\n"
           "        modem.submit = hand_over_first\n", "torn_writes kills failing_disk"),
     Fault("all texts have one concatenation reference",
           "            reference=bubble.id & 0xFF,\n", "            reference=0,\n", "service"),
