@@ -6647,6 +6647,8 @@ class CopyFolders:
 
     def make(self, database: Database, now: datetime, beat: Callable[[], object]) -> bool:
         """Make the day's copy, unless it is there or nothing has changed since the last one."""
+        import shutil
+
         path = self.beside / f"smsbox-{now:%Y-%m-%d}.db"
         if path.exists():
             return False
@@ -6659,8 +6661,6 @@ class CopyFolders:
             return False
         if not self.beside.exists():
             self.beside.mkdir(0o770)
-        import shutil
-
         whole = whole_file(path, 0o660, over=True)
         with copied_database(database, now, beat) as octets, whole as file:
             shutil.copyfileobj(octets, file)
