@@ -14537,8 +14537,7 @@ def _send_now(context: Context, said: str, text: str, campaign: str = "") -> int
     if not _settle_before(context, database, number):
         return 1
     row_id = database.queue.add_row(number, text, args.anyway, context.now, find_actor(), campaign)
-    goes = context.is_served() and not database.state.get("paused_because")
-    row = _await_end(context, database, row_id) if goes else None
+    row = _await_end(context, database, row_id) if context.is_served() else None
     return _tell_outcome(context, database, row_id, row)
 
 
