@@ -9644,9 +9644,7 @@ class TextStorage:
         contents = modem.read_memory(memory)
         if memory == "SR" and contents.places == 0:
             modem.let_reports_come_directly()
-        for each in contents.whole:
-            if each.is_received and self._take_in(each.pdu):
-                modem.delete_stored(each)  # it is in the database by now
+        self._take_in_whole(modem, [each for each in contents.whole if each.is_received])
         for each in contents.fragments:
             if each.is_received:
                 for line in filter(None, each.pdu.split("\n")):
@@ -9668,6 +9666,17 @@ class TextStorage:
         modem.storage_full = is_full
         self._link.warn("storage", "")
         return f"its memory is full and does not get empty: {_WHAT_TO_DO}" if is_full else ""
+
+    def _take_in_whole(self, modem: Modem, texts: Iterable[StoredTpdu]) -> None:
+        full: DiskFull | None = None
+        for each in texts:
+            try:
+                if self._take_in(each.pdu):
+                    modem.delete_stored(each)  # it is in the database by now
+            except DiskFull as error:  # a stop behind it has room of its own
+                full = error
+        if full is not None:
+            raise full
 
     def _is_full(self, modem: Modem, memory: str) -> bool:
         used, places = modem.choose_memory(memory)

@@ -969,3 +969,26 @@ def test_doubtful_texts_of_thousands_of_strangers_cost_a_look_nothing(box: Playe
     assert database.reports.count_doubtful() == 0
     database._connection.set_trace_callback(None)
     assert len(looks) <= 3
+
+
+def test_full_disk_lets_a_stop_in_past_what_stands_before_it(
+    box: PlayedBox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = box.insert(ANA, "Hi", in_s=600)
+    add, is_full = smsbox.Inbox.add, [True]
+
+    def fill(self: smsbox.Inbox, *given: Any) -> bool:
+        if is_full[0]:
+            raise smsbox.DiskFull("full")
+        return add(self, *given)
+
+    def use(path: str) -> bool:
+        is_full[0] = False
+        return True
+
+    monkeypatch.setattr(smsbox.Inbox, "add", fill)
+    monkeypatch.setattr(smsbox, "use_reserve", use)
+    box.far.modem.stored[0] = deliver("Hello", BEN, NOON)
+    box.far.modem.stored[1] = deliver("STOP", ANA, NOON)
+    box.serve(60)
+    assert box.row(row)[0] == "cancelled"
