@@ -50,7 +50,7 @@ import sys
 from bisect import bisect_left, bisect_right, insort
 from collections import Counter, deque
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import closing, contextmanager, nullcontext, suppress
 from dataclasses import Field, dataclass, field, fields, replace
 from datetime import date, datetime, time, timedelta, timezone
 from enum import Enum
@@ -4857,6 +4857,12 @@ class Database:
         """Let SQLite look through the whole file; StoreError if it is damaged."""
         if self.value("PRAGMA quick_check(1)") != "ok":
             raise Damaged(f"{self.path}: {_DAMAGED}")
+
+    def find_strangers(self) -> list[str]:
+        """Return the triggers and views that somebody else has laid: they act in our statements."""
+        ours = re.findall(r"CREATE TRIGGER (\w+)", _TRIGGERS)
+        laid = "SELECT name FROM sqlite_master WHERE type IN ('trigger', 'view') ORDER BY name"
+        return [name for name in self.column(laid) if name not in ours]
 
     # --- the disk
 
@@ -12505,8 +12511,13 @@ def _tell_machine(context: Context) -> Iterator[Fact]:
         may_write = os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
         yield judge(may_write or os.geteuid() == 0, "database", str(path),
                     "you may not write it: use sudo, or join the group smsbox")  # fmt: skip
-        if paused := context.read().state.get("paused_because"):
-            yield Fact("warning", "pause", f"{paused}: smsbox resume goes on")
+        with closing(context.read()) as database:
+            if paused := database.state.get("paused_because"):
+                yield Fact("warning", "pause", f"{paused}: smsbox resume goes on")
+            if strangers := ", ".join(database.find_strangers()):
+                words = f"{strangers} in it is not smsbox's own and acts in what it does: ask who"
+                words += " laid it, and drop it by sqlite3 -safe"
+                yield Fact("warning", "database", words)
     else:
         yield Fact("ok", "database", words)
     space = read_space(path.parent)

@@ -184,6 +184,8 @@ def test_view_in_the_place_of_a_pragma_holds_nobody_up(shared: Shared) -> None:
     connection.close()
     shared.smsbox("list", by=ALICE)
     shared.smsbox("pause")
+    _, said = shared.run("check")
+    assert "pragma_user_version in it is not smsbox's own" in said
 
 
 def test_command_that_a_member_makes_endless_hears_ctrl_c(shared: Shared) -> None:
