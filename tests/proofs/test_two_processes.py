@@ -696,7 +696,9 @@ class Crowd:
         if not fits.get(status):
             yield f"row {row_id} is {status}: {words!r}, {many} bubbles were taken"
         for each in self.said:
-            if each.words == ("cancel", str(row_id)) and each.status == 0:
+            # One that had failed by then is settled, and may be tried again.
+            is_cancelled = each.words == ("cancel", str(row_id)) and "Cancelled" in each.out
+            if is_cancelled and each.status == 0:
                 if status != "cancelled":
                     yield f"row {row_id} was cancelled and is {status}"
                 if late := [text for text in taken if text.at > each.ended_at]:
