@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import string
+import warnings
 from datetime import datetime, timedelta, timezone
 from io import StringIO
 from typing import Any, Literal
@@ -69,7 +70,9 @@ THOROUGH = settings(max_examples=200, deadline=None)
 
 def library(name: str) -> Any:
     """A library that only tests use; only the tests that need it fail where it is absent."""
-    return importlib.import_module(name)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of its own text, where Python compiles it anew
+        return importlib.import_module(name)
 
 
 def decoded_or_refused(pdu: str, direction: Direction) -> Any:
