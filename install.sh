@@ -10,7 +10,7 @@ set -eu
 
 kept="/var/backups/smsbox.deb" # the package of before: the way back
 mark="/var/backups/smsbox.upgrading" # where it stays, the unit tells that an upgrade was cut off
-copy="/var/backups/smsbox.before-upgrade.db" # root's, where no member can lay a link
+was="/var/backups/smsbox.before-upgrade.db" # root's, where no member can lay a link
 library_1="/usr/local/lib/smsbox" # version 1 was no package
 unit_1="/etc/systemd/system/smsbox.service"
 say() { printf '%s\n' "$@"; }
@@ -100,17 +100,17 @@ put_in() { by_apt install --no-remove --allow-downgrades --reinstall "$@"; }
 
 # at_database copy|compare|put_back: root opens the copy, then becomes the database's owner.
 at_database() {
-    program "import signal, sqlite3, tempfile; signal.signal(signal.SIGINT, signal.SIG_DFL)
+    program "import sqlite3, tempfile; from signal import *; signal(SIGINT, SIG_DFL); alarm(300)
 path, rows = smsbox.find_database(None, smsbox.load_config(None)), ' UNION ALL SELECT 1 FROM '.join(
     'segments,reports,inbound,inbound_parts,events WHERE actor <> \"daemon\"'.split(','))
-def count(file): return len(file.execute('SELECT 1 FROM ' + rows).fetchall())
+def count(file): return sum(1 for _ in file.execute('SELECT 1 FROM ' + rows))
 def move(a, b): a.backup(b, progress=lambda code, *_: code in (0, 101) or sys.exit('busy'))
-before = sqlite3.connect('file:$copy?immutable=1', uri=True); had = '$1' == 'copy' or count(before)
+before = sqlite3.connect('file:$was?immutable=1', uri=True); had = '$1' == 'copy' or count(before)
 smsbox.become_owner(path.parent)
 if '$1' == 'compare': sys.exit(had != count(sqlite3.connect(path)))
 if '$1' == 'put_back': move(before, sqlite3.connect(path))
 elif path.exists():
-    with tempfile.TemporaryDirectory(dir='/var/tmp') as folder:
+    with tempfile.TemporaryDirectory('', 'smsbox-', '/var/tmp') as folder:
         move(sqlite3.connect(path), made := sqlite3.connect(folder + '/db'))
         sys.stdout.buffer.write((made.close(), open(folder + '/db', 'rb').read())[1])" 2>/dev/null
 }
@@ -126,11 +126,11 @@ go_back() {
     [ -e $kept ] || [ -d $library_1 ] || die "version $version fails: see journalctl -u smsbox"
     systemctl stop smsbox || true
     if at_database compare; then # nothing was sent, came in or was changed by it
-        at_database put_back || die "version $version did not stay up; try smsbox restore $copy"
+        at_database put_back || die "version $version did not stay up; try smsbox restore $was"
     elif [ -d $library_1 ]; then
         systemctl disable -q smsbox
         die "version $version did not stay up, and something was sent or came in since: smsbox" \
-            "stays stopped until you say sudo systemctl enable --now smsbox (copy of before: $copy)"
+            "stays stopped until you say sudo systemctl enable --now smsbox (copy of before: $was)"
     fi
     if [ -d $library_1 ]; then
         mv $library_1/smsbox /usr/local/bin/ 2>/dev/null || true
@@ -154,7 +154,7 @@ install() {
     say "Installing version $version. smsbox stops behind the text under way (up to 4 minutes)."
     begun="$start" # from here on, however this ends, it is started again
     systemctl stop smsbox 2>/dev/null || true
-    [ -e $library_1/smsbox.service ] || (umask 077 && at_database copy >$copy) || # only once
+    [ -e $library_1/smsbox.service ] || (umask 77 && at_database copy >$was~ && mv $was~ $was) ||
         die "the database can't be copied, so nothing was installed."
     dpkg --force-confdef --force-confold --configure -a >/dev/null 2>&1 || true # after a power cut
     [ -z "$start" ] || : >$mark

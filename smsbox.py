@@ -3922,7 +3922,7 @@ _SIGNATURE = (
     r"|\s[-–—~] ?[^\W\d_a-z]\w{0,20}\.?( [^\W\d_a-z]\w{0,20}\.?)?$"
 )
 # Whose number somebody writes beside a word: "Remove 213-555-2301".
-_PHONE_NUMBER = r"(?<!\d)\+?\d(?:[ ().-]{0,2}\d){9,11}(?!\d)"
+_PHONE_NUMBER = r"(?<!\d)(?:\+?1[ .-]?)?\(?[2-9]\d\d\)?[ .-]?[2-9]\d\d[ .-]?\d{4}(?!\d)"
 # An iPhone's or Android's reaction quotes our own text, with its "Reply STOP".
 _REACTION = (
     r"(?i)\W*(liked|disliked|loved|laughed at|emphasized|questioned|reacted \S+ to|to|removed an? "
@@ -3959,20 +3959,25 @@ def read_reply(
     """
     if is_keyword_stop(text, stop_words):
         return Request.STOP
-    if _is_made_of(START_WORDS, start_words, text):
+    if _is_made_of(START_WORDS, start_words, text) and not re.search(_PHONE_NUMBER, text):
         return Request.START
     if _is_made_of(HELP_WORDS, help_words, text):
         return Request.HELP
     if reaction := re.match(_REACTION, text):
-        *quoted, text = re.split('["”»]', text[reaction.end() :])
+        closing = {"“": "”", "«": "»"}.get(reaction[0][-1], '"')
+        *quoted, text = text[reaction.end() :].split(closing)
         if not (quoted and simplify_reply(text)):
             return Request.NOTHING  # else it is what stands behind what is quoted
     if _is_made_of(_NO_WORDS, (), text):
         return Request.NOTHING if asked else Request.PERHAPS_STOP
     if _is_made_of(_DOUBTFUL_WORDS, (), text):
         return Request.PERHAPS_STOP
-    text = re.sub(_PHONE_NUMBER, " ", text)
-    sentences = [text, *re.split(_SENTENCE_END, text)]
+    bare = re.sub(_PHONE_NUMBER, " ", text)
+    sentences = [
+        part
+        for each in dict.fromkeys([text, bare])
+        for part in (each, *re.split(_SENTENCE_END, each))
+    ]
     plain = [re.sub(_NOT_MEANT, " ", simplify_reply(each)).strip() for each in sentences]
     said = dict.fromkeys([*plain, *map(_without_courtesies, plain)])
     if any(re.search(_STOP_PHRASES, each) for each in said):
@@ -5902,9 +5907,12 @@ class Inbox:
 
     def find_last_stop(self, sender: str) -> datetime:
         """Return when the last stop of a number was sent, one of a part too."""
-        sql = f"""SELECT max(sent_at) FROM inbound
-            WHERE sender = ? AND request = '{Request.STOP.value}'"""
-        found = self._db.value(sql, sender)
+        which = "substr(sender, -8) = substr(:of, -8) AND same_number(sender, :of)"
+        sql = f"""SELECT max(sent_at) FROM (SELECT sent_at FROM inbound WHERE {which} AND
+                request IN ('{Request.STOP.value}', '{Request.PERHAPS_STOP.value}')
+            UNION ALL SELECT sent_at FROM inbound_parts INDEXED BY parts_waiting_tail
+                WHERE joined = 0 AND {which})"""
+        found = self._db.value(sql, of=sender)
         return read_stored_time(found) if found else datetime.min.replace(tzinfo=UTC)
 
     def give_up_parts(self, number: str, now: datetime) -> None:
@@ -6565,22 +6573,20 @@ def scratch_database() -> Iterator[Path]:
     """
     import shutil
     import tempfile
+    import time
 
     place = Path("/var/tmp")  # on the disk: /tmp may be memory, and the service has little
     place = place if place.is_dir() else Path(tempfile.gettempdir())
-    for old in place.glob("smsbox-[0-9]*-*"):  # what killed ones have left
+    for old in place.glob("smsbox-*"):  # what killed ones have left
         with suppress(OSError):
-            if old.lstat().st_uid == os.geteuid() and not _is_alive(old.name.split("-")[1]):
+            found = old.lstat()
+            if found.st_uid == os.geteuid() and time.time() - found.st_mtime > 86_400:
                 shutil.rmtree(old)
-    folder = tempfile.mkdtemp("", f"smsbox-{os.getpid()}-", place)
+    folder = tempfile.mkdtemp("", "smsbox-", place)
     try:
         yield Path(folder, "scratch.db")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _is_alive(pid: str) -> bool:
-    return not Path("/proc/self").exists() or Path(f"/proc/{pid}").exists()
 
 
 @contextmanager
@@ -8969,7 +8975,7 @@ _ANSWERS_A_DAY = {"help": 1, "confirmation": 3}
 _ANSWERS_IN_ALL = 30  # of a day, to whomever
 _ALERTS_A_DAY = 5
 _ALERTS_KEPT = 1  # of them for what stops the box
-_STANDSTILLS = frozenset({"paused", "phone", "error", "clock"})
+_STANDSTILLS = frozenset({"paused", "error", "clock"})
 _STATUS_A_DAY = 20
 _STOPS_TO_PAUSE = 5  # and more than one in twenty
 _PARTS_APART_S = 15.0  # of a long text, each from the next: the service centre's stamps

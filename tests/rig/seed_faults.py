@@ -70,8 +70,8 @@ FAULTS = (
           "return bisect_right(_VALIDITY_STEPS, minutes)", "coding"),
     # --- replies
     Fault("a stop in a sentence of its own is passed over",
-          "sentences = [text, *re.split(_SENTENCE_END, text)]",
-          "sentences = [text]", "06_replies"),
+          "for part in (each, *re.split(_SENTENCE_END, each))", "for part in (each,)",
+          "06_replies"),
     # --- store
     Fault("a row that changed since it was read is claimed",
           "        if self._db.queue.row(row.id) != row or row.said_stop_at:\n",

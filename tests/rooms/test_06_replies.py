@@ -519,3 +519,19 @@ def test_reaction_and_a_bare_number_are_no_stop(text: str) -> None:
 def test_name_behind_a_dash_is_still_none_of_the_words() -> None:
     assert smsbox.read_reply("HELP - Bob") is smsbox.Request.HELP
     assert smsbox.read_reply("Stop - Maria Lopez") is smsbox.Request.STOP
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["Start 2135552302", "Unstop 213-555-2302", "start 10.11.2025 14 00", "Cancel 2025-11-09 10 30",
+     "Please cancel 1234567890", "Loved “Boots 20\" off. Reply STOP to opt out”"],
+)  # fmt: skip
+def test_number_or_a_date_makes_no_start_and_no_stop(text: str) -> None:
+    assert smsbox.read_reply(text) not in (smsbox.Request.START, smsbox.Request.STOP)
+
+
+def test_who_names_another_number_is_held_still() -> None:
+    text = "Please text me at 2135552302 instead"
+    assert smsbox.read_reply(text) is smsbox.Request.PERHAPS_STOP
+    said = 'Disliked “Hi” Stop texting me, I said "no"'
+    assert smsbox.read_reply(said) is smsbox.Request.STOP

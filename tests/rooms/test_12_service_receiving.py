@@ -992,3 +992,14 @@ def test_full_disk_lets_a_stop_in_past_what_stands_before_it(
     box.far.modem.stored[1] = deliver("STOP", ANA, NOON)
     box.serve(60)
     assert box.row(row)[0] == "cancelled"
+
+
+def test_older_start_lifts_no_stop_of_a_part_and_settles_no_newer_doubt(box: PlayedBox) -> None:
+    ana, ben = box.insert(ANA, "Hi", in_s=600), box.insert(BEN, "Hi", in_s=600)
+    box.far.modem.stored[0] = deliver("STOP", ANA, NOON - timedelta(minutes=1), (9, 2, 1))
+    box.far.modem.stored[1] = deliver("START", ANA, NOON - timedelta(minutes=20))
+    box.far.modem.stored[2] = deliver("why do you text me?", BEN, NOON - timedelta(minutes=9))
+    box.far.modem.stored[3] = deliver("START", BEN, NOON - timedelta(minutes=10))
+    box.serve(1200)
+    assert box.sql("SELECT phone_number FROM opt_outs") == [(ANA,)]
+    assert (box.row(ana)[0], box.row(ben)[0]) == ("cancelled", "scheduled")
