@@ -4609,12 +4609,12 @@ DROP TABLE opt_outs_before;
 # A reply that waits for a person: it belongs to the number, whatever form that came in.
 _DOUBTFUL = f"settled_at IS NULL AND (body IS NULL OR request = '{Request.PERHAPS_STOP.value}')"
 # While the rest of a long text is waited for nobody knows what it says.
-_PARTS_AT = """(SELECT min(received_at) FROM inbound_parts INDEXED BY parts_waiting_tail
-        WHERE substr(sender, -8) = substr(s.phone_number, -8) AND joined = 0
-            AND same_number(sender, s.phone_number))"""
+_PARTS_OF = """inbound_parts INDEXED BY parts_waiting_tail WHERE joined = 0
+        AND substr(sender, -8) = substr({0}, -8) AND same_number(sender, {0})"""
 _DOUBTFUL_AT = f"""coalesce((SELECT min(received_at) FROM inbound INDEXED BY inbound_doubtful_tail
         WHERE substr(sender, -8) = substr(s.phone_number, -8) AND {_DOUBTFUL}
-            AND same_number(sender, s.phone_number)), {_PARTS_AT})"""
+            AND same_number(sender, s.phone_number)),
+        (SELECT min(received_at) FROM {_PARTS_OF.format("s.phone_number")}))"""
 _TOLD_BY_OTHERS = {  # tables, of a row
     "said_stop_at": """(SELECT min(at) FROM opt_outs INDEXED BY opt_outs_tail
         WHERE substr(phone_number, -8) = substr(s.phone_number, -8)
@@ -5910,16 +5910,13 @@ class Inbox:
         which = "substr(sender, -8) = substr(:of, -8) AND same_number(sender, :of)"
         sql = f"""SELECT max(sent_at) FROM (SELECT sent_at FROM inbound WHERE {which} AND
                 request IN ('{Request.STOP.value}', '{Request.PERHAPS_STOP.value}')
-            UNION ALL SELECT sent_at FROM inbound_parts INDEXED BY parts_waiting_tail
-                WHERE joined = 0 AND {which})"""
+            UNION ALL SELECT sent_at FROM {_PARTS_OF.format(":of")})"""
         found = self._db.value(sql, of=sender)
         return read_stored_time(found) if found else datetime.min.replace(tzinfo=UTC)
 
     def give_up_parts(self, number: str, now: datetime) -> None:
         """Wait no more for the rest of a number's long texts: what came is kept as it is."""
-        sql = """SELECT id, tpdu, sender FROM inbound_parts INDEXED BY parts_waiting_tail
-            WHERE joined = 0 AND substr(sender, -8) = substr(:number, -8)
-            AND same_number(sender, :number)"""
+        sql = f"SELECT id, tpdu, sender FROM {_PARTS_OF.format(':number')}"
         for part, tpdu, sender in self._db.all(sql, number=number):
             self.add(tpdu, sender, None, None, Request.NOTHING, now)
             self.mark_joined([part])
@@ -8680,9 +8677,9 @@ def _held(path: str | Path, *, to_read: bool = False) -> Iterator[tuple[int | No
 def _walk(path: Path, to_read: bool) -> tuple[int, str, os.stat_result | None]:
     """Go to a path folder by folder; return the last one's descriptor, the name there, and, as
     root, the last folder on the way that is somebody else's, or one of root's they may write."""
-    todo, links, is_root = deque(path.parts), 0, os.geteuid() == 0
+    ahead, links, is_root = deque(path.parts), 0, os.geteuid() == 0
     owner = None
-    folder = os.open(todo.popleft() if path.is_absolute() else ".", os.O_PATH | os.O_CLOEXEC)
+    folder = os.open(ahead.popleft() if path.is_absolute() else ".", os.O_PATH | os.O_CLOEXEC)
     try:
         while True:
             here = os.fstat(folder)
@@ -8691,8 +8688,8 @@ def _walk(path: Path, to_read: bool) -> tuple[int, str, os.stat_result | None]:
             is_safe = not others_write or (here.st_uid == 0 and here.st_mode & stat.S_ISVTX)
             if is_root and not is_safe and (here.st_uid != 0 or owner is None):
                 owner = here
-            name = todo.popleft() if todo else "."
-            if not todo and not to_read:
+            name = ahead.popleft() if ahead else "."
+            if not ahead and not to_read:
                 return folder, name, owner
             step = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
             found = os.fstat(step)
@@ -8704,8 +8701,8 @@ def _walk(path: Path, to_read: bool) -> tuple[int, str, os.stat_result | None]:
                 if laid_by_others or links > _MOST_LINKS:
                     words = f"{name} is a link that somebody else may have laid: name what it means"
                     raise OSError(errno.ELOOP, words, str(path))
-                todo.extendleft(reversed(to.parts))
-            elif todo:
+                ahead.extendleft(reversed(to.parts))
+            elif ahead:
                 os.close(folder)
                 folder = step
             else:
@@ -12054,7 +12051,7 @@ def show_span(span: tuple[float, float]) -> str:
 
 def name_campaign(name: str) -> str:
     """Return a campaign as a sentence has it."""
-    return name or "what has no campaign"
+    return printable(name) or "what has no campaign"
 
 
 def show_wait(seconds: float) -> str:
@@ -12143,7 +12140,7 @@ def cmd_status(context: Context) -> int:
         named |= {"fault": name_program(health.fault)} if health.fault else {}
         say_json(health._asdict() | named)
     else:
-        say(health.answer, health.level.replace("ok", "good"))
+        say(printable(health.answer), health.level.replace("ok", "good"))
         show_facts(health.facts)
     return _LEVELS.index(health.level)
 
@@ -12987,7 +12984,8 @@ def cmd_inbox(context: Context) -> int:
         say("No replies.")
     else:
         for at, sender, came, total in parts:
-            show_line(f"{context.show(at)}  {sender}: {came} of {total} parts of a long text came")
+            who = printable(sender)
+            show_line(f"{context.show(at)}  {who}: {came} of {total} parts of a long text came")
         for text in texts:
             if not text["notice"]:
                 show_line(_reply_line(context, text))
@@ -13167,11 +13165,11 @@ def cmd_report(context: Context) -> int:
         if args.html != "-":
             say(f"Wrote {args.html}.")
     else:
-        show_line(f"{'campaign':<16} {values['name']}")
+        show_line(f"{'campaign':<16} {printable(values['name'])}")
         for label, value in _list_numbers(context, values):
             say(f"{label:<16} {value}")
         if values["paused_because"]:
-            show_line(f"{'paused':<16} {values['paused_because']}")
+            show_line(f"{'paused':<16} {printable(values['paused_because'])}")
         say(context.zone_note())
     return 0
 
@@ -13189,14 +13187,18 @@ def _fill_campaign(record: Any, forecast: Forecast) -> dict[str, Any]:
 
 def _campaign_lines(context: Context, each: Mapping[str, Any]) -> str:
     held = f" ({each['held']:,} held)" if each["held"] else ""
-    lines = [f"{each['name']}: {each['sent']:,} sent, {each['scheduled']:,} scheduled{held},"
-             f" {each['failed']:,} failed, {each['cancelled']:,} cancelled"]  # fmt: skip
+    lines = [
+        f"{printable(each['name'])}: {each['sent']:,} sent,"
+        f" {each['scheduled']:,} scheduled{held}, {each['failed']:,} failed,"
+        f" {each['cancelled']:,} cancelled"
+    ]
     if each["created_at"]:
         lines.append(f"  created  {context.stamp(each['created_at'])}")
     for label, begin, end in (("sent", "first", "last"), ("to go", "next", "ends")):
         if each[begin]:
             lines.append(f"  {label:<8} {context.stamp(each[begin])} to {context.stamp(each[end])}")
-    lines += [f"  paused   {each['paused_because']}"] if each["paused_because"] else []
+    why = printable(each["paused_because"] or "")
+    lines += [f"  paused   {why}"] if why else []
     return "\n".join(lines)
 
 
@@ -14498,7 +14500,7 @@ def cmd_resume(context: Context) -> int:
     if told := _tell_finishes(context, database):
         say(told)
     for name in paused:
-        say(f"Still paused: {name}; {_resume_of(name)} goes on.")
+        say(printable(f"Still paused: {name}; {_resume_of(name)} goes on."))
     return 0
 
 

@@ -118,8 +118,8 @@ FAULTS = (
           "elif asked is Request.START and sent_at < ", "elif asked is Request.HELP and sent_at < ",
           "receiving"),
     Fault("the rest of a long text is waited for, and its writer is written to",
-          "AND same_number(sender, s.phone_number)), {_PARTS_AT})\"\"\"",
-          "AND same_number(sender, s.phone_number)), NULL)\"\"\"", "receiving"),
+          '(SELECT min(received_at) FROM {_PARTS_OF.format("s.phone_number")}))',
+          "NULL)", "receiving"),
     Fault("a page takes over whatever rights its file had",
           "            if like is not None and like.st_uid == os.fstat(file.fileno()).st_uid:\n"
           "                mode = like.st_mode & 0o666",
