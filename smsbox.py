@@ -3794,7 +3794,7 @@ opt(ed|ing)?( me| us)? out
 # English: other words
 (?!drop|cut|kick|block|leave|cross)REMOVE MINE (off|out)( of)?( this| here)?$
 (?!get my \w+ from)REMOVE MINE (off|out|from)( of)?( THE)? (LIST|(\w+ )?(SMS|NEWS))
-(remove|rmv|delete|erase|scratch|take off) (MINE|my)( from| off| out| now|$)
+(remove|rmv|delete|erase|scratch|take (off|out)) (MINE|my)( from| off| out| now|$)
 ((like|want|wish|asked) (to )?be (removed|deleted|taken off)|off (your|ur|this) (?!phone)LIST)
 (?<!you )(?<!u )NOT( ever)? ((call|or|and) )*TEXT( or \w+| to)* (me|us|this NUMBER)(?! LATER)
 ((rather|prefer) not|NOT wan\w+)( to)? (receive|get)( \w+){0,3} (SMS|NEWS|these( anymore)?$)
@@ -3802,6 +3802,7 @@ opt(ed|ing)?( me| us)? out
 ^(please |just |and |so )*(leave (me|us) (alone|be)|(lose|forget) (my|this) NUMBER)( \w+)?$
 (^((fuck|f|piss|bugger) off|go away|get lost)$|never call( \w+)? again)
 (no|ni un|ningun) (more|mas)( of| de)?( \w+)? SMS
+^(please )?no more( SMS)? (to|on) (me|us|this NUMBER)$
 (NOT|didnt)( \w+)? (want|wish|need|care|consent|agreed?)(?! to (miss|lose))( \w+){0,5} SMS
 (?<!the )CANCEL( my| THE| el| los| estos| sus)* (subscription|SMS|alerts|notif\w*|reminders|avisos)
 (revo[ckq]\w+|withdraw|NOT give( YOU)?|retir\w+)( my| mi| mon)? (consent|permission|autori)\w*
@@ -3921,8 +3922,11 @@ _SIGNATURE = (
     r"\n(?i:sent|get|enviado|envoy[eé]|obtener) (?i:from|desde|de|depuis|outlook)\b.{0,60}$"
     r"|\s[-–—~] ?[^\W\d_a-z]\w{0,20}\.?( [^\W\d_a-z]\w{0,20}\.?)?$"
 )
-# Whose number somebody writes beside a word: "Remove 213-555-2301".
-_PHONE_NUMBER = r"(?<!\d)(?:\+?1[ .-]?)?\(?[2-9]\d\d\)?[ .-]?[2-9]\d\d[ .-]?\d{4}(?!\d)"
+# Whose number somebody writes beside a word: "Remove 213-555-2301", "take off no. 213-555-2301".
+_PHONE_NUMBER = (
+    r"(?i)(?:\b(?:the |my |this )?(?:number|num|no\.?|phone) ?)?"
+    r"(?<!\d)(?:\+?1[ .-]?)?\(?[2-9]\d\d\)?[ .-]?[2-9]\d\d[ .-]?\d{4}(?!\d)"
+)
 # An iPhone's or Android's reaction quotes our own text, with its "Reply STOP".
 _REACTION = (
     r"(?i)\W*(liked|disliked|loved|laughed at|emphasized|questioned|reacted \S+ to|to|removed an? "
@@ -3972,15 +3976,9 @@ def read_reply(
         return Request.NOTHING if asked else Request.PERHAPS_STOP
     if _is_made_of(_DOUBTFUL_WORDS, (), text):
         return Request.PERHAPS_STOP
-    bare = re.sub(_PHONE_NUMBER, " ", text)
-    sentences = [
-        part
-        for each in dict.fromkeys([text, bare])
-        for part in (each, *re.split(_SENTENCE_END, each))
-    ]
-    plain = [re.sub(_NOT_MEANT, " ", simplify_reply(each)).strip() for each in sentences]
-    said = dict.fromkeys([*plain, *map(_without_courtesies, plain)])
-    if any(re.search(_STOP_PHRASES, each) for each in said):
+    said = _plain_sentences(text, re.sub(_PHONE_NUMBER, " ", text))
+    named = _plain_sentences(re.sub(_PHONE_NUMBER, " this number ", text))
+    if any(re.search(_STOP_PHRASES, each) for each in {**said, **named}):
         whole = simplify_reply(text)
         taken_back = re.search(_TAKEN_BACK, whole) or re.search(_LAUGHTER, text)
         sure = len(whole.split()) <= _SURE_WORDS and not taken_back
@@ -4110,6 +4108,13 @@ def names_way_to_stop(text: str) -> bool:
     return bool(re.search(rf"\b(?:{words})\b", simplify_reply(text)))
 
 
+def _plain_sentences(*texts: str) -> dict[str, None]:
+    """Return what each text says, whole and by sentences, without what is not meant."""
+    parts = [part for each in texts for part in (each, *re.split(_SENTENCE_END, each))]
+    plain = [re.sub(_NOT_MEANT, " ", simplify_reply(each)).strip() for each in parts]
+    return dict.fromkeys([*plain, *map(_without_courtesies, plain)])
+
+
 def _is_made_of(
     table: Mapping[str, str], extra: Iterable[str], text: str, with_courtesies: bool = True
 ) -> bool:
@@ -4129,7 +4134,8 @@ def _plain_forms(text: str) -> tuple[str, ...]:
         text = text.translate(_SIGNS)
     text = re.sub(_PHONE_NUMBER, " ", text).strip()
     unsigned = re.sub(_SIGNATURE, "", text)
-    said = [text] if names_way_to_stop(text[len(unsigned) :]) else [text, unsigned]
+    name = text[len(unsigned) :].strip(" \n-–—~")  # "Help - Not interested" is no name
+    said = [text] if name and read_reply(name) is not Request.NOTHING else [text, unsigned]
     forms = map(simplify_reply, said)
     return tuple(re.sub(r"\b(\w) (?=\w\b)", r"\1", each) for each in forms)  # s t o p
 

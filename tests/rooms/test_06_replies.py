@@ -487,7 +487,8 @@ def test_every_text_has_one_of_three_languages(text: str) -> None:
     ["a", "s", "stop ", "dont ", "stop all ", "\n", " ", "a\u0301\u0316", "no me ", "the ", ". ",
      "- A", "thank you ", "s t o p ", "uns", "desu", "\n sent from ", "...", "moved no need ",
      "remove my ", "please just ", "not want ", "ya no ", "plus ", "i not to be ", "? ",
-     "she wont ", "wrong ", "reply with ", "died ", "too many ", "my "],
+     "she wont ", "wrong ", "reply with ", "died ", "too many ", "my ", "the number ",
+     "213-555-2301 "],
 )  # fmt: skip
 def test_a_hostile_text_takes_no_longer_than_its_length(unit: str) -> None:
     text = (unit * 20_000)[:20_000] + "x"  # longer than the longest concatenated message
@@ -501,7 +502,9 @@ def test_a_hostile_text_takes_no_longer_than_its_length(unit: str) -> None:
 @pytest.mark.parametrize(
     "text",
     ["HELP - STOP", "Help - Unsubscribe", "Info - Stop Texting", "START - STOP", "Unstop - Stop",
-     "Remove 2135552301", "cancel 213-555-2301", "Stop12135552301", "baja +1 (213) 555-2301",
+     "Help - Basta", "Remove 2135552301", "cancel 213-555-2301", "Stop12135552301",
+     "baja +1 (213) 555-2301", "take off 213-555-2301", "Remove number 213-555-2301",
+     "no more to 213-555-2301", "Don't text my phone 2135552301",
      'To "Flora\'s Shoes": stop texting me', "Disliked “Hi Ana! Reply STOP.” Stop texting me"],
 )  # fmt: skip
 def test_stop_is_heard_beside_a_name_a_number_or_what_is_quoted(text: str) -> None:
@@ -513,6 +516,16 @@ def test_stop_is_heard_beside_a_name_a_number_or_what_is_quoted(text: str) -> No
     ["Liked “Hi Ana! Reply STOP to opt out”", 'Loved "Hi Ana! Reply STOP to opt', "2135552301"],
 )
 def test_reaction_and_a_bare_number_are_no_stop(text: str) -> None:
+    assert smsbox.read_reply(text) is smsbox.Request.NOTHING
+
+
+@pytest.mark.parametrize("text", ["Help - Not Interested", "START - No", "Info - Wrong Number"])
+def test_words_behind_a_dash_are_no_name(text: str) -> None:
+    assert smsbox.read_reply(text) in (smsbox.Request.STOP, smsbox.Request.PERHAPS_STOP)
+
+
+@pytest.mark.parametrize("text", ["My new number is 213-555-2301", "Call me at 213-555-2301"])
+def test_number_of_their_own_is_no_stop(text: str) -> None:
     assert smsbox.read_reply(text) is smsbox.Request.NOTHING
 
 
