@@ -56,7 +56,7 @@ from datetime import date, datetime, time, timedelta, timezone
 from enum import Enum
 from functools import cache, lru_cache, partial
 from io import BufferedReader, BufferedWriter, BytesIO, TextIOWrapper
-from itertools import pairwise
+from itertools import groupby, pairwise
 from operator import attrgetter
 from pathlib import Path
 from typing import (
@@ -4614,6 +4614,11 @@ DROP TABLE opt_outs_before;
 
 # A reply that waits for a person: it belongs to the number, whatever form that came in.
 _DOUBTFUL = f"settled_at IS NULL AND (body IS NULL OR request = '{Request.PERHAPS_STOP.value}')"
+_NAME_OF_SENDER = """(SELECT customer_name FROM scheduled_messages
+    WHERE phone_number = sender AND customer_name <> '' ORDER BY id DESC LIMIT 1) AS customer_name
+    """
+_FROM_SENDER = """(:sender = '' OR substr(sender, -8) = substr(:sender, -8)
+    AND same_number(sender, :sender))"""
 # While the rest of a long text is waited for nobody knows what it says.
 _PARTS_OF = """inbound_parts INDEXED BY parts_waiting_tail WHERE joined = 0
         AND substr(sender, -8) = substr({0}, -8) AND same_number(sender, {0})"""
@@ -5798,20 +5803,37 @@ class Inbox:
         cells = (now, sent_at or "", sender, body, tpdu, request.value, answers)
         return bool(self._db.change(sql, *cells))
 
-    def texts(self, unread: bool, sender: str | None = None, after: int = 0) -> list[Any]:
-        """Return (id, received_at, sender, settled_at, their customer_name, body, request, read_at,
-        answers, TPDU of what is not readable), oldest first."""
-        sql = """SELECT id, received_at, sender, settled_at,
-                (SELECT customer_name FROM scheduled_messages
-                    WHERE phone_number = sender AND customer_name <> '' ORDER BY id DESC LIMIT 1)
-                    AS customer_name,
-                body, request, read_at, answers,
-                CASE WHEN body IS NULL THEN tpdu END AS tpdu FROM inbound
-            WHERE (:sender IS NULL OR substr(sender, -8) = substr(:sender, -8)
-                    AND same_number(sender, :sender))
-                AND id > :after AND (read_at IS NULL OR NOT :unread)
-            ORDER BY id"""
-        return self._db.all(sql, sender=sender, after=after, unread=unread)
+    def texts(self, unread: bool, sender: str = "") -> list[dict[str, Any]]:
+        """Return the texts of all or of one sender, oldest first: id, received_at, sender,
+        settled_at, their customer_name, body, request, read_at, answers, TPDU of what is not
+        readable. Behind them the long texts whose rest is waited for, as far as they came; of
+        these, parts are the ids.
+        """
+        sql = f"""SELECT id, received_at, sender, settled_at, {_NAME_OF_SENDER}, body, request,
+                read_at, answers, CASE WHEN body IS NULL THEN tpdu END AS tpdu FROM inbound
+            WHERE {_FROM_SENDER} AND (read_at IS NULL OR NOT :unread) ORDER BY id"""
+        whole = [dict(each) for each in self._db.all(sql, sender=sender, unread=unread)]
+        return whole + self._cut_texts(sender)
+
+    def _cut_texts(self, sender: str) -> list[dict[str, Any]]:
+        sql = f"""SELECT id, received_at, sender, {_NAME_OF_SENDER}, reference, total, sequence,
+                tpdu FROM inbound_parts INDEXED BY parts_waiting WHERE joined = 0
+                AND {_FROM_SENDER} ORDER BY sender, reference, total, sequence, id"""
+        found = []
+        stored = self._db.all(sql, sender=sender)
+        for (who, name, _, total), group in groupby(stored, key=lambda each: (*each[2:6],)):
+            parts = list(group)
+            words = [decode_tpdu(each["tpdu"], "in").text or "" for each in parts]
+            came = len({each["sequence"] for each in parts})
+            body = f"({came} of {total} parts) {clean_text(' […] '.join(words))}"
+            found.append({
+                "id": None, "received_at": min(each["received_at"] for each in parts),
+                "sender": who, "settled_at": None, "customer_name": name, "body": body,
+                "request": Request.PERHAPS_STOP.value, "read_at": None, "answers": None,
+                "tpdu": "\n".join(each["tpdu"] for each in parts),
+                "parts": [each["id"] for each in parts],
+            })  # fmt: skip
+        return found
 
     def stored(self) -> list[Any]:
         """Return (id, received_at, sender, body, TPDU, read_at) of all that came in."""
@@ -5890,26 +5912,33 @@ class Inbox:
                 sequence, tpdu) VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"""
         return bool(self._db.change(sql, now, sender, sent_at, *place, tpdu))
 
-    def find_long_texts(self, given_up: datetime) -> list[list[tuple[int, str, str]]]:
-        """Return (id, TPDU, received_at) of the parts under each reference of which all sequences
-        are there, or nothing came since given_up.
+    def find_long_texts(
+        self, since: datetime, now: datetime
+    ) -> list[tuple[bool, list[tuple[int, str, str]]]]:
+        """Return of each reference of which all sequences are there, or which is given up, whether
+        it is given up, and (id, TPDU, received_at) of its parts.
 
-        However many wait, it takes no longer: of too many the oldest are given up, bit by bit.
+        Given up is what began before since, or by a clock that was a day ahead; of too many the
+        oldest, bit by bit: however many wait, it takes no longer.
         """
         waiting = "inbound_parts INDEXED BY parts_by_age WHERE joined = 0"
         sql = f"SELECT id FROM {waiting} ORDER BY id DESC LIMIT 1 OFFSET ?"
         too_old = self._db.value(sql, _PARTS_WAITING) or 0
-        sql = f"""SELECT sender, reference, total FROM {waiting} AND id > :too_old
-            GROUP BY sender, reference, total
-            HAVING count(DISTINCT sequence) = total OR max(received_at) <= :given_up
-            UNION SELECT * FROM (SELECT sender, reference, total FROM {waiting}
-                AND id <= :too_old ORDER BY id LIMIT 20)"""
-        found = self._db.all(sql, too_old=too_old, given_up=given_up)
+        sql = f"""SELECT max(given_up), sender, reference, total FROM (
+                SELECT min(received_at) NOT BETWEEN :since AND :ahead AS given_up, sender,
+                    reference, total FROM {waiting} AND id > :too_old
+                GROUP BY sender, reference, total
+                HAVING given_up OR count(DISTINCT sequence) = total
+                UNION ALL SELECT * FROM (SELECT 1, sender, reference, total FROM {waiting}
+                    AND id <= :too_old ORDER BY id LIMIT 20))
+            GROUP BY sender, reference, total"""
+        ahead = now + timedelta(days=1)
+        found = self._db.all(sql, too_old=too_old, since=since, ahead=ahead)
         sql = """SELECT id, tpdu, received_at FROM (SELECT * FROM inbound_parts
                 INDEXED BY parts_waiting WHERE joined = 0
                 AND sender = ? AND reference = ? AND total = ? ORDER BY id DESC LIMIT ?)
             ORDER BY sequence, id"""
-        return [self._db.all(sql, *key, _PARTS_WAITING) for key in found]
+        return [(bool(up), self._db.all(sql, *key, _PARTS_WAITING)) for up, *key in found]
 
     def find_last_stop(self, sender: str) -> datetime:
         """Return when the last stop of a number was sent, one of a part too."""
@@ -5922,16 +5951,10 @@ class Inbox:
 
     def give_up_parts(self, number: str, now: datetime) -> None:
         """Wait no more for the rest of a number's long texts: what came is kept as it is."""
-        sql = f"SELECT id, tpdu, sender FROM {_PARTS_OF.format(':number')}"
-        for part, tpdu, sender in self._db.all(sql, number=number):
-            self.add(tpdu, sender, None, None, Request.NOTHING, now)
-            self.mark_joined([part])
-
-    def waiting_parts(self) -> list[Any]:
-        """Return (received_at, sender, parts, total) of the long texts whose rest is waited for."""
-        return self._db.all("""SELECT min(received_at), sender, count(DISTINCT sequence), total
-            FROM inbound_parts INDEXED BY parts_waiting WHERE joined = 0
-            GROUP BY sender, reference, total ORDER BY 1""")
+        for each in self._cut_texts(number):
+            doubtful = Request.PERHAPS_STOP
+            self.add(each["tpdu"], each["sender"], each["body"], None, doubtful, now)
+            self.mark_joined(each["parts"])
 
     def mark_joined(self, parts: Iterable[int]) -> None:
         """The text of these parts stands in the inbox; they are kept to know a repetition."""
@@ -6353,10 +6376,14 @@ class Reports:
         """True if a reply waits for a person, of somebody who got or is to get something."""
         return bool(self.count_doubtful())
 
-    def count_doubtful(self) -> int:
-        """Count the numbers whose reply waits for a person and who got or are to get something."""
+    def count_doubtful(self, and_cut: bool = False) -> int:
+        """Count the numbers whose reply waits for a person and who got or are to get something; and
+        those of whose long text the rest is waited for."""
         sql = f"""SELECT DISTINCT sender FROM inbound INDEXED BY inbound_doubtful
             WHERE {_DOUBTFUL} AND NOT ({_OF_STRANGER})"""  # of strangers there may be thousands
+        if and_cut:
+            sql += " UNION SELECT sender FROM inbound_parts INDEXED BY parts_waiting"
+            sql += " WHERE joined = 0"
         return sum(bool(self._db.inbox.find_people(each)) for each in self._db.column(sql))
 
     def count_by_status(self) -> dict[str, int]:
@@ -6379,7 +6406,7 @@ class Reports:
         counts["settled"] = counts["failed"] - unsettled
         counts["failed"] = unsettled - counts["unconfirmed"]
         counts["unread"] = self._db.count(f"inbound WHERE read_at IS NULL AND NOT ({_DOUBTFUL})")
-        counts["doubtful"] = self.count_doubtful()
+        counts["doubtful"] = self.count_doubtful(and_cut=True)
         counts["delivered"] = delivered["delivered"]
         counts["undelivered"] = delivered["failed"] + delivered["expired"]
         return counts
@@ -9856,23 +9883,24 @@ class Intake:
 
     def _join_parts(self, now: datetime) -> None:
         """Read the long texts that are whole, and as far as they came those that stay cut."""
-        for found in self._database.inbox.find_long_texts(now - _PARTS_WAIT):
+        found = self._database.inbox.find_long_texts(now - _PARTS_WAIT, now)
+        for is_given_up, stored in found:
             parts = [
                 _Part(part, pdu, read_stored_time(at), decode_tpdu(pdu, "in"))
-                for part, pdu, at in found
+                for part, pdu, at in stored
             ]
-            while parts and (joined := self._join(parts, now)):
+            while parts and (joined := self._join(parts, is_given_up, now)):
                 parts = [each for each in parts if each.id not in joined]
 
-    def _join(self, parts: Sequence[_Part], now: datetime) -> set[int]:
+    def _join(self, parts: Sequence[_Part], is_given_up: bool, now: datetime) -> set[int]:
         """Read a long text of these parts; return those that it took, none: it still waits."""
         chosen = [parts[place] for place in choose_parts([each.tpdu for each in parts])]
         tpdus = [each.tpdu for each in chosen]
         total = tpdus[0].concatenation[1] if tpdus[0].concatenation else 0
         is_cut = len(chosen) < total
         is_spread = span_of_parts(tpdus) > _PARTS_APART_S * total
-        wait = _PARTS_WAIT if is_cut else _PARTS_SETTLE if is_spread else timedelta()
-        if now - max(each.came_at for each in parts) < wait:
+        settles = is_spread and now - max(each.came_at for each in parts) < _PARTS_SETTLE
+        if (is_cut or settles) and not is_given_up:
             return set()
         whole, pdus = join_parts(tpdus), "\n".join(each.pdu for each in chosen)
         if not self._guard(pdus, partial(self._take_in_text, whole, pdus, now)):
@@ -9941,6 +9969,7 @@ class Intake:
         """
         stopped = self._database.opt_outs.at(number)
         may_answer = is_fresh and number in self._database.inbox.find_people(number)
+        may_answer &= is_phone_number(number)  # a row that was made by hand may have a name there
         touched = 0
         if is_same_number(number, self._operator) and body.strip().upper() in ("STATUS", "PAUSE"):
             self._obey(body.strip().upper(), is_fresh, now)
@@ -9970,6 +9999,9 @@ class Intake:
         """
         state, sending = self._database.state, self._database.sending
         if not is_fresh:
+            logging.warning(
+                "%s of the operator's phone was sent over 5 minutes ago: not obeyed", order
+            )
             return
         may_answer = sending.count_answers("answer", now - timedelta(days=1)) < _STATUS_A_DAY
         if order == "PAUSE":
@@ -10024,7 +10056,7 @@ def read_again(database: Database, words: ReplySettings, clock: Clock) -> None:
     with database.transaction():
         lifted = database.opt_outs.lifted()
         for text in database.inbox.stored():
-            if text["id"] % 100 == 0:  # thousands take a Pi Zero minutes: the watchdog wants a sign
+            if text["id"] % 10 == 0:  # thousands take a Pi Zero minutes: the watchdog wants a sign
                 clock.until(clock.monotonic() + 0.001)
             sender, body = text["sender"], text["body"]
             if body is None:
@@ -12913,7 +12945,7 @@ def _read_person(database: Database, number: str) -> dict[str, Any]:
     ]  # fmt: skip
     return {
         "own_texts": own,
-        "replies": _to_dicts(database.inbox.texts(unread=False, sender=number)),
+        "replies": database.inbox.texts(unread=False, sender=number),
         "opt_out": stopped[0] if stopped else None,
     }
 
@@ -12981,17 +13013,21 @@ def cmd_inbox(context: Context) -> int:
     texts = [
         # A notice: its sender is no number to which one could write.
         {**text, "notice": text["sender"] != "unknown" and not is_phone_number(text["sender"])}
-        for text in _to_dicts(database.inbox.texts(context.args.unread))
+        for text in database.inbox.texts(context.args.unread)
     ]
-    parts = database.inbox.waiting_parts()
+    # A stranger's long text is shown when it is whole, or given up: they may be hundreds.
+    strange = [
+        text for text in texts
+        if text["id"] is None and not database.inbox.find_people(text["sender"])
+    ]  # fmt: skip
+    texts = [text for text in texts if text not in strange]
     if context.args.json:
         say_json(texts)
-    elif not texts and not parts:
+    elif not texts and not strange:
         say("No replies.")
     else:
-        for at, sender, came, total in parts:
-            who = printable(sender)
-            show_line(f"{context.show(at)}  {who}: {came} of {total} parts of a long text came")
+        if strange:
+            say(f"{plural(len(strange), 'long text')} of strangers: the rest is waited for.")
         for text in texts:
             if not text["notice"]:
                 show_line(_reply_line(context, text))
@@ -13006,7 +13042,7 @@ def cmd_inbox(context: Context) -> int:
                 show_line(_reply_line(context, text))
         say(context.zone_note())
     sys.stdout.flush()  # what could not be shown is not read
-    database.inbox.mark_read([text["id"] for text in texts], context.now)
+    database.inbox.mark_read([text["id"] for text in texts if text["id"]], context.now)
     return 0
 
 
@@ -14318,9 +14354,7 @@ def _release(
     shut = {row.phone_number for row in rows if row.doubtful_at} if not args.campaign else set()
     replies = [text for each in sorted(shut) for text in _find_waiting_replies(database, each)]
     with database.transaction():
-        for number in shut:
-            database.inbox.give_up_parts(number, now)
-        settled = sum(database.inbox.settle(number, now, actor) for number in shut)
+        settled = sum(_settle(context, database, number) for number in shut)
         done = database.queue.release([row.id for row in rows if row.held_because], now, actor)
     for text in replies:
         show_line(_reply_line(context, text))
@@ -14338,20 +14372,22 @@ def _settle_alone(context: Context, name: str) -> bool:
     if not replies or rows:
         return False
     with database.transaction():
-        settled = database.inbox.settle(number, context.now, find_actor())
+        settled = _settle(context, database, number)
     for text in replies:
         show_line(_reply_line(context, text))
     say(f"{settled} repl{'y' if settled == 1 else 'ies'} settled.")
     return True
 
 
+def _settle(context: Context, database: Database, number: str) -> int:
+    """Be done with a number's replies, inside a transaction; return how many."""
+    database.inbox.give_up_parts(number, context.now)
+    return database.inbox.settle(number, context.now, find_actor())
+
+
 def _find_waiting_replies(database: Database, number: str) -> list[dict[str, Any]]:
     """Return the replies of a number that wait for a person."""
-    return [
-        text
-        for text in _to_dicts(database.inbox.texts(unread=False))
-        if is_doubtful(text) and is_same_number(text["sender"], number)
-    ]
+    return [text for text in database.inbox.texts(unread=False, sender=number) if is_doubtful(text)]
 
 
 def cmd_cancel(context: Context) -> int:
@@ -14587,7 +14623,7 @@ def _settle_before(context: Context, database: Database, number: str) -> bool:
     if not ask_yes("Send all the same, and settle the reply?", context.args.anyway):
         return False
     with database.transaction():
-        database.inbox.settle(number, context.now, find_actor())
+        _settle(context, database, number)
     return True
 
 

@@ -176,13 +176,29 @@ def test_answers_do_not_pass_the_plan_of_the_sim(box: PlayedBox) -> None:
 # --- the operator's phone
 
 
-def test_pause_by_phone_that_lay_in_the_service_centre_pauses_nothing(box: PlayedBox) -> None:
+def test_pause_by_phone_that_lay_in_the_service_centre_pauses_nothing(
+    box: PlayedBox, caplog: pytest.LogCaptureFixture
+) -> None:
     box.tables = {"alerts": {"operator": PHONE}}
     row = box.insert(ANA, "Hi", in_s=60)
     come(box, "PAUSE", PHONE, ago_s=2 * DAY_S)
     box.serve(600)
     assert box.row(row)[0] == "sent"
     assert box.database.state.get("paused_because") == ""
+    assert "PAUSE of the operator's phone was sent over 5 minutes ago" in caplog.text
+
+
+def test_row_that_was_made_by_hand_for_a_name_lets_nothing_be_answered_to_it(
+    box: PlayedBox, caplog: pytest.LogCaptureFixture
+) -> None:
+    box.insert("SHOPPING", "Hi", in_s=7000)
+    row = box.insert(ANA, "Hi", in_s=60)
+    come(box, "HELP", spell("SHOPPING"))
+    box.serve(600)
+    assert box.sql("SELECT body, request FROM inbound") == [("HELP", "help")]
+    assert box.sql("SELECT count(*) FROM messages WHERE kind IS NOT NULL") == [(0,)]
+    assert [each for each in caplog.records if each.levelname == "ERROR"] == []
+    assert box.row(row)[0] == "sent"
 
 
 def test_pause_by_phone_is_answered_though_the_cap_of_status_is_met_and_told_once(

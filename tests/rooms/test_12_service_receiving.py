@@ -933,7 +933,11 @@ def test_who_wrote_half_a_long_text_is_written_to_when_the_rest_is_there(box: Pl
     arrive(box, deliver("Please stop texting me, take me off your li", ANA, NOON, (7, 2, 1)))
     box.serve(3600)
     assert (box.row(ana)[0], box.row(ben)[0]) == ("scheduled", "sent")
-    assert "1 of 2 parts of a long text" in cli(box, "inbox").stdout
+    said = cli(box, "inbox").stdout
+    assert "[perhaps stop]: (1 of 2 parts) Please stop texting me, take me off your li\n" in said
+    [told] = json.loads(cli(box, "inbox", "--json").stdout)
+    assert (told["id"], told["sender"], told["request"]) == (None, ANA, "perhaps stop")
+    assert "1 recipient wrote what may mean stop" in cli(box, "status").stdout
     arrive(box, deliver("st. I am happy!", ANA, NOON, (7, 2, 2)))
     box.serve(60)
     assert box.row(ana)[0] == "cancelled"
@@ -949,6 +953,51 @@ def test_person_may_let_go_who_wrote_half_a_long_text(box: PlayedBox) -> None:
         assert box.database.inbox.settle(ANA, box.play.now(), "ana") == 1
     box.serve(600)
     assert box.row(ana)[0] == "sent"
+    assert box.sql("SELECT sender, settled_by IS NOT NULL FROM inbound") == [(ANA, 1)]
+
+
+def test_half_a_long_text_of_whom_no_row_waits_is_settled_as_well(box: PlayedBox) -> None:
+    box.insert(ANA, "Hi Ana")
+    box.serve(600)
+    arrive(box, deliver("Take me off", ANA, NOON, (7, 3, 1)))
+    arrive(box, deliver("of yours", ANA, NOON, (7, 3, 3)))
+    box.serve(60)
+    said = cli(box, "release", ANA)
+    assert said.returncode == 0
+    assert "(2 of 3 parts) Take me off […] of yours" in said.stdout
+    assert "1 reply settled." in said.stdout
+    assert "may mean stop" not in cli(box, "status").stdout
+
+
+def test_parts_that_come_again_and_again_shut_a_number_for_a_day_at_the_most(
+    box: PlayedBox,
+) -> None:
+    box.insert(ANA, "Hi Ana")
+    for _ in range(3):
+        arrive(box, deliver(f"part {box.play.now()}", ANA, box.play.now(), (7, 2, 1)))
+        box.serve(23 * 3600)
+    waits = "SELECT count(*) FROM inbound_parts WHERE joined = 0"
+    assert box.sql(waits) == [(1,)]
+    assert box.sql("SELECT count(*) FROM inbound") == [(2,)]
+
+
+def test_strangers_parts_keep_no_long_text_waiting_and_fill_no_screen(box: PlayedBox) -> None:
+    box.insert(ANA, "Hi Ana")
+    arrive(box, deliver("Could you please take me o", ANA, NOON, (7, 2, 1)))
+    box.serve(60)
+    with box.database.transaction():
+        for n in range(310):
+            sender = f"+1909{2000000 + n}"
+            pdu = deliver("Half a te", sender, NOON, (1, 2, 1))
+            box.database.inbox.add_part(pdu, sender, NOON, (1, 2, 1), box.play.now())
+    assert "310 long texts of strangers" in (said := cli(box, "inbox").stdout)
+    assert "+1909" not in said
+    arrive(box, deliver("ff your list", ANA, NOON, (7, 2, 2)))
+    box.serve(60)
+    assert box.sql("SELECT phone_number FROM opt_outs") == [(ANA,)]
+    arrive(box, deliver("One", "+19093000000", NOON, (1, 2, 1)))
+    box.serve(60)
+    assert box.sql("SELECT count(*) FROM inbound_parts WHERE joined = 0") == [(300,)]
 
 
 def test_doubtful_texts_of_thousands_of_strangers_cost_a_look_nothing(box: PlayedBox) -> None:
