@@ -4614,6 +4614,8 @@ DROP TABLE opt_outs_before;
 
 # A reply that waits for a person: it belongs to the number, whatever form that came in.
 _DOUBTFUL = f"settled_at IS NULL AND (body IS NULL OR request = '{Request.PERHAPS_STOP.value}')"
+# What can't even be told whose it is may be anybody's stop.
+_UNREAD = f"inbound WHERE read_at IS NULL AND (NOT ({_DOUBTFUL}) OR sender = 'unknown')"
 _NAME_OF_SENDER = """(SELECT customer_name FROM scheduled_messages
     WHERE phone_number = sender AND customer_name <> '' ORDER BY id DESC LIMIT 1) AS customer_name
     """
@@ -4806,12 +4808,10 @@ class Database:
 
     @classmethod
     def create_or_open(cls, path: str) -> Database:
-        """Open for reading and writing; lay down or migrate the schema. Folders are made."""
+        """Open for reading and writing; lay down or migrate the schema."""
         folder = Path(path).absolute().parent
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StoreError(f"can't make the folder {folder}: {error.strerror}") from error
+        if not folder.is_dir():
+            raise StoreError(f"{folder} is no folder: make it first, or correct the name")
         new = not Path(path).exists() or not Path(path).stat().st_size
         if new:
             create_shared(Path(path))
@@ -6364,7 +6364,7 @@ class Reports:
         kinds = (
             _UNSETTLED,
             _HELD,
-            f"inbound WHERE read_at IS NULL AND NOT ({_DOUBTFUL})",
+            _UNREAD,
             "campaigns WHERE paused_because IS NOT NULL AND paused_by = 'box'",
         )
         each = " OR ".join(f"EXISTS (SELECT 1 FROM {rows})" for rows in kinds)
@@ -6405,7 +6405,7 @@ class Reports:
         unsettled = self._db.count(_UNSETTLED)
         counts["settled"] = counts["failed"] - unsettled
         counts["failed"] = unsettled - counts["unconfirmed"]
-        counts["unread"] = self._db.count(f"inbound WHERE read_at IS NULL AND NOT ({_DOUBTFUL})")
+        counts["unread"] = self._db.count(_UNREAD)
         counts["doubtful"] = self.count_doubtful(and_cut=True)
         counts["delivered"] = delivered["delivered"]
         counts["undelivered"] = delivered["failed"] + delivered["expired"]
@@ -6641,15 +6641,27 @@ def copied_database(
             yield octets
 
 
+def _pour(source: BufferedReader, target: BufferedWriter, beat: Callable[[], object]) -> None:
+    """Copy all octets; beat is called every megabyte."""
+    while octets := source.read(1 << 20):
+        target.write(octets)
+        beat()
+
+
 @contextmanager
-def verified_copy(source: BufferedReader, name: str) -> Iterator[Path]:
+def verified_copy(
+    source: BufferedReader, name: str, beat: Callable[[], object] = lambda: None
+) -> Iterator[Path]:
     """Yield a copy's own copy, where nobody else gets at it; StoreError: it is damaged, or no
     database of ours. name: as the sentence calls it."""
     import shutil
 
     with scratch_database() as path:
+        free = shutil.disk_usage(path.parent).free
+        if os.fstat(source.fileno()).st_size > free // 2:  # a file with holes may be of terabytes
+            raise StoreError(f"{name}: there is no room in {path.parent.parent} to look at it")
         with open(path, "xb") as near:
-            shutil.copyfileobj(source, near)
+            _pour(source, near, beat)
         try:
             opened = Database.open_to_read(str(path), of_any_version=True)
             try:
@@ -6689,8 +6701,6 @@ class CopyFolders:
 
     def make(self, database: Database, now: datetime, beat: Callable[[], object]) -> bool:
         """Make the day's copy, unless it is there or nothing has changed since the last one."""
-        import shutil
-
         path = self.beside / f"smsbox-{now:%Y-%m-%d}.db"
         if path.exists():
             return False
@@ -6705,30 +6715,28 @@ class CopyFolders:
             self.beside.mkdir(0o770)
         whole = whole_file(path, 0o660, over=True)
         with copied_database(database, now, beat) as octets, whole as file:
-            shutil.copyfileobj(octets, file)
+            _pour(octets, file, beat)
         if is_whole:
             os.utime(path, ns=(changed_ns, changed_ns))
         self._keep_seven(self.beside, now)
         return True
 
-    def spread(self, now: datetime) -> None:
+    def spread(self, now: datetime, beat: Callable[[], object]) -> None:
         """Put the newest copy into the other folder, where it is not there yet."""
         newest, folder = self.newest(now), self.elsewhere
         if newest is None or folder is None or (folder / newest.name).exists():
             return
         if not folder.is_dir():
             raise StoreError(f"backup_dir {folder} is not there: is the stick plugged in?")
-        import shutil
-
         # Whoever may write there may have laid another file of that name.
         whole = whole_file(folder / newest.name, 0o660, over=True)
         with (
             open(newest, "rb", opener=door) as copy,
-            verified_copy(copy, str(newest)) as near,
+            verified_copy(copy, str(newest), beat) as near,
             open(near, "rb") as octets,
             whole as part,
         ):
-            shutil.copyfileobj(octets, part)
+            _pour(octets, part, beat)
         self._keep_seven(folder, now)
 
     def _list(self, folder: Path, now: datetime) -> list[Path]:
@@ -10414,7 +10422,7 @@ class Copies:
             self._drop_old(now := self._clock.now())
             if self._folders.make(self._database, now, self._beat):
                 logging.info("copied the database to %s", self._folders.newest(now))
-            self._folders.spread(now)
+            self._folders.spread(now, self._beat)
             while not is_open and self._database.give_space_back():
                 self._beat()
         except (OSError, StoreError) as error:
@@ -15001,7 +15009,6 @@ def cmd_restore(context: Context) -> int:
     path, name = context.database_path, context.args.file
     with _open_copy(name) as source:
         become_owner(path.parent)
-        path.parent.mkdir(parents=True, exist_ok=True)
         if _take_box(context) is None:
             raise StoreError("smsbox is running: sudo systemctl stop smsbox, then restore")
         with verified_copy(source, name) as near:

@@ -385,7 +385,7 @@ database = smsbox.Database.create_or_open(sys.argv[2])
 SPREAD = """
 try:
     copies = smsbox.CopyFolders(Path(database.path), sys.argv[3])
-    copies.spread(datetime.now(timezone.utc))
+    copies.spread(datetime.now(timezone.utc), lambda: None)
 except (OSError, smsbox.StoreError):
     pass
 """

@@ -127,6 +127,7 @@ def way(database: Database, now: datetime) -> Way:
 
 
 def test_new_database_is_durable_small_paged_and_shared_with_its_group(tmp_path: Path) -> None:
+    (tmp_path / "new").mkdir()
     kept = os.umask(0o077)
     try:
         database = Database.create_or_open(str(tmp_path / "new" / "box.db"))
@@ -138,6 +139,12 @@ def test_new_database_is_durable_small_paged_and_shared_with_its_group(tmp_path:
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "new").iterdir()}
     assert modes.pop("box.db") == modes.pop("box.db-wal") == 0o660
     database.close()
+
+
+def test_folder_whose_name_is_mistyped_is_not_made(tmp_path: Path) -> None:
+    with pytest.raises(smsbox.StoreError, match="is no folder: make it first"):
+        Database.create_or_open(str(tmp_path / "lib" / "smsbxo" / "box.db"))
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("opens", [Database.create_or_open, Database.open_to_read])

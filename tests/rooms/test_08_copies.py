@@ -1258,9 +1258,34 @@ def test_copy_elsewhere_is_on_the_disk_before_it_has_its_name(
     copies = smsbox.CopyFolders(Path(database.path), str(tmp_path / "stick"))
     assert copies.make(database, now, lambda: None)
     steps.clear()
-    copies.spread(now)
+    copies.spread(now, lambda: None)
     name = day(9)
     assert steps[:3] == [f"fsync {name}.part", f"{name}.part becomes {name}", "fsync stick"]
+
+
+def test_watchdog_is_petted_while_a_copy_is_looked_at_and_spread(
+    database: smsbox.Database, now: datetime, tmp_path: Path
+) -> None:
+    (tmp_path / "stick").mkdir()
+    copies = smsbox.CopyFolders(Path(database.path), str(tmp_path / "stick"))
+    assert copies.make(database, now, lambda: None)
+    with open(tmp_path / "backups" / day(9), "ab") as file:
+        file.truncate(file.tell() + (8 << 20))
+    beats: list[int] = []
+    copies.spread(now, lambda: beats.append(1))
+    assert len(beats) == 18  # nine megabytes, twice
+
+
+def test_copy_that_claims_to_be_larger_than_the_disk_is_refused_at_once(
+    database: smsbox.Database, now: datetime, tmp_path: Path
+) -> None:
+    (tmp_path / "stick").mkdir()
+    copies = smsbox.CopyFolders(Path(database.path), str(tmp_path / "stick"))
+    assert copies.make(database, now, lambda: None)
+    os.truncate(tmp_path / "backups" / day(9), 4 << 40)  # all of it holes
+    with pytest.raises(smsbox.StoreError, match=r"there is no room in .* to look at it"):
+        copies.spread(now, lambda: None)
+    assert list((tmp_path / "stick").iterdir()) == []
 
 
 def test_day_has_one_copy_and_what_came_later_is_in_the_next(played: PlayedBox) -> None:

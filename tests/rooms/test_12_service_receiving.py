@@ -183,7 +183,9 @@ def test_text_that_can_not_be_read_is_kept_as_hex_and_told_once(
     assert box.sql("SELECT sender, body, tpdu FROM inbound") == [("unknown", None, "00FFFF")]
     warned = [each for each in caplog.records if each.levelno == logging.WARNING]
     assert len([each for each in warned if "can't be read" in each.getMessage()]) == 1
+    assert "1 unread" in cli(box, "status").stdout  # it may be anybody's stop
     assert "(not readable) 00FFFF" in cli(box, "inbox").stdout
+    assert "unread" not in cli(box, "status").stdout
 
 
 # --- long texts
