@@ -3660,7 +3660,8 @@ def parse_local_time(text: str, zone: ZoneInfo, now: datetime, needs_hour: bool 
 # stands in another that could share its characters: the time is linear in the text's length.
 STOP_WORDS = {  # with the slips of a thumb; "stp" is none, it is French for please
     "en": r"s+ ?t+ ?o+ ?p+( ?all)?|stpo|sotp|tsop|[acdez]top|s[grfy]op|st[0i]p|sto[0l]p?|stahp"
-    r"|stopt|stop(please|pl[sz]|now|it|texting|msg)|pleasestop|(stop){2,}|un subscribe|unsub"
+    r"|stopt|5top|stop(please|pl[sz]|now|it|texting(me)?|msg)|pleasestop|(remove|unsubscribe)me|optmeout"
+    r"|(stop){2,}|un subscribe|unsub"
     r"|(u|un|ub)s[a-z]{1,4}(cr|r|c)[a-z]{1,2}b[eds]{0,2}|opt ?out|revoke",
     "es": r"alto|baja|parar|paren?|para|desuscribir(me)?|detener",
     "fr": r"arret(e[rz]?)?|desabonn(er?|ement|ez)|desinscri(re|ption)",
@@ -3680,7 +3681,13 @@ _NO_WORDS = {  # the answer to a question of ours; where we asked none, perhaps 
     "fr": r"non+|(plus )?jamais|pas du tout",
 }
 # A text of signs alone speaks as a word.
-_SIGNS = str.maketrans({**dict.fromkeys("🛑⛔🚫✋🖐🔕📵🖕😡🤬❌🙅", " exit "), "👎": " no "})
+_SIGNS = str.maketrans({**dict.fromkeys("🛑⛔🚫✋🖐🔕📵😡🤬❌🙅", " exit "), "👎": " no "})
+_SIGNS[ord("🖕")] = " fuck you "
+# Perhaps a stop wherever it stands: letters of which nothing else here is read.
+_OTHER_LETTERS = (
+    r"停[止发發]|^停$|退[订訂]|取消|不要|别[再发]|勿|拒|やめ|止め|いらな|解除|그만|중지|거부"
+    r"|не пиш|отпи[сш]|отста|хватит|удали|توقف|لغاء|لا ترسل|הסר|להסיר|रुक|बंद|मत भेज|đừng|dừng|h[uủ]y"
+)
 HELP_WORDS = {"en": r"help|info", "es": r"ayuda", "fr": r"aide"}
 START_WORDS = {"en": r"start|unstop"}
 _COURTESIES = {
@@ -3688,6 +3695,16 @@ _COURTESIES = {
     "es": r"(por|x) ?fa(vor)?|(muchas )?gracias",
     "fr": r"s ?il (vous|te) plait|svp|stp|merci",
 }
+# Around a word they add nothing to it: "Hello, optout", "S T O P now".
+_OPENINGS = (
+    r"hi|hello|hey|there|guys|all|yo|ok(ay)?|sorry|look|listen|sir|maam|excuse me"
+    r"|good (morning|afternoon|evening)|hola|oiga|buen[ao]s( dias| tardes| noches)?|bonjour|salut"
+)
+_CLOSINGS = (
+    r"((from )?(right )?now( on)?|right away|again|asap|immediately|today|tonight|forever"
+    r"|for (good|real|ever)|at once|ok(ay)?|sir|maam|bro|dude|man|guys|any ?more|ever|already"
+    r"|ya|ahora( mismo)?|i[nm]+ediat\w+|hoy|senor(a|ita)?|maintenant|tout de suite)"
+)
 _SMALL_WORDS = {  # enough of each language to tell it from the two others
     "en": r"the|you|your|my|this|to|off|from|texts?|texting|messages|dont|not|do|i|im|want|is|are"
     r"|and|for|we|at|with|hi|hello",
@@ -3721,6 +3738,15 @@ _GROUPS = {  # the words that the capitals in the phrases stand for
     "NEVER": r"(not?|ni|never|no longer|cannot|nunca|jam(as|ais)|nen?|n(est|ai)|pas|rien|nadie"
     r"|(ningun|aucun)\w*|(do|does|did|wo|would|could|is|are|was|has|have)nt)",
     "WANT": r"(need|want|wish|care|use|require|like|necesit|quier|dese|ocup|besoin|veu|souhait)\w*",
+    # In front of a denial: what others do not do is a complaint.
+    "OTHERS": r"(?<!you )(?<!u )(?<!they )(?<!guys )(?<!did )(?<!does )(?<!vous )(?<!tu )",
+    "HOLDS": r"wont(?!( ever)? STOP TEXTING( me| us|$))",
+    "TAKE": r"(remove|take|drop)",
+    "GOOD": r"(good|ever|now|real|me|today|the (la|lo)\w+|god\w*|goodness|christ\w*)\b",
+    # What is done to somebody, or with a list, other than to write.
+    "AIMED": r"((harass|call|annoy|blow|gett|do|try|ask|reach|be|every|any|market|adverti|promot"
+    r"|soliciti|pester|disturb)\w*|(?!mak|teas|tempt)\w+ing( \w+)? (me|us|my|our|this|these)\b)",
+    "OTHER": r"(THING|\w*day|chat|gate|button)",
     "LAWYER": r"(lawyer|attorney|abogad[oa]|avocate?)s?",
     "SOMEBODY": r"(some(one|body)|person|persona|personne|(no|any) ?(one|body)|none|nadie)",
     "THEY": r"(s?he|they|dad|mom|elle|ella|(my|our|mi|mon|ma) \w+)",
@@ -3766,18 +3792,20 @@ def _phrases(table: str) -> str:
 # Taken out before phrases are looked for: a stop that is denied, a bus's or a shop's, and a wrong
 # number that is the writer's own slip.
 _NOT_MEANT = _phrases(r"""
-(?<!you )(?<!u )(NOT|cant|cannot|wont)( ever)?( (want|need|going|asking)( \w+)? to)? STOP( \w+ing)?
-(no|nunca) (me |nos )?(dej|par|desu|borr|elimin|quit)\w+( de \w+)?
-n(e )?(me |nous )?(arret|desabon|desinscri|supprim|retir|stopp)\w+( surtout)? pas( de \w+)?
-NOT (want to )?(unsubscribe|opt ?out|(remove|take|drop) MINE( off| from| THE LIST)*|cancel|delete)
+OTHERS(NOT|cant|cannot|HOLDS)( ever)?( (want|need|going|asking)( \w+)? to)? STOP( \w+ing)?
+(no|nunca) (me |nos )?(?!\w+(aron|[jrt]an)\b)(dej|par|desu|borr|elimin|quit)\w+( de \w+)?
+OTHERSn(e )?(me |nous )?(arret|desabon|desinscri|supprim|retir|stopp)\w+( surtout)? pas( de \w+)?
+OTHERS(NOT) (want to )?(unsubscribe|opt ?out|TAKE MINE( off| from| THE LIST)*|cancel|delete)
 (should|if) (i|we|he|she|they) STOP (?!getting|receiving|this|these|it|TEXTING|SMS)
 (doctor|dr|nurse|wife|was|tell (him|her|them))( \w+){0,2} to STOP (?!this|these|it|TEXTING|SMS)
-stop (?!TEXTING|(harass|call|annoy|blow|gett|do|try|ask|reach|be)\w*)\w+ing
-(deje|dejo) de (?!ESCRIBIR|estar)\w+r
+stop (?!TEXTING|AIMED)\w+ing
+(deje|dejo) de (?!ESCRIBIR|estar|usar|vender)\w+r
 (the|a|an|bus|pit|one|next|last|first|non|full|rest|truck|each|which|any|un|prochain) stop
 ((reply|te?xt|send|responda|envie|repondez)( with)? )?(stop|baja|arret) (to|2|para|pour) QUIT
 you (have been|are now|were|have) (successfully )?(unsubscribed|opted out|removed)
-stop (by|in|at|over|on|off|for|and|sign|light|watch|near|here|there|ou|chez|raining)
+stop (by|in(?! (the )?future)|at(?! (once|(this|my) NUMBER))|over|off|on(?! (my|this) NUMBER))
+stop (for(?! GOOD)|and(?! (REMOVE|end|UNSUBSCRIBE|STOP|NOT)))
+stop (sign|light|watch|near|(here|there)(?!$)|ou|chez|raining)
 (i|we) (have|got|gave|called|texted|dialed|wrote|put|entered|typed)( YOU)? (the|a|my) wrong NUMBER
 """)
 _STOP_PHRASES = _phrases(r"""
@@ -3817,6 +3845,7 @@ no (quiero|deseo|quisiera|me gusta) que (me|nos) (sig\w+ )?ESCRIBIR(?! LATER)
 no (quiero|kiero|deseo|queremos|necesito|acepto|autorizo)(?! perder)( \w+){0,3} (SMS|recibiendo)
 ^(ya )?(no mas|basta)( ya)?$
 (dar|darme|darnos|dame|d[ae]n?me|doy|darse) de baja
+^(quiero|pido|solicito|deseo) (la|mi|una) baja$
 (quit|saqu|borr|elimin|remuev|remov|retir)\w+ (mi|mis|este) NUMBER
 (quit|sac|saqu|borr|elimin|remuev|remov|retir|sal)\w+ de(l| la| su| tu| esta| este| sus| tus) LIST
 ((quit|kit|borr|elimin)[ae]n?|(borr|elimin)ar)(me|nos)( (el|mi) NUMBER|(?! LATER))
@@ -3837,14 +3866,15 @@ d?(arret|cess)(e[rsz]?)?( de| d| tout| tous?| les| vos| ces| me| m| nous)* [md]?
 """)
 _DOUBTS = _phrases(r"""
 # the word itself, or a sentence that does nothing but take away
-(stop|UNSUBSCRIBE[ds]?|stopped (me|TEXTING)|cease|discontinue|basta(?! con| para)|dej[ae]n? de)
-(ca suffit|ya estuvo|(den?|dar)(me|se)? de baja|cess(er|ez)|desinscr\w+|desabon\w+|arretez$)
+(s+t+o+p+|stpo|sotp|tsop|stahp|opt ?out|revok\w+|UNSUBSCRIBE([ds]|ing)?|stopped (me|TEXTING))
+(cease|discontinue|nomore|nomas|basta(?! con| para)|dej[ae]n? de)
+(ca suffit|ya estuvo|(den?|dar)(me|se)? de baja|cess(er|ez)|desinscr\w+|desabon\w+|arretez( ca)?$)
 ^(STOP|CANCEL|REMOVE|(anul|resili)\w+)( (th[ei]se?|it|all|MINE|from|your|LIST|service|every\w+))*$
 ^(thats )?(enough|no more|\w+ it (out|off|up))( (already|of|with|th\w+|is|enough|SMS|nonsense))*$
 # an accusation or a threat
 (spam|scam|fraud|phish|harr?ass|harcel|estaf|arnaqu|acos[aoe]|denunc|denonc|violat|i?l?legal)\w*
 (\w+ (my|our|mi|mon|the) LAWYER( general)?$|LAWYER (will|va|vous|les)|in court|plainte)
-((contact|appel|consult|call|hir)\w* (an?|une?) LAWYER|the (cops|law)$|to court|policia$)
+((contact|appel|consult|call|hir)\w* (an?|une?) LAWYER|(cops|police|the law)$|to court|policia$)
 (tcpa|fcc|ftc|cnil|dnc|do not call|lawsuit|una demanda|justice|\w*solicit\w*|vous signaler)
 (ill|will|gonna|to|can|im|am|been|have|ive|^) (su(e|ing)|report|block)(ed|ing)?( YOU| th?is| it|$)
 (^|youre |YOU are |now )(reported|block(ed|ing)|reporting)( YOU| this NUMBER| now| (as|and) \w+)*$
@@ -3864,7 +3894,7 @@ TEXTING( me| people)? at \d\w*
 ^(\w+ ){0,3}(annoy|irritat|ridicul|relentless|pathetic|unbeliev|nuisance)\w*$
 ^(que (molest|fastidi|lata)\w*|(\w+ ){0,3}(penible|agac|chiant)\w*$)
 # the wrong person: nobody of that name, another's number
-^((\w+ ){0,3}(is|ha[vs]e?|got|ve|reached) (the )?)?wrong (?!(THING|\w*day|chat|gate)\b)\w+( \w+)?$
+^((\w+ ){0,3}(is|ha[vs]e?|got|ve|reached) (the )?)?wrong (?!OTHER\b)\w+( \w+)?$
 (SOMEBODY (\w+ )?(by|called|named|here|aqui|ici|de ce|con ese)|\w+(one|body) elses?|heard of)
 (another person|otra persona|aqui no \w+|not me$|who \w+ is$|(work|business) (phone|line|cell))
 ((got|had|have) this NUMBER|used to be \w+|changed( \w+)? numbers|(idk|know) any|im a different)
@@ -3903,7 +3933,7 @@ THEY( \w+)? (no longer|ya no|n\w+( \w+)? plus|\w+nt( \w+){1,4} any(more| longer)
 ^(?!.*\b(ABSENT)\b)(?=.*\b(NEVER|quit|chill)\b).*\b(TEXTING|SMS|consent\w*|(me|nos) ESCRIBIR)
 """)
 # A denial, or a word on our texts or a number, that no everyday matter explains: "I am not Bob".
-_DENIAL = _phrases(r"^(?!no$|.*\bFINE\b).*\b(NEVER|SORE)")
+_DENIAL = _phrases(r"^(?!not?$|.*\bFINE\b).*\b(NEVER|SORE)")
 # A sentence about another matter, and not about the texts.
 _OTHER_MATTER = _phrases(r"^(?!.*\b(te?xt\w*|mess?ag\w*|msgs?|sms|mensajes?|list[ae]?)\b).*\bTHING")
 # The other half of a text that takes its stop back, or leaves the texts as they are.
@@ -3913,10 +3943,15 @@ _TAKEN_BACK = _phrases(r"""
 (solo|solamente|mejor|seulement|plutot|(ecrivez|texte[rz]?|textez) moi|just (text|send) me)
 """)
 _LAUGHTER = "[😂🤣😆😅😍😘]"
+_MOST_LETTERS = 2_000  # of a text that is read: the watchdog waits for it
 _SURE_WORDS = 30  # a longer text that speaks of stopping mostly speaks of something else
 _SENTENCE_END = r"(?<=[.!?,;:…])(?=\s)|\n|\s[-–—]"
 # Cyrillic and Greek letters that look, or in "стоп" and "στοπ" sound, like Latin ones.
-_LOOK_ALIKES = str.maketrans("аеіјкморпѕстухвнαβεηικνοπρστυχ", "aeijkmoppsctyxbhabehiknoppstyx")
+_LOOK_ALIKES = str.maketrans("аеіјкморпѕстухвнαβεηικνοπρστυχø", "aeijkmoppsctyxbhabehiknoppstyxo")
+# Small capitals, and the letters in circles, squares and flags that Unicode takes for pictures.
+_FANCY_LETTERS = str.maketrans("ꜱᴛᴏᴘᴀᴇɪʟᴜɴʀᴄʙ", "stopaeilunrcb") | {
+    first + place: chr(97 + place) for first in (0x1F150, 0x1F170, 0x1F1E6) for place in range(26)
+}
 # A phone's own last line is no part of what was said, nor is a name after a dash.
 _SIGNATURE = (
     r"\n(?i:sent|get|enviado|envoy[eé]|obtener) (?i:from|desde|de|depuis|outlook)\b.{0,60}$"
@@ -3961,17 +3996,34 @@ def read_reply(
     >>> read_reply("No thanks").value, read_reply("No thanks", asked=True).value
     ('perhaps stop', 'nothing')
     """
+    if _is_too_long(text):
+        return Request.PERHAPS_STOP
+    if reaction := re.match(_REACTION, text):
+        closing = {"“": "”", "«": "»"}.get(reaction[0][-1], '"')
+        *quoted, behind = text[reaction.end() :].split(closing)
+        signs = [char for char in reaction[0] if ord(char) in _SIGNS]
+        text = "".join([*signs, behind if quoted else ""])
+    read = partial(_read_words, words=(stop_words, help_words, start_words), asked=asked)
+    request = read(text)
+    if request in (Request.STOP, Request.PERHAPS_STOP):
+        return request
+    if re.search(_OTHER_LETTERS, text.casefold()):
+        return Request.PERHAPS_STOP
+    if request is not Request.NOTHING:
+        is_crossed = text != text.translate(_SIGNS)  # "START ✋"
+        return Request.PERHAPS_STOP if is_crossed else request
+    again = read(_without_fillers(text))
+    return Request.PERHAPS_STOP if again in (Request.STOP, Request.PERHAPS_STOP) else request
+
+
+def _read_words(text: str, words: tuple[Iterable[str], ...], asked: bool) -> Request:
+    stop_words, help_words, start_words = words
     if is_keyword_stop(text, stop_words):
         return Request.STOP
     if _is_made_of(START_WORDS, start_words, text) and not re.search(_PHONE_NUMBER, text):
         return Request.START
     if _is_made_of(HELP_WORDS, help_words, text):
         return Request.HELP
-    if reaction := re.match(_REACTION, text):
-        closing = {"“": "”", "«": "»"}.get(reaction[0][-1], '"')
-        *quoted, text = text[reaction.end() :].split(closing)
-        if not (quoted and simplify_reply(text)):
-            return Request.NOTHING  # else it is what stands behind what is quoted
     if _is_made_of(_NO_WORDS, (), text):
         return Request.NOTHING if asked else Request.PERHAPS_STOP
     if _is_made_of(_DOUBTFUL_WORDS, (), text):
@@ -4003,7 +4055,7 @@ def is_keyword_stop(text: str, stop_words: Iterable[str] = ()) -> bool:
 
 _HARMLESS = (
     r"(ok(ay)?|k|yes|yep|yeah|sure|si|oui|ja|great|perfect|cool|got it|will do|see you"
-    r"|thanks?( you)?|thx|ty|gracias|merci|danke|d accord|vale|\d{1,2}( ?\d\d)?( ?[ap]m)?"
+    r"|thanks?( you)?|thx|ty|gracias|merci|danke|d accord|vale|\d{1,2}(\d\d)?([ap]m)?|[ap]m"
     r"|at|the|and|so|much|very|a|lot)"
 )
 
@@ -4079,6 +4131,7 @@ def simplify_reply(text: str) -> str:
     # Letter by letter: a whole text of combining marks would take the square of its length to sort.
     text = text.replace("\u00b4", "'")  # "don´t": on many phones the nearest key
     text = re.sub(r" #(?!\w)", " number", text)  # "wrong #"
+    text = text.translate(_FANCY_LETTERS)
     for _ in range(2):  # bold and circled letters know no case before they are taken apart
         text = "".join(unicodedata.normalize("NFKD", char.casefold()) for char in text)
     text = text.translate(_LOOK_ALIKES)
@@ -4113,6 +4166,24 @@ def _plain_sentences(*texts: str) -> dict[str, None]:
     parts = [part for each in texts for part in (each, *re.split(_SENTENCE_END, each))]
     plain = [re.sub(_NOT_MEANT, " ", simplify_reply(each)).strip() for each in parts]
     return dict.fromkeys([*plain, *map(_without_courtesies, plain)])
+
+
+def _is_too_long(text: str) -> bool:
+    """True if a text takes too long to read: one letter may be the words of a sentence."""
+    import unicodedata
+
+    most = _MOST_LETTERS
+    return len(text) > most or most < sum(len(unicodedata.normalize("NFKD", c)) for c in text)
+
+
+def _without_fillers(text: str) -> str:
+    """Return the plain words of a text, signs as words, without what only stands around them."""
+    plain = simplify_reply(text.translate(_SIGNS))
+    joined = re.sub(r"\b(\w) (?=\w\b)", r"\1", plain)  # s t o p
+    polite = "|".join(_COURTESIES.values())
+    begun = re.sub(rf"^((?:{_OPENINGS}|{polite}) )+", "", joined)
+    bare = re.sub(rf"( (?:{_CLOSINGS}|{polite}))+$", "", begun)
+    return f"{bare}?" if "?" in text else bare
 
 
 def _is_made_of(

@@ -393,10 +393,64 @@ def test_text_that_only_tells_asks_no_question(text: str) -> None:
     assert not smsbox.asks_question(text)
 
 
-@pytest.mark.parametrize("text", ["🛑", "✋", "⛔️", "🚫🚫", "🖕", "🛑🛑", "🙅‍♀️"])
-def test_sign_alone_is_doubtful(text: str) -> None:
-    assert smsbox.read_reply(text) is PERHAPS_STOP
+@pytest.mark.parametrize("text", ["🛑", "✋", "⛔️", "🚫🚫", "🛑🛑", "🙅‍♀️"])
+def test_sign_alone_or_amid_courtesies_is_doubtful(text: str) -> None:
+    for said in (text, f"Please {text}", f"Hi {text}", f"{text} thanks", f"Reacted {text} to “Hi”"):
+        assert smsbox.read_reply(said) is PERHAPS_STOP
     assert smsbox.read_reply(f"See you at 5 {text}") is NOTHING
+    assert smsbox.read_reply(f"Liked “Parking {text}”") is NOTHING
+
+
+@pytest.mark.parametrize("text", ["START 🚫", "Start ❌", "Help 🛑", "🖕", "🖕you", "ok 👎"])
+def test_sign_takes_a_word_back_or_speaks_for_itself(text: str) -> None:
+    assert smsbox.read_reply(text) is PERHAPS_STOP
+
+
+@pytest.mark.parametrize("text", ["ꜱᴛᴏᴘ", "🅢🅣🅞🅟", "🆂🆃🅾🅿", "🇸🇹🇴🇵", "STØP", "5TOP", "Ⓢⓣⓞⓟ"])
+def test_letters_that_are_drawn_are_read(text: str) -> None:
+    assert smsbox.read_reply(text) is STOP
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["停止", "退订", "不要再发短信了", "Hi 停止", "그만", "やめて", "Не пишите мне", "توقف",
+     "הסר", "रुको", "đừng nhắn tin"],
+)  # fmt: skip
+def test_stop_in_other_letters_is_doubtful(text: str) -> None:
+    assert smsbox.read_reply(text) is PERHAPS_STOP
+
+
+FRAMES = (
+    "Hi, {}", "{} now", "Hello. {} asap", "{} for good", "{} at once please", "ok {} sir",
+    "{} right away", "Sorry, {} from now on", "Hola {} ahora", "Bonjour, {} maintenant",
+)  # fmt: skip
+
+
+def test_words_around_an_opt_out_hide_none() -> None:
+    texts = (ROOT / "tests" / "replies" / "optout.txt").read_text().splitlines()
+    said = [
+        FRAMES[place % len(FRAMES)].format(text.rstrip(".!"))
+        for place, text in enumerate(texts)
+        if text and not text.startswith("#")
+    ]
+    assert len(said) > 400
+    assert [each for each in said if smsbox.read_reply(each) not in (STOP, PERHAPS_STOP)] == []
+
+
+def test_text_too_long_to_be_read_is_doubtful_at_once() -> None:
+    """One letter may be a sentence: read before it is stored, it must not outlast the watchdog."""
+    for text in ("\ufdfa" * 16_900, "thanks " * 5_000, "\ufdfa" * 200):
+        began = time.process_time()
+        assert smsbox.read_reply(text) is PERHAPS_STOP
+        assert time.process_time() - began < 0.5
+
+
+def test_times_of_day_are_harmless_in_no_time() -> None:
+    began = time.process_time()
+    assert not smsbox.is_harmless("11 " * 52 + "ok x")
+    assert time.process_time() - began < 0.5
+    for text in ("10:30 am", "at 4 pm", "1030am ok", "See you at 10 30"):
+        assert smsbox.is_harmless(text)
 
 
 @pytest.mark.parametrize(
