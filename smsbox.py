@@ -3681,8 +3681,8 @@ _NO_WORDS = {  # the answer to a question of ours; where we asked none, perhaps 
     "fr": r"non+|(plus )?jamais|pas du tout",
 }
 # A text of signs alone speaks as a word.
-_SIGNS = str.maketrans({**dict.fromkeys("🛑⛔🚫✋🖐🔕📵😡🤬❌🙅", " exit "), "👎": " no "})
-_SIGNS[ord("🖕")] = " fuck you "
+_SIGNS = str.maketrans({**dict.fromkeys("🛑⛔🚫✋🖐🔕📵😡🤬❌🙅", " exit "), "👎": " no ",
+                        "🖕": " fuck you "})  # fmt: skip
 # Perhaps a stop wherever it stands: letters of which nothing else here is read.
 _OTHER_LETTERS = (
     r"停[止发發]|^停$|退[订訂]|取消|不要|别[再发]|勿|拒|やめ|止め|いらな|解除|그만|중지|거부"
@@ -5874,37 +5874,21 @@ class Inbox:
         cells = (now, sent_at or "", sender, body, tpdu, request.value, answers)
         return bool(self._db.change(sql, *cells))
 
-    def texts(self, unread: bool, sender: str = "") -> list[dict[str, Any]]:
-        """Return the texts of all or of one sender, oldest first: id, received_at, sender,
-        settled_at, their customer_name, body, request, read_at, answers, TPDU of what is not
-        readable. Behind them the long texts whose rest is waited for, as far as they came; of
-        these, parts are the ids.
-        """
+    def texts(self, unread: bool, sender: str = "") -> list[Any]:
+        """Return (id, received_at, sender, settled_at, their customer_name, body, request, read_at,
+        answers, TPDU of what is not readable) of all or of one sender, oldest first."""
         sql = f"""SELECT id, received_at, sender, settled_at, {_NAME_OF_SENDER}, body, request,
                 read_at, answers, CASE WHEN body IS NULL THEN tpdu END AS tpdu FROM inbound
             WHERE {_FROM_SENDER} AND (read_at IS NULL OR NOT :unread) ORDER BY id"""
-        whole = [dict(each) for each in self._db.all(sql, sender=sender, unread=unread)]
-        return whole + self._cut_texts(sender)
+        return self._db.all(sql, sender=sender, unread=unread)
 
-    def _cut_texts(self, sender: str) -> list[dict[str, Any]]:
-        sql = f"""SELECT id, received_at, sender, {_NAME_OF_SENDER}, reference, total, sequence,
-                tpdu FROM inbound_parts INDEXED BY parts_waiting WHERE joined = 0
-                AND {_FROM_SENDER} ORDER BY sender, reference, total, sequence, id"""
-        found = []
-        stored = self._db.all(sql, sender=sender)
-        for (who, name, _, total), group in groupby(stored, key=lambda each: (*each[2:6],)):
-            parts = list(group)
-            words = [decode_tpdu(each["tpdu"], "in").text or "" for each in parts]
-            came = len({each["sequence"] for each in parts})
-            body = f"({came} of {total} parts) {clean_text(' […] '.join(words))}"
-            found.append({
-                "id": None, "received_at": min(each["received_at"] for each in parts),
-                "sender": who, "settled_at": None, "customer_name": name, "body": body,
-                "request": Request.PERHAPS_STOP.value, "read_at": None, "answers": None,
-                "tpdu": "\n".join(each["tpdu"] for each in parts),
-                "parts": [each["id"] for each in parts],
-            })  # fmt: skip
-        return found
+    def waiting_parts(self, sender: str = "") -> list[Any]:
+        """Return (sender, their customer_name, reference, total, sequence, id, received_at, tpdu)
+        of the parts whose rest is waited for, one long text after the other."""
+        return self._db.all(f"""SELECT sender, {_NAME_OF_SENDER}, reference, total, sequence, id,
+                received_at, tpdu FROM inbound_parts INDEXED BY parts_waiting
+            WHERE joined = 0 AND {_FROM_SENDER} ORDER BY sender, reference, total, sequence, id""",
+                            sender=sender)  # fmt: skip
 
     def stored(self) -> list[Any]:
         """Return (id, received_at, sender, body, TPDU, read_at) of all that came in."""
@@ -6019,13 +6003,6 @@ class Inbox:
             UNION ALL SELECT sent_at FROM {_PARTS_OF.format(":of")})"""
         found = self._db.value(sql, of=sender)
         return read_stored_time(found) if found else datetime.min.replace(tzinfo=UTC)
-
-    def give_up_parts(self, number: str, now: datetime) -> None:
-        """Wait no more for the rest of a number's long texts: what came is kept as it is."""
-        for each in self._cut_texts(number):
-            doubtful = Request.PERHAPS_STOP
-            self.add(each["tpdu"], each["sender"], each["body"], None, doubtful, now)
-            self.mark_joined(each["parts"])
 
     def mark_joined(self, parts: Iterable[int]) -> None:
         """The text of these parts stands in the inbox; they are kept to know a repetition."""
@@ -10124,6 +10101,37 @@ def _read_reply_of(database: Database, number: str, body: str, words: ReplySetti
     )
 
 
+def read_texts(database: Database, unread: bool, sender: str = "") -> list[dict[str, Any]]:
+    """Return what Inbox.texts() does, and behind it, as perhaps a stop, the long texts whose rest
+    is waited for, as far as they came: these have no id."""
+    found = [dict(each) for each in database.inbox.texts(unread, sender)]
+    waiting = database.inbox.waiting_parts(sender)
+    for (who, name, _, total), group in groupby(waiting, key=lambda each: (*each[:4],)):
+        parts = list(group)
+        words = [decode_tpdu(each["tpdu"], "in").text or "" for each in parts]
+        came = len({each["sequence"] for each in parts})
+        found.append({
+            "id": None, "received_at": min(each["received_at"] for each in parts), "sender": who,
+            "settled_at": None, "customer_name": name,
+            "body": f"({came} of {total} parts) {clean_text(' […] '.join(words))}",
+            "request": Request.PERHAPS_STOP.value, "read_at": None, "answers": None,
+            "tpdu": "\n".join(each["tpdu"] for each in parts),
+        })  # fmt: skip
+    return found
+
+
+def settle_replies(database: Database, number: str, now: datetime, by: str) -> int:
+    """Be done with a number's replies, and wait no more for the rest of its long texts: what came
+    is kept as it is. Return how many; inside a transaction."""
+    inbox = database.inbox
+    for text in read_texts(database, False, number):
+        if text["id"] is None:
+            doubtful = Request.PERHAPS_STOP
+            inbox.add(text["tpdu"], text["sender"], text["body"], None, doubtful, now)
+    inbox.mark_joined(each["id"] for each in inbox.waiting_parts(number))
+    return inbox.settle(number, now, by)
+
+
 def read_again(database: Database, words: ReplySettings, clock: Clock) -> None:
     """Read once more what an older version stored, by the rules and numbers of this one.
 
@@ -13024,7 +13032,7 @@ def _read_person(database: Database, number: str) -> dict[str, Any]:
     ]  # fmt: skip
     return {
         "own_texts": own,
-        "replies": database.inbox.texts(unread=False, sender=number),
+        "replies": read_texts(database, unread=False, sender=number),
         "opt_out": stopped[0] if stopped else None,
     }
 
@@ -13092,7 +13100,7 @@ def cmd_inbox(context: Context) -> int:
     texts = [
         # A notice: its sender is no number to which one could write.
         {**text, "notice": text["sender"] != "unknown" and not is_phone_number(text["sender"])}
-        for text in database.inbox.texts(context.args.unread)
+        for text in read_texts(database, context.args.unread)
     ]
     # A stranger's long text is shown when it is whole, or given up: they may be hundreds.
     strange = [
@@ -14433,7 +14441,9 @@ def _release(
     shut = {row.phone_number for row in rows if row.doubtful_at} if not args.campaign else set()
     replies = [text for each in sorted(shut) for text in _find_waiting_replies(database, each)]
     with database.transaction():
-        settled = sum(_settle(context, database, number) for number in shut)
+        settled = sum(
+            settle_replies(database, number, context.now, find_actor()) for number in shut
+        )
         done = database.queue.release([row.id for row in rows if row.held_because], now, actor)
     for text in replies:
         show_line(_reply_line(context, text))
@@ -14451,22 +14461,16 @@ def _settle_alone(context: Context, name: str) -> bool:
     if not replies or rows:
         return False
     with database.transaction():
-        settled = _settle(context, database, number)
+        settled = settle_replies(database, number, context.now, find_actor())
     for text in replies:
         show_line(_reply_line(context, text))
     say(f"{settled} repl{'y' if settled == 1 else 'ies'} settled.")
     return True
 
 
-def _settle(context: Context, database: Database, number: str) -> int:
-    """Be done with a number's replies, inside a transaction; return how many."""
-    database.inbox.give_up_parts(number, context.now)
-    return database.inbox.settle(number, context.now, find_actor())
-
-
 def _find_waiting_replies(database: Database, number: str) -> list[dict[str, Any]]:
     """Return the replies of a number that wait for a person."""
-    return [text for text in database.inbox.texts(unread=False, sender=number) if is_doubtful(text)]
+    return [text for text in read_texts(database, unread=False, sender=number) if is_doubtful(text)]
 
 
 def cmd_cancel(context: Context) -> int:
@@ -14702,7 +14706,7 @@ def _settle_before(context: Context, database: Database, number: str) -> bool:
     if not ask_yes("Send all the same, and settle the reply?", context.args.anyway):
         return False
     with database.transaction():
-        _settle(context, database, number)
+        settle_replies(database, number, context.now, find_actor())
     return True
 
 

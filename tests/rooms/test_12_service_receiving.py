@@ -951,8 +951,7 @@ def test_person_may_let_go_who_wrote_half_a_long_text(box: PlayedBox) -> None:
     box.serve(600)
     assert box.row(ana)[0] == "scheduled"
     with box.database.transaction():  # as release does
-        box.database.inbox.give_up_parts(ANA, box.play.now())
-        assert box.database.inbox.settle(ANA, box.play.now(), "ana") == 1
+        assert smsbox.settle_replies(box.database, ANA, box.play.now(), "ana") == 1
     box.serve(600)
     assert box.row(ana)[0] == "sent"
     assert box.sql("SELECT sender, settled_by IS NOT NULL FROM inbound") == [(ANA, 1)]
