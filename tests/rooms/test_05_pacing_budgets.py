@@ -189,6 +189,7 @@ def test_daemon_sends_a_day_s_messages_and_the_rest_at_the_next_opening(
     box: PlayedBox, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
+    box.tables["service"] = {"poll_seconds": 60}
     box.tables["pacing"] = {"max_messages_per_day": 2}
     for minute in range(5):
         box.insert(f"+1213555200{minute}", f"{minute}", 300 * minute)
@@ -233,6 +234,7 @@ def test_message_larger_than_a_day_is_held_with_the_reason_and_blocks_nobody(
 
 
 def test_new_recipients_wait_for_the_plan_month(box: PlayedBox) -> None:
+    box.tables["service"] = {"poll_seconds": 60}
     box.tables["pacing"] = {"max_recipients_per_month": 1, "plan_month_starts_on": 12}
     box.insert(ANA, "first")
     box.insert(ANA, "second", 300)
@@ -243,6 +245,7 @@ def test_new_recipients_wait_for_the_plan_month(box: PlayedBox) -> None:
 
 
 def test_operator_s_word_passes_the_hours_and_no_budget(box: PlayedBox) -> None:
+    box.tables["service"] = {"poll_seconds": 60}
     box.tables["pacing"] = {"max_messages_per_day": 1}
     box.insert(ANA, "first")
     box.insert(BEN, "second", 60, anyway=1)

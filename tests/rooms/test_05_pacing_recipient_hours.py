@@ -321,6 +321,7 @@ def test_campaign_over_four_zones_is_planned_and_sent_inside_everyone_s_hours(
 def evening(box: PlayedBox) -> PlayedBox:
     """Sunday, 18:30 in Los Angeles: 21:30 in New York, 16:30 in Honolulu."""
     box.play.start = la("2025-11-09T18:30")
+    box.tables = {"service": {"poll_seconds": 60}}
     return box
 
 
@@ -357,7 +358,7 @@ def test_anyway_passes_the_sender_s_hours_and_never_the_recipient_s(evening: Pla
 
 
 def test_recipient_hours_switched_off_hold_nobody_back(evening: PlayedBox) -> None:
-    evening.tables = {"recipient_hours": {"enabled": False}}
+    evening.tables |= {"recipient_hours": {"enabled": False}}
     evening.insert(NEW_YORK, "late", timezone="Nowhere")
     evening.serve(120)
     assert evening.texts() == ["late"]
@@ -366,7 +367,7 @@ def test_recipient_hours_switched_off_hold_nobody_back(evening: PlayedBox) -> No
 def test_row_with_an_unknown_zone_or_with_no_common_hour_is_held_with_the_reason(
     evening: PlayedBox,
 ) -> None:
-    evening.tables = {"business_hours": {"opens": "18:00", "closes": "19:00"}}
+    evening.tables |= {"business_hours": {"opens": "18:00", "closes": "19:00"}}
     nowhere = evening.insert(LOS_ANGELES, "nowhere", timezone="Nowhere")
     never = evening.insert(NEW_YORK, "never")
     evening.insert(LOS_ANGELES, "awake", 300)
@@ -392,7 +393,7 @@ def test_other_recipient_hours_hold_the_rows_that_lie_outside_them(evening: Play
     evening.play.start = la("2025-11-09T10:00")
     evening.serve(60)
     evening.insert(NEW_YORK, "hello", 7 * 3600)
-    evening.tables = {"recipient_hours": {"closes": "18:00"}}
+    evening.tables |= {"recipient_hours": {"closes": "18:00"}}
     evening.serve(86_400)
     assert evening.far.arrived[0][0] - la("2025-11-10T09:00") < timedelta(seconds=30)
 

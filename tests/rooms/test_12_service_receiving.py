@@ -973,6 +973,7 @@ def test_half_a_long_text_of_whom_no_row_waits_is_settled_as_well(box: PlayedBox
 def test_parts_that_come_again_and_again_shut_a_number_for_a_day_at_the_most(
     box: PlayedBox,
 ) -> None:
+    box.tables = {"service": {"poll_seconds": 60}}
     box.insert(ANA, "Hi Ana")
     for _ in range(3):
         arrive(box, deliver(f"part {box.play.now()}", ANA, box.play.now(), (7, 2, 1)))

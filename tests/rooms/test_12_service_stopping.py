@@ -122,6 +122,7 @@ def test_machine_that_says_start_and_stop_by_turns_is_answered_a_few_times_a_day
         reply(box, "START" if turn % 2 else "STOP", in_s=30 * turn)
     box.serve(1300)
     assert box.texts() == [GONE] * 3
+    box.tables["service"] = {"poll_seconds": 60}
     reply(box, "STOP", in_s=86_400)
     box.serve(86_500)
     assert box.texts() == [GONE] * 4
