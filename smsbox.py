@@ -4179,9 +4179,8 @@ def _is_too_long(text: str) -> bool:
 def _without_fillers(text: str) -> str:
     """Return the plain words of a text, signs as words, without what only stands around them."""
     plain = simplify_reply(text.translate(_SIGNS))
-    joined = re.sub(r"\b(\w) (?=\w\b)", r"\1", plain)  # s t o p
     polite = "|".join(_COURTESIES.values())
-    begun = re.sub(rf"^((?:{_OPENINGS}|{polite}) )+", "", joined)
+    begun = re.sub(rf"^((?:{_OPENINGS}|{polite}) )+", "", plain)
     bare = re.sub(rf"( (?:{_CLOSINGS}|{polite}))+$", "", begun)
     return f"{bare}?" if "?" in text else bare
 

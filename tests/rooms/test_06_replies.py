@@ -437,6 +437,15 @@ def test_words_around_an_opt_out_hide_none() -> None:
     assert [each for each in said if smsbox.read_reply(each) not in (STOP, PERHAPS_STOP)] == []
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["Il n'y a pas de parking ici ?", "Hello is this not the place?", "Sorry is that not yours?",
+     "Not today", "not now", "sorry wrong button", "Hi, it won't stop raining"],
+)  # fmt: skip
+def test_words_around_a_harmless_text_make_no_doubt_of_it(text: str) -> None:
+    assert smsbox.read_reply(text) is NOTHING
+
+
 def test_text_too_long_to_be_read_is_doubtful_at_once() -> None:
     """One letter may be a sentence: read before it is stored, it must not outlast the watchdog."""
     for text in ("\ufdfa" * 16_900, "thanks " * 5_000, "\ufdfa" * 200):
