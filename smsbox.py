@@ -3660,7 +3660,7 @@ def parse_local_time(text: str, zone: ZoneInfo, now: datetime, needs_hour: bool 
 # stands in another that could share its characters: the time is linear in the text's length.
 STOP_WORDS = {  # with the slips of a thumb; "stp" is none, it is French for please
     "en": r"s+ ?t+ ?o+ ?p+( ?all)?|stpo|sotp|tsop|[acdez]top|s[grfy]op|st[0i]p|sto[0l]p?|stahp"
-    r"|stopt|5top|stop(please|pl[sz]|now|it|texting(me)?|msg)|pleasestop|(remove|unsubscribe)me|optmeout"
+    r"|stopt|stpp+|5top|stop(please|pl[sz]|now|it|texting(me)?|msg)|pleasestop|(remove|unsubscribe)me|optmeout"
     r"|(stop){2,}|un subscribe|unsub"
     r"|(u|un|ub)s[a-z]{1,4}(cr|r|c)[a-z]{1,2}b[eds]{0,2}|opt ?out|revoke",
     "es": r"alto|baja|parar|paren?|para|desuscribir(me)?|detener",
@@ -3671,7 +3671,8 @@ _WHOLE_STOP_WORDS = {"en": r"cancel|end|quit|remove", "es": r"cancelar"}
 # As the whole message perhaps a stop: a verb, a sigh, the instruction typed back.
 _DOUBTFUL_WORDS = {
     "en": r"exit|leave|off|dont|do not|ugh+|((reply|text|send) )?stop ?(to|2) ?(opt ?out|\w+)",
-    "es": r"salir|fin|quitar|sacar|((responda|envie) )?(stop|baja|alto) para( \w+){1,3}",
+    "es": r"salir|fin|((quit|elimin|borr)ar|sa[cq]u?(ar|en?))(me)?"
+    r"|((responda|envie) )?(stop|baja|alto) para( \w+){1,3}",
     "fr": r"sortir|retirer|supprimer|((repondez|envoyez) )?(stop|arret) pour( \w+){1,3}",
 }
 _NO_WORDS = {  # the answer to a question of ours; where we asked none, perhaps a stop
@@ -3697,13 +3698,13 @@ _COURTESIES = {
 }
 # Around a word they add nothing to it: "Hello, optout", "S T O P now".
 _OPENINGS = (
-    r"hi|hello|hey|there|guys|all|yo|ok(ay)?|sorry|look|listen|sir|maam|excuse me"
+    r"hi|hello|hey|there|guys|all|yo|nah|nope|ok(ay)?|sorry|look|listen|sir|maam|excuse me"
     r"|good (morning|afternoon|evening)|hola|oiga|buen[ao]s( dias| tardes| noches)?|bonjour|salut"
 )
 _CLOSINGS = (
     r"((from )?(right )?now( on)?|right away|again|asap|immediately|today|tonight|forever"
-    r"|for (good|real|ever)|at once|ok(ay)?|sir|maam|bro|dude|man|guys|any ?more|ever|already"
-    r"|ya|ahora( mismo)?|i[nm]+ediat\w+|hoy|senor(a|ita)?|maintenant|tout de suite)"
+    r"|for (good|real|ever)|at once|ok(ay)?|sir|maam|bro|bruh|fam|dude|man|guys|any ?more|ever"
+    r"|already|ya|ahora( mismo)?|i[nm]+ediat\w+|hoy|senor(a|ita)?|maintenant|tout de suite)"
 )
 _SMALL_WORDS = {  # enough of each language to tell it from the two others
     "en": r"the|you|your|my|this|to|off|from|texts?|texting|messages|dont|not|do|i|im|want|is|are"
@@ -3746,6 +3747,7 @@ _GROUPS = {  # the words that the capitals in the phrases stand for
     # What is done to somebody, or with a list, other than to write.
     "AIMED": r"((harass|call|annoy|blow|gett|do|try|ask|reach|be|every|any|market|adverti|promot"
     r"|soliciti|pester|disturb)\w*|(?!mak|teas|tempt)\w+ing( \w+)? (me|us|my|our|this|these)\b)",
+    "WRONG": r"(wr?[ou]+[nm]g|worng|wrog|rong)",
     "OTHER": r"(THING|\w*day|chat|gate|button)",
     "LAWYER": r"(lawyer|attorney|abogad[oa]|avocate?)s?",
     "SOMEBODY": r"(some(one|body)|person|persona|personne|(no|any) ?(one|body)|none|nadie)",
@@ -3829,12 +3831,13 @@ opt(ed|ing)?( me| us)? out
 (^enough( already)? (w|with|of)|(hart[oa]s?|tanne\w*|marre) de)( \w+){0,2} SMS
 ^(please |just |and |so )*(leave (me|us) (alone|be)|(lose|forget) (my|this) NUMBER)( \w+)?$
 (^((fuck|f|piss|bugger) off|go away|get lost)$|never call( \w+)? again)
-(no|ni un|ningun) (more|mas)( of| de)?( \w+)? SMS
-^(please )?no more( SMS)? (to|on) (me|us|this NUMBER)$
+(no+|ni un|ningun) (more|mas)( of| de)?( \w+)? SMS
+^(please )?no+ more( SMS)? (to|on) (me|us|this NUMBER)$
+(never|NOT) want to hear from YOU( again|$)
 (NOT|didnt)( \w+)? (want|wish|need|care|consent|agreed?)(?! to (miss|lose))( \w+){0,5} SMS
 (?<!the )CANCEL( my| THE| el| los| estos| sus)* (subscription|SMS|alerts|notif\w*|reminders|avisos)
 (revo[ckq]\w+|withdraw|NOT give( YOU)?|retir\w+)( my| mi| mon)? (consent|permission|autori)\w*
-wrong (NUMBER|person|guy|man|lady|woman|girl|dude|contact)
+WRONG (NUMBER|person|guy|man|lady|woman|girl|dude|contact)
 # Spanish
 ^((alto|parar|(ya )?paren?(le)?|par[ae]n?le)( ya)?|(alto|basta) (ya )?no( \w+)*)$
 (no|nunca)( me| nos| m)? (vuelv\w+ a ESCRIBIR|(llam|busqu)en? (mas|nunca))
@@ -3850,8 +3853,8 @@ no (quiero|kiero|deseo|queremos|necesito|acepto|autorizo)(?! perder)( \w+){0,3} 
 (quit|sac|saqu|borr|elimin|remuev|remov|retir|sal)\w+ de(l| la| su| tu| esta| este| sus| tus) LIST
 ((quit|kit|borr|elimin)[ae]n?|(borr|elimin)ar)(me|nos)( (el|mi) NUMBER|(?! LATER))
 (desu\w*scri\w+|(cancel|anul)\w+( mi| la| esta)? su\w*scripcion)
-(numero|persona) (equivocad|incorrect|errone)\w+
-((se|te) equivoc\w+|equivocad[oa]) de (numero|persona)
+(numero|persona) (e[qk]u?ivocad|incorrect|errone)\w+
+((se|te) e[qk]u?ivoc\w+|e[qk]u?ivocad[oa]) de (numero|persona)
 # French
 (?<!vous ne )(?<!tu ne )(m|me|nous) ?ECRIRE (PLUS|jamais|pas de SMS)
 ne plus (me |nous |etre |m )?m?(ECRIRE|recevoir)
@@ -3875,12 +3878,16 @@ _DOUBTS = _phrases(r"""
 (spam|scam|fraud|phish|harr?ass|harcel|estaf|arnaqu|acos[aoe]|denunc|denonc|violat|i?l?legal)\w*
 (\w+ (my|our|mi|mon|the) LAWYER( general)?$|LAWYER (will|va|vous|les)|in court|plainte)
 ((contact|appel|consult|call|hir)\w* (an?|une?) LAWYER|(cops|police|the law)$|to court|policia$)
+(call\w* the (cops|police)|(los|las|les|te) (voy|vamos) a (demand|denunc|report|bloque)\w+)
+((los|las|te|je (vous|te)) bloque\w*)
 (tcpa|fcc|ftc|cnil|dnc|do not call|lawsuit|una demanda|justice|\w*solicit\w*|vous signaler)
 (ill|will|gonna|to|can|im|am|been|have|ive|^) (su(e|ing)|report|block)(ed|ing)?( YOU| th?is| it|$)
 (^|youre |YOU are |now )(reported|block(ed|ing)|reporting)( YOU| this NUMBER| now| (as|and) \w+)*$
 ((los|las|les|te)( voy a)? |^)(demand|bloque|report)(ar|ad[oa]|o|ando)?$
 # anger, or a complaint: too many, too often, at night
 (leave (\w+|this NUMBER) (alone|be|out)( \w+){0,2}$|(lose|forget|rid of) (my|this) NUMBER)
+(leave me (\w+ ){1,3}alone|give (it|me|us) a (rest|break)|turn (these|SMS) off|SMS go away)
+(a la (verga|mierda|chingada)|vete (al|a la)|vayan(se)? a(l| la)|[sg]tfu?o?|(fich|fout)ez le camp)
 ^((f|bug|shut|get|buzz) (off|up|lost|a life)|go away)$
 ((fuck|screw|piss) (off|YOU)|hell( no)?$|degage\w*|eat shit|en paz|(fich|fout|lach)\w+ (moi|nous))
 (laiss|oubl|effac|enlev|retir)\w+ (moi|nous)( tranquil\w*)?$
@@ -3888,6 +3895,7 @@ _DOUBTS = _phrases(r"""
 (w[ao]k|bother|annoy|blow)\w*( up)? (me|us|my)
 (m(e )?(despiert|reveill|derang|enerv)|ya (me )?cansa)\w*
 (sick|tired|fed up|over|hart[oa]s?|tanne\w*|marre|ras le bol|assez) (of|with|de|th\w+)
+((please|just|said|told you) (quit|no( more)?)$|no molest\w+( (mas|ya))*$)
 ((marre|assez|hart[oa]|cansad[oa]|over this|old|these( a day)?)$|(its|son las) \d+ (am|in|de))
 ((YOU|they) keep|\dth time|how many( more)? times|cuantas veces|estas horas|cada rato|better to do)
 TEXTING( me| people)? at \d\w*
@@ -3920,6 +3928,10 @@ NEVER( \w+){0,2} WANT( (any\w*|longer|more|from|YOU|it|th\w+|nada|rien|of|de|ust
 THEY( \w+)? (no longer|ya no|n\w+( \w+)? plus|\w+nt( \w+){1,4} any(more| longer)$)
 ((NEVER|un)( \w+)? ?(int\w{0,3}rest|interes)\w*(?! (in|en) (the|an?|la|el|le)))
 ((found|hired) (some|an)\w+|(already|ya|deja)( les)? (unsub|opt|ask|told|dij)\w*|ya no (me|nos))
+(NEVER want to hear any|no recibir( mas)?( \w+)? (SMS|NEWS)|plus (recevoir|avoir) (ca|SMS|de))
+NOT TEXT (me |us )?(any ?more|again)$
+how (do|can|to)( i)?( \w+)? (leave|get (off|out)|opt|quit|end|turn off) (this|these|it|that|of)
+^off (the|your|this) LIST$
 (NEVER|nobody)( \w+){0,2} (sign\w* (up|me)|ask|opt|agree|inscri|suscri|consent|g[ai]ve|pedi)\w*
 ((suis|est|va|\w*habit\w+) plus( \w+){0,3}$|plus (besoin|rien)( de \w+)?$|ya no (viv|trabaj)\w+)
 # being removed, in the passive; wanting out
@@ -3928,7 +3940,7 @@ THEY( \w+)? (no longer|ya no|n\w+( \w+)? plus|\w+nt( \w+){1,4} any(more| longer)
 (like off|REMOVE me from this)
 ((remove|delete|erase) (MINE|this line)|(remove|take|drop) my (\w+ ){1,2}(off|from) (your|this))
 (etre|me|de|mon|que me|mi) (retir|supprim|enlev|effac|borr|elimin)\w*
-((quiero|deseo|como)( me)? (cancelo|sal(ir|irme|go))\b|cancel\w+ est[ao]s?|(sa[cq]|baj)\w+me de)
+((quiero|deseo|como)( me)? (cancelo|sal(ir|irme|go))\b|cancel\w+ est[ao]s?|(sa[cq]|baj)\w+me( de|$))
 # no messages, unless it tells what has not come, or when
 ^(?!.*\b(ABSENT)\b)(?=.*\b(NEVER|quit|chill)\b).*\b(TEXTING|SMS|consent\w*|(me|nos) ESCRIBIR)
 """)
