@@ -3667,7 +3667,7 @@ STOP_WORDS = {  # with the slips of a thumb; "stp" is none, it is French for ple
     "fr": r"arret(e[rz]?)?|desabonn(er?|ement|ez)|desinscri(re|ption)",
 }
 # Beside any other word these may be about anything: they count as the whole message only.
-_WHOLE_STOP_WORDS = {"en": r"cancel|end|quit|remove", "es": r"cancelar"}
+_WHOLE_STOP_WORDS = {"en": r"cancel|end|quit|rem?ove|rmeove|remvoe|reomve", "es": r"cancelar"}
 # As the whole message perhaps a stop: a verb, a sigh, the instruction typed back.
 _DOUBTFUL_WORDS = {
     "en": r"exit|leave|off|dont|do not|ugh+|((reply|text|send) )?stop ?(to|2) ?(opt ?out|\w+)",
@@ -3717,8 +3717,8 @@ _SMALL_WORDS = {  # enough of each language to tell it from the two others
 _GROUPS = {  # the words that the capitals in the phrases stand for
     "STOP": r"(s+t+[ao]+h?p+|stpo|sotp|tsop|quit|cease|discontinue|halt|refrain from|desist)",
     "UNSUBSCRIBE": r"(un ?subscribe|unsub|unfollow|unsign|u[nb]?s[a-z]{1,4}(cr|r|c)[a-z]{1,2}be?)",
-    "REMOVE": r"(remove|rmv|delete|erase|drop|cut|kick|scrub|strike|scratch|take|pull|unlist|get"
-    r"|keep|leave|exclude|block|cross)",
+    "REMOVE": r"(r[em]{2,3}[ov]{1,2}e?|rem[eo]v|remvoe|rmv|delete|erase|drop|cut|kick|scrub|strike"
+    r"|scratch|take|pull|unlist|get|keep|leave|exclude|block|cross)",
     "MINE": r"(me|us|(my|our|this|her|his)( \w+)? (num\w*|nbr|no|phone|cell|name|info\w*|contact))",
     "THE": r"(your|ur|this|the|any|all|that|these|whatever|future)",
     "CANCEL": r"(cancel([aeo]|ar|en)?|end|terminate|kill|suspend\w*|deten\w+|turn off|shut off)",
@@ -3727,8 +3727,8 @@ _GROUPS = {  # the words that the capitals in the phrases stand for
     "TEXT": r"(te?xt|message|mesage|msg|contact|write|send|sms|email|bother|harass|bug)",
     "YOU": r"(you|u|ya|y ?all)",
     "NUMBER": r"(num\w*|nbr|no|phone|cell|name|info\w*|contacto?|nombre|datos|nom|\w*donnees)",
-    "LIST": r"((?!wait|guest)\w+ )?(list[ae]?s?|records|(data)?base|s[iy]stema?|contacts|phone"
-    r"|gro?upo?)",
+    "LIST": r"((?!wait|guest)\w+ )?(list[ae]?s?|records|rolls?|roster|files|(data)?base|s[iy]stema?"
+    r"|contacts|phone|gro?upo?)",
     "SMS": r"(te?xt|message|msg|sms|email|communication|mensaj|msj|publicidad|promo|pub)\w*",
     "NEWS": r"(alert|notif|remind|update|coupon|mailing|blast|bulletin|newsletter|aviso|recordatori"
     r"|anuncio|propaganda|informacion|rappel|infolettre|annonce|notice|deals|ads|offers)\w*",
@@ -3754,8 +3754,8 @@ _GROUPS = {  # the words that the capitals in the phrases stand for
     "THEY": r"(s?he|they|dad|mom|elle|ella|(my|our|mi|mon|ma) \w+)",
     # Whatever else is wrong, canceled or no longer needed.
     "THING": r"((?<!in )orders?|appointment|appt|reservation|booking|table|apartment|plan|class"
-    r"|course|delivery|receipt|size|address|amount|date|time|colou?r|items?|bill|invoice|charge|fee"
-    r"|price|pedido|orden|cita|reserva|talla|direccion|fecha|factur[ae]|color|precio|commande|rdv"
+    r"|course|delivery|receipt|size|address|amount|date|(?<!\d\wd )(?<!\dth )time|colou?r|items?"
+    r"|bill|invoice|charge|fee|price|pedido|orden|cita|reserva|talla|direccion|fecha|factur[ae]|color|precio|commande|rdv"
     r"|rendez|taille|adresse|cours|colis|bat+er\w+|pila|carr?o?|coche|voiture|bus"
     r"|e ?mails?|correos?|courriels?)",
     # Whatever a denial of everyday life is about: "not sure yet", "I can't come", "no hay".
@@ -3823,7 +3823,7 @@ STOP (calling|annoying|blowing|with) (me|my|up|this|these|the|us)
 opt(ed|ing)?( me| us)? out
 # English: other words
 (?!drop|cut|kick|block|leave|cross)REMOVE MINE (off|out)( of)?( this| here)?$
-(?!get my \w+ from)REMOVE MINE (off|out|from)( of)?( THE)? (LIST|(\w+ )?(SMS|NEWS))
+(?!get my \w+ from)REMOVE MINE (off?|odd|out|from)( of)?( THE)? (LIST|(\w+ )?(SMS|NEWS))
 (remove|rmv|delete|erase|scratch|take (off|out)) (MINE|my)( from| off| out| now|$)
 ((like|want|wish|asked) (to )?be (removed|deleted|taken off)|off (your|ur|this) (?!phone)LIST)
 (?<!you )(?<!u )NOT( ever)? ((call|or|and) )*TEXT( or \w+| to)* (me|us|this NUMBER)(?! LATER)
@@ -3869,6 +3869,7 @@ d?(arret|cess)(e[rsz]?)?( de| d| tout| tous?| les| vos| ces| me| m| nous)* [md]?
 """)
 _DOUBTS = _phrases(r"""
 # the word itself, or a sentence that does nothing but take away
+(un|dis) ?(enrol|regist|join)\w*
 (s+t+o+p+|stpo|sotp|tsop|stahp|opt ?out|revok\w+|UNSUBSCRIBE([ds]|ing)?|stopped (me|TEXTING))
 (cease|discontinue|nomore|nomas|basta(?! con| para)|dej[ae]n? de)
 (ca suffit|ya estuvo|(den?|dar)(me|se)? de baja|cess(er|ez)|desinscr\w+|desabon\w+|arretez( ca)?$)
@@ -3878,7 +3879,9 @@ _DOUBTS = _phrases(r"""
 (spam|scam|fraud|phish|harr?ass|harcel|estaf|arnaqu|acos[aoe]|denunc|denonc|violat|i?l?legal)\w*
 (\w+ (my|our|mi|mon|the) LAWYER( general)?$|LAWYER (will|va|vous|les)|in court|plainte)
 ((contact|appel|consult|call|hir)\w* (an?|une?) LAWYER|(cops|police|the law)$|to court|policia$)
-(call\w* the (cops|police)|(los|las|les|te) (voy|vamos) a (demand|denunc|report|bloque)\w+)
+(hear\w* from (my|our) LAWYER|LAWYER generals?|forward\w* (your|this|these|all) \w+ to)
+((one|1) star|^(one|1) more( \w+)? (and|or)|will be blocked)
+(call\w* the (cops|police)|(voy|vamos) a (demand|denunc|report|bloque)\w+)
 ((los|las|te|je (vous|te)) bloque\w*)
 (tcpa|fcc|ftc|cnil|dnc|do not call|lawsuit|una demanda|justice|\w*solicit\w*|vous signaler)
 (ill|will|gonna|to|can|im|am|been|have|ive|^) (su(e|ing)|report|block)(ed|ing)?( YOU| th?is| it|$)
@@ -3897,7 +3900,8 @@ _DOUBTS = _phrases(r"""
 (sick|tired|fed up|over|hart[oa]s?|tanne\w*|marre|ras le bol|assez) (of|with|de|th\w+)
 ((please|just|said|told you) (quit|no( more)?)$|no molest\w+( (mas|ya))*$)
 ((marre|assez|hart[oa]|cansad[oa]|over this|old|these( a day)?)$|(its|son las) \d+ (am|in|de))
-((YOU|they) keep|\dth time|how many( more)? times|cuantas veces|estas horas|cada rato|better to do)
+((YOU|they) keep|\d(th|rd|nd) time|how many( more)? times|better to do)
+(cuantas veces|estas horas|cada rato)
 TEXTING( me| people)? at \d\w*
 ^(\w+ ){0,3}(annoy|irritat|ridicul|relentless|pathetic|unbeliev|nuisance)\w*$
 ^(que (molest|fastidi|lata)\w*|(\w+ ){0,3}(penible|agac|chiant)\w*$)
@@ -3923,19 +3927,25 @@ TEXTING( me| people)? at \d\w*
 ((jai|ai|on a|avons|avez) demenage( \w+){0,2}$|(me|nos) (mud|cambi|fui)\w+( (a (?!las)|de)|$))
 # not wanted, or no longer needed, whoever says it
 NEVER( \w+)? WANT(?! to (miss|be|get|lose))( \w+){0,3} (it(?! LATER)|these|your|SMS|NEWS|servic\w*)
-NEVER( \w+){0,2} WANT( (any\w*|longer|more|from|YOU|it|th\w+|nada|rien|of|de|uste\w+|hear|to))*$
+NEVER( \w+){0,2} WANT( (any\w*|longer|more|from|YOU|it|em|th\w+|nada|rien|of|de|uste\w+|hear|to))*$
 (no longer|ya no|plus)( \w+){0,2} (this|este|ce|cette|a ce)
 THEY( \w+)? (no longer|ya no|n\w+( \w+)? plus|\w+nt( \w+){1,4} any(more| longer)$)
 ((NEVER|un)( \w+)? ?(int\w{0,3}rest|interes)\w*(?! (in|en) (the|an?|la|el|le)))
 ((found|hired) (some|an)\w+|(already|ya|deja)( les)? (unsub|opt|ask|told|dij)\w*|ya no (me|nos))
 (NEVER want to hear any|no recibir( mas)?( \w+)? (SMS|NEWS)|plus (recevoir|avoir) (ca|SMS|de))
 NOT TEXT (me |us )?(any ?more|again)$
+(no+|ni) (mas|more) (of (these|this|them|your)|please|pl[sz]|porfa|por favor)
+((NOT|no) (have|got|tengo) (an?y? )?(kid|child|student|son|daughter|hij)\w*|sold (the|my|our) \w+)
+(no need to (keep|send|text|write|call)|update your (records|list|files|data)|cant afford)
+((eat|us)\w* up my (minutes|data)|(out of|off) my (inbox|phone|face)|out of the group)
+(^(im|count me) out$|^can (u|you) not$|go to hell|^enough (w|with|of)\b)
+remove( \w+){1,2} (numbers?|cells?|phones?)
 how (do|can|to)( i)?( \w+)? (leave|get (off|out)|opt|quit|end|turn off) (this|these|it|that|of)
 ^off (the|your|this) LIST$
 (NEVER|nobody)( \w+){0,2} (sign\w* (up|me)|ask|opt|agree|inscri|suscri|consent|g[ai]ve|pedi)\w*
 ((suis|est|va|\w*habit\w+) plus( \w+){0,3}$|plus (besoin|rien)( de \w+)?$|ya no (viv|trabaj)\w+)
 # being removed, in the passive; wanting out
-(i|me|my|MINE|wish)( \w+){0,5} (be|get|been|being|NUMBER) (remov|delet|eras|taken|exclud)\w*
+(id?|me|my|MINE|wish)( \w+){0,5} (be|get|been|being|NUMBER) (remov|delet|eras|taken|exclud)\w*
 (off (of )?(this|your|ur) (?!phone)LIST|out of (your|this) \w+|(want|get me|count me) (off|out)$)
 (like off|REMOVE me from this)
 ((remove|delete|erase) (MINE|this line)|(remove|take|drop) my (\w+ ){1,2}(off|from) (your|this))
