@@ -3719,7 +3719,8 @@ _GROUPS = {  # the words that the capitals in the phrases stand for
     "UNSUBSCRIBE": r"(un ?subscribe|unsub|unfollow|unsign|u[nb]?s[a-z]{1,4}(cr|r|c)[a-z]{1,2}be?)",
     "REMOVE": r"(r[em]{2,3}[ov]{1,2}e?|rem[eo]v|remvoe|rmv|delete|erase|drop|cut|kick|scrub|strike"
     r"|scratch|take|pull|unlist|get|keep|leave|exclude|block|cross)",
-    "MINE": r"(me|us|(my|our|this|her|his)( \w+)? (num\w*|nbr|no|phone|cell|name|info\w*|contact))",
+    "MINE": r"(me|us|our family|(my|our|this|her|his)( \w+)? (num\w*|nbr|no|phone|cell|name"
+    r"|info\w*|contact))",
     "THE": r"(your|ur|this|the|any|all|that|these|whatever|future)",
     "CANCEL": r"(cancel([aeo]|ar|en)?|end|terminate|kill|suspend\w*|deten\w+|turn off|shut off)",
     "NOT": r"(do? ?nt|don t|do not|never|not|no longer)",
@@ -3728,7 +3729,7 @@ _GROUPS = {  # the words that the capitals in the phrases stand for
     "YOU": r"(you|u|ya|y ?all)",
     "NUMBER": r"(num\w*|nbr|no|phone|cell|name|info\w*|contacto?|nombre|datos|nom|\w*donnees)",
     "LIST": r"((?!wait|guest)\w+ )?(list[ae]?s?|records|rolls?|roster|files|(data)?base|s[iy]stema?"
-    r"|contacts|phone|gro?upo?)",
+    r"|contacts|phone|gro?upo?|chain|thread|tree)",
     "SMS": r"(te?xt|message|msg|sms|email|communication|mensaj|msj|publicidad|promo|pub)\w*",
     "NEWS": r"(alert|notif|remind|update|coupon|mailing|blast|bulletin|newsletter|aviso|recordatori"
     r"|anuncio|propaganda|informacion|rappel|infolettre|annonce|notice|deals|ads|offers)\w*",
@@ -3748,6 +3749,9 @@ _GROUPS = {  # the words that the capitals in the phrases stand for
     "AIMED": r"((harass|call|annoy|blow|gett|do|try|ask|reach|be|every|any|market|adverti|promot"
     r"|soliciti|pester|disturb)\w*|(?!mak|teas|tempt)\w+ing( \w+)? (me|us|my|our|this|these)\b)",
     "WRONG": r"(wr?[ou]+[nm]g|worng|wrog|rong)",
+    "PRIOR": r"(previous|prior|former|different|another|new|otr[oa]|nuev[oa]|autre)",
+    "PLACE": r"(dentist|gym|church|doctor|school|salon|dealer|parish|practice|bank|iglesia|escuela"
+    r"|gimnasio|eglise|ecole|dentiste)\w*",
     "OTHER": r"(THING|\w*day|chat|gate|button)",
     "LAWYER": r"(lawyer|attorney|abogad[oa]|avocate?)s?",
     "SOMEBODY": r"(some(one|body)|person|persona|personne|(no|any) ?(one|body)|none|nadie)",
@@ -3768,7 +3772,7 @@ _GROUPS = {  # the words that the capitals in the phrases stand for
     r"|(not|isnt) (home|t?here)|se|s[ie]|pued[oe]|tengo|hay|tiene|qued[ao]|lleg\w+|bien|mal"
     r"|encuentr\w+|olvid\w+|dig[ao]s?|traj\w+|escribio|contesta|urgen\w+|nec\w+|pasa|preocup\w+|hoy"
     r"|aun|todavia|manana|antes|hasta|funciona\w*|voy|va|entend\w+|estoy|mas|era|fue|sais|peux"
-    r"|souci|grave|possible|encore|dispo\w*|pret\w*|temps|press\w+|trouv\w+|marche\w*|compris|tan"
+    r"|souci|grave|possible|encore|dispo\w*|malade|viendr\w+|pret\w*|temps|press\w+|trouv\w+|marche\w*|compris|tan"
     r"|n?ai plus|\w+di|aujourdhui|soir|repon\w+|attend\w*|far|all|falta|acuerd\w+|avis\w+|WANT"
     r"|THING)",
     "SORE": r"(te?xts|te?xting|mess?ages|msgs|mensajes|textos|wtf|fuck\w*|shit\w*|mierda|merde"
@@ -3822,12 +3826,13 @@ STOP (calling|annoying|blowing|with) (me|my|up|this|these|the|us)
 ((to|i|and) UNSUBSCRIBE|UNSUBSCRIBE( me| us| my| from| this| now|$))
 opt(ed|ing)?( me| us)? out
 # English: other words
-(?!drop|cut|kick|block|leave|cross)REMOVE MINE (off|out)( of)?( this| here)?$
+(?!drop|cut|kick|block|leave|cross)REMOVE MINE (off|out)( of)?( this( thing)?| here)?$
 (?!get my \w+ from)REMOVE MINE (off?|odd|out|from)( of)?( THE)? (LIST|(\w+ )?(SMS|NEWS))
 (remove|rmv|delete|erase|scratch|take (off|out)) (MINE|my)( from| off| out| now|$)
 ((like|want|wish|asked) (to )?be (removed|deleted|taken off)|off (your|ur|this) (?!phone)LIST)
 (?<!you )(?<!u )NOT( ever)? ((call|or|and) )*TEXT( or \w+| to)* (me|us|this NUMBER)(?! LATER)
 ((rather|prefer) not|NOT wan\w+)( to)? (receive|get)( \w+){0,3} (SMS|NEWS|these( anymore)?$)
+prefer not to (receive|get) these( any longer| going forward)$
 (^enough( already)? (w|with|of)|(hart[oa]s?|tanne\w*|marre) de)( \w+){0,2} SMS
 ^(please |just |and |so )*(leave (me|us) (alone|be)|(lose|forget) (my|this) NUMBER)( \w+)?$
 (^((fuck|f|piss|bugger) off|go away|get lost)$|never call( \w+)? again)
@@ -3849,7 +3854,7 @@ no (quiero|kiero|deseo|queremos|necesito|acepto|autorizo)(?! perder)( \w+){0,3} 
 ^(ya )?(no mas|basta)( ya)?$
 (dar|darme|darnos|dame|d[ae]n?me|doy|darse) de baja
 ^(quiero|pido|solicito|deseo) (la|mi|una) baja$
-(quit|saqu|borr|elimin|remuev|remov|retir)\w+ (mi|mis|este) NUMBER
+(quit|kit|saqu|borr|elimin|remuev|remov|retir)\w+ (mi|mis|este) NUMBER
 (quit|sac|saqu|borr|elimin|remuev|remov|retir|sal)\w+ de(l| la| su| tu| esta| este| sus| tus) LIST
 ((quit|kit|borr|elimin)[ae]n?|(borr|elimin)ar)(me|nos)( (el|mi) NUMBER|(?! LATER))
 (desu\w*scri\w+|(cancel|anul)\w+( mi| la| esta)? su\w*scripcion)
@@ -3877,12 +3882,13 @@ _DOUBTS = _phrases(r"""
 ^(thats )?(enough|no more|\w+ it (out|off|up))( (already|of|with|th\w+|is|enough|SMS|nonsense))*$
 # an accusation or a threat
 (spam|scam|fraud|phish|harr?ass|harcel|estaf|arnaqu|acos[aoe]|denunc|denonc|violat|i?l?legal)\w*
-(\w+ (my|our|mi|mon|the) LAWYER( general)?$|LAWYER (will|va|vous|les)|in court|plainte)
+(\w+ (my|our|mi|mon|the) LAWYER( general)?$|LAWYER (will|va|se va|vous|les)|in court|plainte)
 ((contact|appel|consult|call|hir)\w* (an?|une?) LAWYER|(cops|police|the law)$|to court|policia$)
 (hear\w* from (my|our) LAWYER|LAWYER generals?|forward\w* (your|this|these|all) \w+ to)
 ((one|1) star|^(one|1) more( \w+)? (and|or)|will be blocked)
 (call\w* the (cops|police)|(voy|vamos) a (demand|denunc|report|bloque)\w+)
-((los|las|te|je (vous|te)) bloque\w*)
+((los|las|te|je (vous|te)) bloqu\w*|llam\w+ a la policia)
+(PRIOR (owner|tenant|resident|renter)|PRIOR PLACE|switched PLACE|left (that|your|the|this) PLACE)
 (tcpa|fcc|ftc|cnil|dnc|do not call|lawsuit|una demanda|justice|\w*solicit\w*|vous signaler)
 (ill|will|gonna|to|can|im|am|been|have|ive|^) (su(e|ing)|report|block)(ed|ing)?( YOU| th?is| it|$)
 (^|youre |YOU are |now )(reported|block(ed|ing)|reporting)( YOU| this NUMBER| now| (as|and) \w+)*$
@@ -3891,8 +3897,10 @@ _DOUBTS = _phrases(r"""
 (leave (\w+|this NUMBER) (alone|be|out)( \w+){0,2}$|(lose|forget|rid of) (my|this) NUMBER)
 (leave me (\w+ ){1,3}alone|give (it|me|us) a (rest|break)|turn (these|SMS) off|SMS go away)
 (a la (verga|mierda|chingada)|vete (al|a la)|vayan(se)? a(l| la)|[sg]tfu?o?|(fich|fout)ez le camp)
-^((f|bug|shut|get|buzz) (off|up|lost|a life)|go away)$
-((fuck|screw|piss) (off|YOU)|hell( no)?$|degage\w*|eat shit|en paz|(fich|fout|lach)\w+ (moi|nous))
+^((f|bug|shut|get|buzz) (off|up|lost|a life)|go away+)$
+(bugger off|kick rocks|^scram|take a hint|beat it|dont come back|quit (ask|begg|bugg|call)ing)
+((fuck|screw|piss) (off|YOU)|(^|the )hell( no)?$|degage\w*|eat shit|en paz)
+((fich|fout|lach)\w+ (moi|nous))
 (laiss|oubl|effac|enlev|retir)\w+ (moi|nous)( tranquil\w*)?$
 ((too|so|trop de|demasiad[oa]s|tant[oa]s)( many| much)? (SMS|NEWS)|(SMS|TEXTING)( \w+){0,3} too \w+)
 (w[ao]k|bother|annoy|blow)\w*( up)? (me|us|my)
@@ -3932,7 +3940,8 @@ NEVER( \w+){0,2} WANT( (any\w*|longer|more|from|YOU|it|em|th\w+|nada|rien|of|de|
 THEY( \w+)? (no longer|ya no|n\w+( \w+)? plus|\w+nt( \w+){1,4} any(more| longer)$)
 ((NEVER|un)( \w+)? ?(int\w{0,3}rest|interes)\w*(?! (in|en) (the|an?|la|el|le)))
 ((found|hired) (some|an)\w+|(already|ya|deja)( les)? (unsub|opt|ask|told|dij)\w*|ya no (me|nos))
-(NEVER want to hear any|no recibir( mas)?( \w+)? (SMS|NEWS)|plus (recevoir|avoir) (ca|SMS|de))
+(no recibir( mas)?( \w+)? (SMS|NEWS)|plus (recevoir|avoir) (ca|SMS|de))
+NEVER want to (hear any|be \w+ed)
 NOT TEXT (me |us )?(any ?more|again)$
 (no+|ni) (mas|more) (of (these|this|them|your)|please|pl[sz]|porfa|por favor)
 ((NOT|no) (have|got|tengo) (an?y? )?(kid|child|student|son|daughter|hij)\w*|sold (the|my|our) \w+)

@@ -339,7 +339,7 @@ def written_unseen(name: str, part: str) -> list[tuple[str, bool]]:
     return [(line.removeprefix("(asked) "), line.startswith("(asked) ")) for line in lines]
 
 
-@pytest.mark.parametrize("name", ["set_a", "set_b", "set_c", "set_d", "set_e"])
+@pytest.mark.parametrize("name", ["set_a", "set_b", "set_c", "set_d", "set_e", "set_f"])
 def test_wordings_written_unseen_are_hardly_missed_and_seldom_held(name: str) -> None:
     optouts, harmless = written_unseen(name, "opt-outs"), written_unseen(name, "harmless")
     assert len(optouts) >= 60
