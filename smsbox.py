@@ -5092,10 +5092,12 @@ def _sign(actor: str) -> str:
 def _connect(uri: str, path: str) -> sqlite3.Connection:
     import sqlite3
 
+    real = os.path.realpath(path)  # beside which SQLite looks for the others
     for suffix in ("", "-wal", "-shm", "-journal"):  # a pipe would be waited for without end
         with suppress(OSError):
-            if not stat.S_ISREG(os.stat(path + suffix).st_mode):
-                raise StoreError(f"{path}{suffix} is no file: remove it")
+            if not stat.S_ISREG(os.stat(real + suffix).st_mode):
+                raise StoreError(f"{real}{suffix} is no file: remove it")
+    _refuse_foreign_journal(f"{real}-journal")
     with _sqlite_words(path):
         connection = sqlite3.connect(uri, uri=True, timeout=_BUSY_S, isolation_level=None)
     connection.set_progress_handler(lambda: None, 1_000_000)  # where Ctrl-C is heard
@@ -5105,6 +5107,25 @@ def _connect(uri: str, path: str) -> sqlite3.Connection:
     # By hand a text may hold octets that are no UTF-8: they must not keep other rows from us.
     connection.text_factory = lambda octets: str(octets, "utf-8", "replace")
     return connection
+
+
+def _refuse_foreign_journal(path: str) -> None:
+    """StoreError if it ends like that of several attached databases, of which smsbox has none:
+    SQLite would delete the file that it names."""
+    try:
+        with open(path, "rb", opener=door) as journal:
+            size = os.fstat(journal.fileno()).st_size
+            journal.seek(max(0, size - len(_JOURNAL_MARK)))
+            end = journal.read(len(_JOURNAL_MARK))
+    except (FileNotFoundError, PermissionError):  # SQLite gets no further
+        return
+    except OSError as error:
+        raise StoreError(f"{path} can't be read: {error.strerror}") from error
+    if end == _JOURNAL_MARK:
+        raise StoreError(f"{path} is none of smsbox's: remove it")
+
+
+_JOURNAL_MARK = bytes.fromhex("d9d505f920a163d7")  # at a journal's begin, and behind such a name
 
 
 def _identify(path: str) -> tuple[int, int]:

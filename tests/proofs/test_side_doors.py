@@ -178,6 +178,60 @@ def test_pipe_beside_the_database_holds_nobody_up(shared: Shared, suffix: str) -
         assert f"{pipe} is no file: remove it" in said
 
 
+def lay_journal(database: Path, named: str = "") -> Path:
+    """Lays a hot journal, which undoes nothing; as of several databases where it names a file."""
+    content = database.read_bytes()
+    size = int.from_bytes(content[16:18], "big")
+    mark, numbers = bytes.fromhex("d9d505f920a163d7"), (0, 0, len(content) // size, 512, size)
+    head = mark + b"".join(number.to_bytes(4, "big") for number in numbers)
+    octets = head.ljust(512, b"\0")
+    if named:
+        of_locks = (0x40000000 // size + 1).to_bytes(4, "big")
+        counts = len(named).to_bytes(4, "big") + sum(named.encode()).to_bytes(4, "big")
+        octets += of_locks + named.encode() + counts + mark
+    database.with_name(database.name + "-wal").unlink(missing_ok=True)
+    journal = database.with_name(database.name + "-journal")
+    journal.write_bytes(octets)
+    journal.chmod(0o666)
+    return journal
+
+
+@pytest.mark.parametrize("what", ["a file", "a pipe", "by a link", "by another name"])
+def test_journal_that_names_another_file_is_refused(shared: Shared, what: str) -> None:
+    """SQLite deletes the file that a journal of several databases names, or waits at a pipe."""
+    theirs = shared.base / "theirs"  # no member gets in
+    theirs.mkdir(0o700)
+    os.chown(theirs, SERVICE, SERVICE)
+    target = theirs / "target"
+    with be(SERVICE):
+        os.mkfifo(target) if what == "a pipe" else target.write_text(SECRET)
+    with be(ALICE):
+        journal = lay_journal(shared.database, str(target))
+        if what == "by a link":
+            journal.rename(shared.state / "elsewhere")
+            journal.symlink_to(shared.state / "elsewhere")
+        elif what == "by another name":
+            os.link(journal, shared.state / "elsewhere")
+    for words, by in ((["pause"], 0), (["pause"], SERVICE), (["list"], 0)):
+        status, said = shared.run(*words, by=by)
+        assert (status, target.exists()) == (75, True), said
+        assert str(journal) in said
+    if what == "a file":
+        assert f"{journal} is none of smsbox's: remove it" in said
+        other = shared.roots / "link.db"  # SQLite looks beside what is meant
+        other.symlink_to(shared.database)
+        shared.database = other
+        assert f"{journal} is none of smsbox's: remove it" in shared.run("list")[1]
+        assert target.exists()
+
+
+def test_journal_of_a_power_cut_is_rolled_back(shared: Shared) -> None:
+    with be(SERVICE):
+        journal = lay_journal(shared.database)
+    assert "Paused" in shared.smsbox("pause")
+    assert not journal.exists()
+
+
 def test_view_in_the_place_of_a_pragma_holds_nobody_up(shared: Shared) -> None:
     connection = sqlite3.connect(shared.database)
     with connection:
