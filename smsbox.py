@@ -8895,8 +8895,10 @@ def read_processes(proc: Path = Path("/proc")) -> Iterator[tuple[str, list[str]]
     """Read the name and the words of each process, as far as they can be seen."""
     for folder in proc.glob("[0-9]*"):
         with suppress(OSError):
-            words = (folder / "cmdline").read_bytes().decode(errors="replace").split("\0")
-            yield (folder / "comm").read_text().strip(), words
+            name = (folder / "comm").read_bytes().decode(errors="replace").strip()
+            with open(folder / "cmdline", "rb") as said:  # by its owner's will it has no end
+                words = said.read(4096).decode(errors="replace").split("\0")
+            yield name, words
 
 
 def find_takers(port: str, proc: Path = Path("/proc"), udev: Path = UDEV_DATA) -> list[str]:
