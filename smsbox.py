@@ -8629,9 +8629,10 @@ def open_shared(path: Path) -> int:
 def read_file(path: str | Path) -> bytes:
     """Return what stands in a file."""
     with open(path, "rb", opener=door) as file:
-        if os.fstat(file.fileno()).st_size > _LARGEST:  # it may be all hole
+        is_larger = os.fstat(file.fileno()).st_size > _LARGEST  # it may be all hole
+        if is_larger or len(octets := file.read(_LARGEST + 1)) > _LARGEST:  # or grow meanwhile
             raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(path))
-        return file.read()
+        return octets
 
 
 _LARGEST = 2**28  # bytes: a list of a million people
@@ -8981,8 +8982,8 @@ def take_lock(path: Path) -> int | None:
 
 def read_lock_holder(path: Path) -> str:
     """Return the process that has a lock file; "" where it can't be read."""
-    with suppress(OSError):
-        return printable(read_file(path)[:20].decode("ascii", "replace").strip())
+    with suppress(OSError), open(path, "rb", opener=door) as file:
+        return printable(file.read(20).decode("ascii", "replace").strip())
     return ""
 
 

@@ -670,6 +670,24 @@ def test_lock_that_can_not_be_made_is_told_in_a_sentence(tmp_path: Path) -> None
         smsbox.take_lock(tmp_path / "absent" / "box.lock")
 
 
+def test_holder_of_a_lock_is_read_of_a_file_however_long(tmp_path: Path) -> None:
+    path = tmp_path / "box.db.lock"
+    path.write_text("4711".ljust(20))
+    os.truncate(path, 2**40)
+    assert smsbox.read_lock_holder(path) == "4711"
+
+
+# --- files
+
+
+def test_file_that_grows_beyond_all_bounds_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    growing = "/proc/cpuinfo"  # which is said to be empty, as one that grows later
+    assert smsbox.read_file(growing)
+    monkeypatch.setattr(smsbox, "_LARGEST", 10)
+    with pytest.raises(OSError, match=growing):
+        smsbox.read_file(growing)
+
+
 # --- the clock's trust
 
 
