@@ -8567,7 +8567,8 @@ def take_gpio_lamps(settings: LampSettings) -> PatternLamps | None:
 def _pin_library(setting: str) -> Iterator[None]:
     """Whatever a pin library raises becomes a StoreError."""
     try:
-        yield
+        with _own_folder():
+            yield
     except ModuleNotFoundError as error:
         remedy = "run install.sh again, which brings it"
         raise StoreError(f"{setting}: {error.name} is not installed: {remedy}") from error
@@ -8576,6 +8577,29 @@ def _pin_library(setting: str) -> Iterator[None]:
             f"{setting}: the pin can't be used ({printable(str(error))}): is it a BCM number, free,"
             " and are you in the group gpio?"
         ) from error
+
+
+@contextmanager
+def _own_folder() -> Iterator[None]:
+    """Let gpiozero begin with lgpio alone, which goes to a folder and lays a pipe there: to the
+    unit's own, else to one that is for nobody else and goes at the end."""
+    import tempfile
+
+    os.environ.setdefault("GPIOZERO_PIN_FACTORY", "lgpio")  # else it tries a port of this machine
+    if "LG_WD" in os.environ:
+        yield
+        return
+    here = os.open(".", os.O_PATH)
+    try:
+        with tempfile.TemporaryDirectory(prefix="smsbox-") as folder:
+            os.environ["LG_WD"] = folder
+            try:
+                yield
+            finally:
+                del os.environ["LG_WD"]
+                os.fchdir(here)
+    finally:
+        os.close(here)
 
 
 def press_power_key(pin: int, clock: Clock) -> None:
