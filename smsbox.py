@@ -6622,22 +6622,33 @@ def scratch_database() -> Iterator[Path]:
     """Yield a name for a database in a folder that nobody else can look into or move: SQLite opens
     files by name, and where a group may write another file can come to have that name.
     """
-    import shutil
     import tempfile
     import time
 
     place = Path("/var/tmp")  # on the disk: /tmp may be memory, and the service has little
     place = place if place.is_dir() else Path(tempfile.gettempdir())
-    for old in place.glob("smsbox-*"):  # what killed ones have left
+    for old in place.glob(f"{_SCRATCH}*"):  # what killed ones have left
         with suppress(OSError):
             found = old.lstat()
-            if found.st_uid == os.geteuid() and time.time() - found.st_mtime > 86_400:
-                shutil.rmtree(old)
-    folder = tempfile.mkdtemp("", "smsbox-", place)
+            is_own = stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid()
+            if is_own and time.time() - found.st_mtime > 86_400:
+                _remove_scratch(old)
+    folder = Path(tempfile.mkdtemp("", _SCRATCH, place))
     try:
-        yield Path(folder, "scratch.db")
+        yield folder / "scratch.db"
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        with suppress(OSError):
+            _remove_scratch(folder)
+
+
+def _remove_scratch(folder: Path) -> None:
+    """Delete a folder with what SQLite makes in it; with anything else in it, it stays."""
+    for suffix in ("", "-wal", "-shm", "-journal"):
+        (folder / f"scratch.db{suffix}").unlink(missing_ok=True)
+    folder.rmdir()
+
+
+_SCRATCH = ".smsbox-scratch-"  # as no person names a folder
 
 
 @contextmanager

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import signal
 import sqlite3
 import stat
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -141,6 +143,27 @@ def test_copies_are_made_and_looked_at_where_nobody_else_can_move_them(shared: S
     for place in written:
         assert Path(place.removeprefix("file://")).parent.parent == Path("/var/tmp")
     assert all(not Path(place.removeprefix("file://")).parent.exists() for place in written)
+
+
+def test_only_what_was_made_for_a_copy_is_swept_away() -> None:
+    names = ("smsbox-", ".smsbox-scratch-", ".smsbox-scratch-")
+    made = [Path(tempfile.mkdtemp("", name, "/var/tmp")) for name in names]
+    persons, killed, strange = made
+    for path in (persons / "scratch.db", killed / "scratch.db-wal", strange / "diary"):
+        path.touch()
+    for folder in made:
+        os.utime(folder, (0, 0))
+    try:
+        with smsbox.scratch_database() as path:
+            path.touch()
+            assert path.parent.stat().st_mode & 0o777 == 0o700
+        assert not path.parent.exists()
+        assert (persons / "scratch.db").exists()
+        assert (strange / "diary").exists()
+        assert not killed.exists()
+    finally:
+        for folder in made:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.mark.parametrize("mode", [0o4777, 0o2777, 0o666])
