@@ -90,6 +90,7 @@ deb-systemd-helper purge smsbox.service >/dev/null
 { userdel smsbox; groupdel smsbox; } 2>/dev/null || true # a group that has members, too
 POSTRM
     dpkg-deb --root-owner-group --build "$work/tree" "$package" >/dev/null
+    [ "$way$dry" != build ] || mv -fT "$package" "${package##*/}" # a link of others' is replaced
 }
 
 by_apt() {
@@ -211,8 +212,7 @@ main() {
     trap 'rm -rf "$work"; [ -z "$begun" ] || systemctl start --no-block smsbox' EXIT
     trap 'exit 130' HUP INT TERM PIPE
     version=$(sed -n 's/^VERSION = "\(.*\)".*/\1/p' "$here/smsbox.py")
-    package="smsbox_${version}_all.deb"
-    [ "$way" = build ] || package="$work/$package"
+    package="$work/smsbox_${version}_all.deb"
     export SMSBOX_START=no # postinst starts it only when dpkg is used by hand: here it is watched
     "${dry:-$way}"
 }

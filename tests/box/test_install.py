@@ -216,6 +216,22 @@ def test_launcher_runs_the_program_and_hands_on_its_exit_status(unpacked: Path) 
 
 
 @needs_dpkg
+def test_package_is_written_through_no_link(tmp_path: Path, package: Path) -> None:
+    theirs = tmp_path / "theirs"
+    theirs.write_text("as it was")
+    (tmp_path / "built").mkdir()
+    (tmp_path / "built" / package.name).symlink_to(theirs)
+    built = build(lay_sources(tmp_path / "source"), tmp_path / "built")
+    assert (theirs.read_text(), built.is_symlink()) == ("as it was", False)
+    assert built.stat().st_mode & 0o777 == 0o644
+    assert list_modes(built) == list_modes(package)
+    built.unlink()
+    source = tmp_path / "source" / "install.sh"
+    assert "./usr/bin/smsbox" in run("sh", source, "--build", "--dry-run", cwd=built.parent).stdout
+    assert list(built.parent.iterdir()) == []
+
+
+@needs_dpkg
 def test_damaged_program_and_missing_sources_make_no_package(tmp_path: Path) -> None:
     source = lay_sources(tmp_path / "source")
     (source / "smsbox.service").unlink()
