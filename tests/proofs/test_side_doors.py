@@ -22,7 +22,7 @@ from pathlib import Path
 import pytest
 
 import smsbox
-from rig.neighbors import ALICE, MALLORY, SECRET, SERVICE, Shared, be, made_shared
+from rig.neighbors import ALICE, MALLORY, SECRET, SERVICE, Shared, be, lay_journal, made_shared
 from rig.people import ANA, BEN, CHLOE
 from rig.played import PlayedBox
 
@@ -199,24 +199,6 @@ def test_pipe_beside_the_database_holds_nobody_up(shared: Shared, suffix: str) -
         status, said = shared.run(words)
         assert status != 0
         assert f"{pipe} is no file: remove it" in said
-
-
-def lay_journal(database: Path, named: str = "") -> Path:
-    """Lays a hot journal, which undoes nothing; as of several databases where it names a file."""
-    content = database.read_bytes()
-    size = int.from_bytes(content[16:18], "big")
-    mark, numbers = bytes.fromhex("d9d505f920a163d7"), (0, 0, len(content) // size, 512, size)
-    head = mark + b"".join(number.to_bytes(4, "big") for number in numbers)
-    octets = head.ljust(512, b"\0")
-    if named:
-        of_locks = (0x40000000 // size + 1).to_bytes(4, "big")
-        counts = len(named).to_bytes(4, "big") + sum(named.encode()).to_bytes(4, "big")
-        octets += of_locks + named.encode() + counts + mark
-    database.with_name(database.name + "-wal").unlink(missing_ok=True)
-    journal = database.with_name(database.name + "-journal")
-    journal.write_bytes(octets)
-    journal.chmod(0o666)
-    return journal
 
 
 @pytest.mark.parametrize("what", ["a file", "a pipe", "by a link", "by another name"])
