@@ -12492,7 +12492,7 @@ def cmd_why(context: Context) -> int:
         values += [{"id": row.id, **each} for each in _to_values(facts)]
         if not context.args.json:
             where = "".join(f", place: {fact.words}" for fact in place)
-            say(f"Message {row.id} to {row.phone_number}, {row.status.value}{where}")
+            say(f"Message {row.id} to {printable(row.phone_number)}, {row.status.value}{where}")
             show_facts(facts)
     if context.args.json:
         say_json(values)
@@ -13037,15 +13037,15 @@ def _print_message(context: Context, row: StoredRow, values: Mapping[str, Any]) 
     for line in row.message_content.split("\n"):
         show_line(f"    {line}")
     if consent := f"{values['consent_at']} {values['consent_source']}".strip():
-        show_line(f"  consent {consent}")
+        show_line(f"  consent {printable(consent)}")
     for bubble in values["bubbles"]:
         show_line(f"  bubble {bubble['bubble']}: {bubble['status']}")
         for segment in bubble["segments"]:
-            show_line(f"    segment {_describe_segment(context, segment)}")
+            show_line(f"    segment {printable(_describe_segment(context, segment))}")
     for event in values["events"]:
         detail = re.sub(_STORED_TIME, lambda match: context.show(match[0]), event["detail"])
         words = f"{event['actor']}: {event['event']} {detail}"
-        show_line(f"  {context.show(event['at'])}  {words}".rstrip())
+        show_line(f"  {context.show(event['at'])}  {printable(words)}".rstrip())
 
 
 def _describe_segment(context: Context, segment: Mapping[str, Any]) -> str:
@@ -13066,12 +13066,13 @@ def _print_person(context: Context, number: str, person: Mapping[str, Any]) -> N
     for own in person["own_texts"]:
         at = context.show(own["created_at"])
         show_line(f"{at}  the box itself, {own['kind']}: {own['status']}")
-        show_line(f"    {own['body']}")
+        show_line(f"    {own['body']}".replace("\n", "\n    "))
     for text in person["replies"]:
         show_line(_reply_line(context, text))
     if stopped := person["opt_out"]:
-        said = printable(stopped["reason"] or stopped["words"] or "by hand")
-        show_line(f"{number} gets nothing any more since {context.show(stopped['at'])}: {said}")
+        said = stopped["reason"] or stopped["words"] or "by hand"
+        since = f"gets nothing any more since {context.show(stopped['at'])}"
+        show_line(printable(f"{number} {since}: {said}"))
 
 
 def cmd_inbox(context: Context) -> int:
@@ -13124,7 +13125,7 @@ def _reply_line(context: Context, text: Mapping[str, Any]) -> str:
     if text["answers"] and not asks:
         asks = f"  [answers message {text['answers']}]"
     body = f"(not readable) {text['tpdu']}" if text["body"] is None else text["body"]
-    who = f"{text['sender']} {text['customer_name'] or ''}".rstrip()
+    who = printable(f"{text['sender']} {text['customer_name'] or ''}".rstrip())
     return f"{context.show(text['received_at'])}  {who}{asks}: {body}".replace("\n", "\n    ")
 
 
@@ -13141,10 +13142,8 @@ def cmd_optout(context: Context) -> int:
 
         def to_line(each: Any) -> str:
             after = f", after {each['campaign']}" if each["campaign"] else ""
-            said = printable(each["reason"] or each["words"])
-            return (
-                f"{each['phone_number']}  {context.show(each['at'])}  {each['tier']}{after}: {said}"
-            )
+            about = f"{each['tier']}{after}: {each['reason'] or each['words']}"
+            return printable(f"{each['phone_number']}  {context.show(each['at'])}  {about}")
 
         write_rows(found, _form_of(args), _OPT_OUT_KEYS, tuple, to_line)
         if _form_of(args) == "text":
@@ -14505,7 +14504,8 @@ def cmd_edit(context: Context) -> int:
         state = "being sent" if row.status is RowStatus.SCHEDULED else row.status.value
         raise StoreError(f"message {row.id} is {state}: its text can't be changed any more")
     was, is_now = (count_share("", each).segments for each in (row.message_content, text))
-    say(f"Message {row.id} to {row.phone_number}, {was} -> {plural(is_now, 'segment')}.\nWas:")
+    who = printable(row.phone_number)
+    say(f"Message {row.id} to {who}, {was} -> {plural(is_now, 'segment')}.\nWas:")
     _print_bubbles(row.message_content)
     say("Now:")
     _print_bubbles(text)

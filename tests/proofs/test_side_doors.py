@@ -297,6 +297,39 @@ def test_line_feed_of_others_makes_no_line_of_its_own(shared: Shared) -> None:
     assert not [line for line in said.splitlines() if line.startswith(forged)]
 
 
+def test_line_feed_in_a_number_or_a_sender_makes_no_line_of_its_own(shared: Shared) -> None:
+    """Gateways sell free names of senders, in which a line feed is a character like others."""
+    forged = "warning  disk       make room"
+    number = f"Shop\n{forged}"
+    connection = sqlite3.connect(shared.database)
+    with connection:
+        connection.execute(
+            "INSERT INTO opt_outs (phone_number, at, words, reason)"
+            " VALUES (?, '2026-01-01 00:00:00', 'STOP', '')",
+            (number,),
+        )
+        for request in ("stop", "perhaps stop", "nothing"):
+            connection.execute(
+                "INSERT INTO inbound (received_at, sender, body, tpdu, request)"
+                " VALUES ('2026-01-01 00:00:00', ?, 'no more', '', ?)",
+                (number, request),
+            )
+        connection.executemany(
+            "INSERT INTO scheduled_messages (phone_number, customer_name, message_content,"
+            " scheduled_for, status, consent_source, error_message)"
+            " VALUES (?, ?, 'Hi', '2026-01-01 00:00:00', ?, ?, ?)",
+            [(number, number, status, number, number) for status in ("scheduled", "failed")],
+        )
+    connection.close()
+    shown = ("optout list", "inbox", "list", "show 1", "show 2", "why 1", "status", "check")
+    done = ("retry 2 --yes", "release 1 --yes", "edit 1 --text Ho", "reschedule 1 --by +1h --yes",
+            "cancel 1 --yes", "retry 1 --yes")  # fmt: skip
+    for words in (*shown, *done, *shown):
+        _, said = shared.run(*words.split())
+        assert [line for line in said.splitlines() if line.startswith(forged)] == [], words
+        assert words in done or words in ("status", "check") or forged in said, words
+
+
 @pytest.mark.parametrize("words", ["restore X --yes", "schedule X --yes", "--config X status"])
 def test_no_pipe_of_others_holds_root_up(shared: Shared, words: str) -> None:
     pipe = shared.state / "pipe"
