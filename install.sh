@@ -106,7 +106,7 @@ path, rows = smsbox.find_database(None, smsbox.load_config(None)), ' UNION ALL S
     'segments,reports,inbound,inbound_parts,events WHERE actor <> \"daemon\"'.split(','))
 def count(file): return file.count('(SELECT 1 FROM ' + rows + ')')
 before = '$1' == 'copy' or base.open_to_read('$was', of_any_version=True)
-smsbox.become_owner(path.parent) # before anything of a view's is run
+smsbox.become_owner(path.parent) # no view of a member's is run by root
 if '$1' == 'compare': sys.exit(count(before) != count(base.open_bare(str(path))))
 if '$1' == 'put_back': before.copy_into(base.open_bare(str(path)), int)
 elif path.exists():

@@ -5125,7 +5125,7 @@ def _refuse_foreign_journal(path: str) -> None:
         raise StoreError(f"{path} is none of smsbox's: remove it")
 
 
-_JOURNAL_MARK = bytes.fromhex("d9d505f920a163d7")  # at a journal's begin, and behind such a name
+_JOURNAL_MARK = bytes.fromhex("d9d505f920a163d7")  # at the head, and behind a name
 
 
 def _identify(path: str) -> tuple[int, int]:
