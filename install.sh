@@ -90,6 +90,7 @@ deb-systemd-helper purge smsbox.service >/dev/null
 { userdel smsbox; groupdel smsbox; } 2>/dev/null || true # a group that has members, too
 POSTRM
     dpkg-deb --root-owner-group --build "$work/tree" "$package" >/dev/null
+    [ "$way$dry" != build ] || mv -fT "$package" "${package##*/}" # a link of others' is replaced
 }
 
 by_apt() {
@@ -100,19 +101,18 @@ put_in() { by_apt install --no-remove --allow-downgrades --reinstall "$@"; }
 
 # at_database copy|compare|put_back: root opens the copy, then becomes the database's owner.
 at_database() {
-    program "import sqlite3, tempfile; from signal import *; signal(SIGINT, SIG_DFL); alarm(300)
+    program "from signal import *; signal(SIGINT, SIG_DFL); alarm(300); base = smsbox.Database
 path, rows = smsbox.find_database(None, smsbox.load_config(None)), ' UNION ALL SELECT 1 FROM '.join(
     'segments,reports,inbound,inbound_parts,events WHERE actor <> \"daemon\"'.split(','))
-def count(file): return sum(1 for _ in file.execute('SELECT 1 FROM ' + rows))
-def move(a, b): a.backup(b, progress=lambda code, *_: code in (0, 101) or sys.exit('busy'))
-before = sqlite3.connect('file:$was?immutable=1', uri=True); had = '$1' == 'copy' or count(before)
-smsbox.become_owner(path.parent)
-if '$1' == 'compare': sys.exit(had != count(sqlite3.connect(path)))
-if '$1' == 'put_back': move(before, sqlite3.connect(path))
+def count(file): return file.count('(SELECT 1 FROM ' + rows + ')')
+before = '$1' == 'copy' or base.open_to_read('$was', of_any_version=True)
+smsbox.become_owner(path.parent) # no view of a member's is run by root
+if '$1' == 'compare': sys.exit(count(before) != count(base.open_bare(str(path))))
+if '$1' == 'put_back': before.copy_into(base.open_bare(str(path)), int)
 elif path.exists():
-    with tempfile.TemporaryDirectory('', 'smsbox-', '/var/tmp') as folder:
-        move(sqlite3.connect(path), made := sqlite3.connect(folder + '/db'))
-        sys.stdout.buffer.write((made.close(), open(folder + '/db', 'rb').read())[1])" 2>/dev/null
+    with smsbox.scratch_database() as made:
+        base.open_bare(str(path)).copy_into(copy := base.open_bare(str(made)), int)
+        sys.stdout.buffer.write((copy.close(), made.read_bytes())[1])" 2>/dev/null
 }
 
 stays_up() {
@@ -211,8 +211,7 @@ main() {
     trap 'rm -rf "$work"; [ -z "$begun" ] || systemctl start --no-block smsbox' EXIT
     trap 'exit 130' HUP INT TERM PIPE
     version=$(sed -n 's/^VERSION = "\(.*\)".*/\1/p' "$here/smsbox.py")
-    package="smsbox_${version}_all.deb"
-    [ "$way" = build ] || package="$work/$package"
+    package="$work/smsbox_${version}_all.deb"
     export SMSBOX_START=no # postinst starts it only when dpkg is used by hand: here it is watched
     "${dry:-$way}"
 }

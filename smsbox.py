@@ -5193,10 +5193,12 @@ def _sign(actor: str) -> str:
 def _connect(uri: str, path: str) -> sqlite3.Connection:
     import sqlite3
 
+    real = os.path.realpath(path)  # beside which SQLite looks for the others
     for suffix in ("", "-wal", "-shm", "-journal"):  # a pipe would be waited for without end
         with suppress(OSError):
-            if not stat.S_ISREG(os.stat(path + suffix).st_mode):
-                raise StoreError(f"{path}{suffix} is no file: remove it")
+            if not stat.S_ISREG(os.stat(real + suffix).st_mode):
+                raise StoreError(f"{real}{suffix} is no file: remove it")
+    _refuse_foreign_journal(f"{real}-journal")
     with _sqlite_words(path):
         connection = sqlite3.connect(uri, uri=True, timeout=_BUSY_S, isolation_level=None)
     connection.set_progress_handler(lambda: None, 1_000_000)  # where Ctrl-C is heard
@@ -5206,6 +5208,25 @@ def _connect(uri: str, path: str) -> sqlite3.Connection:
     # By hand a text may hold octets that are no UTF-8: they must not keep other rows from us.
     connection.text_factory = lambda octets: str(octets, "utf-8", "replace")
     return connection
+
+
+def _refuse_foreign_journal(path: str) -> None:
+    """StoreError if it ends like that of several attached databases, of which smsbox has none:
+    SQLite would delete the file that it names."""
+    try:
+        with open(path, "rb", opener=door) as journal:
+            size = os.fstat(journal.fileno()).st_size
+            journal.seek(max(0, size - len(_JOURNAL_MARK)))
+            end = journal.read(len(_JOURNAL_MARK))
+    except (FileNotFoundError, PermissionError):  # SQLite gets no further
+        return
+    except OSError as error:
+        raise StoreError(f"{path} can't be read: {error.strerror}") from error
+    if end == _JOURNAL_MARK:
+        raise StoreError(f"{path} is none of smsbox's: remove it")
+
+
+_JOURNAL_MARK = bytes.fromhex("d9d505f920a163d7")  # at the head, and behind a name
 
 
 def _identify(path: str) -> tuple[int, int]:
@@ -6679,22 +6700,33 @@ def scratch_database() -> Iterator[Path]:
     """Yield a name for a database in a folder that nobody else can look into or move: SQLite opens
     files by name, and where a group may write another file can come to have that name.
     """
-    import shutil
     import tempfile
     import time
 
     place = Path("/var/tmp")  # on the disk: /tmp may be memory, and the service has little
     place = place if place.is_dir() else Path(tempfile.gettempdir())
-    for old in place.glob("smsbox-*"):  # what killed ones have left
+    for old in place.glob(f"{_SCRATCH}*"):  # what killed ones have left
         with suppress(OSError):
             found = old.lstat()
-            if found.st_uid == os.geteuid() and time.time() - found.st_mtime > 86_400:
-                shutil.rmtree(old)
-    folder = tempfile.mkdtemp("", "smsbox-", place)
+            is_own = stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid()
+            if is_own and time.time() - found.st_mtime > 86_400:
+                _remove_scratch(old)
+    folder = Path(tempfile.mkdtemp("", _SCRATCH, place))
     try:
-        yield Path(folder, "scratch.db")
+        yield folder / "scratch.db"
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        with suppress(OSError):
+            _remove_scratch(folder)
+
+
+def _remove_scratch(folder: Path) -> None:
+    """Delete a folder with what SQLite makes in it; with anything else in it, it stays."""
+    for suffix in ("", "-wal", "-shm", "-journal"):
+        (folder / f"scratch.db{suffix}").unlink(missing_ok=True)
+    folder.rmdir()
+
+
+_SCRATCH = ".smsbox-scratch-"  # as no person names a folder
 
 
 @contextmanager
@@ -8624,7 +8656,8 @@ def take_gpio_lamps(settings: LampSettings) -> PatternLamps | None:
 def _pin_library(setting: str) -> Iterator[None]:
     """Whatever a pin library raises becomes a StoreError."""
     try:
-        yield
+        with _own_folder():
+            yield
     except ModuleNotFoundError as error:
         remedy = "run install.sh again, which brings it"
         raise StoreError(f"{setting}: {error.name} is not installed: {remedy}") from error
@@ -8633,6 +8666,29 @@ def _pin_library(setting: str) -> Iterator[None]:
             f"{setting}: the pin can't be used ({printable(str(error))}): is it a BCM number, free,"
             " and are you in the group gpio?"
         ) from error
+
+
+@contextmanager
+def _own_folder() -> Iterator[None]:
+    """Let gpiozero begin with lgpio alone, which goes to a folder and lays a pipe there: to the
+    unit's own, else to one that is for nobody else and goes at the end."""
+    import tempfile
+
+    os.environ.setdefault("GPIOZERO_PIN_FACTORY", "lgpio")  # else it tries a port of this machine
+    if "LG_WD" in os.environ:
+        yield
+        return
+    here = os.open(".", os.O_PATH)
+    try:
+        with tempfile.TemporaryDirectory(prefix="smsbox-") as folder:
+            os.environ["LG_WD"] = folder
+            try:
+                yield
+            finally:
+                del os.environ["LG_WD"]
+                os.fchdir(here)
+    finally:
+        os.close(here)
 
 
 def press_power_key(pin: int, clock: Clock) -> None:
@@ -8686,9 +8742,10 @@ def open_shared(path: Path) -> int:
 def read_file(path: str | Path) -> bytes:
     """Return what stands in a file."""
     with open(path, "rb", opener=door) as file:
-        if os.fstat(file.fileno()).st_size > _LARGEST:  # it may be all hole
+        is_larger = os.fstat(file.fileno()).st_size > _LARGEST  # it may be all hole
+        if is_larger or len(octets := file.read(_LARGEST + 1)) > _LARGEST:  # or grow meanwhile
             raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(path))
-        return file.read()
+        return octets
 
 
 _LARGEST = 2**28  # bytes: a list of a million people
@@ -8952,8 +9009,10 @@ def read_processes(proc: Path = Path("/proc")) -> Iterator[tuple[str, list[str]]
     """Read the name and the words of each process, as far as they can be seen."""
     for folder in proc.glob("[0-9]*"):
         with suppress(OSError):
-            words = (folder / "cmdline").read_bytes().decode(errors="replace").split("\0")
-            yield (folder / "comm").read_text().strip(), words
+            name = (folder / "comm").read_bytes().decode(errors="replace").strip()
+            with open(folder / "cmdline", "rb") as said:  # by its owner's will it has no end
+                words = said.read(4096).decode(errors="replace").split("\0")
+            yield name, words
 
 
 def find_takers(port: str, proc: Path = Path("/proc"), udev: Path = UDEV_DATA) -> list[str]:
@@ -9036,8 +9095,8 @@ def take_lock(path: Path) -> int | None:
 
 def read_lock_holder(path: Path) -> str:
     """Return the process that has a lock file; "" where it can't be read."""
-    with suppress(OSError):
-        return printable(read_file(path)[:20].decode("ascii", "replace").strip())
+    with suppress(OSError), open(path, "rb", opener=door) as file:
+        return printable(file.read(20).decode("ascii", "replace").strip())
     return ""
 
 
@@ -12542,7 +12601,7 @@ def cmd_why(context: Context) -> int:
         values += [{"id": row.id, **each} for each in _to_values(facts)]
         if not context.args.json:
             where = "".join(f", place: {fact.words}" for fact in place)
-            say(f"Message {row.id} to {row.phone_number}, {row.status.value}{where}")
+            say(f"Message {row.id} to {printable(row.phone_number)}, {row.status.value}{where}")
             show_facts(facts)
     if context.args.json:
         say_json(values)
@@ -13087,15 +13146,15 @@ def _print_message(context: Context, row: StoredRow, values: Mapping[str, Any]) 
     for line in row.message_content.split("\n"):
         show_line(f"    {line}")
     if consent := f"{values['consent_at']} {values['consent_source']}".strip():
-        show_line(f"  consent {consent}")
+        show_line(f"  consent {printable(consent)}")
     for bubble in values["bubbles"]:
         show_line(f"  bubble {bubble['bubble']}: {bubble['status']}")
         for segment in bubble["segments"]:
-            show_line(f"    segment {_describe_segment(context, segment)}")
+            show_line(f"    segment {printable(_describe_segment(context, segment))}")
     for event in values["events"]:
         detail = re.sub(_STORED_TIME, lambda match: context.show(match[0]), event["detail"])
         words = f"{event['actor']}: {event['event']} {detail}"
-        show_line(f"  {context.show(event['at'])}  {words}".rstrip())
+        show_line(f"  {context.show(event['at'])}  {printable(words)}".rstrip())
 
 
 def _describe_segment(context: Context, segment: Mapping[str, Any]) -> str:
@@ -13116,12 +13175,13 @@ def _print_person(context: Context, number: str, person: Mapping[str, Any]) -> N
     for own in person["own_texts"]:
         at = context.show(own["created_at"])
         show_line(f"{at}  the box itself, {own['kind']}: {own['status']}")
-        show_line(f"    {own['body']}")
+        show_line(f"    {own['body']}".replace("\n", "\n    "))
     for text in person["replies"]:
         show_line(_reply_line(context, text))
     if stopped := person["opt_out"]:
-        said = printable(stopped["reason"] or stopped["words"] or "by hand")
-        show_line(f"{number} gets nothing any more since {context.show(stopped['at'])}: {said}")
+        said = stopped["reason"] or stopped["words"] or "by hand"
+        since = f"gets nothing any more since {context.show(stopped['at'])}"
+        show_line(printable(f"{number} {since}: {said}"))
 
 
 def cmd_inbox(context: Context) -> int:
@@ -13174,7 +13234,7 @@ def _reply_line(context: Context, text: Mapping[str, Any]) -> str:
     if text["answers"] and not asks:
         asks = f"  [answers message {text['answers']}]"
     body = f"(not readable) {text['tpdu']}" if text["body"] is None else text["body"]
-    who = f"{text['sender']} {text['customer_name'] or ''}".rstrip()
+    who = printable(f"{text['sender']} {text['customer_name'] or ''}".rstrip())
     return f"{context.show(text['received_at'])}  {who}{asks}: {body}".replace("\n", "\n    ")
 
 
@@ -13191,10 +13251,8 @@ def cmd_optout(context: Context) -> int:
 
         def to_line(each: Any) -> str:
             after = f", after {each['campaign']}" if each["campaign"] else ""
-            said = printable(each["reason"] or each["words"])
-            return (
-                f"{each['phone_number']}  {context.show(each['at'])}  {each['tier']}{after}: {said}"
-            )
+            about = f"{each['tier']}{after}: {each['reason'] or each['words']}"
+            return printable(f"{each['phone_number']}  {context.show(each['at'])}  {about}")
 
         write_rows(found, _form_of(args), _OPT_OUT_KEYS, tuple, to_line)
         if _form_of(args) == "text":
@@ -14551,7 +14609,8 @@ def cmd_edit(context: Context) -> int:
         state = "being sent" if row.status is RowStatus.SCHEDULED else row.status.value
         raise StoreError(f"message {row.id} is {state}: its text can't be changed any more")
     was, is_now = (count_share("", each).segments for each in (row.message_content, text))
-    say(f"Message {row.id} to {row.phone_number}, {was} -> {plural(is_now, 'segment')}.\nWas:")
+    who = printable(row.phone_number)
+    say(f"Message {row.id} to {who}, {was} -> {plural(is_now, 'segment')}.\nWas:")
     _print_bubbles(row.message_content)
     say("Now:")
     _print_bubbles(text)

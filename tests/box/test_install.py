@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 import smsbox
+from rig.neighbors import lay_journal
 from rig.paths import ROOT
 
 INSTALLER = ROOT / "install.sh"
@@ -216,6 +217,22 @@ def test_launcher_runs_the_program_and_hands_on_its_exit_status(unpacked: Path) 
 
 
 @needs_dpkg
+def test_package_is_written_through_no_link(tmp_path: Path, package: Path) -> None:
+    theirs = tmp_path / "theirs"
+    theirs.write_text("as it was")
+    (tmp_path / "built").mkdir()
+    (tmp_path / "built" / package.name).symlink_to(theirs)
+    built = build(lay_sources(tmp_path / "source"), tmp_path / "built")
+    assert (theirs.read_text(), built.is_symlink()) == ("as it was", False)
+    assert built.stat().st_mode & 0o777 == 0o644
+    assert list_modes(built) == list_modes(package)
+    built.unlink()
+    source = tmp_path / "source" / "install.sh"
+    assert "./usr/bin/smsbox" in run("sh", source, "--build", "--dry-run", cwd=built.parent).stdout
+    assert list(built.parent.iterdir()) == []
+
+
+@needs_dpkg
 def test_damaged_program_and_missing_sources_make_no_package(tmp_path: Path) -> None:
     source = lay_sources(tmp_path / "source")
     (source / "smsbox.service").unlink()
@@ -348,13 +365,31 @@ case "$1 $*" in
     show*) [ "$version" = 99.0.0 ] && cat "{state}/restarts" 2>/dev/null || echo 0 ;;
 esac
 """
-# As much of smsbox as install.sh asks for.
+# As much of smsbox as install.sh asks for; it notes by whom a database is asked what.
 STAND_IN = """\
+import sqlite3
 import sys
+from functools import partial
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 VERSION = "{version}"
 STATE_FOLDER = Path("/var/lib/smsbox")
+spec = spec_from_file_location("program", "{program}")
+program = sys.modules["program"] = module_from_spec(spec)
+spec.loader.exec_module(program)
+Database, scratch_database = program.Database, program.scratch_database
+who = "root"
+
+
+class Noting(sqlite3.Connection):
+    def execute(self, sql, *given):
+        with open("{state}/asked", "a") as file:
+            print(who, sql, file=file)
+        return super().execute(sql, *given)
+
+
+sqlite3.connect = partial(sqlite3.connect, factory=Noting)
 
 
 def main(words):
@@ -370,7 +405,8 @@ def find_database(path, config):
 
 
 def become_owner(folder):
-    pass
+    global who
+    who = "owner"
 
 
 def render_man():
@@ -423,7 +459,8 @@ class Machine:
 
     def lay(self, version: str, main: str = "return 0") -> None:
         """Lays a version into the source folder."""
-        text = STAND_IN.format(version=version, main=main)
+        program = ROOT / "smsbox.py"
+        text = STAND_IN.format(version=version, main=main, program=program, state=self.state)
         (self.source / "smsbox.py").write_text(text)
 
     def enter(self, *arguments: str, typed: str = "") -> tuple[int, str]:
@@ -699,6 +736,31 @@ def test_version_1_runs_again_on_its_copy_when_version_2_does_not_stay_up(old: M
     assert "dpkg --remove smsbox" in old.calls("dpkg")
     assert ask(old.database, "SELECT name FROM sqlite_schema WHERE name = 'ruin'") == []
     assert len(ask(old.database, "SELECT * FROM opt_outs")) == 1
+
+
+def test_what_a_member_has_laid_into_the_database_is_not_run_by_root(old: Machine) -> None:
+    old.fail()
+    assert old.enter()[0] == 1
+    asked = (old.state / "asked").read_text().splitlines()
+    counted = [line for line in asked if "FROM segments" in line]
+    assert [line.split()[0] for line in counted] == ["owner", "owner"]
+
+
+@pytest.mark.parametrize("suffix", ["-journal", "-wal"])
+def test_pipe_beside_the_database_stops_the_upgrade(running: Machine, suffix: str) -> None:
+    os.mkfifo(f"{running.database}{suffix}")
+    status, said = running.enter()
+    assert status == 1
+    assert "the database can't be copied, so nothing was installed" in said
+    assert running.is_active()
+
+
+def test_journal_that_names_another_file_stops_the_upgrade(running: Machine) -> None:
+    target = running.state / "target"
+    target.touch()
+    lay_journal(running.database, str(target))
+    assert running.enter()[0] == 1
+    assert target.exists()
 
 
 @pytest.mark.parametrize(

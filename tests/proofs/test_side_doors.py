@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import signal
 import sqlite3
 import stat
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -20,7 +22,7 @@ from pathlib import Path
 import pytest
 
 import smsbox
-from rig.neighbors import ALICE, MALLORY, SECRET, SERVICE, Shared, be, made_shared
+from rig.neighbors import ALICE, MALLORY, SECRET, SERVICE, Shared, be, lay_journal, made_shared
 from rig.people import ANA, BEN, CHLOE
 from rig.played import PlayedBox
 
@@ -143,6 +145,27 @@ def test_copies_are_made_and_looked_at_where_nobody_else_can_move_them(shared: S
     assert all(not Path(place.removeprefix("file://")).parent.exists() for place in written)
 
 
+def test_only_what_was_made_for_a_copy_is_swept_away() -> None:
+    names = ("smsbox-", ".smsbox-scratch-", ".smsbox-scratch-")
+    made = [Path(tempfile.mkdtemp("", name, "/var/tmp")) for name in names]
+    persons, killed, strange = made
+    for path in (persons / "scratch.db", killed / "scratch.db-wal", strange / "diary"):
+        path.touch()
+    for folder in made:
+        os.utime(folder, (0, 0))
+    try:
+        with smsbox.scratch_database() as path:
+            path.touch()
+            assert path.parent.stat().st_mode & 0o777 == 0o700
+        assert not path.parent.exists()
+        assert (persons / "scratch.db").exists()
+        assert (strange / "diary").exists()
+        assert not killed.exists()
+    finally:
+        for folder in made:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
 @pytest.mark.parametrize("mode", [0o4777, 0o2777, 0o666])
 def test_page_takes_over_no_rights_of_somebody_else_s_file(shared: Shared, mode: int) -> None:
     meeting = shared.base / "meeting"  # like /tmp
@@ -176,6 +199,42 @@ def test_pipe_beside_the_database_holds_nobody_up(shared: Shared, suffix: str) -
         status, said = shared.run(words)
         assert status != 0
         assert f"{pipe} is no file: remove it" in said
+
+
+@pytest.mark.parametrize("what", ["a file", "a pipe", "by a link", "by another name"])
+def test_journal_that_names_another_file_is_refused(shared: Shared, what: str) -> None:
+    """SQLite deletes the file that a journal of several databases names, or waits at a pipe."""
+    theirs = shared.base / "theirs"  # no member gets in
+    theirs.mkdir(0o700)
+    os.chown(theirs, SERVICE, SERVICE)
+    target = theirs / "target"
+    with be(SERVICE):
+        os.mkfifo(target) if what == "a pipe" else target.write_text(SECRET)
+    with be(ALICE):
+        journal = lay_journal(shared.database, str(target))
+        if what == "by a link":
+            journal.rename(shared.state / "elsewhere")
+            journal.symlink_to(shared.state / "elsewhere")
+        elif what == "by another name":
+            os.link(journal, shared.state / "elsewhere")
+    for words, by in ((["pause"], 0), (["pause"], SERVICE), (["list"], 0)):
+        status, said = shared.run(*words, by=by)
+        assert (status, target.exists()) == (75, True), said
+        assert str(journal) in said
+    if what == "a file":
+        assert f"{journal} is none of smsbox's: remove it" in said
+        other = shared.roots / "link.db"  # SQLite looks beside what is meant
+        other.symlink_to(shared.database)
+        shared.database = other
+        assert f"{journal} is none of smsbox's: remove it" in shared.run("list")[1]
+        assert target.exists()
+
+
+def test_journal_of_a_power_cut_is_rolled_back(shared: Shared) -> None:
+    with be(SERVICE):
+        journal = lay_journal(shared.database)
+    assert "Paused" in shared.smsbox("pause")
+    assert not journal.exists()
 
 
 def test_view_in_the_place_of_a_pragma_holds_nobody_up(shared: Shared) -> None:
@@ -236,6 +295,39 @@ def test_line_feed_of_others_makes_no_line_of_its_own(shared: Shared) -> None:
     status, said = shared.run("schedule", str(people), "--campaign", f"a\n{forged}", "--dry-run")
     assert status == 65
     assert not [line for line in said.splitlines() if line.startswith(forged)]
+
+
+def test_line_feed_in_a_number_or_a_sender_makes_no_line_of_its_own(shared: Shared) -> None:
+    """Gateways sell free names of senders, in which a line feed is a character like others."""
+    forged = "warning  disk       make room"
+    number = f"Shop\n{forged}"
+    connection = sqlite3.connect(shared.database)
+    with connection:
+        connection.execute(
+            "INSERT INTO opt_outs (phone_number, at, words, reason)"
+            " VALUES (?, '2026-01-01 00:00:00', 'STOP', '')",
+            (number,),
+        )
+        for request in ("stop", "perhaps stop", "nothing"):
+            connection.execute(
+                "INSERT INTO inbound (received_at, sender, body, tpdu, request)"
+                " VALUES ('2026-01-01 00:00:00', ?, 'no more', '', ?)",
+                (number, request),
+            )
+        connection.executemany(
+            "INSERT INTO scheduled_messages (phone_number, customer_name, message_content,"
+            " scheduled_for, status, consent_source, error_message)"
+            " VALUES (?, ?, 'Hi', '2026-01-01 00:00:00', ?, ?, ?)",
+            [(number, number, status, number, number) for status in ("scheduled", "failed")],
+        )
+    connection.close()
+    shown = ("optout list", "inbox", "list", "show 1", "show 2", "why 1", "status", "check")
+    done = ("retry 2 --yes", "release 1 --yes", "edit 1 --text Ho", "reschedule 1 --by +1h --yes",
+            "cancel 1 --yes", "retry 1 --yes")  # fmt: skip
+    for words in (*shown, *done, *shown):
+        _, said = shared.run(*words.split())
+        assert [line for line in said.splitlines() if line.startswith(forged)] == [], words
+        assert words in done or words in ("status", "check") or forged in said, words
 
 
 @pytest.mark.parametrize("words", ["restore X --yes", "schedule X --yes", "--config X status"])

@@ -15,7 +15,8 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
@@ -518,6 +519,58 @@ def test_pin_that_is_taken_leaves_a_box_without_lamps(
     assert [each.levelname for each in caplog.records] == ["INFO"]
 
 
+class LayingPin:
+    """A pin as lgpio has it: the first one moves to a folder and lays a pipe there by name."""
+
+    places: list[tuple[str | None, Path, int]]
+
+    def __init__(self, pin: int, **_: object) -> None:
+        os.chdir(os.environ.get("LG_WD", "."))
+        Path(".lgd-nfy0").touch()
+        factory, here = os.environ.get("GPIOZERO_PIN_FACTORY"), Path.cwd()
+        self.places.append((factory, here, here.stat().st_mode & 0o777))
+
+    def __enter__(self) -> LayingPin:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def on(self) -> None:
+        pass
+
+    off = on
+
+
+@pytest.mark.parametrize("is_by_unit", [True, False])
+def test_pin_library_lays_nothing_where_others_may_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, waiting: Waiting, is_by_unit: bool
+) -> None:
+    monkeypatch.setattr(LayingPin, "places", [], raising=False)
+    library = SimpleNamespace(LED=LayingPin, OutputDevice=LayingPin)
+    monkeypatch.setitem(sys.modules, "gpiozero", cast(Any, library))
+    monkeypatch.setattr(waiting, "until", lambda *_, **__: None)
+    for name in ("LG_WD", "GPIOZERO_PIN_FACTORY"):
+        monkeypatch.setenv(name, "")  # put back at the end
+        monkeypatch.delenv(name)
+    theirs, units = tmp_path / "theirs", tmp_path / "units"
+    theirs.mkdir(mode=0o777)
+    units.mkdir(mode=0o755)
+    monkeypatch.chdir(theirs)
+    if is_by_unit:
+        monkeypatch.setenv("LG_WD", str(units))
+    assert smsbox.take_gpio_lamps(lamp_settings(ready=17, fault=22))
+    smsbox.press_power_key(4, waiting)
+    assert [factory for factory, _, _ in LayingPin.places] == ["lgpio"] * 3
+    assert list(theirs.iterdir()) == []
+    if is_by_unit:
+        assert {place for _, place, _ in LayingPin.places} == {units}
+    else:
+        assert {mode for _, _, mode in LayingPin.places} == {0o700}
+        assert not any(place.exists() for _, place, _ in LayingPin.places)
+        assert Path.cwd() == theirs
+
+
 @pytest.mark.parametrize(
     ("pins", "lines"), [({}, 0), ({"ready": 17, "sending": 27, "fault": 22}, 1)]
 )
@@ -668,6 +721,24 @@ def test_lock_ends_with_its_process_however_that_ends(tmp_path: Path) -> None:
 def test_lock_that_can_not_be_made_is_told_in_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(smsbox.StoreError, match=r"box\.lock"):
         smsbox.take_lock(tmp_path / "absent" / "box.lock")
+
+
+def test_holder_of_a_lock_is_read_of_a_file_however_long(tmp_path: Path) -> None:
+    path = tmp_path / "box.db.lock"
+    path.write_text("4711".ljust(20))
+    os.truncate(path, 2**40)
+    assert smsbox.read_lock_holder(path) == "4711"
+
+
+# --- files
+
+
+def test_file_that_grows_beyond_all_bounds_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    growing = "/proc/cpuinfo"  # which is said to be empty, as one that grows later
+    assert smsbox.read_file(growing)
+    monkeypatch.setattr(smsbox, "_LARGEST", 10)
+    with pytest.raises(OSError, match=growing):
+        smsbox.read_file(growing)
 
 
 # --- the clock's trust

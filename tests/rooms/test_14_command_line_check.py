@@ -213,6 +213,16 @@ def test_programs_that_take_ports_are_read_from_proc(tmp_path: Path) -> None:
     assert smsbox.find_takers(str(device), tmp_path) == ["ModemManager", "agetty"]
 
 
+def test_process_of_a_stranger_neither_ends_nor_burdens_the_look_at_them(tmp_path: Path) -> None:
+    for pid, name in (("41", b"\xff\xfe\n"), ("42", b"agetty\n")):
+        (tmp_path / pid).mkdir()
+        (tmp_path / pid / "comm").write_bytes(name)
+        (tmp_path / pid / "cmdline").write_bytes(b"agetty\0ttyS0\0")
+    with open(tmp_path / "42" / "cmdline", "r+b") as endless:
+        endless.truncate(2**40)
+    assert smsbox.find_takers(str(tmp_path / "ttyS0"), tmp_path) == ["agetty"]
+
+
 def test_modem_manager_is_no_taker_where_udev_keeps_it_off(tmp_path: Path) -> None:
     folder = tmp_path / "41"
     folder.mkdir()
