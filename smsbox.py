@@ -6099,7 +6099,7 @@ class OptOuts:
             WHERE tier = 'keyword' AND excluded.tier <> 'keyword'"""
         self._db.change(sql, number, now, words, reason, tier, campaign, _sign(actor))
         self._db.sending.cancel_answers(number, "help")
-        self._db.inbox.settle(number, now, actor, is_theirs=True)
+        self._db.inbox.settle(number, now, actor, is_theirs=tier == "operator")
         return cancelled
 
     def remove(
