@@ -5854,8 +5854,9 @@ class Inbox:
             INDEXED BY rows_by_tail WHERE substr(phone_number, -8) = substr(?, -8)
             AND (status <> 'cancelled' OR begun_at IS NOT NULL)"""
         found: list[str] = self._db.column(rows, sender)
-        own = "SELECT DISTINCT phone_number FROM messages WHERE kind IS NOT NULL"
-        found += [each for each in self._db.column(own) if each not in found]
+        own = """SELECT DISTINCT phone_number FROM messages INDEXED BY answers_by_number
+            WHERE kind IS NOT NULL AND substr(phone_number, -8) = substr(?, -8)"""
+        found += [each for each in self._db.column(own, sender) if each not in found]
         exact = [each for each in found if each == sender]
         return exact or [each for each in found if is_same_number(sender, each)]
 
@@ -5871,17 +5872,18 @@ class Inbox:
         A reply that may be of several people is settled by who is known to have written it
         (is_theirs); a word about another one leaves it to those that are left.
         """
-        sql = f"""SELECT id, sender FROM inbound INDEXED BY inbound_doubtful_tail WHERE {_DOUBTFUL}
-            AND substr(sender, -8) = substr(:number, -8) AND same_number(sender, :number)"""
-        settled = 0
-        for text, sender in self._db.all(sql, number=number):
+        sql = f"""SELECT DISTINCT sender FROM inbound INDEXED BY inbound_doubtful_tail
+            WHERE {_DOUBTFUL} AND substr(sender, -8) = substr(:number, -8)
+                AND same_number(sender, :number)"""
+        texts, settled = f"sender = :sender AND {_DOUBTFUL}", 0
+        for sender in self._db.column(sql, number=number):
             others = [each for each in self.find_people(sender) if each != number]
             if is_theirs or not others:
-                change = "UPDATE inbound SET settled_at = ?, settled_by = ? WHERE id = ?"
-                settled += self._db.change(change, now, by, text)
+                change = f"UPDATE inbound SET settled_at = :now, settled_by = :by WHERE {texts}"
+                settled += self._db.change(change, sender=sender, now=now, by=by)
             elif len(others) == 1:
-                change = "UPDATE OR IGNORE inbound SET sender = ? WHERE id = ?"
-                settled += self._db.change(change, others[0], text)
+                change = f"UPDATE OR IGNORE inbound SET sender = :other WHERE {texts}"
+                settled += self._db.change(change, sender=sender, other=others[0])
         if settled:
             change = "scheduled_for = max(scheduled_for, :now)"
             which = "phone_number = :number AND held_because IS NULL"

@@ -1022,6 +1022,24 @@ def test_doubtful_texts_of_thousands_of_strangers_cost_a_look_nothing(box: Playe
     assert len(looks) <= 3
 
 
+def test_stop_of_who_wrote_hundreds_of_doubtful_texts_settles_them_at_one_look(
+    box: PlayedBox,
+) -> None:
+    box.insert(ANA, "Hi", in_s=600)
+    database, now = box.database, box.play.now()
+    for n in range(300):
+        words, doubtful = f"who is this {n}", smsbox.Request.PERHAPS_STOP
+        database.inbox.add(f"{n}", ANA, words, now, doubtful, now)
+    database.sending.add_answer("help", BEN, "Help", now)
+    looks: list[str] = []
+    database._connection.set_trace_callback(looks.append)
+    with database.transaction():
+        assert database.inbox.settle(ANA, now, "STOP") == 300
+    database._connection.set_trace_callback(None)
+    assert len([each for each in looks if each.startswith(("SELECT", "UPDATE inbound"))]) <= 10
+    assert database.inbox.find_people("12135552314") == [BEN]
+
+
 def test_full_disk_lets_a_stop_in_past_what_stands_before_it(
     box: PlayedBox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
