@@ -1272,20 +1272,22 @@ def clean_text(text: str) -> str:
 def join_parts(parts: Sequence[Tpdu]) -> Tpdu:
     """Return the long text of its parts, in any order, as one SMS-DELIVER; cleaned.
 
-    Of a sequence that came twice the later one counts, and "[…]" stands for what did not come.
+    Of a sequence that came twice the later one counts, and "[…]" stands for what did not come or
+    can't be read; where nothing can, it is data.
     """
     came = {part.concatenation[2]: part for part in parts if part.concatenation}
     first = came[min(came)]
     total = first.concatenation[1] if first.concatenation else 0
+    read = {place: part.text for place, part in came.items() if part.text is not None}
     texts = [
-        (came[place].text or "") if place in came else "[…]" if place - 1 in came else ""
+        read.get(place, "[…]" if place in came or place - 1 in came else "")
         for place in range(1, total + 1)
     ]
-    readable = any(part.text is not None for part in came.values())
-    text = clean_text("".join(texts)) if readable else None
+    text = clean_text("".join(texts)) if read else None
     data = b"".join(came[place].data for place in sorted(came))
     damages = [each.damage for each in came.values() if each.damage]
     damages += ["a part of it is missing"] if len(came) < total else []
+    damages += ["a part of it can't be read"] if len(read) < len(came) else []
     return replace(
         first, text=text, data=data, damage=damages[0] if damages else "", concatenation=None
     )

@@ -1006,6 +1006,16 @@ def test_mms_notification_of_several_parts_is_read_when_it_is_joined() -> None:
     assert smsbox.read_mms_sender(smsbox.join_parts(parts)) == "+12135550123"
 
 
+def test_long_text_of_which_a_part_is_no_text_is_not_whole() -> None:
+    parts = []
+    for place, coding in enumerate(("08", "04", "08"), 1):
+        user_data = f"0A050003A703{place:02X}00480069"
+        pdu = deliver_hex(user_data, dcs=coding, first_octet="44")
+        parts.append(smsbox.decode_tpdu(pdu, "in"))
+    whole = smsbox.join_parts(parts)
+    assert (whole.text, whole.damage) == ("Hi[…]Hi", "a part of it can't be read")
+
+
 def test_other_eight_bit_data_announces_no_mms() -> None:
     message = smsbox.decode_tpdu(deliver_hex("0453544F50", dcs="04"), "in")
     assert smsbox.read_mms_sender(message) is None

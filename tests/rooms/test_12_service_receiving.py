@@ -817,6 +817,18 @@ def test_text_that_is_not_whole_holds_its_sender_unless_it_says_stop(
     assert box.sql("SELECT sender FROM inbound") == [(ANA,)]
 
 
+@pytest.mark.parametrize("coding", ["04", "20"])
+def test_long_text_of_which_a_part_can_not_be_read_holds_its_sender(
+    box: PlayedBox, coding: str
+) -> None:
+    row = box.insert(ANA, "Hi", in_s=3600)
+    arrive(box, deliver("Hello there, I wanted to ", ANA, NOON, (9, 2, 1)))
+    arrive(box, deliver("please stop texting me", ANA, NOON, (9, 2, 2), coding=coding))
+    box.serve(7200)
+    assert box.row(row)[0] == "scheduled"
+    assert box.sql("SELECT request FROM inbound") == [("perhaps stop",)]
+
+
 def test_mms_counts_as_unreadable_and_is_called_by_its_name(box: PlayedBox) -> None:
     push = "4F062A" + b"application/vnd.wap.mms-message\0".hex() + "8C829831008D92"
     push += "8918" + "80" + f"{ANA}/TYPE=PLMN\0".encode().hex()
