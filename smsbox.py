@@ -1327,12 +1327,16 @@ def span_of_parts(parts: Iterable[Tpdu]) -> float:
 
 
 # Of an MMS notification (WAP-230 8.2.4, OMA-TS-MMS_ENC): the push and its content type; the From
-# field with the address as text, its character set before it where one is named.
+# field with the address as text, its character set before it where one is named; the number in an
+# address, with separators, a name before it, a type or a gateway's domain behind it.
 _MMS_PUSH = rb"(?s).\x06.{1,3}(?:application/vnd\.wap\.mms-message\0|\xbe)"
+_MMS_TYPE = b"\x8c\x82"  # it is a notification; its other fields are behind it
+_MMS_HEADERS = 1000  # octets of it that are looked at
 _MMS_FROM = (
-    rb"(?s)\x8c\x82.*?\x89(?:[\x01-\x1e]|\x1f.)\x80"
-    rb"(?:[\x01-\x1e][\x80-\xff]{1,2}\x7f?)?([!-~]+?)(?:/TYPE=|\0)"
+    rb"(?s)\x89(?:[\x01-\x1e]|\x1f.)\x80"
+    rb"(?:[\x01-\x1e][\x80-\xff]{1,2}\x7f?)?([^\0-\x1f\x7f]{1,300})\0"
 )
+_MMS_NUMBER = r"(?ai)(?:^|[<:\"\s])(\+?[(]?\d[\d .()-]{6,30})(?=$|[@>;\"]|/(?!type=ipv))"
 
 
 def read_mms_sender(text: Tpdu) -> str | None:
@@ -1340,8 +1344,13 @@ def read_mms_sender(text: Tpdu) -> str | None:
     own sender; None: it announces none."""
     if not re.match(_MMS_PUSH, text.data):
         return None
-    found = re.search(_MMS_FROM, text.data)
-    return found[1].decode("ascii") if found else text.number
+    headers = text.data.partition(_MMS_TYPE)[2][:_MMS_HEADERS]
+    field = re.search(_MMS_FROM, headers)
+    if not field:
+        return text.number
+    address = field[1].decode("utf-8", "replace")
+    number = re.search(_MMS_NUMBER, address)
+    return re.sub("[^+0-9]", "", number[1]) if number else re.sub("(?i)/type=.*", "", address)
 
 
 def _decode_deliver(smsc: str | None, octets: _Octets, is_strict: bool) -> Tpdu:
