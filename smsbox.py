@@ -5947,11 +5947,15 @@ class Inbox:
             GROUP BY sender, reference, total"""
         ahead = now + timedelta(days=1)
         found = self._db.all(sql, too_old=too_old, since=since, ahead=ahead)
+        return [(bool(up), self.parts_of(*key)) for up, *key in found]
+
+    def parts_of(self, sender: str, reference: int, total: int) -> list[tuple[int, str, str]]:
+        """Return (id, TPDU, received_at) of the newest parts of a reference that wait."""
         sql = """SELECT id, tpdu, received_at FROM (SELECT * FROM inbound_parts
                 INDEXED BY parts_waiting WHERE joined = 0
                 AND sender = ? AND reference = ? AND total = ? ORDER BY id DESC LIMIT ?)
             ORDER BY sequence, id"""
-        return [(bool(up), self._db.all(sql, *key, _PARTS_WAITING)) for up, *key in found]
+        return self._db.all(sql, sender, reference, total, _PARTS_WAITING)
 
     def find_last_stop(self, sender: str) -> datetime:
         """Return when the last stop of a number was sent, one of a part too."""
@@ -9659,6 +9663,12 @@ def _to_candidate(row: StoredRow, pause: Pause, budgets: Budgets, config: Config
     )
 
 
+def is_spread(parts: Sequence[Tpdu]) -> bool:
+    """True if the parts of a long text may be of two."""
+    total = parts[0].concatenation[1] if parts[0].concatenation else 0
+    return span_of_parts(parts) > _PARTS_APART_S * total
+
+
 class _Part(NamedTuple):
     """A stored part of a long text."""
 
@@ -9874,18 +9884,22 @@ class Intake:
             logging.info("%s to=%s known=%s %s", delivery.value, mask(number), known, words)
 
     def _take_in_part(self, part: Tpdu, pdu: str, now: datetime) -> None:
-        """Keep a part until its text is whole; one that is a stop by itself acts at once."""
+        """Keep a part until its text is whole.
+
+        A text that begins with a part that is a stop by itself acts at once, where its rest is not
+        here; the end of one may be a stop word by chance.
+        """
         (number, is_one), text = self._find_person(part.number), clean_text(part.text or "")
         concatenation = part.concatenation
         assert concatenation is not None
-        is_stop = is_one and is_keyword_stop(text, self._words.stop_words)
+        reference, total, sequence = concatenation
+        is_stop = is_one and sequence == 1 and is_keyword_stop(text, self._words.stop_words)
 
         def store() -> bool:
+            inbox = self._database.inbox
             with self._database.transaction():
-                new = self._database.inbox.add_part(
-                    pdu, number, part.sent_at or now, concatenation, now
-                )
-                if new and is_stop:
+                new = inbox.add_part(pdu, number, part.sent_at or now, concatenation, now)
+                if new and is_stop and not self._is_complete(number, reference, total):
                     self._act_on(Request.STOP, number, text, self._is_fresh(part, now), now)
             return new
 
@@ -9901,6 +9915,13 @@ class Intake:
                 raise
             logging.warning("the disk is full: a stop has taken the room that was kept for it")
             return store()
+
+    def _is_complete(self, number: str, reference: int, total: int) -> bool:
+        """True if all parts of a long text are here, and are surely of one."""
+        stored = self._database.inbox.parts_of(number, reference, total)
+        parts = [decode_tpdu(pdu, "in") for _, pdu, _ in stored]
+        chosen = [parts[place] for place in choose_parts(parts)]
+        return len(chosen) == total and not is_spread(chosen)
 
     def _join_parts(self, now: datetime) -> None:
         """Read the long texts that are whole, and as far as they came those that stay cut."""
@@ -9919,8 +9940,7 @@ class Intake:
         tpdus = [each.tpdu for each in chosen]
         total = tpdus[0].concatenation[1] if tpdus[0].concatenation else 0
         is_cut = len(chosen) < total
-        is_spread = span_of_parts(tpdus) > _PARTS_APART_S * total
-        settles = is_spread and now - max(each.came_at for each in parts) < _PARTS_SETTLE
+        settles = is_spread(tpdus) and now - max(each.came_at for each in parts) < _PARTS_SETTLE
         if (is_cut or settles) and not is_given_up:
             return set()
         whole, pdus = join_parts(tpdus), "\n".join(each.pdu for each in chosen)

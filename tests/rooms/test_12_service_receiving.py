@@ -257,6 +257,56 @@ def test_part_that_is_a_stop_by_itself_acts_before_the_rest_comes(
     assert box.row(row)[0] == status
 
 
+WEEKEND = "Thanks so much, it was lovely, and I will come again with my sister on the week", "end"
+
+
+@pytest.mark.parametrize("order", [(1, 2), (2, 1)])
+@pytest.mark.parametrize("later_s", [0, 50])
+def test_part_of_a_harmless_text_that_is_a_stop_word_by_chance_stops_nobody(
+    box: PlayedBox, order: tuple[int, int], later_s: int
+) -> None:
+    row = box.insert(ANA, "Hi", in_s=3600)
+    for place in order:
+        sent_at = NOON + timedelta(seconds=later_s * place)
+        arrive(box, deliver(WEEKEND[place - 1], ANA, sent_at, (9, 2, place)))
+        box.serve(600)
+    box.serve(7200)
+    assert bodies(box) == ["".join(WEEKEND)]
+    assert box.row(row)[0] == "sent"
+
+
+@pytest.mark.parametrize("order", [(1, 2), (2, 1)])
+def test_text_that_begins_with_a_part_that_is_a_stop_word_is_read_as_a_whole_where_it_is_here(
+    box: PlayedBox, order: tuple[int, int]
+) -> None:
+    row = box.insert(ANA, "Hi", in_s=3600)
+    for place in order:
+        words = ("Stop", " by my house, I have made a cake")[place - 1]
+        arrive(box, deliver(words, ANA, NOON, (9, 2, place)))
+    box.serve(7200)
+    assert box.row(row)[0] == ("cancelled" if order == (1, 2) else "sent")
+
+
+def test_first_part_that_is_a_stop_waits_for_no_rest_of_an_older_text(box: PlayedBox) -> None:
+    row = box.insert(ANA, "Hi", in_s=3600)
+    arrive(box, deliver(" by my house, I have made a cake", ANA, NOON, (9, 2, 2)))
+    box.serve(600)
+    arrive(box, deliver("Stop", ANA, NOON + timedelta(minutes=9), (9, 2, 1)))
+    box.serve(20)
+    assert box.row(row)[0] == "cancelled"
+
+
+def test_last_part_that_is_a_stop_shuts_the_gate_and_counts_when_the_rest_never_comes(
+    box: PlayedBox,
+) -> None:
+    row = box.insert(ANA, "Hi", in_s=3600)
+    arrive(box, deliver("STOP", ANA, NOON, (9, 2, 2)))
+    box.serve(80_000)
+    assert box.row(row)[0] == "scheduled"
+    box.serve(10_000)
+    assert box.row(row)[0] == "cancelled"
+
+
 # --- the inbox
 
 
