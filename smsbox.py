@@ -9894,6 +9894,8 @@ class Intake:
         assert concatenation is not None
         reference, total, sequence = concatenation
         is_stop = is_one and sequence == 1 and is_keyword_stop(text, self._words.stop_words)
+        if read_mms_sender(part) not in (None, part.number):  # it names who wrote, and is enough
+            self._take_in_text(part, pdu, now)
 
         def store() -> bool:
             inbox = self._database.inbox

@@ -879,6 +879,27 @@ def test_long_text_of_which_a_part_can_not_be_read_holds_its_sender(
     assert box.sql("SELECT request FROM inbound") == [("perhaps stop",)]
 
 
+def push(sender: str, place: int) -> str:
+    """A part of two of a notification of an MMS; the second holds where it is kept."""
+    data = b"\x4f\x06\x2aapplication/vnd.wap.mms-message\0\x8c\x82\x981\0\x8d\x92"
+    data += b"\x89\x18\x80" + f"{sender}/TYPE=PLMN\0".encode() + b"\x83http://mmsc/" + b"A" * 80
+    half = bytes([5, 0, 3, 9, 2, place]) + (data[:100], data[100:])[place - 1]
+    head = deliver("", "4545", NOON, coding="04").replace("0004", "0044", 1)[:-2]
+    return f"{head}{len(half):02X}{half.hex()}"
+
+
+def test_first_part_of_an_mms_shuts_the_gate_of_who_sent_it(box: PlayedBox) -> None:
+    row = box.insert(ANA, "Hi", in_s=600)
+    arrive(box, push(ANA, 1))
+    box.serve(7200)
+    assert box.row(row)[0] == "scheduled"
+    assert box.sql("SELECT sender, request FROM inbound") == [(ANA, "perhaps stop")]
+    arrive(box, push(ANA, 2))
+    box.serve(90_000)
+    assert box.sql("SELECT sender, request FROM inbound") == [(ANA, "perhaps stop")]
+    assert box.sql("SELECT count(*) FROM inbound_parts WHERE joined = 0") == [(0,)]
+
+
 def test_mms_counts_as_unreadable_and_is_called_by_its_name(box: PlayedBox) -> None:
     push = "4F062A" + b"application/vnd.wap.mms-message\0".hex() + "8C829831008D92"
     push += "8918" + "80" + f"{ANA}/TYPE=PLMN\0".encode().hex()
