@@ -9663,6 +9663,11 @@ def _to_candidate(row: StoredRow, pause: Pause, budgets: Budgets, config: Config
     )
 
 
+def is_believable(sent_at: datetime | None, now: datetime) -> bool:
+    """True if a text may have been sent then: not a day after now; None: when it came."""
+    return sent_at is None or sent_at - now <= timedelta(days=1)
+
+
 def is_spread(parts: Sequence[Tpdu]) -> bool:
     """True if the parts of a long text may be of two."""
     total = parts[0].concatenation[1] if parts[0].concatenation else 0
@@ -9965,8 +9970,8 @@ class Intake:
         sent_at = self._find_sent_at(text, number, pdu, now)
         if asked in (Request.STOP, Request.START) and not is_one:
             asked = Request.PERHAPS_STOP  # whose it is only a person can tell
-        elif asked is Request.START and not is_whole:
-            asked = Request.PERHAPS_STOP
+        elif asked is Request.START and not (is_whole and is_believable(text.sent_at, now)):
+            asked = Request.PERHAPS_STOP  # it may be older than a stop
         elif asked is Request.START and sent_at < self._database.inbox.find_last_stop(number):
             asked = Request.NOTHING  # a modem hands out its places in any order
             logging.info("start from=%s was sent before the stop: it stays", mask(number))
@@ -9997,7 +10002,7 @@ class Intake:
 
     def _find_sent_at(self, text: Tpdu, number: str, pdu: str, now: datetime) -> datetime:
         """Return when a text was sent; where nobody can tell, when it came first."""
-        if text.sent_at and text.sent_at - now <= timedelta(days=1):
+        if text.sent_at and is_believable(text.sent_at, now):
             return text.sent_at
         return self._database.inbox.find_last_time(number, pdu) or now
 

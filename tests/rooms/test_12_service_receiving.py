@@ -992,6 +992,21 @@ def test_start_that_was_sent_before_the_stop_lifts_nothing(
     assert box.sql("SELECT phone_number FROM opt_outs") == [(ANA,)]
 
 
+@pytest.mark.parametrize("ahead", [timedelta(hours=20), timedelta(days=2)])
+def test_start_lifts_no_later_stop_while_the_clock_is_behind(
+    box: PlayedBox, ahead: timedelta
+) -> None:
+    row = box.insert(ANA, "Hi", in_s=600)
+    box.far.modem.stored[0] = deliver("STOP", ANA, NOON + ahead)
+    box.far.modem.stored[1] = deliver("START", ANA, NOON + ahead - timedelta(minutes=5))
+    box.far.modem.stored[2] = deliver("START", BEN, NOON + ahead)
+    box.serve(1200)
+    assert box.row(row) == ("cancelled", "the recipient said stop")
+    assert box.sql("SELECT phone_number FROM opt_outs") == [(ANA,)]
+    waits = "SELECT sender FROM inbound WHERE request = 'perhaps stop' AND settled_at IS NULL"
+    assert box.sql(waits) == ([(BEN,)] if ahead > timedelta(days=1) else [])
+
+
 def test_start_that_is_cut_lifts_nothing(box: PlayedBox) -> None:
     box.insert(ANA, "Hi", in_s=600)
     arrive(box, deliver("Start", ANA, NOON - timedelta(minutes=5), (7, 2, 1)))
