@@ -6085,6 +6085,15 @@ class Inbox:
             self._db.change(sql, now, words, bubble)
 
 
+def _complete_number(form: str) -> str:
+    """Return a number with its country code where its form has one or is North American."""
+    dialed = re.fullmatch(r"(?a)(?:00|011(?=\d{11}))([1-9]\d{7,14})", form)
+    try:
+        return parse_stored_number(f"+{dialed[1]}" if dialed else form)
+    except ValueError:
+        return form
+
+
 class OptOuts:
     """The table opt_outs: who said stop, by which words, and who may lift it."""
 
@@ -6122,11 +6131,16 @@ class OptOuts:
     def remove(
         self, number: str, now: datetime, actor: str, reason: str, only_keyword: bool = False
     ) -> bool:
-        """Lift a suppression; False if there was none, or none of that kind."""
+        """Lift a suppression; False if there was none, or none of that kind.
+
+        only_keyword: one by keyword alone, and in no form of the number that may be another's.
+        """
         sql = """UPDATE opt_outs SET at = ?, actor = ?, reason = ?
             WHERE phone_number = ? AND (tier = 'keyword' OR NOT ?)"""
         signed = 0
         for form, *_ in self.list(number):
+            if only_keyword and _complete_number(form) != _complete_number(number):
+                continue
             if self._db.change(sql, now, _sign(actor), reason, form, only_keyword):
                 signed += self._db.change("DELETE FROM opt_outs WHERE phone_number = ?", form)
         if signed:

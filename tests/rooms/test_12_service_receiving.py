@@ -1007,6 +1007,31 @@ def test_start_lifts_no_later_stop_while_the_clock_is_behind(
     assert box.sql(waits) == ([(BEN,)] if ahead > timedelta(days=1) else [])
 
 
+@pytest.mark.parametrize(
+    ("stopped", "started", "is_lifted"),
+    [
+        ("2135552313", "2135552313", True),
+        ("2135552313", ANA, True),
+        ("2135552313", "12135552313", True),
+        (ANA, "2135552313", True),
+        ("07700900123", "07700900123", True),
+        ("00447700900123", "+447700900123", True),
+        ("2135552313", "+442135552313", False),  # of another country, which ends alike
+        ("01143215678", "+43215678", False),  # Buenos Aires
+        ("2135552313", "+492135552313", False),
+        ("07700900123", "+447700900123", False),
+        ("7700900123", "07700900123", False),
+    ],
+)
+def test_start_lifts_a_stop_of_nobody_known_in_a_form_that_can_only_be_its_own(
+    box: PlayedBox, stopped: str, started: str, is_lifted: bool
+) -> None:
+    arrive(box, deliver("STOP", stopped, NOON))
+    arrive(box, deliver("START", started, NOON + timedelta(minutes=1)))
+    box.serve(60)
+    assert box.sql("SELECT phone_number FROM opt_outs") == ([] if is_lifted else [(stopped,)])
+
+
 def test_start_that_is_cut_lifts_nothing(box: PlayedBox) -> None:
     box.insert(ANA, "Hi", in_s=600)
     arrive(box, deliver("Start", ANA, NOON - timedelta(minutes=5), (7, 2, 1)))
