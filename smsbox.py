@@ -5915,6 +5915,21 @@ class Inbox:
         found = self._db.value(sql, sender, tpdu)
         return read_stored_time(found) if found else None
 
+    def has_start(self, sender: str, sent_at: datetime) -> bool:
+        """True if a number said START at that time."""
+        rows = f"""inbound WHERE tpdu <> '' AND sender = ? AND sent_at = ?
+            AND request = '{Request.START.value}'"""
+        return self._db.has(rows, sender, sent_at)
+
+    def doubt_again(self, sender: str, tpdu: str) -> None:
+        """Let a stop that came once more wait for a person, once; not one of before a START."""
+        sql = f"""UPDATE inbound AS i SET request = '{Request.PERHAPS_STOP.value}'
+            WHERE tpdu = ? AND tpdu <> '' AND sender = ? AND request = '{Request.STOP.value}'
+            AND settled_at IS NULL AND NOT EXISTS (SELECT 1 FROM inbound WHERE tpdu <> ''
+                AND sender = i.sender AND sent_at > i.sent_at
+                AND request = '{Request.START.value}')"""
+        self._db.change(sql, tpdu, sender)
+
     # parts of long texts
 
     def add_part(
@@ -9981,7 +9996,7 @@ class Intake:
         number, is_one = self._find_person(sender)
         asked = _read_reply_of(self._database, number, body, words)
         is_whole = text.text is not None and not text.damage  # what is missing may mean stop
-        sent_at = self._find_sent_at(text, number, pdu, now)
+        sent_at = self._find_sent_at(text, number, asked, pdu, now)
         if asked in (Request.STOP, Request.START) and not is_one:
             asked = Request.PERHAPS_STOP  # whose it is only a person can tell
         elif asked is Request.START and not (is_whole and is_believable(text.sent_at, now)):
@@ -9997,6 +10012,8 @@ class Intake:
             with self._database.transaction():
                 if self._database.inbox.add(pdu, number, readable, sent_at, asked, now):
                     return self._act_on(asked, number, body, self._is_fresh(text, now), now)
+                if asked is Request.STOP and not self._database.opt_outs.at(number):
+                    self._database.inbox.doubt_again(number, pdu)
             return None
 
         touched = self._insist(store) if asked is Request.STOP else store()
@@ -10014,11 +10031,20 @@ class Intake:
         people = self._database.inbox.find_people(sender)
         return (people[0] if len(people) == 1 else sender), len(people) < 2
 
-    def _find_sent_at(self, text: Tpdu, number: str, pdu: str, now: datetime) -> datetime:
-        """Return when a text was sent; where nobody can tell, when it came first."""
-        if text.sent_at and is_believable(text.sent_at, now):
-            return text.sent_at
-        return self._database.inbox.find_last_time(number, pdu) or now
+    def _find_sent_at(
+        self, text: Tpdu, number: str, asked: Request, pdu: str, now: datetime
+    ) -> datetime:
+        """Return when a text was sent; where nobody can tell, when it came first.
+
+        Nobody can where the number's START has the same time as its stop: some service centres give
+        always one.
+        """
+        inbox, sent_at = self._database.inbox, text.sent_at
+        if sent_at and is_believable(sent_at, now):
+            is_constant = asked is Request.STOP and inbox.has_start(number, sent_at)
+            if not is_constant:
+                return sent_at
+        return inbox.find_last_time(number, pdu) or now
 
     def _is_fresh(self, text: Tpdu, now: datetime) -> bool:
         return text.sent_at is None or now - text.sent_at <= _ANSWER_WITHIN

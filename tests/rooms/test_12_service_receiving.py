@@ -1032,6 +1032,48 @@ def test_start_lifts_a_stop_of_nobody_known_in_a_form_that_can_only_be_its_own(
     assert box.sql("SELECT phone_number FROM opt_outs") == ([] if is_lifted else [(stopped,)])
 
 
+def test_stop_counts_again_after_a_start_though_the_service_centre_gives_always_one_time(
+    box: PlayedBox,
+) -> None:
+    box.insert(ANA, "Hi", in_s=7200)
+    long_ago = NOON - timedelta(days=400)
+    for words, is_stopped in (("STOP", True), ("START", False), ("STOP", True), ("STOP", True)):
+        arrive(box, deliver(words, ANA, long_ago))
+        box.serve(60)
+        assert (box.sql("SELECT phone_number FROM opt_outs") == [(ANA,)]) is is_stopped
+    assert bodies(box) == ["STOP", "START", "STOP"]
+
+
+@pytest.mark.parametrize("has_started", [False, True])
+def test_stop_that_the_modem_hands_out_again_waits_once_for_a_person_after_optout_remove(
+    box: PlayedBox, has_started: bool
+) -> None:
+    old = NOON - timedelta(days=400)
+    for words in ("STOP", "START", "STOP") if has_started else ("STOP",):
+        arrive(box, deliver(words, ANA, old))
+        box.serve(60)
+    assert cli(box, "optout", "remove", ANA, "--reason", "asked", "--they-asked").returncode == 0
+    row = box.insert(ANA, "Hi", in_s=60)
+    box.far.answers[b"AT+CMGD=0\r"] = b"\r\nERROR\r\n"
+    box.far.modem.stored = {0: deliver("STOP", ANA, old)}
+    box.serve(1200)
+    assert (box.row(row)[0], box.sql("SELECT * FROM opt_outs")) == ("scheduled", [])
+    with box.database.transaction():  # as release does
+        assert box.database.inbox.settle(ANA, box.play.now(), "ana")
+    box.serve(1200)
+    assert box.row(row)[0] == "sent"
+
+
+def test_stop_that_the_modem_hands_out_again_after_a_start_counts_no_more(box: PlayedBox) -> None:
+    stop = deliver("STOP", ANA, NOON - timedelta(minutes=2))
+    for pdu in (stop, deliver("START", ANA, NOON - timedelta(minutes=1)), stop):
+        arrive(box, pdu)
+        box.serve(60)
+    row = box.insert(ANA, "Hi")
+    box.serve(60)
+    assert box.row(row)[0] == "sent"
+
+
 def test_start_that_is_cut_lifts_nothing(box: PlayedBox) -> None:
     box.insert(ANA, "Hi", in_s=600)
     arrive(box, deliver("Start", ANA, NOON - timedelta(minutes=5), (7, 2, 1)))
