@@ -2960,8 +2960,12 @@ class _RowReader:
 def read_numbers(
     lines: Iterable[str], said: Mapping[str, str]
 ) -> tuple[list[PhoneNumber], list[Problem]]:
-    """Read the column of phone numbers of a CSV; CampaignError where there is none."""
+    """Read the column of phone numbers of a CSV; CampaignError where there is none.
+
+    Of a list of opt-outs, which has a column tier, also names and numbers as a network gave them.
+    """
     sheet = read_sheet(lines, said.values())
+    is_list = "tier" in sheet.header
     place = find_columns(sheet, said)[0].get("phone_number")
     if place is None:
         raise CampaignError("no column is the phone_number: write that word above the numbers")
@@ -2970,7 +2974,8 @@ def read_numbers(
     for row, cells in sheet.rows:
         cell = _read_cell(cells, place)
         try:
-            numbers.append(parse_stored_number(cell))
+            is_as_given = is_list and re.fullmatch(r"(?as)\d+|(?!\+).*[A-Za-z].*", cell)
+            numbers.append(PhoneNumber(cell) if is_as_given else parse_stored_number(cell))
         except ValueError as error:
             problems.append(Problem(row, sheet.header[place].strip(), cell[:_SHOWN], str(error)))
     return numbers, problems
