@@ -5893,8 +5893,10 @@ class Inbox:
                 AND same_number(sender, :number)"""
         texts, settled = f"sender = :sender AND {_DOUBTFUL}", 0
         for sender in self._db.column(sql, number=number):
-            others = [each for each in self.find_people(sender) if each != number]
-            if is_theirs or not others:
+            people = self.find_people(sender)
+            others = [each for each in people if each != number]
+            is_alone = number in people or _complete_number(sender) == _complete_number(number)
+            if is_theirs or (is_alone and not others):
                 change = f"UPDATE inbound SET settled_at = :now, settled_by = :by WHERE {texts}"
                 settled += self._db.change(change, sender=sender, now=now, by=by)
             elif len(others) == 1:

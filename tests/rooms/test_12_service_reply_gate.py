@@ -207,6 +207,25 @@ def test_word_of_one_leaves_a_stop_that_may_be_anothers_to_the_other(
     assert_settled(box)
 
 
+@pytest.mark.parametrize("words", ["STOP", "START"])
+def test_word_of_another_country_settles_nothing_of_whom_nobody_knows_yet(
+    box: PlayedBox, words: str
+) -> None:
+    def come(text: str, number: str) -> None:
+        box.far.said += box.far.modem.receive(deliver(text, number, box.play.now()))
+        box.serve(60)
+
+    national = ANA.removeprefix("+1")
+    come(DOUBTFUL, national)
+    come(words, f"+44{national}")
+    box.insert(ANA, "Hi")
+    box.serve(DAY_S)
+    assert sent_to(box, ANA) == []
+    come("START", national)
+    box.serve(DAY_S)
+    assert sent_to(box, ANA) == ["Hi"]
+
+
 def test_person_who_adds_a_number_says_whose_a_doubtful_stop_was(
     box: PlayedBox, shop: Operator
 ) -> None:
