@@ -6160,9 +6160,7 @@ class OptOuts:
         sql = """UPDATE opt_outs SET at = ?, actor = ?, reason = ?
             WHERE phone_number = ? AND (tier = 'keyword' OR NOT ?)"""
         signed = 0
-        for form, *_ in self.list(number):
-            if only_keyword and _complete_number(form) != _complete_number(number):
-                continue
+        for form in self.forms(number, is_sure=only_keyword):
             if self._db.change(sql, now, _sign(actor), reason, form, only_keyword):
                 signed += self._db.change("DELETE FROM opt_outs WHERE phone_number = ?", form)
         if signed:
@@ -6188,6 +6186,12 @@ class OptOuts:
             WHERE :number IS NULL OR substr(phone_number, -8) = substr(:number, -8)
                 AND same_number(phone_number, :number) ORDER BY at, phone_number"""
         return self._db.all(sql, number=number)
+
+    def forms(self, number: str, is_sure: bool) -> Sequence[str]:
+        """Return the forms in which a number said stop; is_sure: those that can only be its own."""
+        forms = [each["phone_number"] for each in self.list(number)]
+        whole = _complete_number(number)
+        return [each for each in forms if not is_sure or _complete_number(each) == whole]
 
     def numbers(self) -> frozenset[str]:
         """Return all suppressed numbers."""
@@ -10081,7 +10085,8 @@ class Intake:
                 number, now, "daemon", "START", only_keyword=True
             )
             touched = lifted + self._database.inbox.settle(number, now, "START")
-        elif asked is Request.PERHAPS_STOP and stopped:  # who has stopped is asked nothing more
+        elif asked is Request.PERHAPS_STOP and self._database.opt_outs.forms(number, is_sure=True):
+            # Who has stopped is asked nothing more.
             touched = self._database.inbox.settle(number, now, "STOP")
         elif asked is Request.HELP and not stopped and may_answer:
             self._answer(asked, number, body, now)

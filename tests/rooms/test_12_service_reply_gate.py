@@ -207,17 +207,20 @@ def test_word_of_one_leaves_a_stop_that_may_be_anothers_to_the_other(
     assert_settled(box)
 
 
+@pytest.mark.parametrize("place", [0, 1])
 @pytest.mark.parametrize("words", ["STOP", "START"])
 def test_word_of_another_country_settles_nothing_of_whom_nobody_knows_yet(
-    box: PlayedBox, words: str
+    box: PlayedBox, words: str, place: int
 ) -> None:
     def come(text: str, number: str) -> None:
         box.far.said += box.far.modem.receive(deliver(text, number, box.play.now()))
         box.serve(60)
 
     national = ANA.removeprefix("+1")
-    come(DOUBTFUL, national)
-    come(words, f"+44{national}")
+    said = [(words, f"+44{national}")]
+    said.insert(place, (DOUBTFUL, national))
+    for text, number in said:
+        come(text, number)
     box.insert(ANA, "Hi")
     box.serve(DAY_S)
     assert sent_to(box, ANA) == []
