@@ -1272,20 +1272,22 @@ def clean_text(text: str) -> str:
 def join_parts(parts: Sequence[Tpdu]) -> Tpdu:
     """Return the long text of its parts, in any order, as one SMS-DELIVER; cleaned.
 
-    Of a sequence that came twice the later one counts, and "[…]" stands for what did not come.
+    Of a sequence that came twice the later one counts, and "[…]" stands for what did not come or
+    can't be read; where nothing can, it is data.
     """
     came = {part.concatenation[2]: part for part in parts if part.concatenation}
     first = came[min(came)]
     total = first.concatenation[1] if first.concatenation else 0
+    read = {place: part.text for place, part in came.items() if part.text is not None}
     texts = [
-        (came[place].text or "") if place in came else "[…]" if place - 1 in came else ""
+        read.get(place, "[…]" if place in came or place - 1 in came else "")
         for place in range(1, total + 1)
     ]
-    readable = any(part.text is not None for part in came.values())
-    text = clean_text("".join(texts)) if readable else None
+    text = clean_text("".join(texts)) if read else None
     data = b"".join(came[place].data for place in sorted(came))
     damages = [each.damage for each in came.values() if each.damage]
     damages += ["a part of it is missing"] if len(came) < total else []
+    damages += ["a part of it can't be read"] if len(read) < len(came) else []
     return replace(
         first, text=text, data=data, damage=damages[0] if damages else "", concatenation=None
     )
@@ -1325,12 +1327,16 @@ def span_of_parts(parts: Iterable[Tpdu]) -> float:
 
 
 # Of an MMS notification (WAP-230 8.2.4, OMA-TS-MMS_ENC): the push and its content type; the From
-# field with the address as text, its character set before it where one is named.
+# field with the address as text, its character set before it where one is named; the number in an
+# address, with separators, a name before it, a type or a gateway's domain behind it.
 _MMS_PUSH = rb"(?s).\x06.{1,3}(?:application/vnd\.wap\.mms-message\0|\xbe)"
+_MMS_TYPE = b"\x8c\x82"  # it is a notification; its other fields are behind it
+_MMS_HEADERS = 1000  # octets of it that are looked at
 _MMS_FROM = (
-    rb"(?s)\x8c\x82.*?\x89(?:[\x01-\x1e]|\x1f.)\x80"
-    rb"(?:[\x01-\x1e][\x80-\xff]{1,2}\x7f?)?([!-~]+?)(?:/TYPE=|\0)"
+    rb"(?s)\x89(?:[\x01-\x1e]|\x1f.)\x80"
+    rb"(?:[\x01-\x1e][\x80-\xff]{1,2}\x7f?)?([^\0-\x1f\x7f]{1,300})\0"
 )
+_MMS_NUMBER = r"(?ai)(?:^|[<:\"\s])(\+?[(]?\d[\d .()-]{6,30})(?=$|[@>;\"]|/(?!type=ipv))"
 
 
 def read_mms_sender(text: Tpdu) -> str | None:
@@ -1338,8 +1344,13 @@ def read_mms_sender(text: Tpdu) -> str | None:
     own sender; None: it announces none."""
     if not re.match(_MMS_PUSH, text.data):
         return None
-    found = re.search(_MMS_FROM, text.data)
-    return found[1].decode("ascii") if found else text.number
+    headers = text.data.partition(_MMS_TYPE)[2][:_MMS_HEADERS]
+    field = re.search(_MMS_FROM, headers)
+    if not field:
+        return text.number
+    address = field[1].decode("utf-8", "replace")
+    number = re.search(_MMS_NUMBER, address)
+    return re.sub("[^+0-9]", "", number[1]) if number else re.sub("(?i)/type=.*", "", address)
 
 
 def _decode_deliver(smsc: str | None, octets: _Octets, is_strict: bool) -> Tpdu:
@@ -2949,8 +2960,12 @@ class _RowReader:
 def read_numbers(
     lines: Iterable[str], said: Mapping[str, str]
 ) -> tuple[list[PhoneNumber], list[Problem]]:
-    """Read the column of phone numbers of a CSV; CampaignError where there is none."""
+    """Read the column of phone numbers of a CSV; CampaignError where there is none.
+
+    Of a list of opt-outs, which has a column tier, also names and numbers as a network gave them.
+    """
     sheet = read_sheet(lines, said.values())
+    is_list = "tier" in sheet.header
     place = find_columns(sheet, said)[0].get("phone_number")
     if place is None:
         raise CampaignError("no column is the phone_number: write that word above the numbers")
@@ -2959,7 +2974,8 @@ def read_numbers(
     for row, cells in sheet.rows:
         cell = _read_cell(cells, place)
         try:
-            numbers.append(parse_stored_number(cell))
+            is_as_given = is_list and re.fullmatch(r"(?as)\d+|(?!\+).*[A-Za-z].*", cell)
+            numbers.append(PhoneNumber(cell) if is_as_given else parse_stored_number(cell))
         except ValueError as error:
             problems.append(Problem(row, sheet.header[place].strip(), cell[:_SHOWN], str(error)))
     return numbers, problems
@@ -5960,8 +5976,9 @@ class Inbox:
             INDEXED BY rows_by_tail WHERE substr(phone_number, -8) = substr(?, -8)
             AND (status <> 'cancelled' OR begun_at IS NOT NULL)"""
         found: list[str] = self._db.column(rows, sender)
-        own = "SELECT DISTINCT phone_number FROM messages WHERE kind IS NOT NULL"
-        found += [each for each in self._db.column(own) if each not in found]
+        own = """SELECT DISTINCT phone_number FROM messages INDEXED BY answers_by_number
+            WHERE kind IS NOT NULL AND substr(phone_number, -8) = substr(?, -8)"""
+        found += [each for each in self._db.column(own, sender) if each not in found]
         exact = [each for each in found if each == sender]
         return exact or [each for each in found if is_same_number(sender, each)]
 
@@ -5977,17 +5994,20 @@ class Inbox:
         A reply that may be of several people is settled by who is known to have written it
         (is_theirs); a word about another one leaves it to those that are left.
         """
-        sql = f"""SELECT id, sender FROM inbound INDEXED BY inbound_doubtful_tail WHERE {_DOUBTFUL}
-            AND substr(sender, -8) = substr(:number, -8) AND same_number(sender, :number)"""
-        settled = 0
-        for text, sender in self._db.all(sql, number=number):
-            others = [each for each in self.find_people(sender) if each != number]
-            if is_theirs or not others:
-                change = "UPDATE inbound SET settled_at = ?, settled_by = ? WHERE id = ?"
-                settled += self._db.change(change, now, by, text)
+        sql = f"""SELECT DISTINCT sender FROM inbound INDEXED BY inbound_doubtful_tail
+            WHERE {_DOUBTFUL} AND substr(sender, -8) = substr(:number, -8)
+                AND same_number(sender, :number)"""
+        texts, settled = f"sender = :sender AND {_DOUBTFUL}", 0
+        for sender in self._db.column(sql, number=number):
+            people = self.find_people(sender)
+            others = [each for each in people if each != number]
+            is_alone = number in people or _complete_number(sender) == _complete_number(number)
+            if is_theirs or (is_alone and not others):
+                change = f"UPDATE inbound SET settled_at = :now, settled_by = :by WHERE {texts}"
+                settled += self._db.change(change, sender=sender, now=now, by=by)
             elif len(others) == 1:
-                change = "UPDATE OR IGNORE inbound SET sender = ? WHERE id = ?"
-                settled += self._db.change(change, others[0], text)
+                change = f"UPDATE OR IGNORE inbound SET sender = :other WHERE {texts}"
+                settled += self._db.change(change, sender=sender, other=others[0])
         if settled:
             change = "scheduled_for = max(scheduled_for, :now)"
             which = "phone_number = :number AND held_because IS NULL"
@@ -6007,6 +6027,21 @@ class Inbox:
                 ORDER BY id DESC LIMIT 1) WHERE tpdu = ?"""
         found = self._db.value(sql, sender, tpdu)
         return read_stored_time(found) if found else None
+
+    def has_start(self, sender: str, sent_at: datetime) -> bool:
+        """True if a number said START at that time."""
+        rows = f"""inbound WHERE tpdu <> '' AND sender = ? AND sent_at = ?
+            AND request = '{Request.START.value}'"""
+        return self._db.has(rows, sender, sent_at)
+
+    def doubt_again(self, sender: str, tpdu: str) -> None:
+        """Let a stop that came once more wait for a person, once; not one of before a START."""
+        sql = f"""UPDATE inbound AS i SET request = '{Request.PERHAPS_STOP.value}'
+            WHERE tpdu = ? AND tpdu <> '' AND sender = ? AND request = '{Request.STOP.value}'
+            AND settled_at IS NULL AND NOT EXISTS (SELECT 1 FROM inbound WHERE tpdu <> ''
+                AND sender = i.sender AND sent_at > i.sent_at
+                AND request = '{Request.START.value}')"""
+        self._db.change(sql, tpdu, sender)
 
     # parts of long texts
 
@@ -6040,11 +6075,15 @@ class Inbox:
             GROUP BY sender, reference, total"""
         ahead = now + timedelta(days=1)
         found = self._db.all(sql, too_old=too_old, since=since, ahead=ahead)
+        return [(bool(up), self.parts_of(*key)) for up, *key in found]
+
+    def parts_of(self, sender: str, reference: int, total: int) -> list[tuple[int, str, str]]:
+        """Return (id, TPDU, received_at) of the newest parts of a reference that wait."""
         sql = """SELECT id, tpdu, received_at FROM (SELECT * FROM inbound_parts
                 INDEXED BY parts_waiting WHERE joined = 0
                 AND sender = ? AND reference = ? AND total = ? ORDER BY id DESC LIMIT ?)
             ORDER BY sequence, id"""
-        return [(bool(up), self._db.all(sql, *key, _PARTS_WAITING)) for up, *key in found]
+        return self._db.all(sql, sender, reference, total, _PARTS_WAITING)
 
     def find_last_stop(self, sender: str) -> datetime:
         """Return when the last stop of a number was sent, one of a part too."""
@@ -6167,6 +6206,15 @@ class Inbox:
             self._db.change(sql, now, words, bubble)
 
 
+def _complete_number(form: str) -> str:
+    """Return a number with its country code where its form has one or is North American."""
+    dialed = re.fullmatch(r"(?a)(?:00|011(?=\d{11}))([1-9]\d{7,14})", form)
+    try:
+        return parse_stored_number(f"+{dialed[1]}" if dialed else form)
+    except ValueError:
+        return form
+
+
 class OptOuts:
     """The table opt_outs: who said stop, by which words, and who may lift it."""
 
@@ -6198,17 +6246,20 @@ class OptOuts:
             WHERE tier = 'keyword' AND excluded.tier <> 'keyword'"""
         self._db.change(sql, number, now, words, reason, tier, campaign, _sign(actor))
         self._db.sending.cancel_answers(number, "help")
-        self._db.inbox.settle(number, now, actor, is_theirs=True)
+        self._db.inbox.settle(number, now, actor, is_theirs=tier == "operator")
         return cancelled
 
     def remove(
         self, number: str, now: datetime, actor: str, reason: str, only_keyword: bool = False
     ) -> bool:
-        """Lift a suppression; False if there was none, or none of that kind."""
+        """Lift a suppression; False if there was none, or none of that kind.
+
+        only_keyword: one by keyword alone, and in no form of the number that may be another's.
+        """
         sql = """UPDATE opt_outs SET at = ?, actor = ?, reason = ?
             WHERE phone_number = ? AND (tier = 'keyword' OR NOT ?)"""
         signed = 0
-        for form, *_ in self.list(number):
+        for form in self.forms(number, is_sure=only_keyword):
             if self._db.change(sql, now, _sign(actor), reason, form, only_keyword):
                 signed += self._db.change("DELETE FROM opt_outs WHERE phone_number = ?", form)
         if signed:
@@ -6234,6 +6285,12 @@ class OptOuts:
             WHERE :number IS NULL OR substr(phone_number, -8) = substr(:number, -8)
                 AND same_number(phone_number, :number) ORDER BY at, phone_number"""
         return self._db.all(sql, number=number)
+
+    def forms(self, number: str, is_sure: bool) -> Sequence[str]:
+        """Return the forms in which a number said stop; is_sure: those that can only be its own."""
+        forms = [each["phone_number"] for each in self.list(number)]
+        whole = _complete_number(number)
+        return [each for each in forms if not is_sure or _complete_number(each) == whole]
 
     def numbers(self) -> frozenset[str]:
         """Return all suppressed numbers."""
@@ -9783,6 +9840,17 @@ def _to_candidate(row: StoredRow, pause: Pause, budgets: Budgets, config: Config
     )
 
 
+def is_believable(sent_at: datetime | None, now: datetime) -> bool:
+    """True if a text may have been sent then: not a day after now; None: when it came."""
+    return sent_at is None or sent_at - now <= timedelta(days=1)
+
+
+def is_spread(parts: Sequence[Tpdu]) -> bool:
+    """True if the parts of a long text may be of two."""
+    total = parts[0].concatenation[1] if parts[0].concatenation else 0
+    return span_of_parts(parts) > _PARTS_APART_S * total
+
+
 class _Part(NamedTuple):
     """A stored part of a long text."""
 
@@ -9998,18 +10066,24 @@ class Intake:
             logging.info("%s to=%s known=%s %s", delivery.value, mask(number), known, words)
 
     def _take_in_part(self, part: Tpdu, pdu: str, now: datetime) -> None:
-        """Keep a part until its text is whole; one that is a stop by itself acts at once."""
+        """Keep a part until its text is whole.
+
+        A text that begins with a part that is a stop by itself acts at once, where its rest is not
+        here; the end of one may be a stop word by chance.
+        """
         (number, is_one), text = self._find_person(part.number), clean_text(part.text or "")
         concatenation = part.concatenation
         assert concatenation is not None
-        is_stop = is_one and is_keyword_stop(text, self._words.stop_words)
+        reference, total, sequence = concatenation
+        is_stop = is_one and sequence == 1 and is_keyword_stop(text, self._words.stop_words)
+        if read_mms_sender(part) not in (None, part.number):  # it names who wrote, and is enough
+            self._take_in_text(part, pdu, now)
 
         def store() -> bool:
+            inbox = self._database.inbox
             with self._database.transaction():
-                new = self._database.inbox.add_part(
-                    pdu, number, part.sent_at or now, concatenation, now
-                )
-                if new and is_stop:
+                new = inbox.add_part(pdu, number, part.sent_at or now, concatenation, now)
+                if new and is_stop and not self._is_complete(number, reference, total):
                     self._act_on(Request.STOP, number, text, self._is_fresh(part, now), now)
             return new
 
@@ -10025,6 +10099,13 @@ class Intake:
                 raise
             logging.warning("the disk is full: a stop has taken the room that was kept for it")
             return store()
+
+    def _is_complete(self, number: str, reference: int, total: int) -> bool:
+        """True if all parts of a long text are here, and are surely of one."""
+        stored = self._database.inbox.parts_of(number, reference, total)
+        parts = [decode_tpdu(pdu, "in") for _, pdu, _ in stored]
+        chosen = [parts[place] for place in choose_parts(parts)]
+        return len(chosen) == total and not is_spread(chosen)
 
     def _join_parts(self, now: datetime) -> None:
         """Read the long texts that are whole, and as far as they came those that stay cut."""
@@ -10043,8 +10124,7 @@ class Intake:
         tpdus = [each.tpdu for each in chosen]
         total = tpdus[0].concatenation[1] if tpdus[0].concatenation else 0
         is_cut = len(chosen) < total
-        is_spread = span_of_parts(tpdus) > _PARTS_APART_S * total
-        settles = is_spread and now - max(each.came_at for each in parts) < _PARTS_SETTLE
+        settles = is_spread(tpdus) and now - max(each.came_at for each in parts) < _PARTS_SETTLE
         if (is_cut or settles) and not is_given_up:
             return set()
         whole, pdus = join_parts(tpdus), "\n".join(each.pdu for each in chosen)
@@ -10064,11 +10144,11 @@ class Intake:
         number, is_one = self._find_person(sender)
         asked = _read_reply_of(self._database, number, body, words)
         is_whole = text.text is not None and not text.damage  # what is missing may mean stop
-        sent_at = self._find_sent_at(text, number, pdu, now)
+        sent_at = self._find_sent_at(text, number, asked, pdu, now)
         if asked in (Request.STOP, Request.START) and not is_one:
             asked = Request.PERHAPS_STOP  # whose it is only a person can tell
-        elif asked is Request.START and not is_whole:
-            asked = Request.PERHAPS_STOP
+        elif asked is Request.START and not (is_whole and is_believable(text.sent_at, now)):
+            asked = Request.PERHAPS_STOP  # it may be older than a stop
         elif asked is Request.START and sent_at < self._database.inbox.find_last_stop(number):
             asked = Request.NOTHING  # a modem hands out its places in any order
             logging.info("start from=%s was sent before the stop: it stays", mask(number))
@@ -10080,6 +10160,8 @@ class Intake:
             with self._database.transaction():
                 if self._database.inbox.add(pdu, number, readable, sent_at, asked, now):
                     return self._act_on(asked, number, body, self._is_fresh(text, now), now)
+                if asked is Request.STOP and not self._database.opt_outs.at(number):
+                    self._database.inbox.doubt_again(number, pdu)
             return None
 
         touched = self._insist(store) if asked is Request.STOP else store()
@@ -10097,11 +10179,20 @@ class Intake:
         people = self._database.inbox.find_people(sender)
         return (people[0] if len(people) == 1 else sender), len(people) < 2
 
-    def _find_sent_at(self, text: Tpdu, number: str, pdu: str, now: datetime) -> datetime:
-        """Return when a text was sent; where nobody can tell, when it came first."""
-        if text.sent_at and text.sent_at - now <= timedelta(days=1):
-            return text.sent_at
-        return self._database.inbox.find_last_time(number, pdu) or now
+    def _find_sent_at(
+        self, text: Tpdu, number: str, asked: Request, pdu: str, now: datetime
+    ) -> datetime:
+        """Return when a text was sent; where nobody can tell, when it came first.
+
+        Nobody can where the number's START has the same time as its stop: some service centres give
+        always one.
+        """
+        inbox, sent_at = self._database.inbox, text.sent_at
+        if sent_at and is_believable(sent_at, now):
+            is_constant = asked is Request.STOP and inbox.has_start(number, sent_at)
+            if not is_constant:
+                return sent_at
+        return inbox.find_last_time(number, pdu) or now
 
     def _is_fresh(self, text: Tpdu, now: datetime) -> bool:
         return text.sent_at is None or now - text.sent_at <= _ANSWER_WITHIN
@@ -10131,7 +10222,8 @@ class Intake:
                 number, now, "daemon", "START", only_keyword=True
             )
             touched = lifted + self._database.inbox.settle(number, now, "START")
-        elif asked is Request.PERHAPS_STOP and stopped:  # who has stopped is asked nothing more
+        elif asked is Request.PERHAPS_STOP and self._database.opt_outs.forms(number, is_sure=True):
+            # Who has stopped is asked nothing more.
             touched = self._database.inbox.settle(number, now, "STOP")
         elif asked is Request.HELP and not stopped and may_answer:
             self._answer(asked, number, body, now)

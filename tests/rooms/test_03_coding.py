@@ -13,6 +13,7 @@ import string
 import warnings
 from datetime import datetime, timedelta, timezone
 from io import StringIO
+from time import process_time
 from typing import Any, Literal
 
 import pytest
@@ -981,6 +982,19 @@ MMS_HEAD = "4F062A" + b"application/vnd.wap.mms-message\0".hex() + "8C8298" + b"
         (b"\x0e\x80+12135550123\0", "+12135550123"),
         (b"\x0d\x802135550123\0", "2135550123"),
         (b"\x08\x80a@b.c\0", "a@b.c"),
+        (b"\x18\x80+12135550123/type=PLMN\0", "+12135550123"),
+        (b"\x18\x80tel:+12135550123\0", "+12135550123"),
+        (b"\x1c\x80+1 213 555 0123/TYPE=PLMN\0", "+12135550123"),
+        (b"\x1c\x80+1-(213)555.0123/TYPE=PLMN\0", "+12135550123"),
+        (b"\x1c\x80<+12135550123/TYPE=PLMN>\0", "+12135550123"),
+        (b"\x1e\x80Ana <+12135550123/TYPE=PLMN>\0", "+12135550123"),
+        (b'\x1f\x24\x80\x1a\xea"Jos\xc3\xa9 2" <2135550123>\0', "2135550123"),
+        (b"\x1e\x80+12135550123@vzwpix.com\0", "+12135550123"),
+        (b"\x10\x802135550123@mms.example\0", "2135550123"),
+        (b"\x18\x80192.168.100.100/TYPE=IPv4\0", "192.168.100.100"),
+        (b"\x18\x80ana19801231@example.com\0", "ana19801231@example.com"),
+        (b"\x08\x80Jos\xc3\xa9\0", "José"),
+        (b"\x08\x8054321/TYPE=PLMN\0", "54321"),
         (b"\x01\x81", "4545"),  # the service centre is to fill it in
         (b"\x0e\x80+12135", "4545"),  # cut short: it may be anybody
     ],
@@ -1004,6 +1018,27 @@ def test_mms_notification_of_several_parts_is_read_when_it_is_joined() -> None:
         pdu = deliver_hex(user_data.hex(), dcs="04", first_octet="44", sender="04815454")
         parts.append(smsbox.decode_tpdu(pdu, "in"))
     assert smsbox.read_mms_sender(smsbox.join_parts(parts)) == "+12135550123"
+
+
+@pytest.mark.parametrize(
+    "filling", [b"\x8c\x82\x89\x01\x80!!", b"\x8c\x82", b"\x89\x01\x80" + b"1 " * 40]
+)
+def test_mms_notification_of_255_parts_is_read_in_no_time(filling: bytes) -> None:
+    data = (bytes.fromhex(MMS_HEAD) + filling * 20_000)[:34_000]
+    message = smsbox.decode_tpdu(deliver_hex("0453544F50", dcs="04"), "in")
+    started = process_time()
+    smsbox.read_mms_sender(dataclasses.replace(message, data=data))
+    assert process_time() - started < 0.3
+
+
+def test_long_text_of_which_a_part_is_no_text_is_not_whole() -> None:
+    parts = []
+    for place, coding in enumerate(("08", "04", "08"), 1):
+        user_data = f"0A050003A703{place:02X}00480069"
+        pdu = deliver_hex(user_data, dcs=coding, first_octet="44")
+        parts.append(smsbox.decode_tpdu(pdu, "in"))
+    whole = smsbox.join_parts(parts)
+    assert (whole.text, whole.damage) == ("Hi[…]Hi", "a part of it can't be read")
 
 
 def test_other_eight_bit_data_announces_no_mms() -> None:

@@ -257,6 +257,56 @@ def test_part_that_is_a_stop_by_itself_acts_before_the_rest_comes(
     assert box.row(row)[0] == status
 
 
+WEEKEND = "Thanks so much, it was lovely, and I will come again with my sister on the week", "end"
+
+
+@pytest.mark.parametrize("order", [(1, 2), (2, 1)])
+@pytest.mark.parametrize("later_s", [0, 50])
+def test_part_of_a_harmless_text_that_is_a_stop_word_by_chance_stops_nobody(
+    box: PlayedBox, order: tuple[int, int], later_s: int
+) -> None:
+    row = box.insert(ANA, "Hi", in_s=3600)
+    for place in order:
+        sent_at = NOON + timedelta(seconds=later_s * place)
+        arrive(box, deliver(WEEKEND[place - 1], ANA, sent_at, (9, 2, place)))
+        box.serve(600)
+    box.serve(7200)
+    assert bodies(box) == ["".join(WEEKEND)]
+    assert box.row(row)[0] == "sent"
+
+
+@pytest.mark.parametrize("order", [(1, 2), (2, 1)])
+def test_text_that_begins_with_a_part_that_is_a_stop_word_is_read_as_a_whole_where_it_is_here(
+    box: PlayedBox, order: tuple[int, int]
+) -> None:
+    row = box.insert(ANA, "Hi", in_s=3600)
+    for place in order:
+        words = ("Stop", " by my house, I have made a cake")[place - 1]
+        arrive(box, deliver(words, ANA, NOON, (9, 2, place)))
+    box.serve(7200)
+    assert box.row(row)[0] == ("cancelled" if order == (1, 2) else "sent")
+
+
+def test_first_part_that_is_a_stop_waits_for_no_rest_of_an_older_text(box: PlayedBox) -> None:
+    row = box.insert(ANA, "Hi", in_s=3600)
+    arrive(box, deliver(" by my house, I have made a cake", ANA, NOON, (9, 2, 2)))
+    box.serve(600)
+    arrive(box, deliver("Stop", ANA, NOON + timedelta(minutes=9), (9, 2, 1)))
+    box.serve(20)
+    assert box.row(row)[0] == "cancelled"
+
+
+def test_last_part_that_is_a_stop_shuts_the_gate_and_counts_when_the_rest_never_comes(
+    box: PlayedBox,
+) -> None:
+    row = box.insert(ANA, "Hi", in_s=3600)
+    arrive(box, deliver("STOP", ANA, NOON, (9, 2, 2)))
+    box.serve(80_000)
+    assert box.row(row)[0] == "scheduled"
+    box.serve(10_000)
+    assert box.row(row)[0] == "cancelled"
+
+
 # --- the inbox
 
 
@@ -817,6 +867,39 @@ def test_text_that_is_not_whole_holds_its_sender_unless_it_says_stop(
     assert box.sql("SELECT sender FROM inbound") == [(ANA,)]
 
 
+@pytest.mark.parametrize("coding", ["04", "20"])
+def test_long_text_of_which_a_part_can_not_be_read_holds_its_sender(
+    box: PlayedBox, coding: str
+) -> None:
+    row = box.insert(ANA, "Hi", in_s=3600)
+    arrive(box, deliver("Hello there, I wanted to ", ANA, NOON, (9, 2, 1)))
+    arrive(box, deliver("please stop texting me", ANA, NOON, (9, 2, 2), coding=coding))
+    box.serve(7200)
+    assert box.row(row)[0] == "scheduled"
+    assert box.sql("SELECT request FROM inbound") == [("perhaps stop",)]
+
+
+def push(sender: str, place: int) -> str:
+    """A part of two of a notification of an MMS; the second holds where it is kept."""
+    data = b"\x4f\x06\x2aapplication/vnd.wap.mms-message\0\x8c\x82\x981\0\x8d\x92"
+    data += b"\x89\x18\x80" + f"{sender}/TYPE=PLMN\0".encode() + b"\x83http://mmsc/" + b"A" * 80
+    half = bytes([5, 0, 3, 9, 2, place]) + (data[:100], data[100:])[place - 1]
+    head = deliver("", "4545", NOON, coding="04").replace("0004", "0044", 1)[:-2]
+    return f"{head}{len(half):02X}{half.hex()}"
+
+
+def test_first_part_of_an_mms_shuts_the_gate_of_who_sent_it(box: PlayedBox) -> None:
+    row = box.insert(ANA, "Hi", in_s=600)
+    arrive(box, push(ANA, 1))
+    box.serve(7200)
+    assert box.row(row)[0] == "scheduled"
+    assert box.sql("SELECT sender, request FROM inbound") == [(ANA, "perhaps stop")]
+    arrive(box, push(ANA, 2))
+    box.serve(90_000)
+    assert box.sql("SELECT sender, request FROM inbound") == [(ANA, "perhaps stop")]
+    assert box.sql("SELECT count(*) FROM inbound_parts WHERE joined = 0") == [(0,)]
+
+
 def test_mms_counts_as_unreadable_and_is_called_by_its_name(box: PlayedBox) -> None:
     push = "4F062A" + b"application/vnd.wap.mms-message\0".hex() + "8C829831008D92"
     push += "8918" + "80" + f"{ANA}/TYPE=PLMN\0".encode().hex()
@@ -907,6 +990,88 @@ def test_start_that_was_sent_before_the_stop_lifts_nothing(
     box.serve(1200)
     assert box.row(row) == ("cancelled", "the recipient said stop")
     assert box.sql("SELECT phone_number FROM opt_outs") == [(ANA,)]
+
+
+@pytest.mark.parametrize("ahead", [timedelta(hours=20), timedelta(days=2)])
+def test_start_lifts_no_later_stop_while_the_clock_is_behind(
+    box: PlayedBox, ahead: timedelta
+) -> None:
+    row = box.insert(ANA, "Hi", in_s=600)
+    box.far.modem.stored[0] = deliver("STOP", ANA, NOON + ahead)
+    box.far.modem.stored[1] = deliver("START", ANA, NOON + ahead - timedelta(minutes=5))
+    box.far.modem.stored[2] = deliver("START", BEN, NOON + ahead)
+    box.serve(1200)
+    assert box.row(row) == ("cancelled", "the recipient said stop")
+    assert box.sql("SELECT phone_number FROM opt_outs") == [(ANA,)]
+    waits = "SELECT sender FROM inbound WHERE request = 'perhaps stop' AND settled_at IS NULL"
+    assert box.sql(waits) == ([(BEN,)] if ahead > timedelta(days=1) else [])
+
+
+@pytest.mark.parametrize(
+    ("stopped", "started", "is_lifted"),
+    [
+        ("2135552313", "2135552313", True),
+        ("2135552313", ANA, True),
+        ("2135552313", "12135552313", True),
+        (ANA, "2135552313", True),
+        ("07700900123", "07700900123", True),
+        ("00447700900123", "+447700900123", True),
+        ("2135552313", "+442135552313", False),  # of another country, which ends alike
+        ("01143215678", "+43215678", False),  # Buenos Aires
+        ("2135552313", "+492135552313", False),
+        ("07700900123", "+447700900123", False),
+        ("7700900123", "07700900123", False),
+    ],
+)
+def test_start_lifts_a_stop_of_nobody_known_in_a_form_that_can_only_be_its_own(
+    box: PlayedBox, stopped: str, started: str, is_lifted: bool
+) -> None:
+    arrive(box, deliver("STOP", stopped, NOON))
+    arrive(box, deliver("START", started, NOON + timedelta(minutes=1)))
+    box.serve(60)
+    assert box.sql("SELECT phone_number FROM opt_outs") == ([] if is_lifted else [(stopped,)])
+
+
+def test_stop_counts_again_after_a_start_though_the_service_centre_gives_always_one_time(
+    box: PlayedBox,
+) -> None:
+    box.insert(ANA, "Hi", in_s=7200)
+    long_ago = NOON - timedelta(days=400)
+    for words, is_stopped in (("STOP", True), ("START", False), ("STOP", True), ("STOP", True)):
+        arrive(box, deliver(words, ANA, long_ago))
+        box.serve(60)
+        assert (box.sql("SELECT phone_number FROM opt_outs") == [(ANA,)]) is is_stopped
+    assert bodies(box) == ["STOP", "START", "STOP"]
+
+
+@pytest.mark.parametrize("has_started", [False, True])
+def test_stop_that_the_modem_hands_out_again_waits_once_for_a_person_after_optout_remove(
+    box: PlayedBox, has_started: bool
+) -> None:
+    old = NOON - timedelta(days=400)
+    for words in ("STOP", "START", "STOP") if has_started else ("STOP",):
+        arrive(box, deliver(words, ANA, old))
+        box.serve(60)
+    assert cli(box, "optout", "remove", ANA, "--reason", "asked", "--they-asked").returncode == 0
+    row = box.insert(ANA, "Hi", in_s=60)
+    box.far.answers[b"AT+CMGD=0\r"] = b"\r\nERROR\r\n"
+    box.far.modem.stored = {0: deliver("STOP", ANA, old)}
+    box.serve(1200)
+    assert (box.row(row)[0], box.sql("SELECT * FROM opt_outs")) == ("scheduled", [])
+    with box.database.transaction():  # as release does
+        assert box.database.inbox.settle(ANA, box.play.now(), "ana")
+    box.serve(1200)
+    assert box.row(row)[0] == "sent"
+
+
+def test_stop_that_the_modem_hands_out_again_after_a_start_counts_no_more(box: PlayedBox) -> None:
+    stop = deliver("STOP", ANA, NOON - timedelta(minutes=2))
+    for pdu in (stop, deliver("START", ANA, NOON - timedelta(minutes=1)), stop):
+        arrive(box, pdu)
+        box.serve(60)
+    row = box.insert(ANA, "Hi")
+    box.serve(60)
+    assert box.row(row)[0] == "sent"
 
 
 def test_start_that_is_cut_lifts_nothing(box: PlayedBox) -> None:
@@ -1020,6 +1185,24 @@ def test_doubtful_texts_of_thousands_of_strangers_cost_a_look_nothing(box: Playe
     assert database.reports.count_doubtful() == 0
     database._connection.set_trace_callback(None)
     assert len(looks) <= 3
+
+
+def test_stop_of_who_wrote_hundreds_of_doubtful_texts_settles_them_at_one_look(
+    box: PlayedBox,
+) -> None:
+    box.insert(ANA, "Hi", in_s=600)
+    database, now = box.database, box.play.now()
+    for n in range(300):
+        words, doubtful = f"who is this {n}", smsbox.Request.PERHAPS_STOP
+        database.inbox.add(f"{n}", ANA, words, now, doubtful, now)
+    database.sending.add_answer("help", BEN, "Help", now)
+    looks: list[str] = []
+    database._connection.set_trace_callback(looks.append)
+    with database.transaction():
+        assert database.inbox.settle(ANA, now, "STOP") == 300
+    database._connection.set_trace_callback(None)
+    assert len([each for each in looks if each.startswith(("SELECT", "UPDATE inbound"))]) <= 10
+    assert database.inbox.find_people("12135552314") == [BEN]
 
 
 def test_full_disk_lets_a_stop_in_past_what_stands_before_it(

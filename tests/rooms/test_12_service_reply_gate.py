@@ -187,6 +187,61 @@ def test_start_of_one_settles_nothing_of_another(box: PlayedBox) -> None:
     assert (sent_to(box, ANA), sent_to(box, BEN)) == ([], ["Hi"])
 
 
+UK, TWIN = "+447700900123", "+17700900123"  # both may be 7700900123
+
+
+@pytest.mark.parametrize("words", ["STOP", "please stop texting me", "START"])
+def test_word_of_one_leaves_a_stop_that_may_be_anothers_to_the_other(
+    box: PlayedBox, shop: Operator, words: str
+) -> None:
+    for number in (UK, TWIN):
+        box.insert(number, "Hi", in_s=3600)
+    reply(box, "STOP", "7700900123")
+    reply(box, DOUBTFUL, UK)
+    reply(box, words, UK, in_s=60)
+    box.serve(DAY_S)
+    assert sent_to(box, TWIN) == []
+    waits = "SELECT sender, body FROM inbound WHERE request = 'perhaps stop' AND settled_at IS NULL"
+    assert box.sql(waits) == [(TWIN, "STOP")]
+    shop.run("optout", "add", TWIN)
+    assert_settled(box)
+
+
+@pytest.mark.parametrize("place", [0, 1])
+@pytest.mark.parametrize("words", ["STOP", "START"])
+def test_word_of_another_country_settles_nothing_of_whom_nobody_knows_yet(
+    box: PlayedBox, words: str, place: int
+) -> None:
+    def come(text: str, number: str) -> None:
+        box.far.said += box.far.modem.receive(deliver(text, number, box.play.now()))
+        box.serve(60)
+
+    national = ANA.removeprefix("+1")
+    said = [(words, f"+44{national}")]
+    said.insert(place, (DOUBTFUL, national))
+    for text, number in said:
+        come(text, number)
+    box.insert(ANA, "Hi")
+    box.serve(DAY_S)
+    assert sent_to(box, ANA) == []
+    come("START", national)
+    box.serve(DAY_S)
+    assert sent_to(box, ANA) == ["Hi"]
+
+
+def test_person_who_adds_a_number_says_whose_a_doubtful_stop_was(
+    box: PlayedBox, shop: Operator
+) -> None:
+    for number in (UK, TWIN):
+        box.insert(number, "Hi", in_s=3600)
+    reply(box, "STOP", "7700900123")
+    box.serve(60)
+    shop.run("optout", "add", UK)
+    assert_settled(box)
+    box.serve(DAY_S)
+    assert (sent_to(box, UK), sent_to(box, TWIN)) == ([], ["Hi"])
+
+
 def test_hold_on_reply_makes_each_reply_doubtful_that_is_not_plainly_harmless(
     box: PlayedBox,
 ) -> None:

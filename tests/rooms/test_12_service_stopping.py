@@ -653,6 +653,21 @@ def test_bad_rows_of_a_file_of_numbers_are_named_and_nobody_else_waits_for_them(
     assert operator.sql("SELECT phone_number FROM opt_outs") == [(ANA,), (BEN,)]
 
 
+def test_list_of_who_said_stop_is_added_again_with_names_short_codes_and_national_numbers(
+    operator: Operator, tmp_path: Path
+) -> None:
+    stopped = [(each,) for each in (ANA, "07700900123", "40404", "7700900123", "ACME", "@Shop, A")]
+    for number in stopped:
+        operator.sql("INSERT INTO opt_outs (phone_number, words) VALUES (?, 'Stop; =1')", *number)
+    file = tmp_path / "list.csv"
+    file.write_text(operator.run("optout", "list", "--csv").out)
+    operator.sql("DELETE FROM opt_outs")
+    told = operator.run("optout", "add", str(file))
+    assert (told.status, told.err) == (0, "")
+    assert told.out == "6 numbers added, 0 were on the list; 0 messages cancelled.\n"
+    assert sorted(operator.sql("SELECT phone_number FROM opt_outs")) == sorted(stopped)
+
+
 @pytest.mark.parametrize("text", ["", f"{ANA}\n{BEN}\n", "phone\n", 'phone\n"2135552313\n'])
 def test_a_file_without_a_column_of_numbers_is_bad_data(
     operator: Operator, tmp_path: Path, text: str
