@@ -3676,8 +3676,8 @@ def parse_local_time(text: str, zone: ZoneInfo, now: datetime, needs_hour: bool 
 # stands in another that could share its characters: the time is linear in the text's length.
 STOP_WORDS = {  # with the slips of a thumb; "stp" is none, it is French for please
     "en": r"s+ ?t+ ?o+ ?p+( ?all)?|stpo|sotp|tsop|[acdez]top|s[grfy]op|st[0i]p|sto[0l]p?|stahp"
-    r"|stopt|stpp+|5top|stop(please|pl[sz]|now|it|texting(me)?|msg)|pleasestop|(remove|unsubscribe)me|optmeout"
-    r"|(stop){2,}|un subscribe|unsub"
+    r"|stopt|stpp+|5top|stop(please|pl[sz]|now|it|texting(me)?|msg)|pleasestop|(stop){2,}|optmeout"
+    r"|(remove|unsubscribe)me|un subscribe|unsub"
     r"|(u|un|ub)s[a-z]{1,4}(cr|r|c)[a-z]{1,2}b[eds]{0,2}|opt ?out|revoke",
     "es": r"alto|baja|parar|paren?|para|desuscribir(me)?|detener",
     "fr": r"arret(e[rz]?)?|desabonn(er?|ement|ez)|desinscri(re|ption)",
@@ -3703,7 +3703,8 @@ _SIGNS = str.maketrans({**dict.fromkeys("🛑⛔🚫✋🖐🔕📵😡🤬❌�
 # Perhaps a stop wherever it stands: letters of which nothing else here is read.
 _OTHER_LETTERS = (
     r"停[止发發]|^停$|退[订訂]|取消|不要|别[再发]|勿|拒|やめ|止め|いらな|解除|그만|중지|거부"
-    r"|не пиш|отпи[сш]|отста|хватит|удали|توقف|لغاء|لا ترسل|הסר|להסיר|रुक|बंद|मत भेज|đừng|dừng|h[uủ]y"
+    r"|не пиш|отпи[сш]|отста|хватит|удали"
+    r"|توقف|لغاء|لا ترسل|הסר|להסיר|रुक|बंद|मत भेज|đừng|dừng|h[uủ]y"
 )
 HELP_WORDS = {"en": r"help|info", "es": r"ayuda", "fr": r"aide"}
 START_WORDS = {"en": r"start|unstop"}
@@ -3775,9 +3776,9 @@ _GROUPS = {  # the words that the capitals in the phrases stand for
     # Whatever else is wrong, canceled or no longer needed.
     "THING": r"((?<!in )orders?|appointment|appt|reservation|booking|table|apartment|plan|class"
     r"|course|delivery|receipt|size|address|amount|date|(?<!\d\wd )(?<!\dth )time|colou?r|items?"
-    r"|bill|invoice|charge|fee|price|pedido|orden|cita|reserva|talla|direccion|fecha|factur[ae]|color|precio|commande|rdv"
-    r"|rendez|taille|adresse|cours|colis|bat+er\w+|pila|carr?o?|coche|voiture|bus"
-    r"|e ?mails?|correos?|courriels?)",
+    r"|bill|invoice|charge|fee|price|pedido|orden|cita|reserva|talla|direccion|fecha|factur[ae]"
+    r"|color|precio|commande|rdv|rendez|taille|adresse|cours|colis|bat+er\w+|pila|carr?o?|coche"
+    r"|voiture|bus|e ?mails?|correos?|courriels?)",
     # Whatever a denial of everyday life is about: "not sure yet", "I can't come", "no hay".
     "FINE": r"(sure|surs?|seguro|prob\w+|worr\w+|rush|hurry|idea|yet|un?till?|now|week\w*|\w+days?"
     r"|ready|late|able|feel\w*|well|bad|good|fun|can|cant|couldn?t?|make|made|f[io]u?nd|see|hear"
@@ -3788,9 +3789,9 @@ _GROUPS = {  # the words that the capitals in the phrases stand for
     r"|(not|isnt) (home|t?here)|se|s[ie]|pued[oe]|tengo|hay|tiene|qued[ao]|lleg\w+|bien|mal"
     r"|encuentr\w+|olvid\w+|dig[ao]s?|traj\w+|escribio|contesta|urgen\w+|nec\w+|pasa|preocup\w+|hoy"
     r"|aun|todavia|manana|antes|hasta|funciona\w*|voy|va|entend\w+|estoy|mas|era|fue|sais|peux"
-    r"|souci|grave|possible|encore|dispo\w*|malade|viendr\w+|pret\w*|temps|press\w+|trouv\w+|marche\w*|compris|tan"
-    r"|n?ai plus|\w+di|aujourdhui|soir|repon\w+|attend\w*|far|all|falta|acuerd\w+|avis\w+|WANT"
-    r"|THING)",
+    r"|souci|grave|possible|encore|dispo\w*|malade|viendr\w+|pret\w*|temps|press\w+|trouv\w+"
+    r"|marche\w*|compris|tan|n?ai plus|\w+di|aujourdhui|soir|repon\w+|attend\w*|far|all"
+    r"|falta|acuerd\w+|avis\w+|WANT|THING)",
     "SORE": r"(te?xts|te?xting|mess?ages|msgs|mensajes|textos|wtf|fuck\w*|shit\w*|mierda|merde"
     r"|blowing up|(this|este|ce) (num\w*|phone|cel\w*|line|tel\w*))",
     # What is told of a text beside a denial: that it has not come, or when it suits.
