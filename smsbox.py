@@ -9846,12 +9846,6 @@ def is_believable(sent_at: datetime | None, now: datetime) -> bool:
     return sent_at is None or sent_at - now <= timedelta(days=1)
 
 
-def is_spread(parts: Sequence[Tpdu]) -> bool:
-    """True if the parts of a long text may be of two."""
-    total = parts[0].concatenation[1] if parts[0].concatenation else 0
-    return span_of_parts(parts) > _PARTS_APART_S * total
-
-
 class _Part(NamedTuple):
     """A stored part of a long text."""
 
@@ -9859,6 +9853,63 @@ class _Part(NamedTuple):
     pdu: str
     came_at: datetime
     tpdu: Tpdu
+
+
+class LongTexts:
+    """Puts the parts of long texts together; what stays cut for a day is given up."""
+
+    def __init__(self, inbox: Inbox) -> None:
+        self._inbox = inbox
+
+    def is_whole(self, sender: str, reference: int, total: int) -> bool:
+        """True if all parts of a reference are here, and are surely of one text."""
+        parts = self._read_stored(self._inbox.parts_of(sender, reference, total))
+        chosen = self._choose(parts)
+        return len(chosen) == total and not self._may_be_of_two(chosen)
+
+    def hand_over(self, take_in: Callable[[Tpdu, str], bool], now: datetime) -> None:
+        """Hand over the texts that are whole, and as far as they came those that are given up.
+
+        take_in: stores a text and its parts as they came; True if it has.
+        """
+        for is_given_up, stored in self._inbox.find_long_texts(now - _PARTS_WAIT, now):
+            parts = self._read_stored(stored)
+            while parts and (joined := self._join(parts, is_given_up, take_in, now)):
+                parts = [each for each in parts if each.id not in joined]
+
+    def _join(
+        self,
+        parts: Sequence[_Part],
+        is_given_up: bool,
+        take_in: Callable[[Tpdu, str], bool],
+        now: datetime,
+    ) -> set[int]:
+        """Hand over a text of these parts; return those that it took, none: it still waits."""
+        chosen = self._choose(parts)
+        tpdus = [each.tpdu for each in chosen]
+        is_cut = tpdus[0].concatenation is None or len(chosen) < tpdus[0].concatenation[1]
+        settles = now - max(each.came_at for each in parts) < _PARTS_SETTLE
+        if not is_given_up and (is_cut or (settles and self._may_be_of_two(chosen))):
+            return set()
+        if not take_in(join_parts(tpdus), "\n".join(each.pdu for each in chosen)):
+            return set()
+        # What is left over began another long text; of another service centre it is the same.
+        taken = [replace(tpdu, smsc=None) for tpdu in tpdus]
+        joined = {each.id for each in parts if replace(each.tpdu, smsc=None) in taken}
+        self._inbox.mark_joined(joined)
+        return joined
+
+    def _read_stored(self, stored: Iterable[tuple[int, str, str]]) -> list[_Part]:
+        return [
+            _Part(part, pdu, read_stored_time(at), decode_tpdu(pdu, "in"))
+            for part, pdu, at in stored
+        ]
+
+    def _choose(self, parts: Sequence[_Part]) -> list[_Part]:
+        return [parts[place] for place in choose_parts([each.tpdu for each in parts])]
+
+    def _may_be_of_two(self, chosen: Sequence[_Part]) -> bool:
+        return span_of_parts(each.tpdu for each in chosen) > _PARTS_APART_S * len(chosen)
 
 
 class TextStorage:
@@ -9950,6 +10001,7 @@ class Intake:
         self._clock = clock
         self._link = link
         self._storage = TextStorage(link, self._take_in_tpdu)
+        self._long_texts = LongTexts(database.inbox)
         self._direct: deque[str] = deque()  # what came by itself and is not in the database yet
         self._set_aside: set[str] = set()  # what no attempt could store: it stays where it is
         self._unread = ""  # what the modem's memories do not hand over
@@ -9992,7 +10044,7 @@ class Intake:
         self._link.sweep_at, self._link.unread = 0.0, self._link.unread or _NOT_READ
         self._unread = self._storage.empty_all(modem, told)
         self._left_stored = modem.count_stored()
-        self._join_parts(self._clock.now())
+        self._read_long_texts(self._clock.now())
         self._database.inbox.match_reports(self._clock.now())
         self._vain_sweeps = self._vain_sweeps + 1 if self._unread else 0
         wait_s = _VAIN_PAUSE_S if self._vain_sweeps >= _VAIN_SWEEPS else 0.0
@@ -10084,12 +10136,12 @@ class Intake:
             inbox = self._database.inbox
             with self._database.transaction():
                 new = inbox.add_part(pdu, number, part.sent_at or now, concatenation, now)
-                if new and is_stop and not self._is_complete(number, reference, total):
+                if new and is_stop and not self._long_texts.is_whole(number, reference, total):
                     self._act_on(Request.STOP, number, text, self._is_fresh(part, now), now)
             return new
 
         if self._insist(store) if is_stop else store():
-            self._join_parts(now)
+            self._read_long_texts(now)
 
     def _insist(self, store: Callable[[], _T]) -> _T:
         """A full disk does not keep a stop out."""
@@ -10101,41 +10153,11 @@ class Intake:
             logging.warning("the disk is full: a stop has taken the room that was kept for it")
             return store()
 
-    def _is_complete(self, number: str, reference: int, total: int) -> bool:
-        """True if all parts of a long text are here, and are surely of one."""
-        stored = self._database.inbox.parts_of(number, reference, total)
-        parts = [decode_tpdu(pdu, "in") for _, pdu, _ in stored]
-        chosen = [parts[place] for place in choose_parts(parts)]
-        return len(chosen) == total and not is_spread(chosen)
+    def _read_long_texts(self, now: datetime) -> None:
+        def take_in(text: Tpdu, pdus: str) -> bool:
+            return self._guard(pdus, lambda: self._take_in_text(text, pdus, now))
 
-    def _join_parts(self, now: datetime) -> None:
-        """Read the long texts that are whole, and as far as they came those that stay cut."""
-        found = self._database.inbox.find_long_texts(now - _PARTS_WAIT, now)
-        for is_given_up, stored in found:
-            parts = [
-                _Part(part, pdu, read_stored_time(at), decode_tpdu(pdu, "in"))
-                for part, pdu, at in stored
-            ]
-            while parts and (joined := self._join(parts, is_given_up, now)):
-                parts = [each for each in parts if each.id not in joined]
-
-    def _join(self, parts: Sequence[_Part], is_given_up: bool, now: datetime) -> set[int]:
-        """Read a long text of these parts; return those that it took, none: it still waits."""
-        chosen = [parts[place] for place in choose_parts([each.tpdu for each in parts])]
-        tpdus = [each.tpdu for each in chosen]
-        total = tpdus[0].concatenation[1] if tpdus[0].concatenation else 0
-        is_cut = len(chosen) < total
-        settles = is_spread(tpdus) and now - max(each.came_at for each in parts) < _PARTS_SETTLE
-        if (is_cut or settles) and not is_given_up:
-            return set()
-        whole, pdus = join_parts(tpdus), "\n".join(each.pdu for each in chosen)
-        if not self._guard(pdus, partial(self._take_in_text, whole, pdus, now)):
-            return set()
-        # What is left over began another long text; of another service centre it is the same.
-        taken = [replace(tpdu, smsc=None) for tpdu in tpdus]
-        joined = {each.id for each in parts if replace(each.tpdu, smsc=None) in taken}
-        self._database.inbox.mark_joined(joined)
-        return joined
+        self._long_texts.hand_over(take_in, now)
 
     def _take_in_text(self, text: Tpdu, pdu: str, now: datetime) -> None:
         words, body = self._words, text.text or ""

@@ -555,7 +555,7 @@ def test_thousands_of_mutated_and_split_texts_go_through_the_intake(
         fed += len(pdus)
         # Parts whose rest never comes are given up after a day.
         box.database.change("UPDATE inbound_parts SET joined = 1")
-    intake._join_parts(box.play.now() + timedelta(days=3))
+    intake._read_long_texts(box.play.now() + timedelta(days=3))
     assert [each.getMessage() for each in caplog.records] == []
 
 
