@@ -1280,7 +1280,7 @@ def join_parts(parts: Sequence[Tpdu]) -> Tpdu:
     total = first.concatenation[1] if first.concatenation else 0
     read = {place: part.text for place, part in came.items() if part.text is not None}
     texts = [
-        read.get(place, "[…]" if place in came or place - 1 in came else "")
+        read.get(place, "[…]" if place in came or place - 1 in {0, *came} else "")
         for place in range(1, total + 1)
     ]
     text = clean_text("".join(texts)) if read else None
@@ -1349,8 +1349,10 @@ def read_mms_sender(text: Tpdu) -> str | None:
     if not field:
         return text.number
     address = field[1].decode("utf-8", "replace")
-    number = re.search(_MMS_NUMBER, address)
-    return re.sub("[^+0-9]", "", number[1]) if number else re.sub("(?i)/type=.*", "", address)
+    number = re.search(_MMS_NUMBER, address.rpartition("<")[2])  # behind the name, if it has one
+    if number:
+        return re.sub("[^+0-9]", "", number[1])
+    return re.sub("(?i)/type=.*", "", address) or text.number
 
 
 def _decode_deliver(smsc: str | None, octets: _Octets, is_strict: bool) -> Tpdu:
@@ -2957,15 +2959,18 @@ class _RowReader:
         return is_whole and _is_number(self._cell(cells, "phone_number").strip('"'))
 
 
+OPT_OUT_KEYS = ("phone_number", "at", "words", "reason", "tier", "campaign")
+
+
 def read_numbers(
     lines: Iterable[str], said: Mapping[str, str]
 ) -> tuple[list[PhoneNumber], list[Problem]]:
     """Read the column of phone numbers of a CSV; CampaignError where there is none.
 
-    Of a list of opt-outs, which has a column tier, also names and numbers as a network gave them.
+    Of smsbox's own list of opt-outs also names and short codes, which are nobody else's numbers.
     """
     sheet = read_sheet(lines, said.values())
-    is_list = "tier" in sheet.header
+    is_own = tuple(sheet.header) == OPT_OUT_KEYS
     place = find_columns(sheet, said)[0].get("phone_number")
     if place is None:
         raise CampaignError("no column is the phone_number: write that word above the numbers")
@@ -2974,9 +2979,11 @@ def read_numbers(
     for row, cells in sheet.rows:
         cell = _read_cell(cells, place)
         try:
-            is_as_given = is_list and re.fullmatch(r"(?as)\d+|(?!\+).*[A-Za-z].*", cell)
-            numbers.append(PhoneNumber(cell) if is_as_given else parse_stored_number(cell))
+            numbers.append(parse_stored_number(cell))
         except ValueError as error:
+            if is_own and re.fullmatch(r"(?as)\d+|(?!.*E\+)\D*(\d\D*){0,6}", cell):
+                numbers.append(PhoneNumber(cell))
+                continue
             problems.append(Problem(row, sheet.header[place].strip(), cell[:_SHOWN], str(error)))
     return numbers, problems
 
@@ -3687,7 +3694,7 @@ _WHOLE_STOP_WORDS = {"en": r"cancel|end|quit|rem?ove|rmeove|remvoe|reomve", "es"
 # As the whole message perhaps a stop: a verb, a sigh, the instruction typed back.
 _DOUBTFUL_WORDS = {
     "en": r"exit|leave|off|dont|do not|ugh+|((reply|text|send) )?stop ?(to|2) ?(opt ?out|\w+)",
-    "es": r"salir|fin|((quit|elimin|borr)ar|sa[cq]u?(ar|en?))(me)?"
+    "es": r"salir|fin|(quit|elimin|borr)ar|sa[cq]u?(ar|en?)"
     r"|((responda|envie) )?(stop|baja|alto) para( \w+){1,3}",
     "fr": r"sortir|retirer|supprimer|((repondez|envoyez) )?(stop|arret) pour( \w+){1,3}",
 }
@@ -3702,9 +3709,9 @@ _SIGNS = str.maketrans({**dict.fromkeys("🛑⛔🚫✋🖐🔕📵😡🤬❌�
                         "🖕": " fuck you "})  # fmt: skip
 # Perhaps a stop wherever it stands: letters of which nothing else here is read.
 _OTHER_LETTERS = (
-    r"停[止发發]|^停$|退[订訂]|取消|不要|别[再发]|勿|拒|やめ|止め|いらな|解除|그만|중지|거부"
+    r"停[止发發]|^停$|退[订訂]|取消|不要[再发發给給]|别[再发]|勿|拒|やめ|止め|いらな|解除|그만|중지|거부"
     r"|не пиш|отпи[сш]|отста|хватит|удали"
-    r"|توقف|لغاء|لا ترسل|הסר|להסיר|रुक|बंद|मत भेज|đừng|dừng|h[uủ]y"
+    r"|توقف|لغاء|لا ترسل|הסר|להסיר|रुक|बंद|मत भेज|đừng|dừng|\bhủy\b"
 )
 HELP_WORDS = {"en": r"help|info", "es": r"ayuda", "fr": r"aide"}
 START_WORDS = {"en": r"start|unstop"}
@@ -3758,7 +3765,9 @@ _GROUPS = {  # the words that the capitals in the phrases stand for
     r"|(ningun|aucun)\w*|(do|does|did|wo|would|could|is|are|was|has|have)nt)",
     "WANT": r"(need|want|wish|care|use|require|like|necesit|quier|dese|ocup|besoin|veu|souhait)\w*",
     # In front of a denial: what others do not do is a complaint.
-    "OTHERS": r"(?<!you )(?<!u )(?<!they )(?<!guys )(?<!did )(?<!does )(?<!vous )(?<!tu )",
+    "OTHERS": r"(?<!you )(?<!u )(?<!they )(?<!guys )(?<!you did )(?<!they did )(?<!it did )"
+    r"(?<!it does )(?<!link does )(?<!vous )(?<!tu )",
+    "GONE": r"((dej|par|quit|borr)an( de|$)|\w+aron\b)",
     "HOLDS": r"wont(?!( ever)? STOP TEXTING( me| us|$))",
     "TAKE": r"(remove|take|drop)",
     "GOOD": r"(good|ever|now|real|me|today|the (la|lo)\w+|god\w*|goodness|christ\w*)\b",
@@ -3816,7 +3825,7 @@ def _phrases(table: str) -> str:
 # number that is the writer's own slip.
 _NOT_MEANT = _phrases(r"""
 OTHERS(NOT|cant|cannot|HOLDS)( ever)?( (want|need|going|asking)( \w+)? to)? STOP( \w+ing)?
-(no|nunca) (me |nos )?(?!\w+(aron|[jrt]an)\b)(dej|par|desu|borr|elimin|quit)\w+( de \w+)?
+(no|nunca) (me |nos )?(?!GONE)(dej|par|desu|borr|elimin|quit)\w+( de \w+)?
 OTHERSn(e )?(me |nous )?(arret|desabon|desinscri|supprim|retir|stopp)\w+( surtout)? pas( de \w+)?
 OTHERS(NOT) (want to )?(unsubscribe|opt ?out|TAKE MINE( off| from| THE LIST)*|cancel|delete)
 (should|if) (i|we|he|she|they) STOP (?!getting|receiving|this|these|it|TEXTING|SMS)
@@ -3901,11 +3910,13 @@ _DOUBTS = _phrases(r"""
 (spam|scam|fraud|phish|harr?ass|harcel|estaf|arnaqu|acos[aoe]|denunc|denonc|violat|i?l?legal)\w*
 (\w+ (my|our|mi|mon|the) LAWYER( general)?$|LAWYER (will|va|se va|vous|les)|in court|plainte)
 ((contact|appel|consult|call|hir)\w* (an?|une?) LAWYER|(cops|police|the law)$|to court|policia$)
-(hear\w* from (my|our) LAWYER|LAWYER generals?|forward\w* (your|this|these|all) \w+ to)
-((one|1) star|^(one|1) more( \w+)? (and|or)|will be blocked)
-(call\w* the (cops|police)|(voy|vamos) a (demand|denunc|report|bloque)\w+)
-((los|las|te|je (vous|te)) bloqu\w*|llam\w+ a la policia)
-(PRIOR (owner|tenant|resident|renter)|PRIOR PLACE|switched PLACE|left (that|your|the|this) PLACE)
+(hear\w* from (my|our) LAWYER|LAWYER generals?|forward\w* (your|this|these|all) SMS to)
+((leav|giv)\w* (you |u |a )*(one|1) star|^(one|1) more( \w+)? (and|or) (im|ill|i)\b)
+(call\w* the (cops|police)|llam\w+ a la policia|will be blocked)
+(voy|vamos) a (demand|denunc|report|bloque)\w+(?! (la|el|los|las|una?) (?!num))
+(los|las|te|je (vous|te)) bloqu(e[eo]?|i[eo]|ear\w*)\b(?! (la|el|los|las|una?))
+(PRIOR (owner|tenant|resident|renter)|(switched|left (that|your|the|this)) PLACE)
+(go to|going to|have|found|got|see|tengo|voy a)( an?| una?)? PRIOR PLACE
 (tcpa|fcc|ftc|cnil|dnc|do not call|lawsuit|una demanda|justice|\w*solicit\w*|vous signaler)
 (ill|will|gonna|to|can|im|am|been|have|ive|^) (su(e|ing)|report|block)(ed|ing)?( YOU| th?is| it|$)
 (^|youre |YOU are |now )(reported|block(ed|ing)|reporting)( YOU| this NUMBER| now| (as|and) \w+)*$
@@ -3925,7 +3936,7 @@ _DOUBTS = _phrases(r"""
 (sick|tired|fed up|over|hart[oa]s?|tanne\w*|marre|ras le bol|assez) (of|with|de|th\w+)
 ((please|just|said|told you) (quit|no( more)?)$|no molest\w+( (mas|ya))*$)
 ((marre|assez|hart[oa]|cansad[oa]|over this|old|these( a day)?)$|(its|son las) \d+ (am|in|de))
-((YOU|they) keep|\d(th|rd|nd) time|how many( more)? times|better to do)
+((YOU|they) keep|\d(th|rd|nd) time (ive|i|you|u)\b|how many( more)? times|better to do)
 (cuantas veces|estas horas|cada rato)
 TEXTING( me| people)? at \d\w*
 ^(\w+ ){0,3}(annoy|irritat|ridicul|relentless|pathetic|unbeliev|nuisance)\w*$
@@ -3964,7 +3975,7 @@ NOT TEXT (me |us )?(any ?more|again)$
 ((NOT|no) (have|got|tengo) (an?y? )?(kid|child|student|son|daughter|hij)\w*|sold (the|my|our) \w+)
 (no need to (keep|send|text|write|call)|update your (records|list|files|data)|cant afford)
 ((eat|us)\w* up my (minutes|data)|(out of|off) my (inbox|phone|face)|out of the group)
-(^(im|count me) out$|^can (u|you) not$|go to hell|^enough (w|with|of)\b)
+(^count me out$|^can (u|you) not$|go to hell|^enough (w|with|of)\b)
 remove( \w+){1,2} (numbers?|cells?|phones?)
 how (do|can|to)( i)?( \w+)? (leave|get (off|out)|opt|quit|end|turn off) (this|these|it|that|of)
 ^off (the|your|this) LIST$
@@ -4068,13 +4079,17 @@ def _read_words(text: str, words: tuple[Iterable[str], ...], asked: bool) -> Req
     stop_words, help_words, start_words = words
     if is_keyword_stop(text, stop_words):
         return Request.STOP
-    if _is_made_of(START_WORDS, start_words, text) and not re.search(_PHONE_NUMBER, text):
+    unsigned = re.sub(_SIGNATURE, "", text)
+    name = text[len(unsigned) :].strip(" \n-–—~")  # "Help - Not interested" is no name
+    is_name = not name or read_reply(name) is Request.NOTHING
+    alone = text if is_name else f"{unsigned} {name}"
+    if _is_made_of(START_WORDS, start_words, alone) and not re.search(_PHONE_NUMBER, text):
         return Request.START
-    if _is_made_of(HELP_WORDS, help_words, text):
+    if _is_made_of(HELP_WORDS, help_words, alone):
         return Request.HELP
-    if _is_made_of(_NO_WORDS, (), text):
+    if _is_made_of(_NO_WORDS, (), alone):
         return Request.NOTHING if asked else Request.PERHAPS_STOP
-    if _is_made_of(_DOUBTFUL_WORDS, (), text):
+    if _is_made_of(_DOUBTFUL_WORDS, (), alone):
         return Request.PERHAPS_STOP
     said = _plain_sentences(text, re.sub(_PHONE_NUMBER, " ", text))
     named = _plain_sentences(re.sub(_PHONE_NUMBER, " this number ", text))
@@ -4252,9 +4267,7 @@ def _plain_forms(text: str) -> tuple[str, ...]:
         text = text.translate(_SIGNS)
     text = re.sub(_PHONE_NUMBER, " ", text).strip()
     unsigned = re.sub(_SIGNATURE, "", text)
-    name = text[len(unsigned) :].strip(" \n-–—~")  # "Help - Not interested" is no name
-    said = [text] if name and read_reply(name) is not Request.NOTHING else [text, unsigned]
-    forms = map(simplify_reply, said)
+    forms = map(simplify_reply, [text, unsigned])
     return tuple(re.sub(r"\b(\w) (?=\w\b)", r"\1", each) for each in forms)  # s t o p
 
 
@@ -6007,7 +6020,8 @@ class Inbox:
                 change = f"UPDATE inbound SET settled_at = :now, settled_by = :by WHERE {texts}"
                 settled += self._db.change(change, sender=sender, now=now, by=by)
             elif len(others) == 1:
-                change = f"UPDATE OR IGNORE inbound SET sender = :other WHERE {texts}"
+                change = f"""UPDATE OR IGNORE inbound SET sender = :other, sent_at = received_at
+                    WHERE {texts}"""  # of which the other may have said the same at that time
                 settled += self._db.change(change, sender=sender, other=others[0])
         if settled:
             change = "scheduled_for = max(scheduled_for, :now)"
@@ -6035,14 +6049,14 @@ class Inbox:
             AND request = '{Request.START.value}'"""
         return self._db.has(rows, sender, sent_at)
 
-    def doubt_again(self, sender: str, tpdu: str) -> None:
+    def doubt_again(self, sender: str, sent_at: datetime, body: str | None) -> None:
         """Let a stop that came once more wait for a person, once; not one of before a START."""
         sql = f"""UPDATE inbound AS i SET request = '{Request.PERHAPS_STOP.value}'
-            WHERE tpdu = ? AND tpdu <> '' AND sender = ? AND request = '{Request.STOP.value}'
+            WHERE sender = ? AND sent_at = ? AND body IS ? AND request = '{Request.STOP.value}'
             AND settled_at IS NULL AND NOT EXISTS (SELECT 1 FROM inbound WHERE tpdu <> ''
                 AND sender = i.sender AND sent_at > i.sent_at
                 AND request = '{Request.START.value}')"""
-        self._db.change(sql, tpdu, sender)
+        self._db.change(sql, sender, sent_at, body)
 
     # parts of long texts
 
@@ -9872,10 +9886,15 @@ class LongTexts:
 
         take_in: stores a text and its parts as they came; True if it has.
         """
-        for is_given_up, stored in self._inbox.find_long_texts(now - _PARTS_WAIT, now):
+        since = now - _PARTS_WAIT
+        for is_given_up, stored in self._inbox.find_long_texts(since, now):
             parts = self._read_stored(stored)
-            while parts and (joined := self._join(parts, is_given_up, take_in, now)):
-                parts = [each for each in parts if each.id not in joined]
+            old = [each for each in parts if not since < each.came_at <= now + _PARTS_WAIT]
+            new = [each for each in parts if each not in old] if old else []
+            for group in (old or parts, new):  # what came since is of another text
+                waiting, is_old = group, is_given_up and group is not new
+                while waiting and (joined := self._join(waiting, is_old, take_in, now)):
+                    waiting = [each for each in waiting if each.id not in joined]
 
     def _join(
         self,
@@ -10173,7 +10192,9 @@ class Intake:
         elif asked is Request.START and not (is_whole and is_believable(text.sent_at, now)):
             asked = Request.PERHAPS_STOP  # it may be older than a stop
         elif asked is Request.START and sent_at < self._database.inbox.find_last_stop(number):
-            asked = Request.NOTHING  # a modem hands out its places in any order
+            # A modem hands out its places in any order; one time for all tells no order.
+            knows_no_time = self._database.inbox.has_start(number, sent_at)
+            asked = Request.PERHAPS_STOP if knows_no_time else Request.NOTHING
             logging.info("start from=%s was sent before the stop: it stays", mask(number))
         is_let_through = is_whole and (not words.hold_on_reply or is_harmless(body))
         if asked is Request.NOTHING and not is_let_through:
@@ -10184,7 +10205,7 @@ class Intake:
                 if self._database.inbox.add(pdu, number, readable, sent_at, asked, now):
                     return self._act_on(asked, number, body, self._is_fresh(text, now), now)
                 if asked is Request.STOP and not self._database.opt_outs.at(number):
-                    self._database.inbox.doubt_again(number, pdu)
+                    self._database.inbox.doubt_again(number, sent_at, readable)
             return None
 
         touched = self._insist(store) if asked is Request.STOP else store()
@@ -10212,8 +10233,8 @@ class Intake:
         """
         inbox, sent_at = self._database.inbox, text.sent_at
         if sent_at and is_believable(sent_at, now):
-            is_constant = asked is Request.STOP and inbox.has_start(number, sent_at)
-            if not is_constant:
+            may_stop = asked in (Request.STOP, Request.PERHAPS_STOP)
+            if not (may_stop and inbox.has_start(number, sent_at)):
                 return sent_at
         return inbox.find_last_time(number, pdu) or now
 
@@ -13353,9 +13374,6 @@ def _reply_line(context: Context, text: Mapping[str, Any]) -> str:
     return f"{context.show(text['received_at'])}  {who}{asks}: {body}".replace("\n", "\n    ")
 
 
-_OPT_OUT_KEYS = ("phone_number", "at", "words", "reason", "tier", "campaign")
-
-
 def cmd_optout(context: Context) -> int:
     """List the suppressed numbers, add one or a file of them, lift one."""
     args = context.args
@@ -13369,7 +13387,7 @@ def cmd_optout(context: Context) -> int:
             about = f"{each['tier']}{after}: {each['reason'] or each['words']}"
             return printable(f"{each['phone_number']}  {context.show(each['at'])}  {about}")
 
-        write_rows(found, _form_of(args), _OPT_OUT_KEYS, tuple, to_line)
+        write_rows(found, _form_of(args), OPT_OUT_KEYS, tuple, to_line)
         if _form_of(args) == "text":
             say(context.zone_note() if found else "Nobody said stop.")
         return 0

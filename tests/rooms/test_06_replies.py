@@ -440,7 +440,13 @@ def test_words_around_an_opt_out_hide_none() -> None:
 @pytest.mark.parametrize(
     "text",
     ["Il n'y a pas de parking ici ?", "Hello is this not the place?", "Sorry is that not yours?",
-     "Not today", "not now", "sorry wrong button", "Hi, it won't stop raining"],
+     "Not today", "not now", "sorry wrong button", "Hi, it won't stop raining",
+     "Hi, I did not unsubscribe. Please put me back", "I did not opt out, keep them coming",
+     "My husband did not unsubscribe me", "the rain did not stop", "See you at Chuy's",
+     "ok, Thuy will pick it up", "my 2nd time at your shop, loved it", "5th time customer!",
+     "one more and then I'm done", "1 star is enough for the kids", "te bloqueo la mesa",
+     "los bloques ya llegaron", "voy a reportar la fuga", "new dentist is great",
+     "new school year!", "los perros no me dejan dormir", "I'm out today", "不要辣"],
 )  # fmt: skip
 def test_words_around_a_harmless_text_make_no_doubt_of_it(text: str) -> None:
     assert smsbox.read_reply(text) is NOTHING
@@ -582,9 +588,22 @@ def test_reaction_and_a_bare_number_are_no_stop(text: str) -> None:
     assert smsbox.read_reply(text) is smsbox.Request.NOTHING
 
 
+def test_start_of_whose_name_looks_like_another_word_is_one() -> None:
+    assert smsbox.read_reply("START - Huynh") is smsbox.Request.START
+
+
 @pytest.mark.parametrize("text", ["Help - Not Interested", "START - No", "Info - Wrong Number"])
 def test_words_behind_a_dash_are_no_name(text: str) -> None:
     assert smsbox.read_reply(text) in (smsbox.Request.STOP, smsbox.Request.PERHAPS_STOP)
+
+
+@pytest.mark.parametrize(
+    "text", ["Arret - Non Merci", "Stop ~Off", "Baja - Nope", "Cancel - Fin", "STOP - Chuy",
+             "Quit - Thuy", "Remove - Huynh", "STOP\nSent from my work phone"],
+)  # fmt: skip
+def test_whatever_stands_behind_a_stop_it_is_one_that_start_lifts(text: str) -> None:
+    assert smsbox.read_reply(text) is smsbox.Request.STOP
+    assert smsbox.is_keyword_stop(text)
 
 
 @pytest.mark.parametrize("text", ["My new number is 213-555-2301", "Call me at 213-555-2301"])

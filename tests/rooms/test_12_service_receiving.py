@@ -1044,6 +1044,52 @@ def test_stop_counts_again_after_a_start_though_the_service_centre_gives_always_
     assert bodies(box) == ["STOP", "START", "STOP"]
 
 
+def test_no_counts_again_after_a_start_though_the_service_centre_gives_always_one_time(
+    box: PlayedBox,
+) -> None:
+    row = box.insert(ANA, "Hi", in_s=7200)
+    for words in ("No thanks", "START", "No thanks"):
+        arrive(box, deliver(words, ANA, NOON - timedelta(days=400)))
+        box.serve(60)
+    box.serve(7200)
+    assert box.row(row)[0] == "scheduled"
+
+
+def test_start_after_a_second_stop_of_the_same_time_waits_for_a_person(box: PlayedBox) -> None:
+    box.insert(ANA, "Hi", in_s=7200)
+    for words in ("STOP", "START", "STOP", "Start please"):
+        arrive(box, deliver(words, ANA, NOON - timedelta(days=400)))
+        box.serve(60)
+    assert box.sql("SELECT phone_number FROM opt_outs") == [(ANA,)]
+    asked = box.sql("SELECT request FROM inbound ORDER BY id")
+    assert [each for (each,) in asked] == ["stop", "start", "stop", "perhaps stop"]
+
+
+def test_stop_by_another_service_centre_waits_after_optout_remove_as_well(box: PlayedBox) -> None:
+    old = NOON - timedelta(days=400)
+    arrive(box, deliver("STOP", ANA, old))
+    box.serve(60)
+    assert cli(box, "optout", "remove", ANA, "--reason", "asked", "--they-asked").returncode == 0
+    row = box.insert(ANA, "Hi", in_s=60)
+    arrive(box, deliver("STOP", ANA, old, smsc="07912160130300F4"))
+    box.serve(1200)
+    assert (box.row(row)[0], box.sql("SELECT * FROM opt_outs")) == ("scheduled", [])
+
+
+def test_stale_half_of_a_text_tears_no_stop(box: PlayedBox) -> None:
+    row = box.insert(ANA, "Hi", in_s=3 * 86_400)
+    arrive(box, deliver("see you at five, thanks", ANA, NOON, (9, 2, 2)))
+    box.serve(60)
+    box.play.pass_by(25 * 3600)
+    for place, words in ((1, "Please take me off "), (2, "your list, I never asked")):
+        arrive(box, deliver(words, ANA, box.play.now(), (9, 2, place)))
+    box.serve(60)
+    assert box.row(row)[0] == "cancelled"
+    assert bodies(box) == [
+        "[…]see you at five, thanks", "Please take me off your list, I never asked"
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("has_started", [False, True])
 def test_stop_that_the_modem_hands_out_again_waits_once_for_a_person_after_optout_remove(
     box: PlayedBox, has_started: bool

@@ -207,6 +207,29 @@ def test_word_of_one_leaves_a_stop_that_may_be_anothers_to_the_other(
     assert_settled(box)
 
 
+def test_doubt_that_moves_to_who_has_said_the_same_at_that_time_is_settled_by_release(
+    box: PlayedBox,
+) -> None:
+    for number in (UK, TWIN):
+        box.insert(number, "Hi", in_s=3600)
+
+    def come(number: str) -> None:  # of a service centre that gives always one time
+        at = box.play.now().replace(year=2024, hour=1, minute=0, second=0, microsecond=0)
+        box.far.said += box.far.modem.receive(deliver("No thanks", number, at))
+        box.serve(60)
+
+    for number in (UK, TWIN):
+        come(number)
+        with box.database.transaction():  # as release does
+            assert smsbox.settle_replies(box.database, number, box.play.now(), "ana") == 1
+    come("7700900123")
+    for number in (UK, TWIN):
+        with box.database.transaction():
+            assert smsbox.settle_replies(box.database, number, box.play.now(), "ana") == 1
+    box.serve(7200)
+    assert len(sent_to(box, UK)) == len(sent_to(box, TWIN)) == 1
+
+
 @pytest.mark.parametrize("place", [0, 1])
 @pytest.mark.parametrize("words", ["STOP", "START"])
 def test_word_of_another_country_settles_nothing_of_whom_nobody_knows_yet(

@@ -668,6 +668,18 @@ def test_list_of_who_said_stop_is_added_again_with_names_short_codes_and_nationa
     assert sorted(operator.sql("SELECT phone_number FROM opt_outs")) == sorted(stopped)
 
 
+def test_no_other_list_brings_names_for_numbers(operator: Operator, tmp_path: Path) -> None:
+    """One with a column of that name, nor the own one where a spreadsheet has spoiled it."""
+    file = tmp_path / "list.csv"
+    for header in ("phone,name,tier", "phone_number,at,words,reason,tier,campaign"):
+        cells = ("1.21356E+10", "213-555-2302 cell", "Bob 213-555-2303")
+        rows = "\n".join(f"{cell}" + ",gold" * header.count(",") for cell in cells)
+        file.write_text(f"{header}\n{rows}\ntel:+12135552313{',x' * header.count(',')}\n")
+        told = operator.run("optout", "add", str(file))
+        assert told.status == 65
+        assert operator.sql("SELECT phone_number FROM opt_outs") == [(ANA,)]
+
+
 @pytest.mark.parametrize("text", ["", f"{ANA}\n{BEN}\n", "phone\n", 'phone\n"2135552313\n'])
 def test_a_file_without_a_column_of_numbers_is_bad_data(
     operator: Operator, tmp_path: Path, text: str
