@@ -4940,9 +4940,6 @@ class Database:
     @classmethod
     def create_or_open(cls, path: str) -> Database:
         """Open for reading and writing; lay down or migrate the schema."""
-        folder = Path(path).absolute().parent
-        if not folder.is_dir():
-            raise StoreError(f"{folder} is no folder: make it first, or correct the name")
         new = not Path(path).exists() or not Path(path).stat().st_size
         if new:
             create_shared(Path(path))
@@ -4956,7 +4953,7 @@ class Database:
             database._choose_safety()
             database._migrate()
             if new:
-                sync(folder)
+                sync(Path(path).absolute().parent)
         except BaseException:
             database.close()
             raise
@@ -4971,8 +4968,9 @@ class Database:
     def open_to_read(cls, path: str, *, of_any_version: bool = False) -> Database:
         """Open without writing a byte; StoreError if there is no such file."""
         # Without its write-ahead log nobody has the file open: immutable keeps SQLite from
-        # laying one down for the sake of reading.
-        mode = "mode=ro" if Path(path + "-wal").exists() else "mode=ro&immutable=1"
+        # laying one down for the sake of reading; but not from seeing what is half-way done.
+        is_busy = any(Path(path + suffix).exists() for suffix in ("-wal", "-journal"))
+        mode = "mode=ro" if is_busy else "mode=ro&immutable=1"
         database = cls(_connect(f"{Path(path).absolute().as_uri()}?{mode}", path), path)
         try:
             database.all("PRAGMA mmap_size = 268435456")
@@ -5053,7 +5051,7 @@ class Database:
 
         def go_on(status: int, *_: int) -> None:
             beat()
-            if status not in (_SQLITE_OK, _SQLITE_DONE):  # backup() would try again without end
+            if status in (_SQLITE_BUSY, _SQLITE_LOCKED):  # backup() would try again without end
                 raise Busy(f"{self.path}: it is busy: try again in a moment")
 
         with _sqlite_words(self.path):
@@ -5223,12 +5221,11 @@ def _sign(actor: str) -> str:
 def _connect(uri: str, path: str) -> sqlite3.Connection:
     import sqlite3
 
-    real = os.path.realpath(path)  # beside which SQLite looks for the others
     for suffix in ("", "-wal", "-shm", "-journal"):  # a pipe would be waited for without end
         with suppress(OSError):
-            if not stat.S_ISREG(os.stat(real + suffix).st_mode):
-                raise StoreError(f"{real}{suffix} is no file: remove it")
-    _refuse_foreign_journal(f"{real}-journal")
+            if not stat.S_ISREG(os.stat(path + suffix).st_mode):
+                raise StoreError(f"{path}{suffix} is no file: remove it")
+    _refuse_foreign_journal(f"{path}-journal")
     with _sqlite_words(path):
         connection = sqlite3.connect(uri, uri=True, timeout=_BUSY_S, isolation_level=None)
     connection.set_progress_handler(lambda: None, 1_000_000)  # where Ctrl-C is heard
@@ -5248,9 +5245,11 @@ def _refuse_foreign_journal(path: str) -> None:
             size = os.fstat(journal.fileno()).st_size
             journal.seek(max(0, size - len(_JOURNAL_MARK)))
             end = journal.read(len(_JOURNAL_MARK))
-    except (FileNotFoundError, PermissionError):  # SQLite gets no further
+    except FileNotFoundError:
         return
     except OSError as error:
+        if isinstance(error, PermissionError) and os.geteuid():  # SQLite gets no further
+            return
         raise StoreError(f"{path} can't be read: {error.strerror}") from error
     if end == _JOURNAL_MARK:
         raise StoreError(f"{path} is none of smsbox's: remove it")
@@ -5323,7 +5322,7 @@ def _sqlite_words(path: str) -> Iterator[None]:
 
 _READ_ONLY = "the file system is read-only: the card may be worn out, copy it and use a new one"
 _GONE = "the file is gone, or another one: put it back, or see smsbox restore"
-_SQLITE_OK, _SQLITE_DONE = 0, 101  # its result codes
+_SQLITE_BUSY, _SQLITE_LOCKED = 5, 6  # its result codes
 _RESERVE = 2 * 2**20  # bytes beside the database, given up for what stops
 _NO_ROOM = "the disk is full: make room, nothing is lost"
 _ERRORS: Mapping[str, tuple[type[StoreError], str]] = {  # by SQLite's own words
@@ -6840,7 +6839,7 @@ def verified_copy(
 
     with scratch_database() as path:
         free = shutil.disk_usage(path.parent).free
-        if os.fstat(source.fileno()).st_size > free // 2:  # a file with holes may be of terabytes
+        if os.fstat(source.fileno()).st_size > free:  # a file with holes may be of terabytes
             raise StoreError(f"{name}: there is no room in {path.parent.parent} to look at it")
         with open(path, "xb") as near:
             _pour(source, near, beat)
@@ -8750,7 +8749,10 @@ def _own_folder() -> Iterator[None]:
     if "LG_WD" in os.environ:
         yield
         return
-    here = os.open(".", os.O_PATH)
+    try:
+        here = os.open(".", os.O_PATH)
+    except OSError:  # it is closed to us
+        here = os.open("/", os.O_PATH)
     try:
         with tempfile.TemporaryDirectory(prefix="smsbox-") as folder:
             os.environ["LG_WD"] = folder
@@ -12098,13 +12100,18 @@ class Context:
 
     def has_database(self) -> bool:
         """True if there is a database; an empty file is none."""
-        folder = self.database_path.parent
+        path, folder = self.database_path, self.database_path.parent
+        is_named = bool(self.args.database or self.config.service.database)
         try:
-            if folder.exists() and not folder.is_dir():
-                raise StoreError(f"{self.database_path} can't be: {folder} is no folder")
-            return self.database_path.exists() and self.database_path.stat().st_size > 0
+            if not folder.is_dir() and (is_named or folder.exists()):
+                raise StoreError(
+                    f"{path} can't be: {folder} is no folder; make it first, or correct the name"
+                )
+            if path.is_symlink():  # what lies beside it would be looked for in two places
+                raise StoreError(f"{path} is a link: name the database itself")
+            return path.exists() and path.stat().st_size > 0
         except OSError as error:
-            raise StoreError(f"{self.database_path} can't be read: {error.strerror}") from error
+            raise StoreError(f"{path} can't be read: {error.strerror}") from error
 
     def read(self) -> Database:
         """Open the database to look at it."""
@@ -12117,9 +12124,14 @@ class Context:
 
     def write(self) -> Database:
         """Open the database to change it; it is made when it is missing."""
+        self.take_folder()
+        return Database.create_or_open(str(self.database_path))
+
+    def take_folder(self) -> None:
+        """Become the owner of the database's folder; make it, if nobody has named another."""
         self.has_database()  # a path that can't be is told in words
         become_owner(self.database_path.parent)
-        return Database.create_or_open(str(self.database_path))
+        self.database_path.parent.mkdir(0o700, parents=True, exist_ok=True)
 
     def change(self) -> Database:
         """Open a database that must be there to change it."""
@@ -15303,9 +15315,9 @@ def _take_box(context: Context) -> int | None:
 
 def cmd_restore(context: Context) -> int:
     """Put a copy in the database's place; what may have been sent since it was made is held."""
-    path, name = context.database_path, context.args.file
+    name = context.args.file
     with _open_copy(name) as source:
-        become_owner(path.parent)
+        context.take_folder()
         if _take_box(context) is None:
             raise StoreError("smsbox is running: sudo systemctl stop smsbox, then restore")
         with verified_copy(source, name) as near:

@@ -223,16 +223,19 @@ def test_journal_that_names_another_file_is_refused(shared: Shared, what: str) -
         assert str(journal) in said
     if what == "a file":
         assert f"{journal} is none of smsbox's: remove it" in said
-        other = shared.roots / "link.db"  # SQLite looks beside what is meant
+        other = shared.roots / "link.db"  # SQLite would look beside what is meant
         other.symlink_to(shared.database)
         shared.database = other
-        assert f"{journal} is none of smsbox's: remove it" in shared.run("list")[1]
+        for command in ("list", "pause", "run"):
+            assert f"{other} is a link: name the database itself" in shared.run(command)[1]
         assert target.exists()
 
 
 def test_journal_of_a_power_cut_is_rolled_back(shared: Shared) -> None:
     with be(SERVICE):
         journal = lay_journal(shared.database)
+    status, said = shared.run("list")
+    assert (status, "damaged" in said) == (75, False)  # who only looks can't roll it back
     assert "Paused" in shared.smsbox("pause")
     assert not journal.exists()
 

@@ -141,12 +141,6 @@ def test_new_database_is_durable_small_paged_and_shared_with_its_group(tmp_path:
     database.close()
 
 
-def test_folder_whose_name_is_mistyped_is_not_made(tmp_path: Path) -> None:
-    with pytest.raises(smsbox.StoreError, match="is no folder: make it first"):
-        Database.create_or_open(str(tmp_path / "lib" / "smsbxo" / "box.db"))
-    assert list(tmp_path.iterdir()) == []
-
-
 @pytest.mark.parametrize("opens", [Database.create_or_open, Database.open_to_read])
 def test_newer_schema_is_refused_and_left_alone(
     tmp_path: Path, opens: Callable[[str], Database]

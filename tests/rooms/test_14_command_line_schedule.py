@@ -425,6 +425,20 @@ def test_dry_run_writes_nothing_at_all(desk: Desk) -> None:
     assert desk.snapshot() == before
 
 
+def test_own_database_of_a_person_is_made_with_its_folder_and_no_other_folder(desk: Desk) -> None:
+    desk.write("c.csv", THREE)
+    before = desk.snapshot()
+    named = [sys.executable, str(PROGRAM), "--database", str(desk.folder / "mistyped" / "a.db")]
+    for words in (["pause"], ["status"], ["check"], ["schedule", "c.csv", "--yes"], ["run"]):
+        told = desk.run([*named, *words])
+        assert told.status
+        assert "mistyped is no folder; make it first" in told.out + told.err
+    assert desk.snapshot() == before
+    own = [sys.executable, str(PROGRAM), "pause"]
+    assert desk.run(own, XDG_DATA_HOME=str(desk.folder / "share")).status == 0
+    assert (desk.folder / "share" / "smsbox" / "smsbox.db").exists()
+
+
 def test_dry_run_leaves_an_existing_database_byte_for_byte(desk: Desk) -> None:
     desk.write("c.csv", THREE)
     desk.write("d.csv", many(3))
