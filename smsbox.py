@@ -9892,11 +9892,12 @@ class LongTexts:
         for is_given_up, stored in self._inbox.find_long_texts(since, now):
             parts = self._read_stored(stored)
             old = [each for each in parts if not since < each.came_at <= now + _PARTS_WAIT]
-            new = [each for each in parts if each not in old] if old else []
-            for group in (old or parts, new):  # what came since is of another text
-                waiting, is_old = group, is_given_up and group is not new
+            groups = [(parts, is_given_up)]
+            if old:  # what came since is of another text
+                groups = [(old, True), ([each for each in parts if each not in old], False)]
+            for waiting, is_old in groups:
                 while waiting and (joined := self._join(waiting, is_old, take_in, now)):
-                    waiting = [each for each in waiting if each.id not in joined]
+                    waiting[:] = [each for each in waiting if each.id not in joined]
 
     def _join(
         self,
