@@ -2970,7 +2970,7 @@ def read_numbers(
     Of smsbox's own list of opt-outs also names and short codes, which are nobody else's numbers.
     """
     sheet = read_sheet(lines, said.values())
-    is_own = tuple(sheet.header) == OPT_OUT_KEYS
+    is_own = tuple(each.removesuffix(" (UTC)") for each in sheet.header) == OPT_OUT_KEYS
     place = find_columns(sheet, said)[0].get("phone_number")
     if place is None:
         raise CampaignError("no column is the phone_number: write that word above the numbers")
@@ -2981,7 +2981,10 @@ def read_numbers(
         try:
             numbers.append(parse_stored_number(cell))
         except ValueError as error:
-            if is_own and re.fullmatch(r"(?as)\d+|(?!.*E\+)\D*(\d\D*){0,6}", cell):
+            # A name, not a number with words beside it or one that a spreadsheet has rounded.
+            is_number = re.search(r"\d[ .()-]+\d", cell) and len(re.findall(r"\d", cell)) > 6
+            is_name = re.search("[A-Za-z]", cell) and not re.match(r"[\d.,]+E\+", cell)
+            if is_own and ((is_name and not is_number) or re.fullmatch(r"(?a)\d{3,15}", cell)):
                 numbers.append(PhoneNumber(cell))
                 continue
             problems.append(Problem(row, sheet.header[place].strip(), cell[:_SHOWN], str(error)))
@@ -3694,7 +3697,7 @@ _WHOLE_STOP_WORDS = {"en": r"cancel|end|quit|rem?ove|rmeove|remvoe|reomve", "es"
 # As the whole message perhaps a stop: a verb, a sigh, the instruction typed back.
 _DOUBTFUL_WORDS = {
     "en": r"exit|leave|off|dont|do not|ugh+|((reply|text|send) )?stop ?(to|2) ?(opt ?out|\w+)",
-    "es": r"salir|fin|(quit|elimin|borr)ar|sa[cq]u?(ar|en?)"
+    "es": r"salir|fin|(quit|elimin|borr)ar|quitarme|sa[cq]u?(ar|en?)"
     r"|((responda|envie) )?(stop|baja|alto) para( \w+){1,3}",
     "fr": r"sortir|retirer|supprimer|((repondez|envoyez) )?(stop|arret) pour( \w+){1,3}",
 }
@@ -3709,7 +3712,7 @@ _SIGNS = str.maketrans({**dict.fromkeys("🛑⛔🚫✋🖐🔕📵😡🤬❌�
                         "🖕": " fuck you "})  # fmt: skip
 # Perhaps a stop wherever it stands: letters of which nothing else here is read.
 _OTHER_LETTERS = (
-    r"停[止发發]|^停$|退[订訂]|取消|不要[再发發给給]|别[再发]|勿|拒|やめ|止め|いらな|解除|그만|중지|거부"
+    r"停[止发發]|^停$|退[订訂]|取消|不要[再发發给給打联聯短]|^请?不要$|别[再发]|勿|拒|やめ|止め|いらな|解除|그만|중지|거부"
     r"|не пиш|отпи[сш]|отста|хватит|удали"
     r"|توقف|لغاء|لا ترسل|הסר|להסיר|रुक|बंद|मत भेज|đừng|dừng|\bhủy\b"
 )
@@ -3765,9 +3768,8 @@ _GROUPS = {  # the words that the capitals in the phrases stand for
     r"|(ningun|aucun)\w*|(do|does|did|wo|would|could|is|are|was|has|have)nt)",
     "WANT": r"(need|want|wish|care|use|require|like|necesit|quier|dese|ocup|besoin|veu|souhait)\w*",
     # In front of a denial: what others do not do is a complaint.
-    "OTHERS": r"(?<!you )(?<!u )(?<!they )(?<!guys )(?<!you did )(?<!they did )(?<!it did )"
-    r"(?<!it does )(?<!link does )(?<!vous )(?<!tu )",
-    "GONE": r"((dej|par|quit|borr)an( de|$)|\w+aron\b)",
+    "OTHERS": r"(?<!you )(?<!u )(?<!they )(?<!guys )(?<!did )(?<!does )(?<!vous )(?<!tu )",
+    "GONE": r"((dej|par|quit|borr)an( de| con| mi| el num| todavia| ustedes| tranq|$)|\w+aron\b)",
     "HOLDS": r"wont(?!( ever)? STOP TEXTING( me| us|$))",
     "TAKE": r"(remove|take|drop)",
     "GOOD": r"(good|ever|now|real|me|today|the (la|lo)\w+|god\w*|goodness|christ\w*)\b",
@@ -3827,6 +3829,7 @@ _NOT_MEANT = _phrases(r"""
 OTHERS(NOT|cant|cannot|HOLDS)( ever)?( (want|need|going|asking)( \w+)? to)? STOP( \w+ing)?
 (no|nunca) (me |nos )?(?!GONE)(dej|par|desu|borr|elimin|quit)\w+( de \w+)?
 OTHERSn(e )?(me |nous )?(arret|desabon|desinscri|supprim|retir|stopp)\w+( surtout)? pas( de \w+)?
+(i|we|s?he|husband|wife|rain) did not (want to )?(unsubscribe|opt ?out|STOP|TAKE MINE( off| from)*)
 OTHERS(NOT) (want to )?(unsubscribe|opt ?out|TAKE MINE( off| from| THE LIST)*|cancel|delete)
 (should|if) (i|we|he|she|they) STOP (?!getting|receiving|this|these|it|TEXTING|SMS)
 (doctor|dr|nurse|wife|was|tell (him|her|them))( \w+){0,2} to STOP (?!this|these|it|TEXTING|SMS)
@@ -3911,10 +3914,11 @@ _DOUBTS = _phrases(r"""
 (\w+ (my|our|mi|mon|the) LAWYER( general)?$|LAWYER (will|va|se va|vous|les)|in court|plainte)
 ((contact|appel|consult|call|hir)\w* (an?|une?) LAWYER|(cops|police|the law)$|to court|policia$)
 (hear\w* from (my|our) LAWYER|LAWYER generals?|forward\w* (your|this|these|all) SMS to)
-((leav|giv)\w* (you |u |a )*(one|1) star|^(one|1) more( \w+)? (and|or) (im|ill|i)\b)
+(^one star$|(leav|giv|left)\w* (you |u |a |guys )*(one|1) star)
+^(one|1) more( \w+)? (and|or) (im|ill|i|you|we|my)\b
 (call\w* the (cops|police)|llam\w+ a la policia|will be blocked)
 (voy|vamos) a (demand|denunc|report|bloque)\w+(?! (la|el|los|las|una?) (?!num))
-(los|las|te|je (vous|te)) bloqu(e[eo]?|i[eo]|ear\w*)\b(?! (la|el|los|las|una?))
+(los|las|te|je (vous|te)) bloqu(?!es\b)\w*(?! (la|el|los|las|una?) (?!num))
 (PRIOR (owner|tenant|resident|renter)|(switched|left (that|your|the|this)) PLACE)
 (go to|going to|have|found|got|see|tengo|voy a)( an?| una?)? PRIOR PLACE
 (tcpa|fcc|ftc|cnil|dnc|do not call|lawsuit|una demanda|justice|\w*solicit\w*|vous signaler)
@@ -3936,7 +3940,8 @@ _DOUBTS = _phrases(r"""
 (sick|tired|fed up|over|hart[oa]s?|tanne\w*|marre|ras le bol|assez) (of|with|de|th\w+)
 ((please|just|said|told you) (quit|no( more)?)$|no molest\w+( (mas|ya))*$)
 ((marre|assez|hart[oa]|cansad[oa]|over this|old|these( a day)?)$|(its|son las) \d+ (am|in|de))
-((YOU|they) keep|\d(th|rd|nd) time (ive|i|you|u)\b|how many( more)? times|better to do)
+((YOU|they) keep|how many( more)? times|better to do)
+\d(th|rd|nd) time (ive|im|i|you|yall|u|(ask|tell|request)\w+)
 (cuantas veces|estas horas|cada rato)
 TEXTING( me| people)? at \d\w*
 ^(\w+ ){0,3}(annoy|irritat|ridicul|relentless|pathetic|unbeliev|nuisance)\w*$
@@ -4082,7 +4087,7 @@ def _read_words(text: str, words: tuple[Iterable[str], ...], asked: bool) -> Req
     unsigned = re.sub(_SIGNATURE, "", text)
     name = text[len(unsigned) :].strip(" \n-–—~")  # "Help - Not interested" is no name
     is_name = not name or read_reply(name) is Request.NOTHING
-    alone = text if is_name else f"{unsigned} {name}"
+    alone = text if is_name else simplify_reply(text)
     if _is_made_of(START_WORDS, start_words, alone) and not re.search(_PHONE_NUMBER, text):
         return Request.START
     if _is_made_of(HELP_WORDS, help_words, alone):
@@ -6015,13 +6020,15 @@ class Inbox:
             people = self.find_people(sender)
             others = [each for each in people if each != number]
             is_alone = number in people or _complete_number(sender) == _complete_number(number)
-            if is_theirs or (is_alone and not others):
+            is_moved = not is_theirs and len(others) == 1
+            if is_moved:
+                change = f"""UPDATE OR IGNORE inbound SET sender = :other, sent_at = received_at
+                    WHERE {texts}"""
+                settled += self._db.change(change, sender=sender, other=others[0])
+            if is_theirs or is_moved or (is_alone and not others):
+                # What has not moved the other has said as well.
                 change = f"UPDATE inbound SET settled_at = :now, settled_by = :by WHERE {texts}"
                 settled += self._db.change(change, sender=sender, now=now, by=by)
-            elif len(others) == 1:
-                change = f"""UPDATE OR IGNORE inbound SET sender = :other, sent_at = received_at
-                    WHERE {texts}"""  # of which the other may have said the same at that time
-                settled += self._db.change(change, sender=sender, other=others[0])
         if settled:
             change = "scheduled_for = max(scheduled_for, :now)"
             which = "phone_number = :number AND held_because IS NULL"
@@ -6034,11 +6041,13 @@ class Inbox:
         self._db.change_many(sql, [(now, each) for each in ids])
 
     def find_last_time(self, sender: str, tpdu: str) -> datetime | None:
-        """Return the time that a TPDU was given, if it is the last that came from its sender, and
-        not long ago."""
-        sql = """SELECT sent_at FROM (SELECT sent_at, tpdu FROM inbound
-                WHERE id > (SELECT max(id) FROM inbound) - 100 AND +sender = ?
-                ORDER BY id DESC LIMIT 1) WHERE tpdu = ?"""
+        """Return the time that a TPDU was given, if it came from its sender since the last START,
+        and not long ago."""
+        sql = """WITH theirs AS (SELECT id, sent_at, tpdu, request FROM inbound
+                WHERE id > (SELECT max(id) FROM inbound) - 100 AND +sender = ?)
+            SELECT sent_at FROM theirs WHERE tpdu = ?
+                AND id >= (SELECT coalesce(max(id), 0) FROM theirs WHERE request = 'start')
+            ORDER BY id DESC LIMIT 1"""
         found = self._db.value(sql, sender, tpdu)
         return read_stored_time(found) if found else None
 
@@ -9879,9 +9888,7 @@ class LongTexts:
 
     def is_whole(self, sender: str, reference: int, total: int) -> bool:
         """True if all parts of a reference are here, and are surely of one text."""
-        parts = self._read_stored(self._inbox.parts_of(sender, reference, total))
-        chosen = self._choose(parts)
-        return len(chosen) == total and not self._may_be_of_two(chosen)
+        return self._is_sure(self._read_stored(self._inbox.parts_of(sender, reference, total)))
 
     def hand_over(self, take_in: Callable[[Tpdu, str], bool], now: datetime) -> None:
         """Hand over the texts that are whole, and as far as they came those that are given up.
@@ -9891,6 +9898,8 @@ class LongTexts:
         since = now - _PARTS_WAIT
         for is_given_up, stored in self._inbox.find_long_texts(since, now):
             parts = self._read_stored(stored)
+            while self._is_sure(parts) and (joined := self._join(parts, False, take_in, now)):
+                parts = [each for each in parts if each.id not in joined]
             old = [each for each in parts if not since < each.came_at <= now + _PARTS_WAIT]
             groups = [(parts, is_given_up)]
             if old:  # what came since is of another text
@@ -9929,6 +9938,11 @@ class LongTexts:
 
     def _choose(self, parts: Sequence[_Part]) -> list[_Part]:
         return [parts[place] for place in choose_parts([each.tpdu for each in parts])]
+
+    def _is_sure(self, parts: Sequence[_Part]) -> bool:
+        chosen = self._choose(parts)
+        place = chosen[0].tpdu.concatenation if chosen else None
+        return place is not None and len(chosen) == place[1] and not self._may_be_of_two(chosen)
 
     def _may_be_of_two(self, chosen: Sequence[_Part]) -> bool:
         return span_of_parts(each.tpdu for each in chosen) > _PARTS_APART_S * len(chosen)
@@ -12132,7 +12146,11 @@ class Context:
         """Become the owner of the database's folder; make it, if nobody has named another."""
         self.has_database()  # a path that can't be is told in words
         become_owner(self.database_path.parent)
-        self.database_path.parent.mkdir(0o700, parents=True, exist_ok=True)
+        kept = os.umask(0o077)
+        try:
+            self.database_path.parent.mkdir(parents=True, exist_ok=True)
+        finally:
+            os.umask(kept)
 
     def change(self) -> Database:
         """Open a database that must be there to change it."""
@@ -12872,8 +12890,12 @@ def _play_lamps(context: Context) -> int:
 def _tell_machine(context: Context) -> Iterator[Fact]:
     """Tell of the database, the disk, the power, who else wants the modem, the lamps."""
     path = context.database_path
-    words = f"{path} is made by the first campaign"
-    if context.has_database():
+    words, level, is_there = f"{path} is made by the first campaign", "ok", False
+    try:
+        is_there = context.has_database()
+    except StoreError as error:
+        words, level = str(error), "fault"
+    if is_there:
         may_write = os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
         yield judge(may_write or os.geteuid() == 0, "database", str(path),
                     "you may not write it: use sudo, or join the group smsbox")  # fmt: skip
@@ -12885,7 +12907,7 @@ def _tell_machine(context: Context) -> Iterator[Fact]:
                 words += " laid it, and drop it by sqlite3 -safe"
                 yield Fact("warning", "database", words)
     else:
-        yield Fact("ok", "database", words)
+        yield Fact(level, "database", words)
     space = read_space(path.parent)
     if space.read_only:
         words = "read-only: the card may be worn out, copy it and use a new one"

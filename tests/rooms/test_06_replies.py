@@ -606,6 +606,14 @@ def test_whatever_stands_behind_a_stop_it_is_one_that_start_lifts(text: str) -> 
     assert smsbox.is_keyword_stop(text)
 
 
+@pytest.mark.parametrize(
+    "text", ["START - Bob - Stop", "START - No - Stop", "HELP - Bob - STOP", "No - Please - Stop",
+             "Info - Please - Stop", "Help - Who - Remove", "No Gracias - Ya - Basta"],
+)  # fmt: skip
+def test_stop_behind_two_dashes_is_no_name_either(text: str) -> None:
+    assert smsbox.read_reply(text) in (smsbox.Request.STOP, smsbox.Request.PERHAPS_STOP)
+
+
 @pytest.mark.parametrize("text", ["My new number is 213-555-2301", "Call me at 213-555-2301"])
 def test_number_of_their_own_is_no_stop(text: str) -> None:
     assert smsbox.read_reply(text) is smsbox.Request.NOTHING

@@ -1076,6 +1076,20 @@ def test_stop_by_another_service_centre_waits_after_optout_remove_as_well(box: P
     assert (box.row(row)[0], box.sql("SELECT * FROM opt_outs")) == ("scheduled", [])
 
 
+@pytest.mark.parametrize("texts", [("Please st", "op texting me"), ("I have told you.\n", "STOP")])
+def test_stop_whose_parts_came_days_apart_by_our_clock_is_whole(
+    box: PlayedBox, texts: tuple[str, str]
+) -> None:
+    row = box.insert(ANA, "Hi", in_s=5 * 86_400)
+    sent_at = NOON
+    for place, words in enumerate(texts, 1):
+        arrive(box, deliver(words, ANA, sent_at + timedelta(seconds=place), (7, 2, place)))
+        box.serve(20)
+        box.play.pass_by(3 * 86_400)
+    assert bodies(box) == ["".join(texts)]
+    assert box.row(row)[0] == "cancelled"
+
+
 def test_stale_half_of_a_text_tears_no_stop(box: PlayedBox) -> None:
     row = box.insert(ANA, "Hi", in_s=3 * 86_400)
     arrive(box, deliver("see you at five, thanks", ANA, NOON, (9, 2, 2)))

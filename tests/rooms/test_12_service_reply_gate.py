@@ -223,6 +223,7 @@ def test_doubt_that_moves_to_who_has_said_the_same_at_that_time_is_settled_by_re
         with box.database.transaction():  # as release does
             assert smsbox.settle_replies(box.database, number, box.play.now(), "ana") == 1
     come("7700900123")
+    come("7700900123")
     for number in (UK, TWIN):
         with box.database.transaction():
             assert smsbox.settle_replies(box.database, number, box.play.now(), "ana") == 1

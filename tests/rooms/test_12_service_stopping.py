@@ -668,11 +668,21 @@ def test_list_of_who_said_stop_is_added_again_with_names_short_codes_and_nationa
     assert sorted(operator.sql("SELECT phone_number FROM opt_outs")) == sorted(stopped)
 
 
+def test_export_of_the_stops_is_added_again_whole(operator: Operator, tmp_path: Path) -> None:
+    stopped = [(ANA,), ("INFO1234567",), ("john1234567@gmail.com",), ("40404",)]
+    for number in stopped:
+        operator.sql("INSERT INTO opt_outs (phone_number, words) VALUES (?, 'Stop')", *number)
+    assert operator.run("export", str(tmp_path / "x")).status == 0
+    operator.sql("DELETE FROM opt_outs")
+    assert operator.run("optout", "add", str(tmp_path / "x" / "opt_outs.csv")).status == 0
+    assert sorted(operator.sql("SELECT phone_number FROM opt_outs")) == sorted(stopped)
+
+
 def test_no_other_list_brings_names_for_numbers(operator: Operator, tmp_path: Path) -> None:
     """One with a column of that name, nor the own one where a spreadsheet has spoiled it."""
     file = tmp_path / "list.csv"
     for header in ("phone,name,tier", "phone_number,at,words,reason,tier,campaign"):
-        cells = ("1.21356E+10", "213-555-2302 cell", "Bob 213-555-2303")
+        cells = ("1.21356E+10", "213-555-2302 cell", "Bob 213-555-2303", "-", "+44", "123 456")
         rows = "\n".join(f"{cell}" + ",gold" * header.count(",") for cell in cells)
         file.write_text(f"{header}\n{rows}\ntel:+12135552313{',x' * header.count(',')}\n")
         told = operator.run("optout", "add", str(file))

@@ -434,9 +434,11 @@ def test_own_database_of_a_person_is_made_with_its_folder_and_no_other_folder(de
         assert told.status
         assert "mistyped is no folder; make it first" in told.out + told.err
     assert desk.snapshot() == before
-    own = [sys.executable, str(PROGRAM), "pause"]
-    assert desk.run(own, XDG_DATA_HOME=str(desk.folder / "share")).status == 0
-    assert (desk.folder / "share" / "smsbox" / "smsbox.db").exists()
+    own, home = [sys.executable, str(PROGRAM)], str(desk.folder / "a" / "b")
+    for word in ("pause", "resume"):  # root, too, may look at it again
+        assert desk.run([*own, word], XDG_DATA_HOME=home).status == 0
+    assert (desk.folder / "a" / "b" / "smsbox" / "smsbox.db").exists()
+    assert (desk.folder / "a").stat().st_mode & 0o777 == 0o700
 
 
 def test_dry_run_leaves_an_existing_database_byte_for_byte(desk: Desk) -> None:
