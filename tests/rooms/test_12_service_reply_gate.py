@@ -6,7 +6,7 @@ number itself, has settled it; reading the inbox and starting anew settle nothin
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
@@ -213,20 +213,23 @@ def test_doubt_that_moves_to_who_has_said_the_same_at_that_time_is_settled_by_re
     for number in (UK, TWIN):
         box.insert(number, "Hi", in_s=3600)
 
-    def come(number: str) -> None:  # of a service centre that gives always one time
-        at = box.play.now().replace(year=2024, hour=1, minute=0, second=0, microsecond=0)
-        box.far.said += box.far.modem.receive(deliver("No thanks", number, at))
+    def come(number: str, times: int = 1) -> None:  # of a service centre that stands still
+        for minute in range(times):
+            at = datetime(2024, 11, 9, 1, minute, tzinfo=timezone.utc)
+            box.far.said += box.far.modem.receive(deliver("No thanks", number, at))
         box.serve(60)
+
+    def release(number: str) -> int:
+        with box.database.transaction():
+            return smsbox.settle_replies(box.database, number, box.play.now(), "ana")
 
     for number in (UK, TWIN):
         come(number)
-        with box.database.transaction():  # as release does
-            assert smsbox.settle_replies(box.database, number, box.play.now(), "ana") == 1
-    come("7700900123")
-    come("7700900123")
-    for number in (UK, TWIN):
-        with box.database.transaction():
-            assert smsbox.settle_replies(box.database, number, box.play.now(), "ana") == 1
+        assert release(number) == 1
+    for times in (1, 2):
+        come("7700900123", times)
+        for number in (UK, TWIN):
+            assert release(number)
     box.serve(7200)
     assert len(sent_to(box, UK)) == len(sent_to(box, TWIN)) == 1
 
